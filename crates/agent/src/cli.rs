@@ -1,4 +1,4 @@
-//! The subcommands, and how each ends.
+//! The subcommands and their exit codes.
 
 use std::{ffi::OsString, path::PathBuf, pin::Pin, process::ExitCode};
 
@@ -17,7 +17,7 @@ use crate::{
     gate, init, sidecar, sync_secret, telemetry, verify,
 };
 
-/// What the agent is told to do.
+/// The agent's subcommand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Command {
     Init,
@@ -25,24 +25,26 @@ enum Command {
     Wait,
     Healthz,
     SyncSecret,
-    /// The files of this pod with ScaiVault.
+    /// Compares the files of this pod with ScaiVault.
     VerifyPod,
-    /// Pairs of files, one behind the other.
+    /// Compares pairs of files, given one after the other.
     VerifyFiles(Vec<PathBuf>),
 }
 
-/// Does what the arguments name, in a process that is the agent's alone: it takes over the logger, the panic hook and
-/// the signals. The exit codes are those of `docs/agent.md`.
+/// Runs the subcommand of the arguments. It must be the only user of the process, because it
+/// installs the logger, the panic hook and signal handlers. `docs/agent.md` lists the exit codes.
 ///
-/// `arguments` are those behind the program's name.
+/// `arguments` exclude the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // First of all: in a shared process namespace a process of the same user could read the token through /proc. Where
-    // the kernel refuses, nothing is lost that was there before.
+    // Must be first: in a shared process namespace a process of the same user could otherwise read
+    // the token through /proc. If the kernel rejects the call, the process is only as exposed as
+    // without it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let environment = Environment::of_process();
     let problems = telemetry::init(&environment);
     let command = command(arguments);
-    // What runs beside the container's own process leaves the message to it.
+    // Hooks that run in the container of another process leave the termination message to that
+    // process.
     let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz | Command::VerifyPod));
     let ended = Problems::or(problems, ())
         .map_err(Ending::from)
@@ -99,7 +101,7 @@ fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
             run_to_end(Box::pin(async { gate::healthz(&config) }))
         }
         Command::VerifyPod => {
-            // It may run in either container.
+            // The hook may run in either container.
             let is_init = environment.value(WATCH_PATHS).is_empty() && !environment.value(SECRETS).is_empty();
             let container = if is_init { Container::Init } else { Container::Sidecar };
             run_to_end(Box::pin(verify::pod(Config::read(environment, container)?)))
@@ -107,16 +109,18 @@ fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
     }
 }
 
-/// One thread is enough, and small. Boxed, so that the runtime is not built into the program for each subcommand anew.
+/// A single-threaded runtime is sufficient and small. The future is boxed, so that the runtime is
+/// not instantiated for each subcommand.
 fn run_to_end(subcommand: Pin<Box<dyn Future<Output = Result<(), Ending>> + '_>>) -> Result<(), Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Ending::Runtime)?;
     let ended = runtime.block_on(async {
-        // The sidecar refreshes at SIGHUP. Elsewhere there is nothing to refresh, and it must not end the process.
+        // The sidecar refreshes on SIGHUP. The other subcommands have nothing to refresh, but
+        // SIGHUP must not end them.
         let _refresh = refresh_signal()?;
         subcommand.await
     });
-    // A name lookup that hangs has a thread that cannot be stopped. The end does not wait for it.
+    // A hanging name lookup blocks a thread that cannot be stopped. The exit does not wait for it.
     runtime.shutdown_background();
     ended
 }

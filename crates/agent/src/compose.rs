@@ -1,4 +1,4 @@
-//! From the secrets that were read to the files that are written: the core of a refresh. Pure.
+//! Composes the files from the secrets that were read. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,40 +17,44 @@ use crate::{
     leases::Leases,
 };
 
-/// The most bytes of the variables' file: a kubelet reads no more of it.
+/// The maximum size of the variables' file in bytes: a kubelet reads no more of it.
 const VARIABLES_MAX_BYTES: usize = 64 * 1024;
-/// The most bytes of JSON that the secrets of one file may have together: they are in memory at once.
+/// The maximum total JSON size in bytes of the secrets of one file, which are in memory at the same
+/// time.
 const SOURCES_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The most bytes of JSON that are held for all files together. At least [`SOURCES_MAX_BYTES`], so that the first file that
-/// waits is always held completely.
+/// The maximum JSON size in bytes that is held for all files together. At least
+/// [`SOURCES_MAX_BYTES`], so that the first waiting file can always be completed.
 const HELD_MAX_BYTES: usize = 2 * SOURCES_MAX_BYTES;
 
-/// Takes a file that is ready to be written.
+/// Receives a file that is ready to be written.
 pub(crate) trait Put: FnMut(&'static TargetFile, FileMode, &[u8]) {}
 impl<F: FnMut(&'static TargetFile, FileMode, &[u8])> Put for F {}
 
-/// Writes each file when all of its secrets are there. A secret that is in no file of several is not kept.
+/// Writes each file when all of its secrets have been read. A secret that is only in files of a
+/// single secret is not held.
 pub(crate) struct Composer {
     wanted: &'static Wanted,
     outputs: Vec<Output>,
-    /// Answers for files of several secrets, until the last secret of the file is there.
+    /// Answers for files of several secrets, held until the last secret of the file arrives.
     held: BTreeMap<Key, Result<Secret, Failure>>,
-    /// The bytes of answers that were dropped because too much is held. They are asked for again when there is room.
+    /// The sizes of answers that were dropped because of the limit. They are requested again when
+    /// there is room.
     dropped: BTreeMap<Key, usize>,
-    /// Whether the variables' file is written without those that could not be read.
+    /// Whether the variables' file is written without variables that could not be read.
     has_partial_variables: bool,
 }
 
-/// What became of the files of one secret.
+/// The result for the files of one secret.
 #[derive(Debug, Default)]
 pub(crate) struct Composed {
-    /// One for each file or variable that could not be composed, but for secrets that could not be read.
+    /// One failure for each file or variable that could not be composed. Secrets that could not be
+    /// read are not included.
     pub(crate) failures: Vec<Failure>,
-    /// Optional files that are left out: what they are written from does not exist.
+    /// Optional files that are omitted because their source does not exist.
     pub(crate) absent: Vec<&'static TargetFile>,
     /// The secrets of other files that were not written.
     pub(crate) not_written: BTreeSet<Key>,
-    /// Secrets that have to be read to write a file of several.
+    /// Secrets that must be read to write a file of several.
     pub(crate) needed: BTreeSet<Key>,
 }
 
@@ -58,7 +62,7 @@ pub(crate) struct Composed {
 struct Output {
     keys: BTreeSet<Key>,
     content: Contents,
-    /// Of a file of several secrets: whether it has to be written.
+    /// For a file of several secrets: whether it has to be written.
     is_collecting: bool,
 }
 
@@ -68,7 +72,7 @@ enum Contents {
 }
 
 impl Composer {
-    /// Every file is to be written.
+    /// Starts with every file to be written.
     pub(crate) fn new(wanted: &'static Wanted) -> Self {
         let files = wanted.files.iter().filter_map(|spec| match &spec.source {
             Source::Secrets(source) => Some((source.secrets().map(Key::of).collect(), Contents::File(spec))),
@@ -87,12 +91,12 @@ impl Composer {
         Self { wanted, outputs: outputs.collect(), held, dropped, has_partial_variables: false }
     }
 
-    /// Whether the variables' file is written without those that could not be read: the pod starts without them.
+    /// Sets whether the variables' file is written without variables that could not be read, so
+    /// that the pod can start.
     pub(crate) fn set_partial_variables(&mut self, has_partial_variables: bool) {
         self.has_partial_variables = has_partial_variables;
     }
 
-    /// Every secret.
     pub(crate) fn keys(&self) -> BTreeSet<Key> {
         self.outputs.iter().flat_map(|output| output.keys.iter().cloned()).collect()
     }
@@ -102,7 +106,7 @@ impl Composer {
         self.of(key).map(Output::target)
     }
 
-    /// Whether all files of a secret may be left out.
+    /// Whether all files of a secret may be omitted.
     pub(crate) fn is_optional(&self, key: &Key) -> bool {
         self.of(key).all(Output::is_optional)
     }
@@ -111,8 +115,8 @@ impl Composer {
         self.outputs.iter().filter(move |output| output.keys.contains(key))
     }
 
-    /// Takes the answer for a secret, and puts the files that are complete with it. `is_changed` if the secret's files have to
-    /// be written.
+    /// Processes the answer for a secret, and puts the files that it completes. `is_changed` means
+    /// that the secret's files have to be written.
     pub(crate) fn take(
         &mut self,
         key: &Key,
@@ -160,8 +164,9 @@ impl Composer {
         composed
     }
 
-    /// Drops answers that no file waits for any more, and those that are too much. The files come in their order: the first
-    /// one that waits gets all it needs, so the files are written one after the other.
+    /// Drops answers that no file needs any more, and those that exceed the limit. Files are served
+    /// in order: the first waiting file gets all it needs, so the files are completed one after the
+    /// other.
     fn limit_held(&mut self, needed: &mut BTreeSet<Key>) {
         let (mut held, mut dropped) = (mem::take(&mut self.held), mem::take(&mut self.dropped));
         let mut room = HELD_MAX_BYTES;
@@ -186,7 +191,7 @@ impl Composer {
     }
 }
 
-/// How much memory an answer takes, about.
+/// The approximate memory of an answer.
 fn bytes(answer: &Result<Secret, Failure>) -> usize {
     answer.as_ref().map_or(0, |secret| secret.data.json().len())
 }
@@ -204,7 +209,7 @@ impl Output {
     }
 }
 
-/// Writes files from answers that are there.
+/// Writes files from available answers.
 struct Writer<'a, P> {
     wanted: &'static Wanted,
     has_partial_variables: bool,
@@ -212,11 +217,11 @@ struct Writer<'a, P> {
     put: P,
 }
 
-/// A file that is not written.
+/// Why a file is not written.
 enum Unwritten {
-    /// It is optional, and what it is written from does not exist.
+    /// It is optional, and its source does not exist.
     Absent,
-    /// Something else is in the way.
+    /// Any other failure.
     Failed,
 }
 
@@ -247,7 +252,7 @@ impl<P: Put> Writer<'_, P> {
         let Source::Secrets(source) = &spec.source else { return Err(Unwritten::Failed) };
         let mut contents = Vec::new();
         for secret in source.secrets() {
-            // That it could not be read is said once, and not for each of its files.
+            // The failed read is reported once, not for each of its files.
             let Secret { version, data } = answers(&Key::of(secret)).map_err(unwritten)?;
             contents.push(Content { version: Some(*version), data });
         }
@@ -300,7 +305,7 @@ fn too_large(target: &TargetFile) -> Failure {
     Failure::new(target, reason, Exit::Invalid)
 }
 
-/// Puts the files of all leases that are held. Returns one failure for each that cannot be composed.
+/// Puts the files of all held leases. Returns one failure for each that cannot be composed.
 pub(crate) fn compose_leases(wanted: &'static Wanted, leases: &Leases, mut put: impl Put) -> Vec<Failure> {
     let mut failures = Vec::new();
     for spec in &wanted.files {

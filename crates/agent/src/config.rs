@@ -1,4 +1,4 @@
-//! The agent's configuration: its environment, read into types that cannot be wrong, or all that is wrong with it.
+//! The agent's configuration, parsed from its environment into validated types, or all problems.
 
 use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -20,49 +20,48 @@ pub(crate) use file::{FileSpec, VariableSpec};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use sync_secret::{ApiServer, SecretSpec, SyncConfig};
 
-/// The host name of this container, which is the pod's name unless the pod is in the node's network.
+/// The host name of this container, which is the pod's name unless the pod uses the host network.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
-/// Which container of the pod this is: they read different variables.
+/// The container of the pod: each reads its own set of variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Container {
     /// Fetches once.
     Init,
-    /// Fetches, then keeps fresh.
+    /// Fetches, then keeps the files up to date.
     Sidecar,
 }
 
-/// All that the agent is told.
+/// The complete configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Which container this is.
     pub(crate) container: Container,
-    /// The pod's UID, if the injector or a manifest says it.
+    /// The pod's UID, if the injector or the manifest sets it.
     pub(crate) pod_uid: Option<String>,
-    /// What is written.
+    /// The outputs.
     pub(crate) wanted: Wanted,
-    /// How ScaiVault is reached.
+    /// The connection to ScaiVault.
     pub(crate) server: Settings,
-    /// How long the first fetch may take with all its retries.
+    /// The timeout of the first fetch including all retries.
     pub(crate) fetch_timeout: Duration,
     /// Whether the pod may start with what could be fetched.
     pub(crate) fail_open: bool,
-    /// Where leases and login are kept for the next start; none: nowhere.
+    /// The directory for leases and login between restarts; `None` stores nothing.
     pub(crate) state_dir: Option<PathBuf>,
-    /// What is done after the first fetch, by the sidecar alone.
+    /// Settings for the time after the first fetch, only used by the sidecar.
     pub(crate) upkeep: Upkeep,
 }
 
-/// What is written.
+/// The outputs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     /// The files of secrets and of leases.
     pub(crate) files: Vec<FileSpec>,
-    /// Fields that become variables.
+    /// Fields that become environment variables.
     pub(crate) variables: Vec<VariableSpec>,
-    /// The file of these variables; none where there are none.
+    /// The file of these variables; `None` if there are no variables.
     pub(crate) variables_file: Option<TargetFile>,
-    /// What applications need in the files' volume to mount other volumes there.
+    /// Mount points that applications need inside the files' volume for other volumes.
     pub(crate) mount_points: Vec<MountPoint>,
 }
 
@@ -73,20 +72,21 @@ impl Wanted {
     }
 }
 
-/// What is done after the first fetch.
+/// Settings for the time after the first fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct Upkeep {
-    /// How often files are compared with ScaiVault.
+    /// The interval at which files are compared with ScaiVault.
     pub(crate) refresh_interval: Duration,
-    /// Whether ScaiVault's events are subscribed to.
+    /// Whether to subscribe to ScaiVault's events.
     pub(crate) on_event: bool,
-    /// Who is told of a change.
+    /// How the application is notified of a change.
     pub(crate) reload: Option<Reload>,
-    /// How long leases outlive the signal to end.
+    /// How long leases are kept after SIGTERM.
     pub(crate) revoke_delay: Duration,
-    /// Where metrics are served.
+    /// The address of the metrics port.
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// The pod's name. Only the injector or a manifest knows it for sure: the host name may be the node's.
+    /// The pod's name. Only the injector or the manifest knows it for certain, because the host
+    /// name may be that of the node.
     pub(crate) pod: Option<ObjectName>,
 }
 
@@ -95,12 +95,11 @@ pub(crate) struct Upkeep {
 pub(crate) enum Reload {
     /// A signal to the process of this name.
     Signal {
-        /// The signal.
         signal: Signal,
         /// Name of the process.
         target: String,
     },
-    /// A POST to this address.
+    /// A POST to this URL.
     Post(ReloadUrl),
 }
 
@@ -122,7 +121,8 @@ impl Config {
         Problems::or(reader.problems, config)
     }
 
-    /// The name of the subscription to events. Pods of two namespaces may have the same name, so the UID tells them apart.
+    /// The name of the subscription to events. It contains the UID, because pods in two namespaces
+    /// may have the same name.
     pub(crate) fn subscription_name(&self) -> String {
         let pod = self.upkeep.pod.as_ref().map(ToString::to_string);
         let pod = pod.or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
@@ -134,7 +134,8 @@ impl Config {
     }
 }
 
-/// What `${pod}` and `${node}` are filled with. A malformed one is replaced, so that reading can go on.
+/// The values for `${pod}` and `${node}`. A malformed one is replaced by a placeholder, so that
+/// parsing can continue.
 fn pod_values(reader: &mut Reader<'_>) -> PodValues {
     let mut name = |variable: PodVariable| {
         let parsed = reader.environment.given(variable.env())?.parse::<ObjectName>();
@@ -187,7 +188,7 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
     for conflict in mount_point_conflicts(wanted.targets().map(TargetFile::as_str), &wanted.mount_points) {
         reader.problem(env::MOUNT_POINTS, conflict);
     }
-    // One mapping was compared with itself when it was read; here all are with each other.
+    // Conflicts inside one mapping were found when it was parsed; this checks across mappings.
     for conflict in conflicts(wanted.targets().map(TargetFile::as_str)) {
         reader.problem(mine, conflict);
     }
@@ -246,7 +247,7 @@ fn server(reader: &mut Reader<'_>) -> Settings {
     }
 }
 
-/// Whose certificates are believed, by the word of the variable `name`; none if it is not set.
+/// The trust anchors configured by the variable `name`; `None` if it is not set.
 fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option<Trust> {
     reader.optional(name, |word| {
         let policy = word.parse::<TrustPolicy>().map_err(|_| "allowed are private, public and both")?;
@@ -320,14 +321,14 @@ fn process_name(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// Reads values and puts aside what is wrong with them.
+/// Reads values and collects problems.
 struct Reader<'a> {
     environment: &'a Environment,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    /// The value, or the default where it is malformed, so that reading can go on.
+    /// The parsed value, or the default if it is malformed, so that parsing can continue.
     fn or_default<T, E: Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> T {
         let fallback = || parse(default(name)).ok().expect("the table's defaults are well-formed");
         parse(self.environment.value(name)).unwrap_or_else(|error| {

@@ -1,4 +1,5 @@
-//! What the agent holds for its whole life: its configuration, the client, the files' places, leases, and the state of them.
+//! The state for the lifetime of the agent: configuration, client, output directories, leases and
+//! stored state.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,26 +23,27 @@ mod subscription;
 pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 pub(crate) use requests::Requests;
 
-/// All that is needed to deliver secrets into files.
+/// Everything that is needed to deliver secrets to files.
 pub(crate) struct Delivery {
     pub(crate) config: &'static Config,
     pub(crate) client: Arc<Client>,
     pub(crate) sink: &'static Sink,
     pub(crate) leases: Leases,
-    /// Leases that are being generated.
+    /// Lease generations in flight.
     pub(crate) generating: Requests<DynamicRef, HeldLease>,
-    /// Leases that are being revoked.
+    /// Lease revocations in flight.
     pub(crate) revoking: Requests<LeaseId, ()>,
-    /// The subscription to events, to be deleted at the end.
+    /// The subscription to events, which is deleted at the end.
     pub(crate) subscription: Option<SubscriptionId>,
     store: Store,
 }
 
 impl Delivery {
-    /// Resumes what the start before left.
+    /// Restores the state of the previous run.
     pub(crate) fn new(config: Config) -> Result<Self, Ending> {
         let client = Arc::new(Client::new(config.server.clone())?);
-        // For the life of the process: files that are being written borrow from both, and there is one of each.
+        // Leaked for the lifetime of the process: pending writes borrow from both, and there is one
+        // of each.
         let sink = &*Box::leak(Box::new(sink(&config)));
         let config = &*Box::leak(Box::new(config));
         let store = Store::new(config.state_dir.clone());
@@ -53,7 +55,7 @@ impl Delivery {
         Ok(Self { config, client, sink, leases, generating, revoking, subscription, store })
     }
 
-    /// Every dynamic secret that is wanted: files of the same one share a lease.
+    /// Every configured dynamic secret: files of the same one share a lease.
     pub(crate) fn dynamics(&self) -> BTreeSet<DynamicRef> {
         let sources = self.config.wanted.files.iter().map(|spec| &spec.source);
         let dynamics = sources.filter_map(|source| match source {
@@ -63,29 +65,30 @@ impl Delivery {
         dynamics.collect()
     }
 
-    /// Keeps login and leases for the next start.
+    /// Stores login and leases for the next run.
     pub(crate) fn save(&self) -> Result<(), StateError> {
         self.store.save(self.client.token().as_ref(), &self.leases, self.subscription.as_ref())
     }
 
-    /// Marks the files as those that the application knows: a next start does not need to notify it.
+    /// Marks the current files as known to the application, so that the next run does not notify
+    /// it.
     pub(crate) fn set_told(&self) {
         if let Err(error) = self.sink.set_told() {
             tracing::warn!(%error, "not marked as notified; a restart notifies the application again");
         }
     }
 
-    /// What an earlier start left.
+    /// Whether a previous run has already let the application start.
     pub(crate) fn start_kind(&self) -> StartKind {
         let is_restart = self.sink.was_told() || self.sink.is_ready(self.config.fail_open);
         if is_restart { StartKind::Restart } else { StartKind::Cold }
     }
 }
 
-/// Where the configured files go.
+/// The output directories of the configured files.
 pub(crate) fn sink(config: &Config) -> Sink {
     let files = config.wanted.files.iter().map(|spec| (&spec.file, spec.optional, true));
-    // Variables are read at the application's start alone.
+    // Variables are only read when the application starts, so changes are not signalled.
     let variables = config.wanted.variables_file.iter().map(|file| (file, false, false));
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };

@@ -1,4 +1,4 @@
-//! The process's environment, as far as the contract's table names it.
+//! The process's environment, limited to the variables in the contract's table.
 
 use std::{collections::BTreeMap, env, ffi::OsString};
 
@@ -9,20 +9,21 @@ use scaivault_contract::env::{
 
 use crate::config::Problem;
 
-/// The values of the contract's variables, and of those that name a proxy and the API server. An empty one counts as not set, because a manifest's template writes it so; where
-/// that would be dangerous it is an error ([`NEVER_EMPTY`]).
+/// The values of the contract's variables, and of those for the proxy and the API server. An empty
+/// value counts as not set, because manifest templates write it so. If that would be dangerous, it
+/// is an error ([`NEVER_EMPTY`]).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<&'static str, String>,
-    /// Values that cannot be used, whatever their variable is for.
+    /// Values that cannot be used, regardless of their variable.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Where the default would log in at another server, with other credentials, or trust more than was meant: set and empty, they
-/// come from a template that was not filled.
+/// If these were empty, the default would log in at another server, use other credentials, or trust
+/// more than intended. An empty value comes from a template that was not filled.
 const NEVER_EMPTY: [&str; 5] =
     [SCAIVAULT_URL, SCAIVAULT_TOKEN_FILE, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIKEY_TOKEN_URL];
-/// What other programs read, too, so it is not in the contract's table.
+/// Variables that other programs read, too, so they are not in the contract's table.
 const OTHER_VARIABLES: [&str; 8] = [
     "https_proxy",
     "HTTPS_PROXY",
@@ -36,11 +37,11 @@ const OTHER_VARIABLES: [&str; 8] = [
 
 /// The API server's host, which Kubernetes sets in every container.
 pub(crate) const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
-/// Its port, likewise.
+/// The API server's port, which Kubernetes sets in every container.
 pub(crate) const KUBERNETES_SERVICE_PORT: &str = "KUBERNETES_SERVICE_PORT";
 
 impl Environment {
-    /// Of this process.
+    /// Reads the variables of this process.
     pub(crate) fn of_process() -> Self {
         let mut environment = Self::default();
         for spec in ENVIRONMENT {
@@ -58,12 +59,12 @@ impl Environment {
         environment
     }
 
-    /// What was set, or else the table's default; empty where there is neither.
+    /// The value, or else the table's default; empty if there is neither.
     pub(crate) fn value(&self, name: &str) -> &str {
         self.given(name).unwrap_or_else(|| default(name))
     }
 
-    /// What was set.
+    /// The value, if it is set.
     pub(crate) fn given(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
@@ -77,7 +78,7 @@ impl Environment {
     }
 }
 
-/// The default that the contract's table gives a variable.
+/// A variable's default in the contract's table.
 pub(crate) fn default(name: &str) -> &'static str {
     ENVIRONMENT.iter().find(|spec| spec.name == name).map_or("", |spec| spec.default)
 }

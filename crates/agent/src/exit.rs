@@ -1,5 +1,5 @@
-//! How the agent ends: its exit codes, which are those of ScaiVault's own command line, the message that it leaves, and the
-//! signals that it obeys.
+//! The end of the agent: exit codes, which are those of ScaiVault's own command line, the
+//! termination message, and signal handlers.
 
 use std::{
     fs::OpenOptions,
@@ -20,25 +20,25 @@ use crate::{
     config::Problems, failure::Failures, sink::SinkError, state::StateError, sync_secret::SyncError,
 };
 
-/// Where the kubelet reads the termination message: the default of `terminationMessagePath`.
+/// The file from which the kubelet reads the termination message: the default of
+/// `terminationMessagePath`.
 const MESSAGE_FILE: &str = "/dev/termination-log";
-/// The kubelet cuts what is longer.
+/// The kubelet truncates longer messages.
 const MESSAGE_MAX_BYTES: usize = 4096;
 
-/// Why the agent ends, as a number that a pod's status shows.
+/// The exit code, which is shown in a pod's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Exit {
-    /// All was done.
     Done = 0,
-    /// Anything that is none of the others: ScaiVault cannot be reached, the volume is full.
+    /// Any other failure: ScaiVault cannot be reached, the volume is full.
     Failed = 1,
-    /// ScaiVault does not accept the login.
+    /// ScaiVault rejects the login.
     Authentication = 2,
-    /// The identity may not read a secret.
+    /// The identity has no permission to read a secret.
     Denied = 3,
-    /// A secret, a version, a field, an engine or a role is not there.
+    /// A secret, a version, a field, an engine or a role does not exist.
     NotFound = 4,
-    /// A variable is malformed, or a secret cannot be written as it is asked for.
+    /// A variable is malformed, or a secret cannot be written in the requested format.
     Invalid = 5,
 }
 
@@ -48,7 +48,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a subcommand did not do what it is for, with the cure.
+/// Why a subcommand failed, with the fix.
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
     #[error(
@@ -88,7 +88,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// How the process ends.
+    /// The exit code of the process.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Command | Self::Environment(_) | Self::Client(_) => Exit::Invalid,
@@ -98,32 +98,33 @@ impl Ending {
         }
     }
 
-    /// Leaves the message for `kubectl describe pod`. Called before anything that takes time, such as revoking leases: the
-    /// kubelet may kill the process meanwhile.
+    /// Writes the message for `kubectl describe pod`. Called before slow steps such as revoking
+    /// leases, because the kubelet may kill the process during them.
     pub(crate) fn leave(&self) {
         leave_message(&self.to_string());
     }
 }
 
-/// Leaves a termination message. Without the file, nothing would read it.
+/// Writes a termination message. If the file does not exist, nothing is written, because nothing
+/// would read it.
 pub(crate) fn leave_message(message: &str) {
     leave_at(Path::new(MESSAGE_FILE), message);
 }
 
 fn leave_at(file: &Path, message: &str) {
-    // Not created: outside of a container it would be a stray file.
+    // Not created: outside a container it would be a stray file.
     if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(file) {
         let end = message.floor_char_boundary(MESSAGE_MAX_BYTES);
         let _ = file.write_all(&message.as_bytes()[..end]);
     }
 }
 
-/// SIGTERM: the pod ends. The first process of a container ignores it without a handler.
+/// SIGTERM: the pod ends. Without a handler, the first process of a container ignores it.
 pub(crate) fn end_signal() -> Result<Signal, Ending> {
     receive(SignalKind::terminate(), "SIGTERM")
 }
 
-/// SIGHUP: refresh now. From this call on it does not end the process, as it would by default.
+/// SIGHUP: refresh now. From this call on it no longer ends the process, as it would by default.
 pub(crate) fn refresh_signal() -> Result<Signal, Ending> {
     receive(SignalKind::hangup(), "SIGHUP")
 }
@@ -140,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// The injector warns of rules in a Job's `podFailurePolicy` that count these codes.
+    /// The injector warns about rules in a Job's `podFailurePolicy` that match these codes.
     #[test]
     fn failures_have_the_exit_codes_of_the_contract() {
         let failures = |exit| match exit {

@@ -1,4 +1,4 @@
-//! What could not be delivered, and why: for the log, the termination message and the exit code.
+//! Failed deliveries, for the log, the termination message and the exit code.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use thiserror::Error as ThisError;
 
 use crate::{exit::Exit, metrics};
 
-/// The most failures that are spelled out: the kubelet cuts a termination message at 4 KiB.
+/// The maximum number of failures that are listed, because the kubelet truncates termination
+/// messages at 4 KiB.
 const FAILURES_SHOWN: usize = 8;
 
-/// One thing that could not be delivered. Never quotes a value.
+/// One failed delivery. Its text never contains a secret value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     subject: String,
     reason: String,
-    /// How the agent ends for it.
+    /// The agent's exit code for it.
     pub(crate) exit: Exit,
-    /// Whether the same request is worth another try.
+    /// Whether the same request may be retried.
     pub(crate) retry: Retry,
-    /// What matters about it besides its text.
+    /// The category that affects retries and reports.
     pub(crate) cause: Cause,
-    /// What kind of failure it is, as a label of the metrics.
+    /// The kind of failure, as a metric label.
     pub(crate) class: &'static str,
 }
 
-/// What matters about a failure besides its text.
+/// The category of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The secret, its version or its field does not exist.
     Absent,
-    /// The login was refused, or could not be sent.
+    /// The login was rejected, or could not be sent.
     Login,
-    /// The answer has an older version than one that was seen or announced.
+    /// The response has an older version than one that was read or announced.
     Outdated,
-    /// Any other.
     Other,
 }
 
 impl Failure {
-    /// `subject` could not be had, because of the client's error.
+    /// `subject` was not delivered because of a client error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
         let (exit, cure) = match error.class() {
             Class::Authentication => (
@@ -66,7 +66,7 @@ impl Failure {
         Self { retry: error.retry(), cause, class, ..Self::new(subject, reason, exit) }
     }
 
-    /// `subject` was answered in `version`, and `expected` or a newer one is known to exist.
+    /// The response for `subject` has `version`, but `expected` or a newer one is known to exist.
     pub(crate) fn outdated(subject: impl fmt::Display, version: u64, expected: u64) -> Self {
         let reason = format!(
             "ScaiVault answered version {version}, and version {expected} exists; a replica or a cache in between lags"
@@ -75,7 +75,7 @@ impl Failure {
         Self { retry: Retry::Backoff, cause, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
-    /// `subject` was asked for in the version `asked`, and another one was answered.
+    /// `subject` was requested in the version `asked`, and another one was returned.
     pub(crate) fn wrong_version(subject: impl fmt::Display, version: u64, asked: u64) -> Self {
         let reason = format!(
             "version {asked} was asked for and version {version} was answered; a proxy or cache ignores the query, check it and SCAIVAULT_URL"
@@ -84,21 +84,21 @@ impl Failure {
         Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
-    /// `subject` was read and cannot be written as it is asked for.
+    /// `subject` was read but cannot be written in the requested format.
     pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
         let (cause, exit) =
             if error.is_absent() { (Cause::Absent, Exit::NotFound) } else { (Cause::Other, Exit::Invalid) };
         Self { cause, ..Self::new(subject, error, exit) }
     }
 
-    /// `subject` had no answer when time was up.
+    /// `subject` had no response before the deadline.
     pub(crate) fn late(subject: impl fmt::Display) -> Self {
         let reason = "it was not answered in time; check that the pod's network reaches ScaiVault, or raise FETCH_TIMEOUT";
         let class = metrics::class(Class::Unavailable);
         Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }
     }
 
-    /// Anything else: what does not pass by itself.
+    /// Any other failure, which needs a fix.
     pub(crate) fn new(subject: impl fmt::Display, reason: impl fmt::Display, exit: Exit) -> Self {
         Self {
             subject: subject.to_string(),
@@ -117,12 +117,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// All that could not be delivered; at least one failure.
+/// All failures; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 pub(crate) struct Failures(pub(crate) Vec<Failure>);
 
 impl Failures {
-    /// How the agent ends: what a person has to mend goes before what may pass by itself.
+    /// The exit code: failures that need a fix take precedence over temporary ones.
     pub(crate) fn exit(&self) -> Exit {
         let mut exits = self.0.iter().map(|failure| failure.exit);
         exits.find(|exit| *exit != Exit::Failed).unwrap_or(Exit::Failed)

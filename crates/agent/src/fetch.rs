@@ -1,4 +1,5 @@
-//! Reads secrets and writes their files, one secret at a time: a secret's data is dropped when its files are written.
+//! Reads secrets and writes their files, one secret at a time: a secret's data is dropped once its
+//! files are written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,12 +31,13 @@ mod reads;
 
 use reads::Reads;
 
-/// How long changes wait for other reads in flight, so that they appear in one generation and are told by one signal.
+/// How long changes wait for other reads in flight, so that they appear in one generation and need
+/// one signal.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// The first and the longest pause after files could not be written.
 const WRITE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
-/// What one read asks for: fields of one secret are read together.
+/// The parameters of one read: all fields of a secret are read together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) path: SecretPath,
@@ -55,10 +57,10 @@ impl Display for Key {
     }
 }
 
-/// The answer to one read.
+/// The response to one read.
 pub(crate) type Answer = (Key, Result<Secret, Failure>);
 
-/// Reads what is due, and writes what changed.
+/// Sends due reads, and writes changes.
 pub(crate) struct Fetcher {
     client: Arc<Client>,
     sink: &'static Sink,
@@ -68,9 +70,9 @@ pub(crate) struct Fetcher {
     in_flight: JoinSet<Answer>,
     /// Answers since the last commit.
     pass: Option<Pass>,
-    /// Files that could not be written.
+    /// Backoff for files that could not be written.
     writing: Backoff,
-    /// Optional files that were reported as left out.
+    /// Optional files that were reported as omitted.
     absent: BTreeSet<&'static TargetFile>,
 }
 
@@ -82,15 +84,14 @@ struct Pass {
     failures: Vec<Failure>,
 }
 
-/// What came of a commit.
+/// The result of a commit.
 pub(crate) struct Committed {
-    /// The files that changed.
     pub(crate) changed: Vec<TargetFile>,
-    /// What could not be read or composed.
+    /// Failures to read or compose.
     pub(crate) failures: Vec<Failure>,
     /// Whether every volume could be written.
     pub(crate) done: Result<(), SinkError>,
-    /// Whether there were answers, and not only leases.
+    /// Whether it contained answers, and not only leases.
     pub(crate) has_answers: bool,
 }
 
@@ -100,7 +101,7 @@ impl Fetcher {
         let upkeep = &delivery.config.upkeep;
         let composer = Composer::new(&delivery.config.wanted);
         let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, fastrand::f64());
-        // At the start of a pod no application has seen anything yet.
+        // When a pod starts, the application has not read any version yet.
         let versions = match start {
             StartKind::Cold => BTreeMap::new(),
             StartKind::Restart => delivery.sink.versions(),
@@ -118,7 +119,7 @@ impl Fetcher {
         }
     }
 
-    /// When [`Self::send_due`] or [`Self::commit`] has something to do.
+    /// When [`Self::send_due`] or [`Self::commit`] next has work.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let mut due = self.reads.due(now);
         if let Some(pass) = &self.pass {
@@ -142,18 +143,18 @@ impl Fetcher {
         }
     }
 
-    /// The next answer; none if no read is in flight. Given up, it loses none.
+    /// The next answer; `None` if no read is in flight. Cancel safe.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         loop {
             match self.in_flight.join_next().await? {
                 Ok(answer) => return Some(answer),
-                // A task that panicked does not say what it read.
+                // A task that panicked does not report its key.
                 Err(_) => self.reads.lost(Instant::now()),
             }
         }
     }
 
-    /// Takes an answer at `now`, and writes the files that are complete with it.
+    /// Processes an answer at `now`, and writes the files that it completes.
     pub(crate) fn take(&mut self, (key, answer): Answer, now: Instant) {
         let answer = answer.and_then(|secret| match self.reads.accept(&key, secret.version, now) {
             Ok(()) => Ok(secret),
@@ -224,13 +225,14 @@ impl Fetcher {
         }
     }
 
-    /// Whether the files of the answers so far are to be committed at `now`, or a commit that failed is to be tried again.
+    /// Whether the files of the answers so far should be committed at `now`, or a failed commit
+    /// retried.
     pub(crate) fn is_commit_due(&self, now: Instant) -> bool {
         let is_over = |pass: &Pass| self.in_flight.is_empty() || pass.began + TOGETHER <= now;
         self.pass.as_ref().is_some_and(is_over) || self.writing.is_due(now)
     }
 
-    /// Puts the files of all leases that are held beside those of the answers so far.
+    /// Puts the files of all held leases in addition to those of the answers so far.
     pub(crate) fn put_leases(&mut self, leases: &Leases, now: Instant) {
         let sink = self.sink;
         let Pass { pending, failures, .. } = self.pass.get_or_insert_with(|| Pass::new(sink, now));
@@ -238,7 +240,7 @@ impl Fetcher {
         failures.extend(compose_leases(self.wanted, leases, put));
     }
 
-    /// Commits what was put. With `gives_up`, files that are missing then are missing on purpose.
+    /// Commits what was put. With `gives_up`, missing files are treated as intentionally missing.
     pub(crate) fn commit(&mut self, gives_up: bool, now: Instant) -> Committed {
         let sink = self.sink;
         let Pass { began: _, mut pending, keys, failures } =
@@ -261,20 +263,22 @@ impl Fetcher {
         self.pass.as_ref().is_some_and(|pass| pass.pending.has_failed())
     }
 
-    /// What failed since the last commit: it could not be read or composed, and during the initial fetch was given up.
+    /// Failures since the last commit: failures to read or compose, and reads given up during the
+    /// initial fetch.
     pub(crate) fn failures(&self) -> &[Failure] {
         self.pass.as_ref().map_or(&[], |pass| &pass.failures)
     }
 
-    /// Reads until every secret is there or given up. With `has_partial_variables` the variables' file is written without those
-    /// that could not be read.
+    /// Reads until every secret is there or given up. With `has_partial_variables` the variables'
+    /// file is written without those that could not be read.
     pub(crate) async fn fetch_initially(&mut self, deadline: Instant, has_partial_variables: bool) {
         self.reads.begin_initial(deadline);
         self.composer.set_partial_variables(has_partial_variables);
         loop {
             let now = Instant::now();
             self.send_due(now);
-            // A volume that is full is no reason to read the rest, and may be the reason that it takes so long.
+            // If a volume is full, reading the rest is useless, and it may be the reason for the
+            // delay.
             if now >= deadline || self.reads.is_settled() || self.has_failed_to_write() {
                 break;
             }
@@ -284,7 +288,7 @@ impl Fetcher {
                 () = sleep_until(due) => {}
             }
         }
-        // Dropping the reads ends those that have no answer.
+        // Dropping the set cancels reads without an answer.
         self.in_flight = JoinSet::new();
         let now = Instant::now();
         for key in self.reads.open() {

@@ -1,4 +1,4 @@
-//! `wait` and `healthz`: what holds the pod's other containers back until the files are there.
+//! `wait` and `healthz`: hold back the pod's other containers until the files exist.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{config::Config, delivery, exit::Ending};
 
-/// How often the files are looked for: a look is a few system calls, and each delays the pod's start.
+/// The polling interval: a check takes a few system calls, and the interval delays the pod's start.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Returns when every file is there, at once where they are already.
+/// Returns when every file exists.
 pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
     let sink = delivery::sink(config);
     let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
@@ -26,7 +26,7 @@ pub(crate) async fn wait(config: &Config) -> Result<(), Ending> {
     }
 }
 
-/// Says whether every file is there.
+/// Checks whether every file exists.
 pub(crate) fn healthz(config: &Config) -> Result<(), Ending> {
     let sink = delivery::sink(config);
     if sink.is_ready(config.fail_open) { Ok(()) } else { Err(Ending::NotYet) }

@@ -1,4 +1,4 @@
-//! `init`: fetches once and ends.
+//! `init`: fetches once and exits.
 
 use tokio::time::Instant;
 
@@ -10,13 +10,13 @@ use crate::{
     initial_fetch::{StartKind, initial_fetch},
 };
 
-/// Fetches and writes all that is wanted.
+/// Fetches all secrets and writes their files.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let mut end = end_signal()?;
     let mut delivery = Delivery::new(config)?;
     let mut fetcher = Fetcher::new(&delivery, StartKind::Cold, Instant::now());
     initial_fetch(&mut delivery, &mut fetcher, &mut end).await?;
-    // The application starts after this container: it knows these files.
+    // The application starts after this container, so it reads these files.
     delivery.set_told();
     delivery.revoke_due(Wait::UnlessStopped(&mut end)).await;
     Ok(())

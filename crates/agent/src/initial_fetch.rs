@@ -1,4 +1,4 @@
-//! The initial fetch of a pod: all or nothing, unless the pod may start with less.
+//! The initial fetch of a pod: all or nothing, unless the pod may start without some secrets.
 
 use std::{collections::BTreeSet, time::SystemTime};
 
@@ -13,18 +13,18 @@ use crate::{
     retry::{GaveUp, retried},
 };
 
-/// What was there before this start.
+/// The situation at this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartKind {
-    /// The application does not run yet: it waits for its files.
+    /// The application is not running yet: it waits for its files.
     Cold,
-    /// An earlier start got as far as to let the application run. An outage now is no reason to stop, and nothing waits for a
-    /// fetch: leases have to be renewed.
+    /// A previous run has already let the application start. An outage is no reason to exit now,
+    /// and nothing waits for the fetch, because leases have to be renewed.
     Restart,
 }
 
-/// Fetches and writes, unless SIGTERM comes. What a start holds that fails is given back: nobody uses it, and there may be no
-/// next one (a Job's pod has none).
+/// Fetches and writes, unless SIGTERM arrives. If the start fails, its leases are revoked: no
+/// application uses them, and there may be no next run (a Job's pod has none).
 pub(crate) async fn initial_fetch(
     delivery: &mut Delivery,
     fetcher: &mut Fetcher,
@@ -46,18 +46,19 @@ pub(crate) async fn initial_fetch(
     Err(ending)
 }
 
-/// Without `FAIL_OPEN` no lease is generated if a secret is missing: nobody would use it.
+/// Without `FAIL_OPEN` no lease is generated if a secret is missing, because the application would
+/// not start.
 async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
     let deadline = Instant::now() + delivery.config.fetch_timeout;
     let fail_open = delivery.config.fail_open;
     let mut failures = if let Err(login) = log_in(&delivery.client, deadline).await {
         vec![login]
     } else {
-        // Saved before the leases are generated, so that a restart in between does not log in again.
+        // Stored before leases are generated, so that a restart in between does not log in again.
         delivery.save()?;
         let missing = delivery.leases.missing(delivery.dynamics(), SystemTime::now(), Instant::now());
         if fail_open {
-            // At the same time: what hangs must not take the time of the rest.
+            // Concurrently, so that a hanging request does not use up the time of the others.
             let generating = delivery.generate(missing, deadline);
             tokio::join!(generating, fetcher.fetch_initially(deadline, true)).0?
         } else {
@@ -68,7 +69,7 @@ async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), End
     };
     fetcher.put_leases(&delivery.leases, Instant::now());
     failures.extend_from_slice(fetcher.failures());
-    // That a volume cannot be written goes first: the rest was not even read then.
+    // A volume error takes precedence: then the remaining secrets were not read.
     if !fail_open && !failures.is_empty() && !fetcher.has_failed_to_write() {
         return Err(Failures(failures).into());
     }
@@ -81,7 +82,8 @@ async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), End
     Ok(())
 }
 
-/// Logs in before anything is read: a login that is refused is sent once, and not once for each request that needs it.
+/// Logs in before the first read, so that a rejected login is sent once, and not once for each
+/// request.
 pub(crate) async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
     retried(deadline, async || client.login().await).await.map_err(|gave_up| match gave_up {
         GaveUp::Failed(error) => Failure::of_error("the login", &error),
@@ -89,7 +91,7 @@ pub(crate) async fn log_in(client: &Client, deadline: Instant) -> Result<(), Fai
     })
 }
 
-/// Reports what the pod starts without.
+/// Logs what is missing when the pod starts.
 fn warn_open(failures: Vec<Failure>) {
     for failure in &failures {
         tracing::error!(%failure, "the pod starts without it, because FAIL_OPEN is true");

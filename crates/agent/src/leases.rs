@@ -1,4 +1,5 @@
-//! The leases of this pod: those in use, those to be revoked, and when new ones may be generated. Pure: time is a parameter.
+//! The leases of this pod: those in use, those to be revoked, and when new ones may be generated.
+//! Pure: time is a parameter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,46 +12,49 @@ use tokio::time::Instant;
 
 use scaivault_client::HeldLease;
 
-/// The first and the longest pause after a generation that may have made a database user without handing it out.
+/// The first and the longest pause after a generation that may have created a database user without
+/// returning a lease.
 const WASTED: (Duration, Duration) = (Duration::from_secs(40), Duration::from_mins(5));
-/// The same after one that failed and certainly made no user.
+/// The same after a failure that certainly created no user.
 const FAILED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The longest pause that ScaiVault can ask for before a generation: the application may have no database.
+/// The maximum pause that ScaiVault can request before a generation, because the application may
+/// have no credentials.
 const ASKED_LIMIT: Duration = Duration::from_mins(1);
-/// The first and the longest pause after a revocation that failed.
+/// The first and the longest pause after a failed revocation.
 const NOT_REVOKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
-/// The most leases that are remembered to be revoked, should ScaiVault refuse to revoke any.
+/// The maximum number of leases waiting for revocation, in case ScaiVault rejects all revocations.
 const RETIRED_LIMIT: usize = 500;
 
 /// The leases of this pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
-    /// In use, each for one `engine=E role=R [ttl=D]`.
+    /// Leases in use, each for one `engine=E role=R [ttl=D]`.
     held: BTreeMap<DynamicRef, HeldLease>,
-    /// To be revoked, each when it is due. An entry is removed only when ScaiVault has confirmed that the lease is gone.
+    /// Leases to be revoked, each with its due time. An entry is removed only when ScaiVault has
+    /// confirmed the revocation.
     retired: BTreeMap<LeaseId, Backoff>,
     /// Limits on generating, for each dynamic secret that has any.
     pub(crate) generations: BTreeMap<DynamicRef, Generation>,
 }
 
-/// The limit on generating leases for one dynamic secret.
+/// The rate limit on generating leases for one dynamic secret.
 #[derive(Clone, Debug)]
 pub(crate) struct Generation {
-    /// Generations since the last usable one that may have made a user.
+    /// Generations since the last usable one that may have created a user.
     wasted: Backoff,
-    /// Other failures.
+    /// Backoff after other failures.
     failed: Backoff,
-    /// Whether a request is under way. Should the process die now, its lease is lost.
+    /// Whether a request is in flight. If the process is killed now, its lease is lost.
     is_under_way: bool,
 }
 
 impl Generation {
-    /// After `failures` wasted generations.
+    /// Restores the limit after `failures` wasted generations.
     pub(crate) fn new(failures: u32, due: Instant) -> Self {
         Self { wasted: Backoff::resumed(WASTED, failures, due), ..Self::default() }
     }
 
-    /// The wasted generations, seen by a process that starts after this one was killed at `now`.
+    /// The wasted generations as seen by the next run if this process is killed at `now`.
     pub(crate) fn if_killed(&self, now: Instant) -> Backoff {
         let mut wasted = self.wasted.clone();
         if self.is_under_way {
@@ -67,29 +71,27 @@ impl Default for Generation {
 }
 
 impl Leases {
-    /// The lease for `dynamic`.
     pub(crate) fn get(&self, dynamic: &DynamicRef) -> Option<&HeldLease> {
         self.held.get(dynamic)
     }
 
-    /// The same, to be renewed.
+    /// The lease for `dynamic`, to be renewed.
     pub(crate) fn get_mut(&mut self, dynamic: &DynamicRef) -> Option<&mut HeldLease> {
         self.held.get_mut(dynamic)
     }
 
-    /// Every lease in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&DynamicRef, &HeldLease)> {
         self.held.iter()
     }
 
-    /// Whether there is none to revoke.
+    /// Whether there is no lease to revoke.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.retired.is_empty()
     }
 
-    /// Takes a lease into use at `now`, generated or restored, in place of another. The application may use the other one
-    /// until its term is over, which is told by the monotonic clock: after a step of the wall clock, the times of a lease
-    /// say nothing about whether it lives.
+    /// Takes a generated or restored lease into use at `now`, replacing the previous one. The
+    /// application may use the previous one until its term ends by the monotonic clock: after a
+    /// step of the wall clock, the times of a lease do not show whether it is valid.
     pub(crate) fn insert(&mut self, dynamic: DynamicRef, lease: HeldLease, now: Instant) {
         self.generations.remove(&dynamic);
         if let Some(replaced) = self.held.insert(dynamic, lease) {
@@ -97,8 +99,8 @@ impl Leases {
         }
     }
 
-    /// Which of `wanted` have no lease whose credentials can be handed out at `time`. A lease that cannot is to be revoked: it
-    /// may live, the clock may be wrong.
+    /// The secrets of `wanted` without a lease whose credentials can be used at `time`. A lease
+    /// that cannot be used is revoked, because it may still be valid if the clock is wrong.
     pub(crate) fn missing(
         &mut self,
         mut wanted: BTreeSet<DynamicRef>,
@@ -113,7 +115,7 @@ impl Leases {
         wanted
     }
 
-    /// A lease is to be revoked `at` this time.
+    /// Schedules the revocation of a lease `at` this time.
     pub(crate) fn retire(&mut self, lease: LeaseId, at: Instant) {
         let mut backoff = Backoff::new(NOT_REVOKED);
         backoff.start(at);
@@ -125,7 +127,7 @@ impl Leases {
         }
     }
 
-    /// Every lease is to be revoked at `now`.
+    /// Schedules the revocation of every lease at `now`.
     pub(crate) fn retire_all(&mut self, now: Instant) {
         let held = std::mem::take(&mut self.held).into_values().map(|lease| lease.id);
         let retired = std::mem::take(&mut self.retired).into_keys();
@@ -134,50 +136,52 @@ impl Leases {
         }
     }
 
-    /// The leases to be revoked, and when.
+    /// The leases to be revoked, with their due times.
     pub(crate) fn retired(&self) -> impl Iterator<Item = (&LeaseId, Instant)> {
         self.retired.iter().filter_map(|(lease, backoff)| Some((lease, backoff.due()?)))
     }
 
-    /// The leases to be revoked by `now`.
+    /// The leases whose revocation is due at `now`.
     pub(crate) fn revocable(&self, now: Instant) -> Vec<LeaseId> {
         self.retired().filter(|(_, due)| *due <= now).map(|(lease, _)| lease.clone()).collect()
     }
 
-    /// The leases whose revocation was tried and is not confirmed.
+    /// The leases whose revocation was attempted but is not confirmed.
     pub(crate) fn not_confirmed(&self) -> impl Iterator<Item = &LeaseId> {
         self.retired.iter().filter(|(_, backoff)| backoff.failures() > 0).map(|(lease, _)| lease)
     }
 
-    /// ScaiVault has confirmed that a lease is gone.
+    /// Removes a lease that ScaiVault has confirmed as revoked.
     pub(crate) fn revoked(&mut self, lease: &LeaseId) {
         self.retired.remove(lease);
     }
 
-    /// A revocation failed at `now`. It is tried again whatever the reason: a policy may be changed.
+    /// Records a failed revocation at `now`. It is retried for every reason, because a policy may
+    /// be changed.
     pub(crate) fn not_revoked(&mut self, lease: &LeaseId, retry: Retry, now: Instant) {
         if let Some(backoff) = self.retired.get_mut(lease) {
             backoff.failed(now, retry.always(NOT_REVOKED.1));
         }
     }
 
-    /// When a lease may be generated; none if at once.
+    /// When a lease may be generated; `None` if it may be generated now.
     pub(crate) fn generation_due(&self, dynamic: &DynamicRef) -> Option<Instant> {
         let Generation { wasted, failed, .. } = self.generations.get(dynamic)?;
         wasted.due().max(failed.due())
     }
 
-    /// No lease is generated before `until`.
+    /// Prevents generations before `until`.
     pub(crate) fn postpone_generation(&mut self, dynamic: &DynamicRef, until: Instant) {
         self.generation(dynamic).failed.postpone(until);
     }
 
-    /// A lease is going to be generated.
+    /// Records that a lease is being generated.
     pub(crate) fn generating(&mut self, dynamic: &DynamicRef) {
         self.generation(dynamic).is_under_way = true;
     }
 
-    /// A generation failed at `now`; `is_wasted` says that it may have made a user. No failure is final: people mend policies.
+    /// Records a failed generation at `now`; `is_wasted` means that it may have created a user. No
+    /// failure is final, because policies may be fixed.
     pub(crate) fn not_generated(
         &mut self,
         dynamic: &DynamicRef,
@@ -246,7 +250,7 @@ mod tests {
         let now = Instant::now();
         let mut leases = Leases::default();
         leases.insert(dynamic("a"), lease("lease_1", TIME), now);
-        // By the wall clock the first lease ended long ago.
+        // By the wall clock, the first lease ended long ago.
         leases.insert(dynamic("a"), lease("lease_2", TIME + 100 * HOUR), now);
         assert_eq!(revocable(&leases, now + HOUR - SECOND), [""; 0]);
         assert_eq!(revocable(&leases, now + HOUR), ["lease_1"]);

@@ -1,7 +1,8 @@
-//! `scaivault-agent`: what runs in the pods. `init` fetches secrets once, `sidecar` keeps them fresh, `wait` and
-//! `healthz` hold back what needs them, `verify` compares them, `sync-secret` writes them to a Secret of Kubernetes.
+//! `scaivault-agent`, the process in the pods. `init` fetches secrets once, `sidecar` keeps the
+//! files up to date, `wait` and `healthz` hold back other containers, `verify` compares files, and
+//! `sync-secret` writes secrets to a Kubernetes Secret.
 //!
-//! A library of one function, so that the injector's demonstration can run the agent without its image.
+//! A library with one function, so that the injector's demo can run the agent without its image.
 
 mod cli;
 mod compose;

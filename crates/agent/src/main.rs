@@ -4,7 +4,7 @@ use std::{alloc::System, env, process::ExitCode};
 
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes memory when it is freed: also copies of secrets in the buffers of libraries.
+/// Zeroes memory when it is freed, including copies of secrets in the buffers of libraries.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

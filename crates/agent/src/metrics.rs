@@ -1,4 +1,4 @@
-//! What the sidecar counts, and the port that shows it, for Prometheus.
+//! The sidecar's counters, and the port that exposes them to Prometheus.
 
 use std::{
     collections::BTreeMap,
@@ -22,14 +22,14 @@ use tokio::{
 
 use crate::{exit::Ending, telemetry};
 
-/// How long one caller may take.
+/// The timeout of one request.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many callers are answered at once, so that one that is silent keeps no other waiting.
+/// The maximum number of concurrent requests, so that a silent client does not block the others.
 const CALLS_LIMIT: usize = 8;
-/// The most bytes of a request's head that are read.
+/// The maximum size of a request's head in bytes.
 const HEAD_MAX_BYTES: usize = 4096;
 
-/// What is counted.
+/// The counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counter {
     Refreshed,
@@ -42,7 +42,7 @@ pub(crate) enum Counter {
     NotSignalled,
 }
 
-/// Every counter: its metric, its label, and what the metric says. Rows of one metric stand together.
+/// Every counter: its metric, its label, and the help text. Rows of one metric must be adjacent.
 const COUNTERS: [(Counter, &str, &str, &str); 8] = [
     (Counter::Refreshed, "refreshes_total", "outcome=\"done\"", REFRESHES),
     (Counter::NotRefreshed, "refreshes_total", "outcome=\"failed\"", REFRESHES),
@@ -61,10 +61,10 @@ const REMAINING: &str = "Seconds until a lease ends.";
 const LAST_ERROR: &str = "When an error of this class was last met.";
 const OWED: &str = "Whether the application has yet to be notified of a change.";
 const DROPPED: &str = "Lines of the log that were lost because nothing read it.";
-/// Before every name.
+/// The prefix of all names.
 const PREFIX: &str = "scaivault_agent_";
 
-/// The counts of this process, and its state.
+/// The counters and gauges of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counts: [AtomicU64; COUNTERS.len()],
@@ -73,11 +73,11 @@ pub(crate) struct Metrics {
 
 #[derive(Debug, Default)]
 struct Gauges {
-    /// When all files were last known to be as ScaiVault has them.
+    /// When all files were last known to match ScaiVault.
     fresh: Option<SystemTime>,
-    /// When the lease of a dynamic secret (`engine/role`) ends.
+    /// When the lease of a dynamic secret (`engine/role`) expires.
     lease_ends: BTreeMap<String, SystemTime>,
-    /// When each class of error was last met.
+    /// When each class of error last occurred.
     errors: BTreeMap<&'static str, SystemTime>,
     is_reload_owed: bool,
 }
@@ -87,12 +87,13 @@ impl Metrics {
         self.counts[counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All files are as ScaiVault has them at `now`.
+    /// Records that all files match ScaiVault at `now`.
     pub(crate) fn fresh(&self, now: SystemTime) {
         self.gauges().fresh = Some(now);
     }
 
-    /// The leases that are held, with their ends. Of several leases of a role the first end counts.
+    /// Records the held leases with their expiry. If a role has several leases, the first expiry
+    /// counts.
     pub(crate) fn set_leases<'a>(&self, leases: impl Iterator<Item = (&'a DynamicRef, SystemTime)>) {
         let mut ends = BTreeMap::new();
         for (dynamic, end) in leases {
@@ -102,12 +103,13 @@ impl Metrics {
         self.gauges().lease_ends = ends;
     }
 
-    /// Whether the application has yet to be notified of a change.
+    /// Records whether the application still has to be notified of a change.
     pub(crate) fn set_reload_owed(&self, is_owed: bool) {
         self.gauges().is_reload_owed = is_owed;
     }
 
-    /// Something went wrong at `now`. `class` is one of few words: a [`class`], or what else the caller tells apart.
+    /// Records an error at `now`. `class` is one of a small set: a [`class`], or another one of the
+    /// caller.
     pub(crate) fn failed(&self, class: &'static str, now: SystemTime) {
         self.gauges().errors.insert(class, now);
     }
@@ -116,7 +118,7 @@ impl Metrics {
         self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The text format that Prometheus reads, at `now`.
+    /// The metrics in Prometheus' text format at `now`.
     fn text(&self, now: SystemTime) -> String {
         let mut text = Text(String::new());
         for rows in COUNTERS.chunk_by(|(_, name, ..), (_, next, ..)| name == next) {
@@ -144,7 +146,7 @@ impl Metrics {
     }
 }
 
-/// An error's class as the value of a label.
+/// An error's class as a label value.
 pub(crate) const fn class(class: Class) -> &'static str {
     match class {
         Class::Authentication => "authentication",
@@ -165,7 +167,7 @@ fn timestamp(time: SystemTime) -> String {
 struct Text(String);
 
 impl Text {
-    /// One metric with its samples: labels and value.
+    /// Writes one metric with its samples: labels and value.
     fn family(
         &mut self,
         name: &str,
@@ -174,7 +176,7 @@ impl Text {
         samples: impl IntoIterator<Item = (String, String)>,
     ) {
         let Self(text) = self;
-        // Writing into a String cannot fail.
+        // Writing to a String does not fail.
         let _ = write!(text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
         for (labels, value) in samples {
             let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
@@ -183,16 +185,16 @@ impl Text {
     }
 }
 
-/// Opens the port; a port that cannot be had is found at the start.
+/// Binds the port, so that a port that cannot be used is reported at start.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
     let listener = TcpListener::bind(address).await.map_err(|error| Ending::Metrics(address, error))?;
-    // With port 0 it is another one than the configured.
+    // With port 0 it differs from the configured one.
     let bound = listener.local_addr().unwrap_or(address);
     tracing::info!(address = %bound, "showing metrics");
     Ok(listener)
 }
 
-/// Shows the counts to whoever asks for `/metrics`. Never returns.
+/// Serves `/metrics`. Never returns.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
     let mut calls = JoinSet::new();
     loop {
@@ -203,10 +205,10 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let metrics = Arc::clone(&metrics);
-                // What a caller does wrong is the caller's loss.
+                // Errors of a client do not matter here.
                 calls.spawn(async move { drop(timeout(CALL_TIMEOUT, answer(stream, &metrics)).await) });
             }
-            // Out of descriptors, most likely: pausing gives them time to come back.
+            // Most likely out of file descriptors: the pause lets others be closed.
             Err(_) => tokio::time::sleep(CALL_TIMEOUT).await,
         }
     }
@@ -290,7 +292,7 @@ mod tests {
         ] {
             assert_eq!(text.lines().filter(|there| *there == line).count(), 1, "{line}: {text}");
         }
-        // Each metric is described once, before its samples, and only a counter ends with "total".
+        // Each metric is described once, before its samples, and only counters end with `total`.
         let mut families = Vec::new();
         for line in text.lines() {
             if let Some(described) = line.strip_prefix("# TYPE ") {
@@ -320,7 +322,7 @@ mod tests {
             stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
             stream.read_to_string(&mut String::new()).await.unwrap()
         };
-        // One after the other they would all be waited for.
+        // The limit would be exceeded if the silent clients were handled one after the other.
         let limit = CALL_TIMEOUT * u32::try_from(silent.len() - 1).unwrap();
         assert!(timeout(limit, asked).await.unwrap() > 0);
         server.abort();

@@ -20,18 +20,19 @@ use process::{Process, choose};
 
 /// The kernel's list of processes.
 const PROC: &str = "/proc";
-/// The most names of processes that an error lists.
+/// The maximum number of process names in an error.
 const NAMES_SHOWN: usize = 8;
-/// The most processes that are looked at, those with the lowest numbers.
+/// The maximum number of processes that are searched, starting with the lowest ids.
 const PROCESS_LIMIT: usize = 1000;
-/// The most bytes that are read of a process's arguments, which it chooses itself.
+/// The maximum size of a process's arguments in bytes, which the process controls itself.
 const CMDLINE_LIMIT: u64 = 4096;
-/// The most bytes that are read of what the kernel writes: some 2 KiB, and six for each group of the process.
+/// The maximum size of a file of the kernel in bytes: about 2 KiB, plus six for each group of the
+/// process.
 const KERNEL_LIMIT: u64 = 64 * 1024;
-/// How long a search for a process may take. Arguments are read from the memory of their process, which may be a file of a
-/// file system that hangs.
+/// The timeout of a search for a process. Arguments are read from the memory of their process,
+/// which may be mapped from a hanging file system.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// One search at a time: if it hangs, further attempts do not use up further threads.
+/// One search at a time: if it hangs, further attempts do not use more threads.
 static SEARCH: Semaphore = Semaphore::const_new(1);
 
 /// Makes one attempt.
@@ -49,7 +50,7 @@ pub(crate) async fn send(reload: &Reload) -> Result<(), ReloadError> {
     Ok(())
 }
 
-/// Signals the process of this name, and returns its number.
+/// Signals the process of this name, and returns its id.
 async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let processes = search().await?;
@@ -59,7 +60,8 @@ async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     };
     let gone = || ReloadError::Gone { target: target.to_owned() };
     let pid = Pid::from_raw(chosen.pid).ok_or_else(gone)?;
-    // From here on the number cannot come to mean another process; whether it has meanwhile is looked up once more.
+    // From here on the id cannot be reused for another process; whether it was reused before is
+    // checked again.
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
     let now = read(chosen.pid, b"").filter(|now| now.started == chosen.started);
     let now = now.ok_or_else(gone)?;
@@ -80,10 +82,12 @@ async fn send_signal(signal: Signal, target: &str) -> Result<i32, ReloadError> {
     }
 }
 
-/// An application that was not notified. All are worth another try: it may start later.
+/// Why an application was not notified. All errors are retried, because the application may start
+/// later.
 #[derive(Debug, Error)]
 pub(crate) enum ReloadError {
-    /// No process has the name. `names` are of processes that the pod has; none where the agent sees no other container's.
+    /// No process has the name. `names` are the pod's processes; empty if the agent cannot see
+    /// other containers.
     #[error(
         "no process of the pod is called {target}{}",
         if names.is_empty() {
@@ -93,42 +97,42 @@ pub(crate) enum ReloadError {
         }
     )]
     Absent { target: String, names: Vec<String> },
-    /// It ended while it was looked at.
+    /// The process ended during the search.
     #[error("the process {target} has just ended")]
     Gone { target: String },
-    /// It has no handler for the signal, or not yet.
+    /// The process has no handler for the signal, or not yet.
     #[error(
         "the process {target} does not handle {signal}, which would end it or be lost; it may be starting, or RELOAD_SIGNAL is not for it"
     )]
     Unready { target: String, signal: Signal },
-    /// It belongs to another user.
+    /// The process belongs to another user.
     #[error(
         "user {own_uid} may not signal the process {target} of user {uid}; run the agent as user {uid} (annotation run-as-user)"
     )]
     Denied { target: String, uid: u32, own_uid: u32 },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot signal the process {target}: {source}")]
     Kernel { target: String, source: io::Error },
-    /// The search for it takes too long.
+    /// The search timed out.
     #[error(
         "the processes of the pod were not read within {} s; one of them may wait for a file system that hangs", SEARCH_TIMEOUT.as_secs()
     )]
     Search,
-    /// The list of processes.
+    /// The list of processes cannot be read.
     #[error("cannot read the list of processes: {0}")]
     List(#[from] io::Error),
-    /// The application answers a POST with another status than 2xx.
+    /// The status of the application's response is not 2xx.
     #[error("{url} answered with status {status}; expected 2xx, and redirects are not followed")]
     Refused { url: String, status: u16 },
-    /// The application did not answer.
+    /// The application did not respond in time.
     #[error("{url} did not answer within {} s", post::TIMEOUT.as_secs())]
     Late { url: String },
-    /// The application cannot be reached, or its answer is not HTTP.
+    /// The application cannot be reached, or its response is not HTTP.
     #[error("cannot call {url}: {reason}")]
     Call { url: String, reason: String },
 }
 
-/// [`processes`], in a thread of its own.
+/// Runs [`processes`] in a separate thread.
 async fn search() -> Result<Vec<Process>, ReloadError> {
     let search = async {
         let permit = SEARCH.acquire().await.expect("it is never closed");
@@ -143,7 +147,7 @@ async fn search() -> Result<Vec<Process>, ReloadError> {
 
 fn processes() -> io::Result<Vec<Process>> {
     let pids = fs::read_dir(PROC)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // One that ends while it is read is none.
+    // A process that ends while it is read is skipped.
     let read = |pid| read(pid, &head(pid, "cmdline", CMDLINE_LIMIT).unwrap_or_default());
     Ok(pids.take(PROCESS_LIMIT).filter_map(read).collect())
 }
@@ -159,8 +163,9 @@ fn head(pid: i32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the signal is meant for a handler alone: a process that has none yet would be ended by it. What is there to end a
-/// process may do so, and what does nothing by default does no harm.
+/// Whether the signal is only useful with a handler and would end a process that has none yet.
+/// Signals meant to end a process may always be sent, and signals that are ignored by default do no
+/// harm.
 fn ends_the_unready(signal: Signal) -> bool {
     match signal {
         Signal::Hup | Signal::Usr1 | Signal::Usr2 | Signal::Alrm => true,
@@ -208,7 +213,7 @@ mod tests {
         let processes = processes().unwrap();
         let this = processes.iter().find(|process| process.pid == own).unwrap();
         assert_eq!(this.uid, geteuid().as_raw());
-        // Rust's own handler of stack overflows, and what every program that Rust starts ignores.
+        // Rust's own handler for stack overflows, and a signal that every Rust program ignores.
         assert!(this.handles(RawSignal::SEGV.as_raw()) && !this.handles(RawSignal::PIPE.as_raw()));
         assert!(this.started > 0);
     }
@@ -228,7 +233,7 @@ mod tests {
         let command = command.args(["-c", "read line", "app"]).args(small).arg(large);
         let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        // The kernel shows the arguments a moment after the program has begun.
+        // The kernel shows the arguments a moment after the program has started.
         let has_begun = |process: &Process| process.pid == pid && !process.arguments.is_empty();
         let mut looks = (0..10_000).filter_map(|_| processes().unwrap().into_iter().find(has_begun));
         let process = looks.next().unwrap();

@@ -1,4 +1,4 @@
-//! Repeats a call until it succeeds, fails for good, or its time is up.
+//! Retries a call until it succeeds, fails permanently, or the deadline passes.
 
 use std::{fmt::Display, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// The first and the longest pause between two attempts.
 pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// An error that says whether another attempt may succeed.
+/// An error that knows whether a retry may succeed.
 pub(crate) trait Retryable: Display {
-    /// Whether the same call is worth another try.
+    /// Whether and when the same call may be retried.
     fn retry(&self) -> Retry;
 }
 
@@ -20,15 +20,15 @@ impl Retryable for scaivault_client::Error {
     }
 }
 
-/// Why a call is not repeated any more.
+/// Why a call is no longer retried.
 pub(crate) enum GaveUp<E> {
-    /// It failed, for good or too close to the deadline.
+    /// It failed, permanently or too close to the deadline.
     Failed(E),
-    /// The deadline came before its answer.
+    /// The deadline passed before its response.
     Late,
 }
 
-/// Calls until it succeeds. No attempt begins after `deadline`, and none lasts longer.
+/// Calls until it succeeds. No attempt starts after `deadline` or runs beyond it.
 pub(crate) async fn retried<T, E: Retryable>(
     deadline: Instant,
     mut call: impl AsyncFnMut() -> Result<T, E>,

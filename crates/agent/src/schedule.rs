@@ -1,37 +1,43 @@
-//! When all files are compared with ScaiVault. Pure: time and chance are parameters.
+//! Decides when all files are compared with ScaiVault. Pure: time and random numbers are
+//! parameters.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far from its interval a refresh may be, so that the replicas of a workload do not come together.
+/// The jitter of a refresh relative to its interval, so that the replicas of a workload do not
+/// refresh together.
 const SPREAD: f64 = 0.1;
-/// The interval of a sidecar that is subscribed to events and receives none, while ScaiVault's rate limit is far: of the
-/// 1000 reads a minute that all pods of one identity share, 200 pods with two secrets take 800.
+/// The interval of a sidecar that subscribes to events but receives none, while ScaiVault's rate
+/// limit is not close: of the 1000 reads a minute that all pods of one identity share, 200 pods
+/// with two secrets use 800.
 const WITHOUT_EVENTS: Duration = Duration::from_secs(30);
-/// With less than this share of the reads left, the pods of an identity take more than they are granted.
+/// If less than this share of the reads is left, the pods of an identity use more than the rate
+/// limit allows.
 const SHARE_WANTED: f64 = 0.5;
-/// What a smaller share counts as: an interval of ten times [`WITHOUT_EVENTS`] is the longest, if the configured one is not.
+/// The lower bound of the share: so the longest interval is ten times [`WITHOUT_EVENTS`], unless
+/// the configured one is longer.
 const SHARE_LEAST: f64 = SHARE_WANTED / 10.0;
 
 /// The interval between refreshes, and the time of the next one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshSchedule {
-    /// The configured interval: the longest.
+    /// The configured interval, which is the longest.
     configured: Duration,
-    /// Whether the configured interval is enough: events arrive, or are not subscribed to.
+    /// Whether the configured interval is sufficient: events arrive, or are not subscribed to.
     is_connected: bool,
     /// The interval otherwise.
     without_events: Duration,
     interval: Duration,
-    /// The part of the interval that passes this time.
+    /// The jitter factor of the current interval.
     share: f64,
     done: Instant,
     due: Instant,
 }
 
 impl RefreshSchedule {
-    /// First due an interval after `now`. `is_subscribed` if events are to arrive; none do yet. `chance` is from 0 to 1.
+    /// First due one interval after `now`. `is_subscribed` means that events are expected; none
+    /// arrive yet. `chance` is from 0 to 1.
     pub(crate) fn new(configured: Duration, is_subscribed: bool, now: Instant, chance: f64) -> Self {
         let without_events = WITHOUT_EVENTS.min(configured);
         let interval = if is_subscribed { without_events } else { configured };
@@ -42,40 +48,39 @@ impl RefreshSchedule {
         schedule
     }
 
-    /// The configured interval.
     pub(crate) fn configured(&self) -> Duration {
         self.configured
     }
 
-    /// The time of the next refresh.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
 
-    /// A refresh began at `now`: the next one is an interval later, up to a tenth earlier or later.
+    /// Records that a refresh started at `now`: the next one follows after one interval, plus or
+    /// minus up to a tenth.
     pub(crate) fn done(&mut self, now: Instant, chance: f64) {
         self.share = 1.0 - SPREAD + 2.0 * SPREAD * chance.clamp(0.0, 1.0);
         self.done = now;
         self.due = now + self.interval.mul_f64(self.share);
     }
 
-    /// Events arrive from `now` on, or do not.
+    /// Records whether events arrive from `now` on.
     pub(crate) fn set_connected(&mut self, is_connected: bool, now: Instant) {
         self.is_connected = is_connected;
         self.adapt(now);
     }
 
-    /// Secrets were read at `now`, and this share of ScaiVault's rate limit is left, where it says so. The less is left, the
-    /// longer is the interval: all pods of the identity see the same, and settle where they take together what they are
-    /// granted.
+    /// Records the share of ScaiVault's rate limit that is left after reads at `now`, if it is
+    /// reported. The less is left, the longer the interval becomes: all pods of the identity
+    /// observe the same share, so together they settle at the rate limit.
     pub(crate) fn set_share_left(&mut self, left: Option<f64>, now: Instant) {
         let left = left.unwrap_or(SHARE_WANTED).clamp(SHARE_LEAST, SHARE_WANTED);
         self.without_events = WITHOUT_EVENTS.mul_f64(SHARE_WANTED / left).min(self.configured);
         self.adapt(now);
     }
 
-    /// A longer interval counts from the last refresh, so that changes to and fro do not put it off for ever; a shorter one
-    /// from now, so that it is not due for all replicas at once.
+    /// A longer interval counts from the last refresh, so that alternating changes cannot postpone
+    /// it forever; a shorter one counts from now, so that it is not due for all replicas at once.
     fn adapt(&mut self, now: Instant) {
         let interval = if self.is_connected { self.configured } else { self.without_events };
         let after = interval.mul_f64(self.share);
@@ -135,7 +140,7 @@ mod tests {
         assert_eq!(schedule.due(), start + INTERVAL);
     }
 
-    /// 200 pods of one identity without events, and a bucket that is refilled by 1000 reads a minute.
+    /// 200 pods of one identity without events, and a bucket that gains 1000 reads a minute.
     #[test]
     fn a_fleet_takes_what_it_is_granted_and_is_up_to_date_within_a_minute() {
         let start = Instant::now();

@@ -1,6 +1,7 @@
-//! `sidecar`: fetches, then keeps fresh until the pod ends.
+//! `sidecar`: fetches, then keeps the files up to date until the pod ends.
 //!
-//! One loop sends the requests that are due and takes the answers that arrive, so no request waits for another.
+//! One loop sends due requests and processes responses as they arrive, so no request waits for
+//! another.
 
 use std::{
     collections::BTreeMap,
@@ -39,10 +40,10 @@ mod stop;
 use leases::Renewed;
 use reload::Notifier;
 
-/// The first and the longest pause after an attempt to notify the application that failed: it may be starting.
+/// The first and the longest pause after a failed notification: the application may be starting.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
-/// Fetches, then keeps fresh until SIGTERM.
+/// Fetches, then keeps the files up to date until SIGTERM.
 pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     let (mut end, refresh) = (end_signal()?, refresh_signal()?);
     let metrics = Arc::new(Metrics::default());
@@ -69,12 +70,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
 struct Sidecar {
     delivery: Delivery,
     fetcher: Fetcher,
-    /// Leases that are being renewed.
+    /// Lease renewals in flight.
     renewing: Requests<DynamicRef, Renewed>,
-    /// Renewals that failed.
+    /// Backoff of failed renewals.
     not_renewed: BTreeMap<DynamicRef, Backoff>,
     notifier: Notifier,
-    /// What listens to events.
+    /// The task that listens to events.
     listener: Option<JoinHandle<Option<SubscriptionId>>>,
     metrics: Arc<Metrics>,
     /// SIGHUP.
@@ -113,7 +114,7 @@ impl Sidecar {
             delivery,
         };
         if is_restart {
-            // The earlier start may have been killed before it wrote the files of a new lease.
+            // The previous run may have been killed before it wrote the files of a new lease.
             sidecar.fetcher.put_leases(&sidecar.delivery.leases, Instant::now());
         } else {
             sidecar.show_fresh(Instant::now());
@@ -145,14 +146,14 @@ impl Sidecar {
         }
     }
 
-    /// When something is due.
+    /// When the loop next has work.
     fn wake(&self, now: Instant, time: SystemTime) -> Instant {
         let due = self.notifier.due().into_iter().chain(self.leases_due(now, time));
         due.fold(self.fetcher.due(now), Instant::min)
     }
 
-    /// Starts or does each thing that is due, none of which waits for an answer. Leases come first: they end, and the rest
-    /// only grows older.
+    /// Starts all work that is due without waiting for responses. Leases come first, because they
+    /// expire.
     fn do_what_is_due(&mut self) {
         self.keep_leases();
         let now = Instant::now();
@@ -186,7 +187,7 @@ impl Sidecar {
         self.note_changes(&changed);
     }
 
-    /// Shows since when every file is known to be as ScaiVault has it.
+    /// Updates the metric since when all files are known to match ScaiVault.
     fn show_fresh(&self, now: Instant) {
         let has_leases =
             self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
@@ -195,7 +196,7 @@ impl Sidecar {
         }
     }
 
-    /// Shows the state of now in the metrics.
+    /// Updates the gauges.
     fn show(&self) {
         self.metrics.set_leases(self.delivery.leases.iter().map(|(dynamic, lease)| (dynamic, lease.ends)));
         self.metrics.set_reload_owed(self.notifier.is_owed());
@@ -207,7 +208,7 @@ impl Sidecar {
         match heard {
             ListenerUpdate::Subscribed(subscription) => {
                 reads.schedule.set_connected(true, now);
-                // What has changed since the last read and before the subscription is told by no event.
+                // No event announces changes between the last read and the subscription.
                 reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
                 self.keep_state();
@@ -225,7 +226,8 @@ impl Sidecar {
     }
 }
 
-/// Of a sidecar that runs: the next write may succeed, and the application is served until then.
+/// Logs that the state was not stored: the next write may succeed, and until then the application
+/// still has its secrets.
 fn log_unkept(saved: Result<(), StateError>) {
     if let Err(error) = saved {
         tracing::error!(%error, "state not kept");

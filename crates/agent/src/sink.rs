@@ -1,4 +1,5 @@
-//! Where the files go: written as the kubelet writes its own volumes, so that a reader never sees half of a change.
+//! Writes the files in the same way as the kubelet writes its own volumes, so that a reader never
+//! sees a partial change.
 //!
 //! ```text
 //! /run/secrets/db.json                        -> ..data/db.json
@@ -8,9 +9,10 @@
 //! /run/secrets/..told-5e1f09c2                -> ..scaivault-5e1f09c2-8/sidecar/<the pod's UID>: what the application was told of
 //! ```
 //!
-//! A root is the volume a file lies in, or else the file's directory. One rename swaps all files of a root. Each agent
-//! has its own chain of generations in a root, so that agents of different users can share a volume without a lock. The
-//! second chain in a root has the link `..data-<id>` instead of `..data`.
+//! A root is the volume that contains a file, or else the file's directory. One rename replaces all
+//! files of a root. Each agent has its own chain of generations in a root, so that agents of
+//! different users can share a volume without a lock. The second chain in a root uses the link
+//! `..data-<id>` instead of `..data`.
 
 use std::{
     cell::OnceCell,
@@ -38,16 +40,17 @@ use place::Place;
 /// All files that the agent writes, by their roots.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// Names the agent's chains. Depends only on the files' paths, so that a restart finds the same chain.
+    /// The name of the agent's chains. It only depends on the files' paths, so that a restart finds
+    /// the same chain.
     id: String,
     owner: Owner,
     roots: Vec<Root>,
     budget: Budget,
-    /// A generation that cannot be removed is logged once.
+    /// A generation that cannot be removed is logged only once.
     leftovers_logged: Once,
 }
 
-/// Who writes the files and tells the application of them.
+/// The writer of the files, which notifies the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owner {
     /// Whether it is the sidecar, and not the init container.
@@ -57,7 +60,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Whether `other` is known to be of another pod.
+    /// Whether `other` is known to belong to another pod.
     fn is_other_pod(&self, other: &Self) -> bool {
         self.pod_uid.as_ref().zip(other.pod_uid.as_ref()).is_some_and(|(own, other)| own != other)
     }
@@ -66,11 +69,10 @@ impl Owner {
 /// A file to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'t> {
-    /// Where.
     pub(crate) file: &'t TargetFile,
     /// Whether the pod may start without it.
     pub(crate) is_optional: bool,
-    /// Whether the application is told of its changes.
+    /// Whether the application is notified of its changes.
     pub(crate) is_signalled: bool,
 }
 
@@ -79,7 +81,8 @@ pub(crate) struct Target<'t> {
 struct Root {
     path: PathBuf,
     files: Vec<Output>,
-    /// What is mounted at the root or above it, even if many share it; the root itself if nothing is.
+    /// The nearest mount point at or above the root, including shared ones; the root itself if
+    /// there is none.
     volume: PathBuf,
     /// Their paths below the volume, and whether each is a file.
     mount_points: Vec<(PathBuf, bool)>,
@@ -95,30 +98,29 @@ struct Output {
     is_signalled: bool,
 }
 
-/// What came of writing.
+/// The result of a write.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The files that were written.
     pub(crate) changed: Vec<TargetFile>,
     /// The first error of a root.
     pub(crate) done: Result<(), SinkError>,
 }
 
-/// Files that are being written. Readers see them after [`Self::commit`]; without it they are removed.
+/// Pending writes. Readers see them after [`Self::commit`]; without it they are removed.
 #[must_use]
 pub(crate) struct Pending<'s> {
     changes: Vec<Change<'s>>,
 }
 
-/// Which files exist. The chain of each root is opened at most once.
+/// Checks which files exist. The chain of each root is opened at most once.
 pub(crate) struct Files<'s> {
     roots: Vec<(&'s Root, OnceCell<Option<Chain<'s>>>)>,
     sink: &'s Sink,
 }
 
 impl Files<'_> {
-    /// Whether these files are there.
+    /// Whether these files exist.
     pub(crate) fn has<'t>(&self, targets: impl IntoIterator<Item = &'t TargetFile>) -> bool {
         targets.into_iter().all(|target| {
             self.roots.iter().any(|(root, chain)| {
@@ -131,7 +133,7 @@ impl Files<'_> {
 }
 
 impl Sink {
-    /// Finds the root of every file and of every mount point.
+    /// Determines the root of every file and of every mount point.
     pub(crate) fn new<'a>(
         targets: impl IntoIterator<Item = Target<'a>>,
         mount_points: &[MountPoint],
@@ -180,13 +182,13 @@ impl Sink {
         }
     }
 
-    /// Begins a change. Nothing is written before the first file that differs.
+    /// Starts a change. Nothing is written before the first file that differs.
     pub(crate) fn begin(&self) -> Pending<'_> {
         Pending { changes: self.roots.iter().map(|root| Change::new(self, root)).collect() }
     }
 
-    /// Removes files whose content is not valid any more, all files of a root at once. An error of one root does not stop the
-    /// others.
+    /// Removes files whose content is no longer valid, all files of a root at once. An error in one
+    /// root does not affect the others.
     pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
         let targets: BTreeSet<_> = targets.collect();
         let remove = |root| Change::new(self, root).remove(|file| targets.contains(&file.target));
@@ -198,8 +200,9 @@ impl Sink {
         Files { roots: self.roots.iter().map(|root| (root, OnceCell::new())).collect(), sink: self }
     }
 
-    /// Whether every file exists that is not optional. With `fail_open` a current generation is enough that no file was removed
-    /// from: the agent has tried, and given up what is missing. Files that another pod left do not count.
+    /// Whether every file exists that is not optional. With `fail_open` a current generation from
+    /// which no file was removed is sufficient: the agent has tried, and given up what is missing.
+    /// Files of another pod do not count.
     pub(crate) fn is_ready(&self, fail_open: bool) -> bool {
         self.roots.iter().all(|root| {
             self.chain(root)
@@ -208,25 +211,26 @@ impl Sink {
         })
     }
 
-    /// Whether the current generation of every root is the one that the application was told of. Roots without a signalled
-    /// file do not count.
+    /// Whether the application was notified of the current generation of every root. Roots without
+    /// a signalled file do not count.
     pub(crate) fn is_told(&self) -> bool {
         let signalled = self.roots.iter().filter(|root| root.files.iter().any(|file| file.is_signalled));
         signalled.filter_map(|root| self.chain(root)).all(|chain| chain.current.is_none() || chain.is_told())
     }
 
-    /// Whether any generation was marked as told: an earlier start got as far as to let the application run.
+    /// Whether any generation is marked as known to the application: then a previous run has let
+    /// the application start.
     pub(crate) fn was_told(&self) -> bool {
         self.chains().any(|chain| chain.told().is_some())
     }
 
-    /// Whether the sidecar of this very pod has marked one: it was started before.
+    /// Whether the sidecar of this pod has set a mark, so that this is not its first start.
     pub(crate) fn was_told_by_this_sidecar(&self) -> bool {
         let is_own = |chain: Chain<'_>| chain.told().is_some_and(|(_, owner)| owner == self.owner);
         self.owner.is_sidecar && self.owner.pod_uid.is_some() && self.chains().any(is_own)
     }
 
-    /// Marks the current generations as those that the application was told of.
+    /// Marks the current generations as known to the application.
     pub(crate) fn set_told(&self) -> Result<(), SinkError> {
         let set = |root| match self.chain(root) {
             Some(chain) => chain.set_told().at(&root.path),
@@ -235,7 +239,7 @@ impl Sink {
         self.roots.iter().map(set).fold(Ok(()), Result::and)
     }
 
-    /// The version of each secret that the current generations were written from, by its path.
+    /// The version of each secret in the current generations, by its path.
     pub(crate) fn versions(&self) -> BTreeMap<String, u64> {
         let mut versions = BTreeMap::new();
         for (path, version) in self.chains().flat_map(|chain| chain.versions()) {
@@ -245,7 +249,7 @@ impl Sink {
         versions
     }
 
-    /// The agent's chain in a root; none if the root cannot be opened.
+    /// The agent's chain in a root; `None` if the root cannot be opened.
     fn chain(&self, root: &Root) -> Option<Chain<'_>> {
         Chain::open(&root.path, self).ok()
     }
@@ -256,21 +260,21 @@ impl Sink {
 }
 
 impl Pending<'_> {
-    /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns the first error of each
-    /// root.
+    /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns
+    /// the first error of each root.
     pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
         for change in &mut self.changes {
             change.put(target, mode, bytes);
         }
     }
 
-    /// Whether a file could not be put: [`Self::commit`] will fail.
+    /// Whether a file could not be written: [`Self::commit`] will fail.
     pub(crate) fn has_failed(&self) -> bool {
         self.changes.iter().any(|change| change.done.is_err())
     }
 
-    /// Notes the lowest version of a secret that is accepted, in each root that has one of its files: a volume does not name
-    /// the secrets of another one.
+    /// Records the lowest accepted version of a secret in each root that contains one of its files.
+    /// A volume does not record the secrets of another one.
     pub(crate) fn note_version<'t>(
         &mut self,
         targets: impl IntoIterator<Item = &'t TargetFile>,
@@ -285,10 +289,11 @@ impl Pending<'_> {
         }
     }
 
-    /// Swaps in what was put, all files of a root at once. Files that were not put keep their content. An error of one root
-    /// does not stop the others.
+    /// Makes what was put current, all files of a root at once. Files that were not put keep their
+    /// content. An error in one root does not affect the others.
     ///
-    /// With `gives_up` the pod may start without the files that are missing: a root gets a generation even if it is empty.
+    /// With `gives_up` the pod may start without the missing files: a root gets a generation even
+    /// if it is empty.
     pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
         let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
         for change in &mut self.changes {

@@ -1,6 +1,7 @@
-//! What the agent keeps for its next start: the login, the subscription, the leases, and limits on generating new ones.
+//! The state that the agent stores for its next run: the login, the subscription, the leases, and
+//! limits on generating new ones.
 //!
-//! Each is saved before it is used, so that a restart does not create it a second time.
+//! Each is stored before it is used, so that a restart does not create it again.
 
 use std::{
     collections::BTreeMap,
@@ -22,29 +23,27 @@ use tokio::time::Instant;
 
 use crate::leases::{Generation, Leases};
 
-/// The file in the state's directory.
+/// The file in the state directory.
 const FILE: &str = "state.json";
-/// The file on its way to its name.
+/// The file before it is renamed.
 const TEMPORARY: &str = "state.json.new";
-/// For the agent's user alone: the file has a token and credentials.
+/// Only for the agent's user, because the file contains a token and credentials.
 const MODE: u32 = 0o600;
-/// The longest that a restored due time may be away, whatever the clock did meanwhile.
+/// The maximum distance of a restored due time, in case the clock has changed.
 const DUE_LIMIT: Duration = Duration::from_hours(24);
-/// When a lease is revoked at the earliest whose time is not known: its application has new credentials by then.
+/// The earliest revocation of a lease whose due time is unknown: its application has new
+/// credentials by then.
 const UNREADABLE_LEASE: Duration = Duration::from_mins(5);
 
-/// What the start before left.
+/// The state of the previous run.
 #[derive(Debug, Default)]
 pub(crate) struct Resumed {
-    /// The login.
     pub(crate) token: Option<Token>,
-    /// The leases.
     pub(crate) leases: Leases,
-    /// The subscription to events.
     pub(crate) subscription: Option<SubscriptionId>,
 }
 
-/// The place where state is kept; none where nothing is to be kept.
+/// The storage of the state; `None` stores nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     dir: Option<PathBuf>,
@@ -55,7 +54,8 @@ impl Store {
         Self { dir }
     }
 
-    /// What the start before left. A file that cannot be read or understood is as good as none: the agent starts anew.
+    /// The state of the previous run. A file that cannot be read or parsed is treated as missing:
+    /// the agent starts from the beginning.
     pub(crate) fn load(&self) -> Resumed {
         let Some(dir) = &self.dir else { return Resumed::default() };
         let bytes = match fs::read(dir.join(FILE)) {
@@ -79,7 +79,7 @@ impl Store {
         resumed
     }
 
-    /// Writes all of it, in one step: a crash leaves what was there before.
+    /// Writes the state atomically: after a crash the previous one remains.
     pub(crate) fn save(
         &self,
         token: Option<&Token>,
@@ -93,7 +93,7 @@ impl Store {
     }
 }
 
-/// State that cannot be written: going on would generate a lease that nobody knows after a restart.
+/// State that cannot be written: without it, a restart would not know a generated lease.
 #[derive(Debug, Error)]
 #[error(
     "cannot keep the agent's state in {}: {source}; it must be a writable directory of the agent's user",
@@ -116,7 +116,7 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, dir.join(FILE))
 }
 
-/// The moment at which times of the process become those of the file, and back.
+/// The time at which monotonic times are converted to those of the file, and back.
 #[derive(Clone, Copy)]
 struct Clocks {
     now: Instant,
@@ -151,10 +151,11 @@ struct Kept {
 /// A lease that is to be revoked, and when.
 type KeptRetired = (LeaseId, u64);
 
-/// The limit on generating leases for one dynamic secret: how many were wasted, and when the next may be generated.
+/// The rate limit on generating leases for one dynamic secret: the number of wasted generations,
+/// and when the next is allowed.
 type KeptGeneration = (DynamicRef, u32, u64);
 
-/// A lease with the dynamic secret that it is for.
+/// A lease with its dynamic secret.
 #[derive(Serialize, Deserialize)]
 struct KeptDynamic {
     dynamic: DynamicRef,
@@ -188,7 +189,8 @@ impl Kept {
     }
 }
 
-/// The file's members as they are read: each entry by itself, so that one that cannot be understood takes no other along.
+/// The file's members before they are parsed: each entry is parsed separately, so that an invalid
+/// one does not affect the others.
 struct Raw<'a> {
     members: BTreeMap<String, &'a RawValue>,
     unreadable: Vec<&'a RawValue>,
@@ -216,7 +218,8 @@ impl<'a> Raw<'a> {
         let saved = self.members.get("saved").copied();
         let saved: u64 = self.entry(saved).unwrap_or_default();
         for (lease, due) in self.entries::<KeptRetired>("retired") {
-            // If the clock was set forward meanwhile, an application may still use a lease that was not yet due.
+            // If the clock was set forward meanwhile, an application may still use a lease that was
+            // not due yet.
             let left = Duration::from_secs(due.saturating_sub(saved)).min(UNREADABLE_LEASE);
             leases.retire(lease, clocks.instant(due).max(clocks.now + left));
         }

@@ -1,4 +1,4 @@
-//! `sync-secret`: writes secrets to one Secret of Kubernetes, and ends.
+//! `sync-secret`: writes secrets to one Kubernetes Secret, and exits.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_client::{Client, Retry, redact};
@@ -28,7 +28,7 @@ pub(crate) enum SyncError {
     Secret { secret: String, fault: SecretFault },
 }
 
-/// What is wrong with the Secret, or kept it from being written.
+/// A problem of the Secret, or of writing it.
 #[derive(Debug, Error)]
 pub(crate) enum SecretFault {
     #[error(transparent)]
@@ -46,7 +46,7 @@ pub(crate) enum SecretFault {
 }
 
 impl SyncError {
-    /// How the process ends.
+    /// The exit code of the process.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::File(_) => Exit::Invalid,
@@ -72,7 +72,8 @@ impl Retryable for SecretFault {
 /// Reads all secrets, and writes the Secret if it differs.
 pub(crate) async fn run(config: SyncConfig) -> Result<(), Ending> {
     let mut end = end_signal()?;
-    // For the life of the process: values that are being made borrow from it.
+    // Leaked for the lifetime of the process, because values that are being composed borrow from
+    // it.
     let config: &'static SyncConfig = Box::leak(Box::new(config));
     tokio::select! {
         done = sync(config) => done,
@@ -83,7 +84,7 @@ pub(crate) async fn run(config: SyncConfig) -> Result<(), Ending> {
 async fn sync(config: &'static SyncConfig) -> Result<(), Ending> {
     let target = Target { api: Api::new(&config.api).map_err(SyncError::from)?, config };
     let client = Client::new(config.server.clone())?;
-    // First, so that no secret is read for a Secret that cannot be written.
+    // First, so that no secret is read if the Secret cannot be written.
     target.check().await?;
     let content = match fetch::fetch(&client, &config.wanted, target.deadline()).await {
         Ok(content) => content,
@@ -104,7 +105,7 @@ fn leave_as_it_is(failures: &Failures) {
     leave_message(&format!("left the Secret as it is (FAIL_OPEN): {failures}"));
 }
 
-/// The Secret and where it is.
+/// The Secret and its API.
 struct Target {
     api: Api,
     config: &'static SyncConfig,
@@ -136,7 +137,7 @@ impl Target {
             let secret_type = self.spec().secret_type.as_str().to_owned();
             return Err(self.error(GaveUp::Failed(SecretFault::NotJson { key, secret_type })));
         }
-        // No hash of the content: nothing about it can be derived from a random number.
+        // A random number and not a hash, so that nothing about the content can be derived from it.
         let version = format!("{:032x}", fastrand::u128(..));
         let written = retried(self.deadline(), async || self.write_once(content, &version).await);
         match written.await.map_err(|gave_up| self.error(gave_up))? {
@@ -148,7 +149,7 @@ impl Target {
         Ok(())
     }
 
-    /// Each attempt reads the Secret again: what is written depends on what exists.
+    /// Each attempt reads the Secret again, because the change depends on what exists.
     async fn write_once(&self, content: &Content, version: &str) -> Result<Option<Change>, SecretFault> {
         let spec = self.spec();
         let existing = self.api.read(&spec.name).await?;
@@ -175,7 +176,8 @@ impl Target {
     }
 }
 
-/// What the API server, or a webhook behind it, says about a Secret, without pieces of its values.
+/// The message of the API server, or of a webhook, about a Secret, with parts of its values
+/// removed.
 fn without_values(message: &str, content: &Content) -> String {
     let texts = content.values().map(|value| String::from_utf8_lossy(value).into_owned());
     let encoded = content.values().map(|value| BASE64_STANDARD.encode(value));

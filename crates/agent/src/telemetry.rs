@@ -1,4 +1,5 @@
-//! The log: to stderr, one line an event, only of our own packages. What libraries would say may quote what they send.
+//! The log: to stderr, one line per event, only from the project's own packages, because libraries
+//! might log what they send.
 
 use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
 use scaivault_log_queue::{Format, LogQueue};
@@ -6,10 +7,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::{config::Problem, environment::Environment};
 
-/// The log of this process. A thread writes it, so that a reader that stops reading does not stop the agent.
+/// The log of this process. A separate thread writes it, so that a blocked reader of the log does
+/// not block the agent.
 static LOG: LogQueue = LogQueue::new(64 * 1024);
 
-/// Installs the logger and the panic hook. A malformed setting is returned, and its default holds: the log is needed to say so.
+/// Installs the logger and the panic hook. A malformed setting is returned, and its default is
+/// used, because the log is needed to report it.
 pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
     let mut problems = Vec::new();
     let level = level(environment.value(LOG_LEVEL)).unwrap_or_else(|| {
@@ -28,12 +31,12 @@ pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
     problems
 }
 
-/// Waits until the log is written, for at most 100 ms where nothing reads it.
+/// Waits until the log is written, for at most 100 ms if it is not being read.
 pub(crate) fn flush() {
     LOG.flush();
 }
 
-/// How many lines of the log were lost, because nothing read it.
+/// The number of log lines that were dropped because the log was not read.
 pub(crate) fn dropped_lines() -> u64 {
     LOG.dropped()
 }

@@ -1,7 +1,9 @@
-//! `verify`: compares files, without showing them. Either pairs of files, or the files of this pod with `ScaiVault`.
+//! `verify`: compares files without showing their content, either pairs of files, or the files of
+//! this pod with `ScaiVault`.
 //!
-//! A value is hashed with a key that is made for this run and never leaves it, and only hashes are compared. What is
-//! printed has neither a value nor a hash nor a length: nothing in it can be tried against guesses.
+//! Values are hashed with a key that is random for each run and never stored, and only hashes are
+//! compared. The output contains neither values nor hashes nor lengths, so guesses cannot be tested
+//! against it.
 
 use std::{
     fmt,
@@ -25,19 +27,19 @@ use crate::{
     failure::{Cause, Failure, Failures},
 };
 
-/// The largest file that is compared: no Secret and no volume of ours is larger.
+/// The maximum size of a compared file: neither Secrets nor the agent's volumes are larger.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Equal,
-    /// One of them has a line break at its end, the other has not.
+    /// They only differ in a line break at the end.
     LineEnd,
     Different,
     Missing,
     Unreadable,
-    /// Dynamic credentials differ each time, an optional secret need not exist.
+    /// Dynamic credentials differ each time, and an optional secret need not exist.
     Skipped,
 }
 
@@ -65,11 +67,11 @@ pub(crate) fn files(pairs: &[PathBuf]) -> Result<(), Ending> {
     report.end()
 }
 
-/// Compares the files of this pod with what `ScaiVault` holds.
+/// Compares the files of this pod with the values in `ScaiVault`.
 pub(crate) async fn pod(config: Config) -> Result<(), Ending> {
     let hasher = Hasher::new()?;
     let client = Client::new(config.server.clone())?;
-    // For the life of the process, which is short: files borrow from it.
+    // Leaked for the lifetime of the process, which is short, because files borrow from it.
     let wanted: &'static Wanted = &Box::leak(Box::new(config)).wanted;
     let mut report = Report::new(io::stdout().lock());
     let mut composer = Composer::new(wanted);
@@ -102,18 +104,18 @@ pub(crate) async fn pod(config: Config) -> Result<(), Ending> {
     if failures.is_empty() { ended } else { Err(Failures(failures).into()) }
 }
 
-/// What is known of a file.
+/// The hashes of a file, or why there are none.
 struct Digest {
     state: Result<Tags, Found>,
 }
 
-/// The hash of a text, and of it without a line break at its end.
+/// The hash of a text, and of the text without a line break at its end.
 struct Tags {
     whole: Tag,
     trimmed: Tag,
 }
 
-/// Hashes with a key of its own.
+/// Hashes with its own random key.
 struct Hasher {
     key: Key,
 }
@@ -131,7 +133,7 @@ impl Hasher {
         Digest { state: Ok(tags) }
     }
 
-    /// The content is gone from memory when this returns: the allocator wipes it.
+    /// The allocator zeroes the content when this returns.
     fn file(&self, path: &Path) -> Digest {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
@@ -152,12 +154,12 @@ impl Hasher {
     }
 }
 
-/// In a time that does not depend on where they differ.
+/// Constant time, independent of where they differ.
 fn is_equal(left: &Tag, right: &Tag) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left.as_ref(), right.as_ref()).is_ok()
 }
 
-/// Prints a line for each comparison, and counts.
+/// Prints a line for each comparison, and counts the results.
 struct Report<W> {
     out: W,
     compared: usize,
@@ -172,7 +174,7 @@ impl<W: Write> Report<W> {
     fn add(&mut self, found: Found, paths: &[&Path]) -> Result<(), Ending> {
         self.compared += usize::from(found != Found::Skipped);
         self.wrong += usize::from(!matches!(found, Found::Equal | Found::Skipped));
-        // Names of files may come from others: a line stays a line.
+        // Names of files may be untrusted, so control characters are escaped.
         let paths: Vec<String> =
             paths.iter().map(|path| path.to_string_lossy().escape_debug().to_string()).collect();
         writeln!(self.out, "{found:<10} {}", paths.join("  ")).map_err(Ending::Output)
@@ -224,7 +226,8 @@ mod tests {
         assert_eq!(Hasher::compare(&base, &hasher.file(dir.path())), Found::Unreadable);
     }
 
-    /// Two runs give other hashes for the same value: a hash that got out could not be tried against guesses.
+    /// Two runs give different hashes for the same value, so guesses cannot be tested against a
+    /// leaked hash.
     #[test]
     fn every_run_has_a_key_of_its_own() {
         let tag = |hasher: &Hasher| match hasher.bytes(b"hunter2").state {

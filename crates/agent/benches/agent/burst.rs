@@ -1,4 +1,5 @@
-//! 100 starts of pods a minute, of one identity, under the published rate limits: none waits for a bucket.
+//! 100 pod starts a minute with one identity, under the published rate limits: none has to wait for
+//! a rate limit.
 
 use std::{
     path::Path,
@@ -29,7 +30,7 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `init`, from the start of the process to its end.
+/// Measures `init`, from the start of the process to its exit.
 fn inits(agent: &Path, name: &str, spread: Duration) -> Result<()> {
     let world = World::new(agent, Limits::Published, true)?;
     let began = Instant::now();
@@ -59,7 +60,8 @@ fn inits(agent: &Path, name: &str, spread: Duration) -> Result<()> {
     Ok(())
 }
 
-/// `sidecar` with events, from the start of the process to its first files; all of them stay.
+/// Measures `sidecar` with events, from the start of the process to its first files; all sidecars
+/// keep running.
 fn sidecars(agent: &Path, name: &str, spread: Duration) -> Result<()> {
     let world = World::new(agent, Limits::Published, true)?;
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! From a version's write on the server to the changed file, by event.
+//! From writing a version on the server to the changed file, with events.
 
 use std::{
     path::Path,
@@ -28,7 +28,7 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
         world.rotate(0, rotation)?;
         until(Duration::ZERO, || pod.value(0) == Some(rotation))?;
         sample.push(written.elapsed());
-        // The next one finds the agent listening.
+        // The next rotation finds the agent polling.
         world.requested(Route::Poll, polls + 1)?;
     }
     println!("\n| write to file, ms, {ROTATIONS} rotations | p50 | p99 | max |\n|---|---:|---:|---:|");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Durations, to be told about.
+/// A sample of durations.
 #[derive(Default)]
 pub(crate) struct Sample(Vec<Duration>);
 
@@ -15,7 +15,7 @@ impl Sample {
         self.0.extend(&other.0);
     }
 
-    /// Such as 0.5 for the median, 0 for the least, 1 for the greatest.
+    /// A quantile, for example 0.5 for the median, 0 for the minimum, 1 for the maximum.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -24,20 +24,20 @@ impl Sample {
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    /// Milliseconds, as cells of a table.
+    /// Quantiles in milliseconds, as cells of a table.
     pub(crate) fn milliseconds(&self, shares: &[f64]) -> String {
         let cells = shares.iter().map(|share| format!("{:.1}", self.quantile(*share).as_secs_f64() * 1e3));
         cells.collect::<Vec<_>>().join(" | ")
     }
 
-    /// Seconds, as cells of a table.
+    /// Quantiles in seconds, as cells of a table.
     pub(crate) fn seconds(&self, shares: &[f64]) -> String {
         let cells = shares.iter().map(|share| format!("{:.1}", self.quantile(*share).as_secs_f64()));
         cells.collect::<Vec<_>>().join(" | ")
     }
 }
 
-/// Mebibytes of kibibytes.
+/// Converts kibibytes to mebibytes.
 pub(crate) fn mebibytes(kibibytes: u64) -> String {
     #[expect(clippy::cast_precision_loss)]
     let mebibytes = kibibytes as f64 / 1024.0;

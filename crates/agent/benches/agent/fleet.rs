@@ -1,4 +1,4 @@
-//! 200 agents of one identity under the published rate limits: how old a file gets after a rotation.
+//! 200 agents with one identity under the published rate limits: the age of files after a rotation.
 
 use std::{
     path::Path,
@@ -17,11 +17,12 @@ const AGENTS: usize = 200;
 const SECRETS: usize = 2;
 const TICK: Duration = Duration::from_millis(5);
 
-/// How a fleet is told to keep fresh.
+/// The configuration of a fleet.
 pub(crate) struct Fleet {
     name: &'static str,
     variables: &'static [(&'static str, &'static str)],
-    /// When the secrets are rotated, in seconds after the agents' start; later where they are not up to date by then.
+    /// When the secrets are rotated, in seconds after the agents' start; later if the agents are
+    /// not up to date by then.
     rotations: &'static [u64],
 }
 
@@ -32,7 +33,7 @@ pub(crate) const AT_INTERVALS: Fleet = Fleet {
     rotations: &[20, 80, 140, 200, 260],
 };
 
-/// ScaiVault lets twenty of them subscribe each minute.
+/// With events; ScaiVault allows twenty subscriptions a minute.
 pub(crate) const BY_EVENTS: Fleet = Fleet {
     name: "by event, the interval at its default of 5 min",
     variables: &[("REFRESH_ON_EVENT", "true")],
@@ -79,7 +80,7 @@ fn until_elapsed(since: Instant, time: Duration) {
     }
 }
 
-/// Rotates all secrets and waits until every pod has them.
+/// Rotates all secrets and waits until every pod has them; returns the delays.
 fn stale(world: &World, pods: &[Pod], rotation: usize) -> Result<Sample> {
     let mut sample = Sample::default();
     let written = Instant::now();

@@ -1,5 +1,6 @@
-//! The built agent as a process, beside the development server over TLS on loopback: how long a start takes, what memory
-//! a sidecar needs, how fast a change arrives, and what a fleet of one identity does under ScaiVault's rate limits.
+//! The built agent as a process, with the development server over TLS on loopback: duration of a
+//! start, memory of a sidecar, delay of a change, and a fleet with one identity under ScaiVault's
+//! rate limits.
 //!
 //! ```text
 //! cargo bench -p scaivault-agent                                   # all chapters, about half an hour
@@ -25,10 +26,10 @@ use std::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Measures with this build of the agent, and prints a table.
+/// Measures this build of the agent and prints a table.
 type Chapter = fn(&Path) -> Result<()>;
 
-/// In the order in which they run: the long ones last.
+/// In the order of execution: the long ones last.
 const CHAPTERS: [(&str, Chapter); 7] = [
     ("start", start::measure),
     ("events", events::measure),

@@ -10,11 +10,12 @@ use crate::{
     world::{Agent, Limits, SECRETS, World, pause, until},
 };
 
-/// After so many refreshes there is a row. The target is about the first 10,000; the rest shows whether it grows.
+/// A row is printed after this many refreshes. The target applies to the first 10,000; the rest
+/// shows whether memory grows.
 const ROWS: [usize; 6] = [1, 1_000, 5_000, 10_000, 20_000, 30_000];
-/// Each so many refreshes all secrets change, otherwise one of them.
+/// One in this many refreshes changes all secrets, the others change one.
 const ALL_EACH: usize = 10;
-/// How long the agent does nothing before a row.
+/// How long the agent is idle before a row.
 const IDLE: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(agent: &Path) -> Result<()> {
@@ -52,7 +53,7 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
     sidecar.stop()
 }
 
-/// What the agent counted itself.
+/// The agent's own count of refreshes.
 fn refreshes(log: &Path) -> Result<String> {
     use std::io::{Write as _, read_to_string};
     let log = fs::read_to_string(log)?;

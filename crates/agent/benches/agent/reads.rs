@@ -1,4 +1,4 @@
-//! 100,000 secrets read by agents, each a process, without an error.
+//! 100,000 secrets read by agent processes without an error.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use crate::{
 };
 
 const READS: usize = 100_000;
-/// As many as the agent reads singly.
+/// The maximum number of secrets that the agent reads one by one.
 const SECRETS: usize = 9;
-/// Agents at once.
+/// Number of concurrent agents.
 const AT_ONCE: usize = 4;
 
 pub(crate) fn measure(agent: &Path) -> Result<()> {

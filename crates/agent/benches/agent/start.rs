@@ -1,5 +1,5 @@
-//! `init` with two secrets, from the start of the process to its end, and where the time goes: variants that each lack
-//! one part, taken in turns.
+//! `init` with two secrets, from the start of the process to its exit, and the contribution of each
+//! part: variants that each omit one part are measured alternately.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
 const RUNS: usize = 200;
 const SECRETS: usize = 2;
 
-/// What a run lacks.
+/// The part that a variant omits.
 #[derive(Clone, Copy)]
 enum Variant {
     Whole,
@@ -46,7 +46,8 @@ pub(crate) fn measure(agent: &Path) -> Result<()> {
         for ((variant, _), (pod, sample)) in VARIANTS.iter().zip(pods.iter().zip(&mut samples)) {
             let took =
                 one(*variant, world(*variant, &https, &http), pod.as_ref().map_err(ToString::to_string)?)?;
-            // The first fills caches, and leaves the login and the files of those that want them.
+            // The first run fills caches, and creates the login and files for the variants that
+            // need them.
             if run > 0 {
                 sample.push(took);
             }

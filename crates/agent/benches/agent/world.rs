@@ -1,5 +1,5 @@
-//! A ScaiVault in this process, over TLS on loopback, and pods of sorts: directories with a token, in which the built
-//! agent runs as a process.
+//! A ScaiVault in this process, over TLS on loopback, and simulated pods: directories with a token,
+//! in which the built agent runs as a process.
 
 use std::{
     fmt::Write as _,
@@ -22,23 +22,23 @@ use tokio::runtime::Runtime;
 
 use crate::Result;
 
-/// How many secrets there are.
+/// The number of secrets.
 pub(crate) const SECRETS: usize = 50;
-/// What every secret holds besides the value that is rotated: with its name about 200 bytes, as credentials are.
+/// The constant part of every secret: with its name about 200 bytes, as for typical credentials.
 const NOTE_BYTES: usize = 120;
-/// How long anything may take that has to happen.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How many requests a minute the server grants to all pods together: they are one identity.
+/// The request rate limits of the server for all pods together, which share one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limits {
     /// As published for the managed service.
     Published,
-    /// As good as none: what is measured is the agent.
+    /// Practically unlimited, to measure the agent only.
     Off,
 }
 
-/// The server, and where the pods are.
+/// The server and the directory of the pods.
 pub(crate) struct World {
     runtime: Runtime,
     server: DevServer,
@@ -50,7 +50,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(agent: &Path, limits: Limits, is_https: bool) -> Result<Self> {
-        // The server's threads; the measuring thread is none of them and may wait as it likes.
+        // The server's threads. The measuring thread is not one of them, so it may block.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let issuer = Arc::new(Issuer::generate()?);
         let mut settings = Settings::for_tests(Seed::new(&seed(limits))?, &issuer);
@@ -69,7 +69,7 @@ impl World {
         self.server.handle()
     }
 
-    /// Waits until a route has had so many requests.
+    /// Waits until a route has had this many requests.
     pub(crate) fn requested(&self, route: Route, count: u64) -> Result<()> {
         let vault = self.vault();
         let requested = self
@@ -78,13 +78,13 @@ impl World {
         requested.map_err(|_| format!("{route:?} is not requested {count} times").into())
     }
 
-    /// Gives a secret its next version, as a rotation would.
+    /// Writes the next version of a secret, as a rotation does.
     pub(crate) fn rotate(&self, secret: usize, value: usize) -> Result<()> {
         self.vault().rotate(&path(secret).parse::<SecretPath>()?, data(value));
         Ok(())
     }
 
-    /// A new pod, with a token.
+    /// A new pod with a token.
     pub(crate) fn pod(&self) -> Result<Pod> {
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.path().join(format!("pod-{number}"));
@@ -94,7 +94,7 @@ impl World {
         Ok(Pod { dir })
     }
 
-    /// The agent in a pod that reads the first `secrets` secrets.
+    /// The agent in a pod, configured for the first `secrets` secrets.
     pub(crate) fn agent(
         &self,
         pod: &Pod,
@@ -121,7 +121,7 @@ impl World {
         Ok(command)
     }
 
-    /// What was refused for lack of room in a bucket, by category, in words.
+    /// The number of requests rejected by rate limits, by category, as text.
     pub(crate) fn refused(&self) -> String {
         let vault = self.vault();
         let categories = [Category::Read, Category::BatchRead, Category::Subscription, Category::Poll];
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-/// A pod of sorts.
+/// A simulated pod.
 pub(crate) struct Pod {
     dir: PathBuf,
 }
@@ -143,12 +143,12 @@ impl Pod {
         self.dir.join("log")
     }
 
-    /// The value in a secret's file; none where there is no such file.
+    /// The value in a secret's file; `None` if the file does not exist.
     pub(crate) fn value(&self, secret: usize) -> Option<usize> {
         fs::read_to_string(self.file(secret)).ok()?.parse().ok()
     }
 
-    /// Takes all files away, as at the start of another pod.
+    /// Removes all files, as at the start of a new pod.
     pub(crate) fn empty(&self) -> Result<()> {
         let files = self.dir.join("secrets");
         if files.exists() {
@@ -170,7 +170,7 @@ impl Pod {
     }
 }
 
-/// A running agent; killed when dropped.
+/// A running agent; killed on drop.
 pub(crate) struct Agent {
     child: Child,
 }
@@ -180,7 +180,7 @@ impl Agent {
         Ok(Self { child: command.spawn()? })
     }
 
-    /// A number of kibibytes in the kernel's account of the process, such as `VmRSS`.
+    /// A value in kibibytes from the kernel's status of the process, such as `VmRSS`.
     pub(crate) fn kibibytes(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -188,7 +188,7 @@ impl Agent {
         Ok(number.parse()?)
     }
 
-    /// SIGTERM, and its end.
+    /// Sends SIGTERM and waits for the exit.
     pub(crate) fn stop(mut self) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().try_into()?).ok_or("no process")?;
         kill_process(pid, Signal::TERM)?;
@@ -204,7 +204,7 @@ impl Drop for Agent {
     }
 }
 
-/// Waits until something is so, looking again after each `tick`.
+/// Polls a condition after each `tick`.
 pub(crate) fn until(tick: Duration, mut is_so: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
@@ -216,7 +216,7 @@ pub(crate) fn until(tick: Duration, mut is_so: impl FnMut() -> bool) -> Result<(
     Ok(())
 }
 
-/// Lets time pass: what is measured happens in other processes.
+/// Sleeps; the measured work happens in other processes.
 pub(crate) fn pause(time: Duration) {
     if time.is_zero() {
         std::thread::yield_now();

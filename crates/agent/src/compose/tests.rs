@@ -32,7 +32,7 @@ fn key(text: &str) -> Key {
     Key::of(&text.parse().unwrap())
 }
 
-/// The files that an answer completes, as `file: text`, and what is said about it.
+/// The files that an answer completes, as `file: text`, and the result.
 fn take(
     composer: &mut Composer,
     path: &str,
@@ -72,14 +72,15 @@ fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
     assert_eq!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), true).0, ["/s/both: 12"]);
     assert!(composer.held.is_empty());
 
-    // Nothing has changed, then one of them: the other is asked for, and is written with it.
+    // Without a change no file is written. If one secret changes, the other is requested and both
+    // are written together.
     assert!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), false).0.is_empty());
     assert!(composer.held.is_empty());
     let (files, outcome) = take(&mut composer, "a/two", secret(r#"{"k":"3"}"#), true);
     assert_eq!((files.len(), outcome.needed), (0, [key("a/one")].into()));
     assert_eq!(take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), false).0, ["/s/both: 13"]);
 
-    // One that cannot be read leaves the file as it is, and what was read is dropped.
+    // If one cannot be read, the file is kept and the other answer is dropped.
     take(&mut composer, "a/two", secret(r#"{"k":"4"}"#), true);
     let (files, outcome) = take(&mut composer, "a/one", denied(), false);
     assert!(files.is_empty() && composer.held.is_empty());
@@ -99,7 +100,7 @@ fn what_an_optional_file_lacks_is_no_failure() {
     let (files, outcome) = take(&mut composer, "a/two", absent(), false);
     assert_eq!((files.len(), outcome.failures.len(), outcome.not_written.len()), (0, 0, 0));
     assert_eq!(outcome.absent.len(), 2);
-    // Any other reason is one.
+    // Every other reason is a failure.
     let mut composer = Composer::new(wanted);
     take(&mut composer, "a/one", secret("{}"), true);
     let (_, outcome) = take(&mut composer, "a/two", denied(), false);
@@ -195,7 +196,7 @@ fn what_is_held_for_all_files_is_bounded_and_asked_for_again() {
         assert!(held(&composer) <= HELD_MAX_BYTES, "{n}");
     }
     assert_eq!(composer.held.len(), 8);
-    // The one that hung comes: the others are asked for as there is room for them.
+    // The slow answer arrives: the others are requested when there is room for them.
     let (files, outcome) = large(&mut composer, "a/shared");
     assert_eq!(files.len(), 8);
     let (mut written, mut asked) = (files.len(), outcome.needed);

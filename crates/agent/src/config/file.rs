@@ -1,4 +1,4 @@
-//! One file: what is read for it, where it stands and how it is written.
+//! The source, location and format of one file.
 
 use std::fmt;
 
@@ -12,24 +12,22 @@ use thiserror::Error;
 /// One file that the agent writes.
 #[derive(Clone, Debug)]
 pub(crate) struct FileSpec {
-    /// What is read.
     pub(crate) source: Source,
-    /// Where it is written.
+    /// The location.
     pub(crate) file: TargetFile,
     /// Its permission bits.
     pub(crate) mode: FileMode,
-    /// Whether it is left out where what it is read from does not exist.
+    /// Whether it is omitted if its source does not exist.
     pub(crate) optional: bool,
-    /// How it is written.
+    /// Its format.
     pub(crate) style: Style,
 }
 
-/// One field that becomes a variable.
+/// One field that becomes an environment variable.
 #[derive(Clone, Debug)]
 pub(crate) struct VariableSpec {
-    /// What is read; the field is there.
+    /// The source, which always has a field.
     pub(crate) secret: SecretRef,
-    /// The variable.
     pub(crate) variable: VariableName,
 }
 
@@ -40,7 +38,7 @@ impl VariableSpec {
     }
 }
 
-/// Why a mapping that was parsed cannot be carried out.
+/// Why a parsed mapping cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum SpecError {
     #[error(transparent)]

@@ -1,13 +1,14 @@
-//! What is wrong with the environment.
+//! Problems in the environment.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// The most problems that are spelled out: the kubelet cuts a termination message at 4 KiB.
+/// The maximum number of problems that are listed, because the kubelet truncates termination
+/// messages at 4 KiB.
 const PROBLEMS_SHOWN: usize = 16;
 
-/// A variable that is malformed.
+/// A malformed variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     variable: &'static str,
@@ -15,7 +16,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// `what` says what is wrong, and the cure.
+    /// `what` describes the problem and the fix.
     pub(crate) fn new(variable: &'static str, what: impl fmt::Display) -> Self {
         Self { variable, what: what.to_string() }
     }
@@ -27,19 +28,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with the environment; at least one problem.
+/// All problems in the environment; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// `value` where there is no problem.
+    /// `value` if there are no problems.
     pub(crate) fn or<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
         if problems.is_empty() { Ok(value) } else { Err(Self(problems)) }
     }
 }
 
 impl fmt::Display for Problems {
-    /// On one line, as Events and termination messages are shown.
+    /// On one line, because Events and termination messages are displayed on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(problems) = self;
         if let [only] = problems.as_slice() {

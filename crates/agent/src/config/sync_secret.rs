@@ -12,65 +12,62 @@ use scaivault_contract::{
 use super::{FileSpec, Problems, Reader, Wanted, boolean, pod_values, positive, server};
 use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT};
 
-/// The most characters of a type: those of a DNS subdomain, which Kubernetes recommends.
+/// The maximum length of a type in characters: that of a DNS subdomain, which Kubernetes
+/// recommends.
 const TYPE_MAX_CHARS: usize = 253;
 
 /// The settings of `sync-secret`.
 #[derive(Clone, Debug)]
 pub(crate) struct SyncConfig {
-    /// What is read, and the key of each value as a file below `/`.
+    /// The sources, with the key of each value as a file below `/`.
     pub(crate) wanted: Wanted,
-    /// How ScaiVault is reached.
+    /// The connection to ScaiVault.
     pub(crate) server: Settings,
-    /// How long ScaiVault has for all reads, and the API server for each step.
+    /// The timeout of all reads from ScaiVault, and of each step with the API server.
     pub(crate) timeout: Duration,
-    /// Whether a failure of ScaiVault leaves the Secret as it is, without being an error.
+    /// Whether a failure of ScaiVault leaves the Secret unchanged without an error.
     pub(crate) fail_open: bool,
-    /// The Secret.
     pub(crate) secret: SecretSpec,
-    /// How the API server is reached.
+    /// The connection to the API server.
     pub(crate) api: ApiServer,
 }
 
 /// A Secret without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretSpec {
-    /// Its name.
     pub(crate) name: String,
-    /// Its type.
     pub(crate) secret_type: SecretType,
-    /// Labels besides the one that marks it.
+    /// Labels in addition to the managed-by label.
     pub(crate) labels: BTreeMap<String, String>,
-    /// Annotations besides the version of its content.
+    /// Annotations in addition to the content version.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Whether its content can never be changed.
+    /// Whether its content is immutable.
     pub(crate) immutable: bool,
 }
 
-/// How the API server of the pod's own cluster is reached.
+/// The API server of the pod's own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiServer {
-    /// Its host, without brackets.
+    /// The host, without brackets.
     pub(crate) host: String,
-    /// Its port.
     pub(crate) port: u16,
     /// The directory with `token`, `ca.crt` and `namespace`.
     pub(crate) directory: PathBuf,
 }
 
-/// Type of a Secret that an application can use.
+/// The type of a Secret for applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretType(String);
 
 impl SecretType {
-    /// Kubernetes reads Secrets of these types itself: they would be credentials of the cluster.
+    /// Kubernetes itself interprets Secrets of these types, as credentials for the cluster.
     const REFUSED: [&str; 2] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Groups of keys. Kubernetes demands one key of each.
+    /// Groups of keys. Kubernetes requires one key of each group.
     pub(crate) fn required_keys(&self) -> &'static [&'static [&'static str]] {
         match self.as_str() {
             "kubernetes.io/tls" => &[&["tls.crt"], &["tls.key"]],
@@ -109,7 +106,7 @@ impl SecretType {
 }
 
 impl SyncConfig {
-    /// Reads all variables of `sync-secret`.
+    /// Reads the variables of `sync-secret`.
     pub(crate) fn read(environment: &Environment) -> Result<Self, Problems> {
         let mut reader = Reader { environment, problems: environment.problems.clone() };
         let config = Self {
@@ -200,7 +197,7 @@ fn api_server(reader: &mut Reader<'_>) -> ApiServer {
     ApiServer { host: host.unwrap_or_default(), port: port.unwrap_or_default(), directory }
 }
 
-/// Labels or annotations, one `key=value` a line.
+/// Parses labels or annotations, one `key=value` per line.
 fn pairs(
     reader: &mut Reader<'_>,
     name: &'static str,

@@ -77,7 +77,7 @@ fn all_that_is_malformed_is_said_at_once() {
     )
     .unwrap_err()
     .to_string();
-    // A template is looked at when the lines hold.
+    // A template is only parsed if the mapping is valid.
     for said in [
         "the environment has 7 mistakes",
         "WATCH_PATHS: line 1",
@@ -305,7 +305,7 @@ fn a_variable_without_a_fitting_value_is_malformed() {
         said.starts_with("WATCH_PATHS: \"nodes/${node}\" does not become a path or a name here: "),
         "{said}"
     );
-    // A template is text: nothing is filled in it.
+    // A template is literal text: placeholders in it are not replaced.
     let template = (env::WATCH_PATHS, "a/b -> /run/secrets/t template=\"${pod}\"");
     assert!(read(Container::Sidecar, [template]).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Generating leases, and revoking them. A generation under way is always awaited: a lease whose answer is dropped can never
-//! be revoked.
+//! Generates and revokes leases. A generation in flight is always awaited: a lease whose response
+//! is dropped can never be revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,32 +18,37 @@ use tokio::{
 use super::Delivery;
 use crate::{exit::Exit, failure::Failure, state::StateError};
 
-/// How long one generation may take. Engines that make cloud credentials need minutes.
+/// The timeout of one generation. Engines that create cloud credentials need minutes.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long generations under way are awaited after the time of a start is over, unless SIGTERM comes.
+/// How long generations in flight are awaited after the timeout of a start, unless SIGTERM arrives.
 const LATE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a process may go on after SIGTERM, without `SCAIVAULT_REVOKE_DELAY`. The kubelet's default grace period is 30 s.
+/// How long a process may run after SIGTERM, without `SCAIVAULT_REVOKE_DELAY`. The kubelet's
+/// default grace period is 30 s.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long giving back may take with all attempts once nothing else is awaited: with the default delay, less than the grace period.
+/// The timeout of the final revocations including retries, when nothing else is awaited: with the
+/// default delay, the total is below the grace period.
 pub(crate) const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long to wait at the end.
 pub(crate) enum Wait<'a> {
-    /// SIGTERM has come: until then for revocations, and until they are answered for generations under way. If that takes longer
-    /// than the pod's grace period, the kubelet ends the process, and waiting was worth it until then.
+    /// SIGTERM has arrived: wait until then for revocations, and for generations in flight until
+    /// they are answered. If that takes longer than the pod's grace period, the kubelet kills the
+    /// process; until then waiting can still save a lease.
     Until(Instant),
-    /// A while for generations under way, then a while for revocations; after SIGTERM as [`Self::Until`].
+    /// Wait for generations in flight for a limited time, then for revocations; after SIGTERM as in
+    /// [`Self::Until`].
     UnlessStopped(&'a mut Signal),
 }
 
 impl Delivery {
-    /// Generates a lease for each of `dynamics`, all at once, and repeats what fails until time is up. Returns what failed.
+    /// Generates a lease for each of `dynamics` concurrently, and retries until the deadline.
+    /// Returns the failures.
     pub(crate) async fn generate(
         &mut self,
         dynamics: BTreeSet<DynamicRef>,
         deadline: Instant,
     ) -> Result<Vec<Failure>, StateError> {
-        // With the last failure of each.
+        // Each with its last failure.
         let mut missing: BTreeMap<_, _> = dynamics.into_iter().map(|dynamic| (dynamic, None)).collect();
         let mut failures = Vec::new();
         loop {
@@ -88,7 +93,7 @@ impl Delivery {
         Ok(failures)
     }
 
-    /// Why a dynamic secret that was not refused has no lease.
+    /// Why a dynamic secret that was not rejected has no lease yet.
     fn not_yet(&self, dynamic: &DynamicRef) -> Failure {
         match self.leases.generation_due(dynamic) {
             Some(due) if !self.generating.has(dynamic) => {
@@ -102,8 +107,9 @@ impl Delivery {
         }
     }
 
-    /// Sends a request for a lease of each of `dynamics`, unless one is under way. The state tells the next start that they are
-    /// sent, so that a process that is killed again and again does not make a user each time.
+    /// Requests a lease for each of `dynamics`, unless a request is in flight. The state records
+    /// the requests first, so that a process that is killed repeatedly does not create a user each
+    /// time.
     pub(crate) fn start_generating(&mut self, dynamics: Vec<DynamicRef>) -> Result<(), StateError> {
         if dynamics.is_empty() {
             return Ok(());
@@ -122,14 +128,16 @@ impl Delivery {
         saved
     }
 
-    /// Takes a generated lease into use, in place of another. It is saved before its credentials are written.
+    /// Takes a generated lease into use, replacing the previous one. It is stored before its
+    /// credentials are written.
     pub(crate) fn hold(&mut self, dynamic: DynamicRef, lease: HeldLease) -> Result<(), StateError> {
         tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = lease.term().as_secs(), "lease generated");
         self.leases.insert(dynamic, lease, Instant::now());
         self.save()
     }
 
-    /// Notes that a generation failed. If its answer names a lease nevertheless, that one is to be revoked.
+    /// Records a failed generation. If its response contains a lease nevertheless, that lease is
+    /// revoked.
     pub(crate) fn not_generated(&mut self, dynamic: &DynamicRef, error: &Error) -> Result<(), StateError> {
         let now = Instant::now();
         if let Some(lease) = error.orphaned_lease() {
@@ -139,7 +147,7 @@ impl Delivery {
         self.save()
     }
 
-    /// Starts to revoke the leases that are due.
+    /// Starts the revocations that are due.
     pub(crate) fn start_revoking(&mut self, now: Instant) {
         for lease in self.leases.revocable(now) {
             let (client, id) = (Arc::clone(&self.client), lease.clone());
@@ -147,7 +155,7 @@ impl Delivery {
         }
     }
 
-    /// A revocation was answered.
+    /// Processes the response to a revocation.
     pub(crate) fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         match answered {
             Ok(()) => {
@@ -161,7 +169,8 @@ impl Delivery {
         }
     }
 
-    /// Revokes every lease, all at once, and those that are still being generated. What fails is logged and stays in the state.
+    /// Revokes every lease concurrently, including those that are still being generated. Failures
+    /// are logged and stay in the state.
     pub(crate) async fn revoke_all(&mut self, wait: Wait<'_>) {
         if !self.leases.is_empty() {
             self.take_files_away();
@@ -170,7 +179,7 @@ impl Delivery {
         self.revoke_due(wait).await;
     }
 
-    /// A next start on the same volume must not take dead credentials for files that are there.
+    /// The next run on the same volume must not treat revoked credentials as delivered files.
     fn take_files_away(&self) {
         let files = self.config.wanted.files.iter();
         let of_leases = files.filter(|spec| matches!(spec.source, Source::Lease(_))).map(|spec| &spec.file);
@@ -179,12 +188,12 @@ impl Delivery {
         }
     }
 
-    /// Revokes the leases that are not to be used, and those that are still being generated: they come too late.
+    /// Revokes unused leases, and those whose generation completes too late.
     pub(crate) async fn revoke_due(&mut self, mut wait: Wait<'_>) {
         if !self.generating.is_empty() {
             tracing::info!("waiting for a generation that is still under way");
         }
-        // A next start must not take up what is revoked.
+        // The next run must not reuse a revoked lease.
         self.keep_revocations();
         let mut limit = match &wait {
             Wait::Until(deadline) => *deadline,
@@ -236,7 +245,7 @@ impl Delivery {
     }
 }
 
-/// Resolves at SIGTERM, if that has not come yet.
+/// Completes on SIGTERM, if that has not arrived yet.
 async fn stopped(wait: &mut Wait<'_>) {
     match wait {
         Wait::Until(_) => std::future::pending().await,
@@ -244,15 +253,15 @@ async fn stopped(wait: &mut Wait<'_>) {
     }
 }
 
-/// Whether there may be a database user although the generation failed: the request was sent, and neither `ScaiVault` nor
-/// what stands before it says that nothing was done.
+/// Whether the failed generation may have created a database user: the request was sent, and
+/// neither `ScaiVault` nor a proxy reports that nothing was done.
 fn may_have_made_user(error: &Error) -> bool {
     error.operation == Operation::Generate
         && match &error.kind {
             ErrorKind::Refused(refusal) => {
                 refusal.status >= 500 && refusal.code.as_str() != "service_unavailable"
             }
-            // A connection has its own, shorter limit.
+            // Connecting has its own, shorter timeout.
             ErrorKind::Timeout { after, .. } => *after > Timeouts::default().connect,
             ErrorKind::Broken { .. } | ErrorKind::Answer(_) | ErrorKind::OrphanedLease { .. } => true,
             _ => false,

@@ -1,11 +1,11 @@
-//! Requests that are under way.
+//! Requests in flight.
 
 use std::collections::HashMap;
 
 use scaivault_client::Error;
 use tokio::task::{Id, JoinSet};
 
-/// Requests that are finished whatever becomes of their sender, at most one for each subject.
+/// Requests that run to completion even if their sender is cancelled, at most one for each subject.
 #[derive(Debug)]
 pub(crate) struct Requests<S, T> {
     tasks: JoinSet<Result<T, Error>>,
@@ -17,7 +17,7 @@ impl<S: Clone + Eq, T: Send + 'static> Requests<S, T> {
         Self { tasks: JoinSet::new(), subjects: HashMap::new() }
     }
 
-    /// Starts `request` for `subject`, unless one is under way.
+    /// Starts `request` for `subject`, unless one is in flight.
     pub(crate) fn start(
         &mut self,
         subject: &S,
@@ -29,20 +29,21 @@ impl<S: Clone + Eq, T: Send + 'static> Requests<S, T> {
         }
     }
 
-    /// Whether one for `subject` is under way.
+    /// Whether a request for `subject` is in flight.
     pub(crate) fn has(&self, subject: &S) -> bool {
         self.subjects.values().any(|other| other == subject)
     }
 
-    /// Whether none is under way.
+    /// Whether no request is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// The next answer; none if nothing is under way. Cancel safe.
+    /// The next response; `None` if no request is in flight. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<(S, Result<T, Error>)> {
         loop {
-            // A task that panicked has no answer: its subject may be requested again, the others are still under way.
+            // A task that panicked has no response: its subject may be requested again, and the
+            // other requests continue.
             let (task, answered) = match self.tasks.join_next_with_id().await? {
                 Ok((task, answered)) => (task, Some(answered)),
                 Err(error) => (error.id(), None),

@@ -1,4 +1,4 @@
-//! The end of the subscription to events.
+//! Deletes the subscription to events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 impl Delivery {
-    /// Deletes the subscription, also one that is being made.
+    /// Deletes the subscription, including one that is being created.
     pub(crate) fn unsubscribe(
         &mut self,
         listener: Option<JoinHandle<Option<SubscriptionId>>>,
@@ -27,7 +27,8 @@ impl Delivery {
                 Some(listener) => timeout_at(deadline, listener).await.ok().and_then(Result::ok),
                 None => None,
             };
-            // A listener that does not end has told of its subscription, unless it is still making it.
+            // A listener that is still running has reported its subscription, unless it is still
+            // creating it.
             let Some(subscription) = last.unwrap_or(kept) else { return };
             let subject = format!("the subscription {subscription}");
             let mut backoff = Backoff::new(PAUSE);
@@ -47,11 +48,13 @@ impl Delivery {
     }
 }
 
-/// The time of the next attempt after `error` at `now`; none if there should not be one. A server that asks for a longer pause is
-/// asked again nevertheless, as long as there is time: replicas that end together then use all that the rate limit grants.
+/// The time of the next attempt after `error` at `now`; `None` for no further attempt. A longer
+/// pause requested by the server is shortened while there is time, so that replicas that end
+/// together use the whole rate limit.
 fn next_attempt(error: &Error, backoff: &mut Backoff, now: Instant, deadline: Instant) -> Option<Instant> {
     let retry = match error.retry() {
-        // Only ScaiVault itself refuses for good. Other answers, a proxy's for example, may pass.
+        // Only ScaiVault itself can reject for good. Other answers, for example from a proxy, may
+        // be temporary.
         Retry::Never if error.code().is_none_or(ErrorCode::is_empty) => Retry::Backoff,
         retry => retry.at_most(PAUSE.1),
     };
@@ -84,8 +87,8 @@ mod tests {
         assert!(asked <= now + 6 * SECOND, "an hour is longer than what is left");
     }
 
-    /// 200 replicas that end at once and share a bucket that grants 20 operations and one more every 3 s. The server says after
-    /// how many seconds it grants the next one, or after a minute.
+    /// 200 replicas that end at once and share a bucket with 20 operations that gains one every 3
+    /// s. The server requests a pause until its next token, or of a minute.
     #[test]
     fn replicas_that_end_together_use_all_that_is_granted() {
         for asked in [3, 60] {

@@ -1,4 +1,5 @@
-//! When each secret is read next, and which answers are accepted. Pure: time and chance are parameters.
+//! Decides when each secret is read next, and which answers are accepted. Pure: time and random
+//! numbers are parameters.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,26 +15,31 @@ use crate::{
     schedule::RefreshSchedule,
 };
 
-/// The most reads in flight: each may hold a whole secret in memory.
+/// The maximum number of reads in flight: each may hold a complete secret in memory.
 const IN_FLIGHT: usize = 3;
-/// A read without an answer for this long does not count, so that a few that hang do not keep the others waiting.
+/// A read that takes longer than this is not counted, so that a few hanging reads do not block the
+/// others.
 const SLOW: Duration = Duration::from_secs(2);
-/// The most reads in flight, slow ones counted.
+/// The maximum number of reads in flight, including slow ones.
 const IN_FLIGHT_WITH_SLOW: usize = IN_FLIGHT + 1;
 /// The first and the longest pause after a failure during the initial fetch.
 const INITIAL_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// The first pause after a failure later, unless the refresh interval is shorter; the longest is the interval.
+/// The first pause after a later failure, unless the refresh interval is shorter; the longest is
+/// the interval.
 const FAILED_PAUSE: Duration = Duration::from_secs(5);
-/// The first pause after a version that is older than one known: a replica lags by moments, not by minutes.
+/// The first pause after a version older than a known one: a replica lags by moments, not by
+/// minutes.
 const OUTDATED_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is known of each secret, and what is to be read.
+/// The state of each secret, and the pending reads.
 pub(crate) struct Reads {
     states: BTreeMap<Key, State>,
     pub(crate) schedule: RefreshSchedule,
-    /// The end of the initial fetch, while that runs: what fails for good is not read again before its end.
+    /// The deadline of the initial fetch while it runs: until then, a permanent failure is not
+    /// retried.
     deadline: Option<Instant>,
-    /// Nothing is read before its due time: all reads need the same login.
+    /// Backoff of the login: no read is sent before its due time, because all reads need the same
+    /// login.
     login: Backoff,
 }
 
@@ -42,17 +48,17 @@ struct State {
     backoff: Backoff,
     /// Whether the last failure was an outdated version.
     is_outdated: bool,
-    /// Asked for by a refresh, an event or a file.
+    /// Requested by a refresh, an event or a file, and due then.
     asked: Option<Instant>,
-    /// ScaiVault asked not to read it again before.
+    /// ScaiVault requested a pause until then.
     not_before: Option<Instant>,
-    /// When the read in flight began.
+    /// When the read in flight started.
     started: Option<Instant>,
-    /// The version that was read last.
+    /// The version of the last read.
     version: Option<u64>,
-    /// The version and the meaning of the data that its files were written from; none if they have to be written.
+    /// The version and the fingerprint of the data in its files; `None` if they have to be written.
     written: Option<(u64, Fingerprint)>,
-    /// When it was last known to be in its files as ScaiVault has it.
+    /// When its files were last known to match ScaiVault.
     confirmed: Option<Instant>,
 }
 
@@ -71,7 +77,7 @@ impl State {
 }
 
 impl Reads {
-    /// Reads that all begin at `now`. Versions below those of `versions` are not accepted.
+    /// Reads that are all due at `now`. Versions below those of `versions` are not accepted.
     pub(crate) fn new(
         keys: BTreeSet<Key>,
         versions: &BTreeMap<String, u64>,
@@ -97,7 +103,8 @@ impl Reads {
         reads
     }
 
-    /// Begins the initial fetch: what cannot be read before `deadline`, or will not change by itself, is given up.
+    /// Starts the initial fetch: reads that cannot succeed before `deadline`, or fail permanently,
+    /// are given up.
     pub(crate) fn begin_initial(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         self.reset_pauses();
@@ -108,18 +115,18 @@ impl Reads {
         self.open().is_empty()
     }
 
-    /// Whether the initial fetch goes on.
+    /// Whether the initial fetch is running.
     pub(crate) fn is_initial(&self) -> bool {
         self.deadline.is_some()
     }
 
-    /// What has no answer, and is not given up.
+    /// Secrets without an answer that are not given up.
     pub(crate) fn open(&self) -> Vec<Key> {
         let is_open = |state: &State| state.started.is_some() || state.due().is_some();
         self.states.iter().filter(|(_, state)| is_open(state)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Ends the initial fetch at `now`. What could not be read is read again after a pause.
+    /// Ends the initial fetch at `now`. Failed reads are retried after a pause.
     pub(crate) fn end_initial(&mut self, now: Instant, chance: f64) {
         self.deadline = None;
         self.schedule.done(now, chance);
@@ -142,19 +149,19 @@ impl Reads {
         }
     }
 
-    /// When [`Self::next`] or [`Self::refresh`] has something to do.
+    /// When [`Self::next`] or [`Self::refresh`] next has work.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let refresh = self.deadline.unwrap_or_else(|| self.schedule.due());
         let reads = self.states.values().filter_map(State::due).min();
-        // Without room the next answer makes some.
+        // If no more reads may be sent, the next answer makes room.
         reads.zip(self.room_at(now)).map_or(refresh, |(due, room)| due.max(room).min(refresh))
     }
 
-    /// When one more read may begin; none if an answer has to come first.
+    /// When one more read may be sent; `None` if an answer has to arrive first.
     fn room_at(&self, now: Instant) -> Option<Instant> {
         let started = || self.states.values().filter_map(|state| state.started);
         let is_login_failing = self.login.failures() > 0;
-        // One login fails like the others.
+        // While the login fails, one read is enough to test it.
         let limit = if is_login_failing { 1 } else { IN_FLIGHT_WITH_SLOW };
         if started().count() >= limit {
             return None;
@@ -164,8 +171,8 @@ impl Reads {
         Some(self.login.due().map_or(room, |login| login.max(room)))
     }
 
-    /// Asks for all secrets if a refresh is due at `now`. Of a pinned version only if it is not written yet, or if
-    /// `has_files` denies its files.
+    /// Requests all secrets if a refresh is due at `now`. Pinned versions are only requested if
+    /// they are not written yet, or if `has_files` reports missing files.
     pub(crate) fn refresh(&mut self, now: Instant, chance: f64, has_files: impl Fn(&Key) -> bool) {
         if self.deadline.is_none() && self.schedule.due() <= now {
             self.schedule.done(now, chance);
@@ -177,7 +184,7 @@ impl Reads {
         }
     }
 
-    /// Asks for all secrets at `now`, whatever failed before and whatever pause ScaiVault asked for.
+    /// Requests all secrets at `now`, ignoring earlier failures and pauses requested by ScaiVault.
     pub(crate) fn refresh_now(&mut self, now: Instant) {
         self.reset_pauses();
         self.login.succeeded();
@@ -195,8 +202,9 @@ impl Reads {
         Some(key.clone())
     }
 
-    /// Events told of `changes`, which are read at `now`: at once. Not spread over a time: of the replicas of a workload at
-    /// most 240 are connected, as many polls as ScaiVault grants a minute, and each reads only what has changed.
+    /// Processes `changes` announced by events, which are read at `now`. They are not spread over
+    /// time: at most 240 replicas of a workload are connected, as many polls as ScaiVault allows a
+    /// minute, and each reads only what has changed.
     pub(crate) fn announce(&mut self, changes: &Changes, now: Instant) {
         for (key, state) in &mut self.states {
             let announced = match changes {
@@ -215,7 +223,8 @@ impl Reads {
             if let Some(version) = version {
                 state.floor.raise(version);
                 let is_known = state.written.is_some() && state.version.is_some_and(|known| known >= version);
-                // A rotation is told twice, as an update too. The floor holds for the answer of a read in flight.
+                // A rotation is announced twice, also as an update. The version floor applies to
+                // the answer of a read in flight.
                 if is_known || state.started.is_some() && !is_new_history {
                     continue;
                 }
@@ -224,7 +233,8 @@ impl Reads {
         }
     }
 
-    /// Asks for secrets that a file of several needs, unless they are read or tried again anyway.
+    /// Requests secrets that a file of several needs, unless they are already being read or
+    /// retried.
     pub(crate) fn need(&mut self, keys: &BTreeSet<Key>, now: Instant) {
         for key in keys {
             if let Some(state) = self.states.get_mut(key)
@@ -236,7 +246,7 @@ impl Reads {
         }
     }
 
-    /// Whether the answer to a read may be used that came at `now` with this version. Otherwise the version that is expected.
+    /// Whether an answer with this version at `now` may be used. The error is the expected version.
     pub(crate) fn accept(&mut self, key: &Key, version: u64, now: Instant) -> Result<(), u64> {
         let Some(state) = self.states.get_mut(key) else { return Ok(()) };
         let expected = match key.version {
@@ -252,13 +262,14 @@ impl Reads {
         Ok(())
     }
 
-    /// A read brought `secret` at `now`. Whether that is something else than its files were written from.
+    /// Processes a successful read at `now`. Returns whether the data differs from what its files
+    /// were written from.
     pub(crate) fn succeeded(&mut self, key: &Key, secret: &Secret, now: Instant) -> bool {
         let written = (secret.version, secret.data.fingerprint());
         self.confirm(key, now).is_none_or(|state| state.written.replace(written) != Some(written))
     }
 
-    /// The secret does not exist at `now`, and need not.
+    /// Records at `now` that an optional secret does not exist.
     pub(crate) fn absent(&mut self, key: &Key, now: Instant) {
         if let Some(state) = self.confirm(key, now) {
             state.floor.expect_new_history(now);
@@ -274,18 +285,19 @@ impl Reads {
         Some(state)
     }
 
-    /// A read failed at `now`. When it is sent again; none if the initial fetch gives it up.
+    /// Records a failed read at `now`. Returns when it will be retried; `None` if the initial fetch
+    /// gives it up.
     pub(crate) fn failed(&mut self, key: &Key, failure: &Failure, now: Instant) -> Option<Instant> {
         let state = self.states.get_mut(key)?;
         state.started = None;
         if failure.cause == Cause::Absent {
-            // Should it be created again, its versions start with 1.
+            // If it is created again, its versions start with 1.
             state.floor.expect_new_history(now);
             state.version = None;
         }
         let Some(deadline) = self.deadline else {
             let longest = self.schedule.configured();
-            // What a person has to mend is mended some time.
+            // A failure that needs a fix is retried too, because it may be fixed meanwhile.
             let retry = failure.retry.always(longest);
             if failure.cause == Cause::Login {
                 state.ask(now);
@@ -309,7 +321,7 @@ impl Reads {
         due
     }
 
-    /// The reads in flight are lost: a task panicked.
+    /// The reads in flight are lost, because a task panicked.
     pub(crate) fn lost(&mut self, now: Instant) {
         for state in self.states.values_mut().filter(|state| state.started.is_some()) {
             state.started = None;
@@ -317,8 +329,8 @@ impl Reads {
         }
     }
 
-    /// Files of these secrets are not as they should be: they are written at the next answer, which is asked for `at` a time
-    /// or comes with the next refresh.
+    /// Records that files of these secrets are not written: they are written with the next answer,
+    /// which is requested `at` a time or arrives with the next refresh.
     pub(crate) fn not_written<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, at: Option<Instant>) {
         for key in keys {
             if let Some(state) = self.states.get_mut(key) {
@@ -330,14 +342,14 @@ impl Reads {
         }
     }
 
-    /// The lowest versions that are accepted, but for pinned ones and those of which nothing is known.
+    /// The lowest accepted versions, except for pinned and unknown ones.
     pub(crate) fn versions(&self) -> impl Iterator<Item = (&Key, u64)> {
         let current = self.states.iter().filter(|(key, _)| key.version.is_none());
         current.map(|(key, state)| (key, state.floor.version())).filter(|(_, version)| *version > 0)
     }
 
-    /// The last moment at which all files were known to be as ScaiVault has them; none if there was none yet. `now` if
-    /// nothing is read that can change.
+    /// The last time at which all files were known to match ScaiVault; `None` if there was none
+    /// yet. `now` if no read secret can change.
     pub(crate) fn confirmed(&self, now: Instant) -> Option<Instant> {
         self.states.iter().try_fold(now, |confirmed, (key, state)| match key.version {
             Some(_) => state.confirmed.map(|_| confirmed),
@@ -345,7 +357,6 @@ impl Reads {
         })
     }
 
-    /// Every secret that is read.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.states.keys()
     }

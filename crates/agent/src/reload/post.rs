@@ -1,4 +1,5 @@
-//! The POST that notifies an application. It stays inside the pod: only loopback addresses are called, none is looked up.
+//! The POST that notifies an application. It stays inside the pod: only loopback addresses are
+//! called, and no name is resolved.
 
 use std::time::Duration;
 
@@ -15,20 +16,20 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::ReloadError;
 
-/// How long the application may take for its answer.
+/// The timeout of the application's response.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the rest of an answer may take whose status is known.
+/// The timeout for the rest of a response after its status.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most bytes of an answer's head and body that are read.
+/// The maximum size of a response's head, and of its body, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Sends an empty POST. Any status of 2xx is a success.
+/// Sends an empty POST. Every 2xx status is a success.
 pub(super) async fn post(url: &ReloadUrl) -> Result<StatusCode, ReloadError> {
     match timeout(TIMEOUT, exchange(url)).await {
         Ok(Ok(status)) if status.is_success() => Ok(status),
         Ok(Ok(status)) => Err(ReloadError::Refused { url: without_query(url), status: status.as_u16() }),
         Ok(Err(error)) => {
-            // hyper keeps the reason to the source.
+            // hyper puts the reason into the error's source.
             let reason =
                 error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
             Err(ReloadError::Call { url: without_query(url), reason })
@@ -37,7 +38,7 @@ pub(super) async fn post(url: &ReloadUrl) -> Result<StatusCode, ReloadError> {
     }
 }
 
-/// The address as it is logged: a query may have what is not for the log.
+/// The URL for the log, without the query, which may contain sensitive data.
 pub(super) fn without_query(url: &ReloadUrl) -> String {
     url.as_str().split('?').next().unwrap_or_default().to_owned()
 }
@@ -47,7 +48,7 @@ async fn exchange(url: &ReloadUrl) -> Result<StatusCode, Box<dyn std::error::Err
     let stream = TcpStream::connect(addresses.as_slice()).await?;
     let mut connecting = http1::Builder::new();
     let (mut sender, connection) = connecting.max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
-    // Aborted when it is dropped.
+    // Aborted on drop.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let request = Request::post(url.path_and_query())
@@ -56,7 +57,7 @@ async fn exchange(url: &ReloadUrl) -> Result<StatusCode, Box<dyn std::error::Err
         .body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    // An application whose answer is cut off may give up what it has begun.
+    // An application whose response is cut off might abort its reload.
     let _ = timeout(BODY_TIMEOUT, Limited::new(answer.into_body(), MAX_BYTES).collect()).await;
     Ok(status)
 }
@@ -70,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// What an application that answers so gets, and what comes of it.
+    /// The request that an application with this answer receives, and the result.
     async fn call(host: &str, answer: &'static [u8]) -> (String, Result<StatusCode, ReloadError>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -80,7 +81,7 @@ mod tests {
             while !asked.ends_with(b"\r\n\r\n") {
                 assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
             }
-            // The other side may hang up before it has all.
+            // The client may close the connection before everything is written.
             let _ = stream.write_all(answer).await;
             (stream, String::from_utf8(asked).unwrap())
         });
@@ -99,7 +100,7 @@ mod tests {
             assert!(asked.contains(&format!("\r\nhost: {host}:")), "{asked}");
             assert!(asked.contains("\r\ncontent-length: 0\r\n"), "{asked}");
         }
-        // The end of a body that never ends is not waited for.
+        // The agent does not wait for a body that never ends.
         let (_, done) =
             call("127.0.0.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").await;
         assert_eq!(done.unwrap(), StatusCode::OK);
@@ -129,7 +130,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_application_is_given_up() {
-        // It accepts, because the kernel does, and answers nothing.
+        // The kernel accepts the connection, but no response is sent.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let error = post(&url).await.unwrap_err();

@@ -1,63 +1,69 @@
-//! Which process is meant by a name. Pure.
+//! Finds the process with a given name. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most bytes of a process's name as the kernel keeps it: `proc(5)`, "comm".
+/// The maximum length of a process's name in the kernel, see `comm` in `proc(5)`.
 const COMM_BYTES: usize = 15;
 
-/// The most arguments that are kept: a script stands behind the options of its interpreter, of which `java` has many.
+/// The maximum number of arguments to keep: a script follows the options of its interpreter, of
+/// which `java` has many.
 const ARGUMENTS_KEPT: usize = 64;
 
-/// The user who may signal every process.
+/// The user that may signal every process.
 const ROOT: u32 = 0;
 
-/// Programs whose first argument that is no option is a script, with or without a version behind the name (`python3.13`).
+/// Programs whose first argument that is not an option is a script, with or without a version
+/// suffix (`python3.13`).
 const INTERPRETERS: [&[u8]; 11] =
     [b"ash", b"bash", b"bun", b"dash", b"java", b"node", b"perl", b"php", b"python", b"ruby", b"sh"];
 
-/// What is known of a process.
+/// The relevant properties of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) parent: i32,
     /// The effective user.
     pub(super) uid: u32,
-    /// When it started, in clock ticks since the machine did.
+    /// When it started, in clock ticks since boot.
     pub(super) started: u64,
-    /// The signals, one bit each, that it has a handler for or waits for; none where the kernel does not say.
+    /// The signals, one bit each, that it has a handler for or waits for; `None` if the kernel does
+    /// not report them.
     handled: Option<u64>,
-    /// Whether it has ended and only waits to be noticed.
+    /// Whether it has exited but was not reaped.
     is_zombie: bool,
-    /// The kernel's name: the first bytes of the file that was executed, or what the process has set.
+    /// The kernel's name: the first bytes of the executed file's name, or a name that the process
+    /// has set.
     comm: Vec<u8>,
-    /// What the program may be called by `argv[0]`.
+    /// The possible names of the program according to `argv[0]`.
     programs: Vec<Vec<u8>>,
-    /// The base names of the first arguments behind it.
+    /// The base names of the following arguments.
     pub(super) arguments: Vec<Vec<u8>>,
 }
 
-/// How a process comes to have a name, the surest first.
+/// How a process matches a name, the most certain first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
-    /// The base name of `argv[0]`, or the first word of the title that is written there.
+    /// The base name of `argv[0]`, or the first word of the title there.
     Program,
-    /// The kernel's name, whole; of a longer one the rest is in an argument (a script that was executed itself).
+    /// The kernel's complete name; if it is truncated, the rest is in an argument (a script that
+    /// was executed directly).
     Comm,
-    /// The script that an interpreter was told to run.
+    /// The script that an interpreter runs.
     Script,
-    /// The kernel's name, cut off, and no argument says how it goes on.
+    /// The kernel's truncated name, and no argument contains the rest.
     CutComm,
 }
 
 impl Process {
-    /// Reads `/proc/<pid>/stat`, `status` and `cmdline`.
+    /// Parses `/proc/<pid>/stat`, `status` and `cmdline`.
     pub(super) fn parse(pid: i32, stat: &[u8], status: &[u8], cmdline: &[u8]) -> Option<Self> {
-        // The name stands in brackets and may have brackets and blanks itself: its end is the last one.
+        // The name is in parentheses and may itself contain parentheses and blanks, so it ends at
+        // the last one.
         let open = stat.iter().position(|byte| *byte == b'(')?;
         let close = stat.iter().rposition(|byte| *byte == b')')?;
         let comm = stat.get(open + 1..close)?.to_vec();
         let fields: Vec<_> = str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
-        // Fields 3, 4 and 22 of proc(5); the third is the first behind the name.
+        // Fields 3, 4 and 22 of proc(5); field 3 is the first after the name.
         let (state, parent, started) = (*fields.first()?, fields.get(1)?, fields.get(19)?);
         let line = |name: &str| {
             let mut lines = status.split(|byte| *byte == b'\n');
@@ -65,7 +71,7 @@ impl Process {
         };
         let uid = line("Uid:")?.split_ascii_whitespace().nth(1)?;
         let signals = |name| u64::from_str_radix(line(name)?.trim(), 16).ok();
-        // A blocked signal waits for whoever reads it, by `sigwait` or `signalfd`.
+        // A blocked signal is received by `sigwait` or `signalfd`.
         let handled = signals("SigCgt:").map(|caught| caught | signals("SigBlk:").unwrap_or_default());
         let mut arguments = cmdline.split(|byte| *byte == 0);
         let programs = programs(arguments.next().unwrap_or_default());
@@ -82,7 +88,8 @@ impl Process {
         })
     }
 
-    /// Whether a signal does what the process wants it to do, and not what the kernel does by default: ending it, or nothing.
+    /// Whether the process handles the signal itself, so that the kernel's default action (end it,
+    /// or ignore the signal) does not apply.
     pub(super) fn handles(&self, signal: i32) -> bool {
         let bit = u32::try_from(signal - 1).ok().and_then(|bit| 1_u64.checked_shl(bit)).unwrap_or_default();
         self.handled.is_none_or(|handled| handled & bit != 0)
@@ -93,8 +100,8 @@ impl Process {
             return Some(Match::Program);
         }
         if self.comm == cut(name) {
-            // A name of 15 bytes may be cut off. The program says how it goes on, or else the script, which stands behind the
-            // interpreter and perhaps one option.
+            // A name of 15 bytes may be truncated. The rest is in the program's name or in that of
+            // the script, which follows the interpreter and perhaps one option.
             let mut names = self.programs.iter().chain(self.arguments.iter().take(2));
             match names.find(|whole| cut(whole) == self.comm) {
                 _ if self.comm.len() < COMM_BYTES => return Some(Match::Comm),
@@ -119,7 +126,7 @@ impl Process {
     }
 }
 
-/// What the kernel keeps of a name.
+/// The part of a name that the kernel keeps.
 fn cut(name: &[u8]) -> &[u8] {
     &name[..name.len().min(COMM_BYTES)]
 }
@@ -128,8 +135,8 @@ fn base_name(path: &[u8]) -> Vec<u8> {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
 }
 
-/// What the program may be called by an `argv[0]`, which may be a title (`nginx: master process nginx`,
-/// `redis-server *:6379`) or a path with blanks.
+/// The possible names of the program according to an `argv[0]`, which may be a title (`nginx:
+/// master process nginx`, `redis-server *:6379`) or a path with blanks.
 fn programs(argument: &[u8]) -> Vec<Vec<u8>> {
     let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
     match word.strip_suffix(b":") {
@@ -139,10 +146,11 @@ fn programs(argument: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// The topmost process of a name: the one that has no other of that name above it. A surer name goes before a less sure one
-/// ([`Match`]), whichever process has it. Of several the one that started
-/// first, because a later one is somebody's shell in the container, and before it one of the agent's user `uid`, who may
-/// signal no other: the same name may run in another container. Never the first of the namespace, nor the agent.
+/// The topmost process with a name: the one without an ancestor of that name. A more certain match
+/// takes precedence ([`Match`]). Of several, one of the agent's user `uid`, who may not signal
+/// other users, takes precedence, because the same name may run in another container. Then the one
+/// that started first, because a later one is probably a user's shell in the container. Never the
+/// first process of the namespace, nor the agent.
 pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u32) -> Option<&'a Process> {
     let by_pid: BTreeMap<_, _> = processes.iter().map(|process| (process.pid, process)).collect();
     let called = |process: &Process| {
@@ -153,7 +161,8 @@ pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u3
     let is_candidate = |process: &Process| called(process) == Some(surest);
     let has_one_above = |process: &Process| {
         let mut above = by_pid.get(&process.parent);
-        // A list that was not read at once could have a circle: no more steps than processes.
+        // A list that was not read atomically may contain a cycle, so the number of steps is
+        // limited.
         for _ in 0..processes.len() {
             match above {
                 Some(parent) if is_candidate(parent) => return true,
@@ -168,8 +177,8 @@ pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u3
     topmost.min_by_key(|process| (is_others(process), process.started, process.pid))
 }
 
-/// The names of the programs that other processes run, at most `limit`. Without a shared namespace the agent is the first
-/// process, and all others are its own.
+/// The names of the programs that other processes run, at most `limit`. Without a shared process
+/// namespace the agent is the first process, and all others are its own.
 pub(super) fn names(processes: &[Process], own: i32, limit: usize) -> Vec<String> {
     let others = processes.iter().filter(|process| own != 1 && process.pid != own && process.pid != 1);
     let name = |process: &Process| {
@@ -253,7 +262,8 @@ mod tests {
         assert!(handles("", 1), "a kernel that does not say");
     }
 
-    /// The process of `name` among those with these kernel's names and arguments, in the order of their start.
+    /// Checks which process `name` selects among those with these kernel names and arguments, in
+    /// the order of their start.
     #[track_caller]
     fn check_called(name: &str, processes: &[(&str, &str)], expected: Option<usize>) {
         let processes: Vec<_> =
@@ -272,7 +282,8 @@ mod tests {
         check_called(name, &[web, worker], Some(1));
         check_called(name, &[web], None);
         check_called("billing-service-w", &[web, worker], None);
-        // Scripts that are executed themselves: the kernel has their name, and the interpreter stands first.
+        // Scripts that are executed directly: the kernel has their name, and the interpreter is the
+        // first argument.
         let script = |line| ("billing-service", line);
         check_called(
             name,
@@ -283,7 +294,7 @@ mod tests {
             Some(1),
         );
         check_called(name, &[script("/bin/sh\0/app/billing-service-web")], None);
-        // Nothing says how the name goes on.
+        // No argument contains the rest of the name.
         check_called(name, &[script("app")], Some(0));
         check_called(name, &[script("app"), ("python3", "python3\0/app/billing-service-worker")], Some(1));
         check_called(name, &[script("")], Some(0));
@@ -352,7 +363,7 @@ mod tests {
     #[test]
     fn a_circle_of_parents_ends() {
         let processes = [process(10, 11, "x", "x"), process(11, 10, "y", "y")];
-        // What matters is that it ends.
+        // Only that the search ends matters.
         check(&processes, "x", None);
     }
 }

@@ -1,4 +1,4 @@
-//! Keeping leases: renewed, replaced, generated, and revoked once they are replaced.
+//! Maintains leases: renews, replaces and generates them, and revokes those that were replaced.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -18,20 +18,22 @@ use crate::{
     metrics::{self, Counter},
 };
 
-/// How long the sidecar sleeps at most while it holds leases: their times are wall-clock times, and a clock may be set.
+/// The maximum sleep of the sidecar while it holds leases: their times are wall-clock times, and
+/// the clock may be set.
 const LOOK: Duration = Duration::from_mins(1);
-/// The first and the longest pause after a renewal that failed.
+/// The first and the longest pause after a failed renewal.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The part of what is left of a lease that is the longest pause.
+/// The maximum pause is this fraction of the lease's remaining time.
 const PART: u32 = 4;
-/// The pause between two generations: each makes a user in a database, whatever the answers say about its life.
+/// The pause between two generations: each creates a database user, regardless of the lifetimes in
+/// the responses.
 const GENERATED: Duration = Duration::from_secs(30);
 
-/// The term that a renewal brought, and when it was answered.
+/// The term of a renewed lease, and when the response arrived.
 pub(super) type Renewed = (LeaseTerm, SystemTime);
 
 impl Sidecar {
-    /// When something is due with a lease.
+    /// When work on a lease is due.
     pub(super) fn leases_due(&self, now: Instant, time: SystemTime) -> Option<Instant> {
         let dynamics = self.delivery.dynamics();
         let steps = dynamics.iter().filter_map(|dynamic| self.lease_step(dynamic, now, time));
@@ -40,7 +42,7 @@ impl Sidecar {
         steps.map(|(due, _)| due).chain(revocations).min()
     }
 
-    /// Starts to renew, replace, generate and revoke the leases that it is time for.
+    /// Starts the renewals, replacements, generations and revocations that are due.
     pub(super) fn keep_leases(&mut self) {
         let (now, time) = (Instant::now(), SystemTime::now());
         let mut missing = Vec::new();
@@ -55,7 +57,8 @@ impl Sidecar {
         self.delivery.start_revoking(now);
     }
 
-    /// What is to be done with a lease, and when; none while a request is under way, whose answer wakes the loop.
+    /// The next step for a lease, and when; `None` while a request is in flight, whose response
+    /// wakes the loop.
     fn lease_step(
         &self,
         dynamic: &DynamicRef,
@@ -69,7 +72,8 @@ impl Sidecar {
         let step = match self.delivery.leases.get(dynamic) {
             None => LeaseStep::Replace,
             Some(lease) => match lease.step(time, jitter(&lease.id)) {
-                // Whatever the reason is: without new credentials the application soon has none.
+                // For every kind of failure, because without new credentials the application will
+                // soon have none.
                 LeaseStep::Renew if failed.is_some() && lease.is_nearly_over(time) => LeaseStep::Replace,
                 step => step,
             },
@@ -94,7 +98,7 @@ impl Sidecar {
         });
     }
 
-    /// A renewal was answered.
+    /// Processes the response to a renewal.
     pub(super) fn renewed(&mut self, dynamic: &DynamicRef, answered: Result<Renewed, Error>) {
         let Some(lease) = self.delivery.leases.get_mut(dynamic) else { return };
         match answered {
@@ -119,7 +123,7 @@ impl Sidecar {
         }
     }
 
-    /// A generation was answered.
+    /// Processes the response to a generation.
     pub(super) fn generated(&mut self, dynamic: &DynamicRef, answered: Result<HeldLease, Error>) {
         let kept = match answered {
             Ok(lease) => self.delivery.hold(dynamic.clone(), lease),
@@ -134,13 +138,13 @@ impl Sidecar {
         self.delivery.leases.postpone_generation(dynamic, Instant::now() + GENERATED);
         self.metrics.count(Counter::LeaseGenerated);
         if let Err(error) = kept {
-            // The credentials are valid all the same; after a restart others take their place.
+            // The credentials are valid nevertheless; after a restart they will be replaced.
             tracing::error!(%error, "the new lease is not kept");
         }
         self.commit(Instant::now());
     }
 
-    /// A revocation was answered.
+    /// Processes the response to a revocation.
     pub(super) fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         self.delivery.revoked(lease, answered);
         self.keep_state();
@@ -152,24 +156,27 @@ impl Sidecar {
     }
 }
 
-/// From 0 to 1, always the same for a lease, so that the replicas of a workload do not renew together.
+/// A jitter from 0 to 1 that is constant for a lease, so that the replicas of a workload do not
+/// renew together.
 fn jitter(lease: &LeaseId) -> f64 {
     let mut hasher = DefaultHasher::new();
     lease.hash(&mut hasher);
     fastrand::Rng::with_seed(hasher.finish()).f64()
 }
 
-/// When to renew after a failure at `now`, with `left` of the lease, so that it is tried some times more before it ends.
+/// When to retry a renewal after a failure at `now`, with `left` of the lease remaining, so that
+/// several attempts are made before it expires.
 fn after_failure(failed: Option<&Backoff>, retry: Retry, left: Duration, now: Instant) -> Backoff {
     let longest = (left / PART).clamp(PAUSE.0, PAUSE.1);
     let mut backoff = Backoff::resumed((PAUSE.0, longest), failed.map_or(0, Backoff::failures), now);
-    // What is asked for is obeyed, but not until the lease has lapsed.
+    // A pause requested by ScaiVault is respected, but not until the lease has expired.
     backoff.failed(now, retry.always(left / 2));
     backoff
 }
 
-/// Whether ScaiVault has refused a renewal for good because of the lease: not because of the login, and not somebody else
-/// in its place with a status of its own. Then a second lease would be too many.
+/// Whether ScaiVault itself has permanently rejected a renewal because of the lease: not because of
+/// the login, and not a proxy with its own status. In the other cases a second lease would be
+/// superfluous.
 fn is_about_the_lease(error: &Error) -> bool {
     let is_about =
         matches!(error.class(), Class::Denied | Class::NotFound | Class::Invalid | Class::Conflict);

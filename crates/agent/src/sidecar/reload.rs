@@ -1,4 +1,4 @@
-//! Notifying the application of files that have changed, until it has heard.
+//! Notifies the application of changed files until a notification succeeds.
 
 use std::{future::pending, io};
 
@@ -13,34 +13,35 @@ use crate::{
     reload::{self, ReloadError},
 };
 
-/// Makes one attempt at a time, in a task of its own, and the next one after a pause.
+/// Makes one attempt at a time in a separate task, and the next one after a pause.
 pub(super) struct Notifier {
     reload: Option<Reload>,
-    /// When the next attempt is due.
+    /// The due time of the next attempt.
     attempts: Backoff,
-    /// The attempt that is being made.
+    /// The attempt in flight.
     running: Option<JoinHandle<Result<(), ReloadError>>>,
-    /// Whether files have changed since that attempt began: the application may have read the older ones.
+    /// Whether files have changed since that attempt started: the application may have read the
+    /// older ones.
     has_changed: bool,
 }
 
 impl Notifier {
-    /// Nothing is owed yet.
+    /// Starts without a pending notification.
     pub(super) fn new(reload: Option<Reload>) -> Self {
         Self { reload, attempts: Backoff::new(TRY_AGAIN), running: None, has_changed: false }
     }
 
-    /// Whether the application has yet to be notified.
+    /// Whether the application still has to be notified.
     pub(super) fn is_owed(&self) -> bool {
         self.attempts.due().is_some()
     }
 
-    /// When [`Self::start`] has something to do.
+    /// When [`Self::start`] next has work.
     pub(super) fn due(&self) -> Option<Instant> {
         self.attempts.due().filter(|_| self.running.is_none())
     }
 
-    /// Notifies it at once.
+    /// Makes a notification due immediately.
     fn owe(&mut self) {
         self.has_changed = true;
         if self.reload.is_some() && self.running.is_none() {
@@ -49,7 +50,7 @@ impl Notifier {
         }
     }
 
-    /// Starts the attempt that is due.
+    /// Starts an attempt if it is due.
     pub(super) fn start(&mut self) {
         let is_due = self.due().is_some_and(|due| due <= Instant::now());
         if let Some(reload) = self.reload.clone().filter(|_| is_due) {
@@ -58,7 +59,7 @@ impl Notifier {
         }
     }
 
-    /// Waits for the attempt that is being made. May be dropped at any time.
+    /// Waits for the attempt in flight. Cancel safe.
     pub(super) async fn finished(&mut self) -> Result<(), ReloadError> {
         let Some(running) = &mut self.running else { return pending().await };
         let done = running.await;
@@ -68,18 +69,20 @@ impl Notifier {
 }
 
 impl Sidecar {
-    /// After the first fetch. An application that does not run yet reads the files at its start; one that runs is notified, also
-    /// of what an earlier start wrote and could not tell any more.
+    /// Called after the first fetch. An application that is not running yet reads the files when it
+    /// starts; a running one is notified, also of files that the previous run wrote without
+    /// notifying it.
     pub(super) fn begin_notifying(&mut self, is_running: bool) {
         if is_running && !self.delivery.sink.is_told() {
             self.notifier.owe();
         } else {
-            // Where the init container has told it, the mark now says that the sidecar was started.
+            // If the init container has set the mark, it now records that the sidecar was started.
             self.delivery.set_told();
         }
     }
 
-    /// Notifies the application of files that have changed. Of variables it cannot be told: they are read at its start.
+    /// Requests a notification of changed files. A change of variables only causes a log line,
+    /// because variables are read when the application starts.
     pub(super) fn note_changes(&mut self, changed: &[TargetFile]) {
         for file in changed {
             self.metrics.count(Counter::FileChanged);
@@ -91,7 +94,7 @@ impl Sidecar {
         }
     }
 
-    /// An attempt was made.
+    /// Processes the result of an attempt.
     pub(super) fn notified(&mut self, done: Result<(), ReloadError>) {
         let Notifier { attempts, has_changed, .. } = &mut self.notifier;
         match done {

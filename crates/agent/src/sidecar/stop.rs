@@ -1,4 +1,4 @@
-//! The end: what ScaiVault holds for the pod is given back, inside the pod's grace period.
+//! The end: everything that ScaiVault holds for the pod is released within the pod's grace period.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use super::Sidecar;
 use crate::delivery::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 
 impl Sidecar {
-    /// Gives back what ScaiVault holds for this pod: the subscription at once, leases after `SCAIVAULT_REVOKE_DELAY`. Until
-    /// then the application drains, and its leases are kept as before.
+    /// Releases what ScaiVault holds for this pod: the subscription at once, leases after
+    /// `SCAIVAULT_REVOKE_DELAY`. Until then the application drains, and its leases are maintained
+    /// as before.
     pub(super) async fn stop(mut self, mut heard: Receiver<ListenerUpdate>) {
-        // What listens ends when nobody hears, so that nothing subscribes again.
+        // Closing the channel ends the listener, so that it does not subscribe again.
         heard.close();
         let has_leases = !self.delivery.leases.is_empty();
         let delay = if has_leases { self.delivery.config.upkeep.revoke_delay } else { Duration::ZERO };
@@ -28,7 +29,8 @@ impl Sidecar {
             }
             self.delivery.revoke_all(Wait::Until(deadline)).await;
         };
-        // A subscription costs little, and must not take the time of the leases.
+        // Concurrently: a remaining subscription costs little, so deleting it must not delay the
+        // leases.
         tokio::join!(revoke, unsubscribe);
         tracing::info!("stopped");
     }

@@ -1,4 +1,5 @@
-//! Files by the descriptor of their directory: no name is ever resolved through a link that somebody else put there.
+//! File operations relative to a directory descriptor: no name is resolved through a link of
+//! another process.
 
 use std::{
     fs::File,
@@ -12,12 +13,13 @@ use rustix::{
     io::{Errno, Result},
 };
 
-/// Directories of secrets: all may look for the names, the files' own modes say who may read.
+/// The mode of directories: all users may look up names, and the modes of the files restrict
+/// reading.
 pub(super) const DIR_MODE: u32 = 0o755;
 
-/// How much of a file is read at once.
+/// The size of one read.
 const PIECE_BYTES: usize = 64 * 1024;
-/// The most levels of directories that are removed. The agent's own generations have fewer.
+/// The maximum depth of directories to remove. The agent's own generations have fewer levels.
 const MAX_DEPTH: u32 = 1024;
 
 /// Opens a directory by its path, following links.
@@ -25,14 +27,14 @@ pub(super) fn open_path(path: &Path) -> Result<OwnedFd> {
     fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a directory inside another one, following none.
+/// Opens a directory inside another one without following links.
 pub(super) fn open_dir(dir: impl AsFd, name: impl AsRef<Path>) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     fs::openat(dir, name.as_ref(), flags, Mode::empty())
 }
 
-/// Makes a directory with these permission bits and opens it. It keeps the parent's setgid bit, with which the kubelet gives
-/// all files of a volume to the pod's `fsGroup`.
+/// Creates a directory with these permission bits and opens it. It keeps the parent's setgid bit,
+/// by which the kubelet assigns all files of a volume to the pod's `fsGroup`.
 pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     before_change()?;
@@ -43,7 +45,7 @@ pub(super) fn make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Res
     Ok(opened)
 }
 
-/// Opens a directory, and makes it where it is not there.
+/// Opens a directory, and creates it if it does not exist.
 pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     match make_dir(dir, name, mode) {
@@ -52,12 +54,12 @@ pub(super) fn open_or_make_dir(dir: impl AsFd, name: impl AsRef<Path>, mode: u32
     }
 }
 
-/// Makes a file that is not there yet, with these permission bits whatever the umask.
+/// Creates a new file with exactly these permission bits, independent of the umask.
 pub(super) fn make_file(dir: impl AsFd, name: impl AsRef<Path>, mode: u16, bytes: &[u8]) -> Result<()> {
     fill(dir, name, mode.into(), |file| file.write_all(bytes))
 }
 
-/// Copies a file into another directory, inside the kernel.
+/// Copies a file to another directory, inside the kernel.
 pub(super) fn copy_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
     let (mut file, stat) = open_file(from, name)?;
     fill(to, name, stat.st_mode & 0o777, |copy| io::copy(&mut file, copy).map(drop))
@@ -75,7 +77,8 @@ fn fill(
     before_change()?;
     write(&mut file).map_err(errno)?;
     fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-    // Costs nothing in memory; on a disk it keeps a power loss from leaving an empty file behind a complete generation.
+    // Free in memory; on a disk it prevents a power loss from leaving an empty file in a complete
+    // generation.
     fs::fsync(&file)
 }
 
@@ -84,7 +87,7 @@ fn errno(error: io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-/// Opens a regular file for reading. Does not block at a pipe.
+/// Opens a regular file for reading. Does not block on a pipe.
 fn open_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<(File, Stat)> {
     let flags = OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = fs::openat(dir, name.as_ref(), flags, Mode::empty())?;
@@ -104,7 +107,8 @@ pub(super) fn read_file(dir: impl AsFd, name: &str, max: usize) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Whether there is a regular file with these permission bits and this content. It is compared piece by piece.
+/// Whether there is a regular file with these permission bits and this content. It is compared in
+/// pieces.
 pub(super) fn is_same_file(dir: impl AsFd, name: &str, mode: u16, bytes: &[u8]) -> bool {
     let Ok((mut file, stat)) = open_file(dir, name) else { return false };
     if stat.st_mode & 0o7777 != u32::from(mode) || usize::try_from(stat.st_size) != Ok(bytes.len()) {
@@ -122,7 +126,8 @@ pub(super) fn is_same_file(dir: impl AsFd, name: &str, mode: u16, bytes: &[u8]) 
     true
 }
 
-/// The names in a directory with their kinds. They are not collected: another process may have made any number of them.
+/// The names in a directory with their kinds. They are not collected, because another process may
+/// have created any number of them.
 pub(super) fn entries(dir: impl AsFd) -> Result<impl Iterator<Item = Result<(String, FileType)>>> {
     let entries = Dir::read_from(&dir)?;
     let entry = move |entry: Result<fs::DirEntry>| {
@@ -141,13 +146,13 @@ pub(super) fn entries(dir: impl AsFd) -> Result<impl Iterator<Item = Result<(Str
     Ok(entries.filter_map(entry))
 }
 
-/// What stands at a name; none where nothing does.
+/// The kind of the file with this name; `None` if there is none.
 pub(super) fn kind(dir: impl AsFd, name: &str) -> Option<FileType> {
     let stat = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     Some(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Removes a directory with all it has.
+/// Removes a directory with its content.
 pub(super) fn remove_tree(dir: impl AsFd, name: &str) -> Result<()> {
     remove_to_depth(dir.as_fd(), name, MAX_DEPTH)
 }
@@ -165,7 +170,7 @@ fn remove_to_depth(dir: BorrowedFd<'_>, name: &str, depth: u32) -> Result<()> {
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
-/// Removes a file or a link, where it is there.
+/// Removes a file or a link, if it exists.
 pub(super) fn remove_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
     before_change()?;
     match fs::unlinkat(dir, name.as_ref(), AtFlags::empty()) {
@@ -174,42 +179,42 @@ pub(super) fn remove_file(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> 
     }
 }
 
-/// Gives a file a second name in another directory.
+/// Creates a hard link to a file in another directory.
 pub(super) fn link_file(from: impl AsFd, to: impl AsFd, name: &str) -> Result<()> {
     before_change()?;
     fs::linkat(from, name, to, name, AtFlags::empty())
 }
 
-/// Puts a file in place of another one.
+/// Renames a file, replacing another one.
 pub(super) fn rename(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
     let dir = dir.as_fd();
     before_change()?;
     fs::renameat(dir, from, dir, to)
 }
 
-/// The text of a link; none where there is no link.
+/// The target of a symbolic link; `None` if there is no link.
 pub(super) fn link_target(dir: impl AsFd, name: &str) -> Option<String> {
     fs::readlinkat(dir, name, Vec::new()).ok()?.into_string().ok()
 }
 
-/// Makes a link where nothing stands.
+/// Creates a symbolic link; the name must be free.
 pub(super) fn make_link(dir: impl AsFd, target: &str, name: &str) -> Result<()> {
     before_change()?;
     fs::symlinkat(target, dir, name)
 }
 
-/// Puts a link in place of whatever file or link stands at a name, in one step.
+/// Atomically replaces the file or link with this name by a symbolic link.
 pub(super) fn replace_link(dir: impl AsFd, target: &str, name: &str, temporary: &str) -> Result<()> {
     let dir = dir.as_fd();
     remove_file(dir, temporary)?;
     make_link(dir, target, temporary)?;
     rename(dir, temporary, name).inspect_err(|_| {
-        // Best effort: the next write removes it too.
+        // Best effort: the next write removes it, too.
         let _ = remove_file(dir, temporary);
     })
 }
 
-/// Called before each change on disk, so that a test can simulate a crash there.
+/// Called before each change on disk, so that tests can simulate a crash there.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
 fn before_change() -> Result<()> {

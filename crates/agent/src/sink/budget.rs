@@ -1,4 +1,5 @@
-//! How much can still be written: what the volume has left, and what the container's memory limit leaves.
+//! Checks how much can still be written: free space of the volume, and the container's memory
+//! limit.
 
 use std::{
     fs as std_fs,
@@ -11,17 +12,18 @@ use scaivault_contract::memory::AGENT_MEMORY_MIB;
 
 use super::SinkError;
 
-/// `statfs(2)`: file systems whose files are in memory, `tmpfs` and `ramfs`. They count for the container that writes them.
+/// The magic numbers in `statfs(2)` of `tmpfs` and `ramfs`, whose files are in memory and count for
+/// the container that writes them.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-/// The kernel's list of this process's cgroups: `cgroups(7)`.
+/// The kernel's list of this process's cgroups, see `cgroups(7)`.
 const OWN_CGROUPS: &str = "/proc/self/cgroup";
-/// Below the cgroups' mount: where the limit of memory is, in versions 2 and 1.
+/// The locations of the memory limit below the cgroups' mount, in versions 2 and 1.
 const LIMITS: [(&str, &str); 2] = [("", "memory.max"), ("memory", "memory.limit_in_bytes")];
 
-/// What may be written.
+/// The available space.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Where cgroups are mounted.
+    /// The mount point of cgroups.
     pub(super) cgroups: PathBuf,
 }
 
@@ -32,13 +34,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether a file of this size fits into the directory's volume and below the memory limit. Unknown limits do not count.
+    /// Checks that a file of this size fits into the directory's volume and below the memory limit.
+    /// Unknown limits are ignored.
     pub(super) fn check(&self, dir: impl AsFd, file: &Path, needed: u64) -> Result<(), SinkError> {
         let file = file.to_owned();
         if let Ok(volume) = fstatvfs(&dir) {
             let block = volume.f_frsize.max(1);
             let left = volume.f_bavail.saturating_mul(block);
-            // A tmpfs without a limit has no blocks at all.
+            // A tmpfs without a limit reports no blocks.
             if volume.f_blocks > 0 && needed.div_ceil(block) > volume.f_bavail {
                 return Err(SinkError::NoSpace { file, needed, left });
             }
@@ -51,11 +54,12 @@ impl Budget {
         }
     }
 
-    /// What the memory limit leaves for files besides the agent's own share; none without a limit.
+    /// What the memory limit leaves for files in addition to the agent's own share; `None` without
+    /// a limit.
     fn memory_left(&self) -> Option<u64> {
         let own = std_fs::read_to_string(OWN_CGROUPS).unwrap_or_default();
-        // The process's own cgroup is the mount's root in most containers, and elsewhere the path that the kernel names. The
-        // limits of its parents hold too.
+        // In most containers, the process's own cgroup is the root of the mount, otherwise it is
+        // the path that the kernel reports. The limits of its ancestors apply too.
         let paths = own
             .lines()
             .filter_map(|line| line.splitn(3, ':').nth(2))
@@ -73,7 +77,7 @@ fn memory_left(cgroup: &Path, limit: &str) -> Option<u64> {
     let limit: u64 = std_fs::read_to_string(cgroup.join(limit)).ok()?.trim().parse().ok()?;
     let stat = std_fs::read_to_string(cgroup.join("memory.stat")).unwrap_or_default();
     let files = stat.lines().find_map(|line| line.strip_prefix("shmem ")?.parse().ok()).unwrap_or(0);
-    // A limit below the injector's minimum still has room for files.
+    // With a limit below the injector's minimum there must still be room for files.
     let reserve = (u64::from(AGENT_MEMORY_MIB) << 20).min(limit / 2);
     Some((limit - reserve).saturating_sub(files))
 }

@@ -1,4 +1,5 @@
-//! The generations of one agent in a root, the link that names the current one, and the links that readers open.
+//! The generations of one agent in a root, the link to the current one, and the links that readers
+//! open.
 
 use std::{
     collections::BTreeMap,
@@ -16,31 +17,34 @@ use scaivault_contract::{FileMode, names::SERVICE_ACCOUNT_DIR};
 
 use super::{Owner, Root, Sink, SinkError, at, budget::Budget, error::At as _};
 
-/// The link to the current generation of the first chain in a root. Another chain's link has its id behind it.
+/// The link to the current generation of the first chain in a root. The name of another chain's
+/// link ends with its id.
 const DATA: &str = "..data";
-/// A generation's directory is this, the chain's id and a number.
+/// The prefix of a generation's directory, followed by the chain's id and a number.
 const GENERATION: &str = "..scaivault-";
-/// The link to the generation that the application was told of is this and the chain's id. Behind the generation it names
-/// the container that told it and the pod.
+/// The prefix of the link to the generation that the application knows, followed by the chain's id.
+/// After the generation, its target contains the container that set the mark, and the pod.
 const TOLD: &str = "..told-";
-/// What that link calls the init container.
+/// The init container in that link.
 const INIT: &str = "init";
-/// What that link calls the sidecar.
+/// The sidecar in that link.
 const SIDECAR: &str = "sidecar";
-/// A generation's notes: the versions of the secrets that it was written from.
+/// A generation's versions file: the versions of the secrets that it was written from.
 const VERSIONS: &str = "..versions.json";
-/// The notes before they are renamed.
+/// The versions file before it is renamed.
 const NEW_VERSIONS: &str = "..versions.new";
-/// The most bytes of the notes. Larger ones are not kept.
+/// The maximum size of the versions file in bytes. Larger ones are not written.
 const VERSIONS_MAX_BYTES: usize = 256 * 1024;
-/// Marks a generation that files were removed from.
+/// Marks a generation from which files were removed.
 const REMOVED: &str = "..removed";
 
-/// Where images look for the service account's own token, of which one may be a link to the other. A runtime that
-/// mounts that token below a read-only mount of ours cannot make the directory for it.
+/// Where images look for the service account's own token; one of them may be a link to the other. A
+/// container runtime cannot create the mount point of that token inside the agent's volume if that
+/// is mounted read-only.
 const SECRETS_DIRS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
-/// The chain's id: eight digits of the FNV-1a hash of all paths in their order. Every version must compute the same one.
+/// The chain's id: eight hexadecimal digits of the FNV-1a hash of all paths in order. Every release
+/// must compute the same one.
 pub(super) fn id<'t>(paths: impl IntoIterator<Item = &'t str>) -> String {
     let bytes = paths.into_iter().flat_map(|path| path.bytes().chain([b'\n']));
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -56,7 +60,7 @@ pub(super) struct Chain<'s> {
     dir: OwnedFd,
     /// The name of the link to the current generation.
     pub(super) link: String,
-    /// The generation that the link names, even if it does not exist.
+    /// The target of the link, even if it does not exist.
     name: Option<String>,
     pub(super) current: Option<Generation>,
 }
@@ -68,7 +72,7 @@ pub(super) struct Generation {
 }
 
 impl<'s> Chain<'s> {
-    /// Opens the chain in a root that exists.
+    /// Opens the chain in an existing root.
     pub(super) fn open(root: &Path, sink: &'s Sink) -> Result<Self> {
         let Sink { id, owner, .. } = sink;
         let dir = at::open_path(root)?;
@@ -87,22 +91,23 @@ impl<'s> Chain<'s> {
         Ok(Self { id, owner, dir, link, name, current })
     }
 
-    /// Whether the current generation has a file.
+    /// Whether the current generation contains a file.
     pub(super) fn has(&self, path: &Path) -> bool {
         self.current.as_ref().is_some_and(|current| current.has(path))
     }
 
-    /// Whether there is a current generation that no file was removed from.
+    /// Whether there is a current generation from which no file was removed.
     pub(super) fn is_delivered(&self) -> bool {
         self.current.as_ref().is_some_and(|current| at::kind(&current.dir, REMOVED).is_none())
     }
 
-    /// The generation that the application was told of, and by whom; none if it was one of another pod.
+    /// The generation that the application knows, and the writer that set the mark; `None` if it
+    /// belongs to another pod.
     pub(super) fn told(&self) -> Option<(String, Owner)> {
         self.mark().filter(|(_, owner)| !self.owner.is_other_pod(owner))
     }
 
-    /// Whether the application of another pod was told: the volume has outlived that pod.
+    /// Whether the mark belongs to another pod, so that the volume has outlived that pod.
     pub(super) fn is_of_other_pod(&self) -> bool {
         self.mark().is_some_and(|(_, owner)| self.owner.is_other_pod(&owner))
     }
@@ -115,13 +120,13 @@ impl<'s> Chain<'s> {
         Some((generation, Owner { is_sidecar, pod_uid: pod_uid.filter(|uid| !uid.is_empty()) }))
     }
 
-    /// Whether the application was told of the current generation.
+    /// Whether the application knows the current generation.
     pub(super) fn is_told(&self) -> bool {
         let told = self.told().map(|(generation, _)| generation);
         self.current.as_ref().is_some_and(|current| told.as_ref() == Some(&current.name))
     }
 
-    /// Marks the current generation as told.
+    /// Marks the current generation as known to the application.
     pub(super) fn set_told(&self) -> Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
         let Owner { is_sidecar, pod_uid } = self.owner;
@@ -134,12 +139,13 @@ impl<'s> Chain<'s> {
         at::replace_link(&self.dir, &text, &link, &self.temporary())
     }
 
-    /// The notes of the current generation.
+    /// The versions of the current generation.
     pub(super) fn versions(&self) -> BTreeMap<String, u64> {
         self.current.as_ref().map(Generation::versions).unwrap_or_default()
     }
 
-    /// Makes the next generation. Skips names that are taken, for example by a leftover of another user.
+    /// Creates the next generation. Skips names that are taken, for example by another user's
+    /// leftover.
     pub(super) fn start(&self) -> Result<Generation> {
         let mut number = self.name.as_ref().and_then(|name| number(self.id, name)).unwrap_or(0);
         loop {
@@ -152,7 +158,8 @@ impl<'s> Chain<'s> {
         }
     }
 
-    /// Removes every generation but the current one. Goes on after an error and returns the last one.
+    /// Removes every generation except the current one. Continues after an error and returns the
+    /// last one.
     pub(super) fn remove_others(&self) -> Result<()> {
         let (mut done, current) = (Ok(()), own_target(&self.dir, &self.link, self.id));
         for entry in at::entries(&self.dir)? {
@@ -165,31 +172,32 @@ impl<'s> Chain<'s> {
         done
     }
 
-    /// Removes a pending generation. Best effort: the next change removes it too.
+    /// Removes a pending generation. Best effort: the next change removes it, too.
     pub(super) fn discard(&self, next: &Generation) {
         if self.is_in_place(next) {
             let _ = at::remove_tree(&self.dir, &next.name);
         }
     }
 
-    /// Fails if another change of this chain came between: it has removed what this one started from.
+    /// Fails if another change of this chain was published meanwhile, because it has removed the
+    /// generation that this one is based on.
     pub(super) fn check_unchanged(&self, next: &Generation) -> Result<()> {
         let is_unchanged = own_target(&self.dir, &self.link, self.id) == self.name;
         if is_unchanged && self.is_in_place(next) { Ok(()) } else { Err(Errno::BUSY) }
     }
 
-    /// Whether a generation still has its name.
+    /// Whether a generation still exists under its name.
     fn is_in_place(&self, generation: &Generation) -> bool {
         let stat = fs::statat(&self.dir, generation.name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|named| fs::fstat(&generation.dir).is_ok_and(|opened| opened.st_ino == named.st_ino))
     }
 
-    /// Reserves the link's name. Of two agents that start at once, only one gets `..data`.
+    /// Claims the link's name. If two agents start at once, only one gets `..data`.
     pub(super) fn claim(&mut self) -> Result<()> {
         if self.name.is_some() || self.link != DATA {
             return Ok(());
         }
-        // A dangling link: the files appear with the swap.
+        // A dangling link: the files appear with the first publication.
         match at::make_link(&self.dir, &format!("{GENERATION}{}-0", self.id), DATA) {
             Err(Errno::EXIST) => {
                 if own_target(&self.dir, DATA, self.id).is_none() {
@@ -206,7 +214,7 @@ impl<'s> Chain<'s> {
         at::replace_link(&self.dir, &next.name, &self.link, &self.temporary())
     }
 
-    /// Links every file that a generation has to its place there. Without `replaces` only names that are free.
+    /// Creates the link of every file of a generation. Without `replaces`, only for free names.
     pub(super) fn link_all(
         &self,
         root: &Root,
@@ -219,7 +227,7 @@ impl<'s> Chain<'s> {
         Ok(())
     }
 
-    /// Each file has its own link, because agents may have files in the same directory.
+    /// Each file has its own link, because several agents may have files in the same directory.
     fn link(&self, path: &Path, replaces: bool) -> Result<()> {
         let mut dir = at::open_dir(&self.dir, ".")?;
         let mut target = PathBuf::new();
@@ -250,13 +258,14 @@ impl<'s> Chain<'s> {
         format!("{GENERATION}{}-link", self.id)
     }
 
-    /// A directory with the root's permission bits: other agents make links there too.
+    /// Creates a directory with the root's permission bits, because other agents create links
+    /// there, too.
     fn make_shared_dir(&self, dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
         at::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
     }
 
-    /// Makes the mount points of other volumes. The container runtime cannot make them in the applications' read-only
-    /// mount.
+    /// Creates the mount points of other volumes. The container runtime cannot create them in the
+    /// applications' read-only mount.
     pub(super) fn make_mount_points(&self, root: &Root) -> std::result::Result<(), SinkError> {
         let service_account = service_account_dirs(&root.volume).map(|path| (path, false));
         for (path, is_file) in service_account.chain(root.mount_points.iter().cloned()) {
@@ -283,27 +292,27 @@ impl<'s> Chain<'s> {
 }
 
 impl Generation {
-    /// Whether it has a file.
+    /// Whether it contains a file.
     fn has(&self, path: &Path) -> bool {
         let is_file = |(dir, name): (OwnedFd, &str)| at::kind(dir, name) == Some(FileType::RegularFile);
         self.parent(path, false).is_ok_and(is_file)
     }
 
-    /// Whether it has a file with these permission bits and this content.
+    /// Whether it contains a file with these permission bits and this content.
     pub(super) fn holds(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> bool {
         let parent = self.parent(path, false);
         parent.is_ok_and(|(dir, name)| at::is_same_file(dir, name, mode.bits(), bytes))
     }
 
-    /// Writes a file. Replaces one that was already written to this generation.
+    /// Writes a file, replacing one that was already written to this generation.
     pub(super) fn make(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> Result<()> {
         let (dir, name) = self.parent(path, true)?;
         at::remove_file(&dir, name)?;
         at::make_file(&dir, name, mode.bits(), bytes)
     }
 
-    /// Takes over a file of the generation before, if that has it. A file of another user is copied: that user could change
-    /// it, and `fs.protected_hardlinks` may forbid the link.
+    /// Takes over a file of the previous generation, if it exists. A file of another user is
+    /// copied, because that user could change it, and `fs.protected_hardlinks` may forbid the link.
     pub(super) fn take_over(
         &self,
         before: &Self,
@@ -330,13 +339,14 @@ impl Generation {
         at::make_file(&self.dir, REMOVED, 0o444, b"")
     }
 
-    /// The notes. Empty if they cannot be read.
+    /// The versions. Empty if they cannot be read.
     fn versions(&self) -> BTreeMap<String, u64> {
         let bytes = at::read_file(&self.dir, VERSIONS, VERSIONS_MAX_BYTES).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Replaces the notes. Without new ones those of the generation before are kept. Best effort: the files matter more.
+    /// Writes the versions. Without new ones those of the previous generation are kept. Best
+    /// effort: the files matter more.
     pub(super) fn note(&self, before: &Self, new: &BTreeMap<String, u64>) {
         let versions = if new.is_empty() { &before.versions() } else { new };
         if *versions != self.versions()
@@ -378,17 +388,18 @@ fn file_name(path: &Path) -> Result<&str> {
     path.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)
 }
 
-/// The number of a chain's generation; none if the name is not one of its own.
+/// The number of a chain's generation; `None` if the name belongs to something else.
 fn number(id: &str, name: &str) -> Option<u64> {
     name.strip_prefix(GENERATION)?.strip_prefix(id)?.strip_prefix('-')?.parse().ok()
 }
 
-/// The text of a link, if that is the name of a chain's own generation.
+/// The target of a link, if that is the name of one of the chain's generations.
 fn own_target(dir: &OwnedFd, link: &str, id: &str) -> Option<String> {
     at::link_target(dir, link).filter(|name| number(id, name).is_some())
 }
 
-/// Where below a root a runtime mounts the service account's own token, if the root is mounted at the same place there.
+/// Where below a root a container runtime mounts the service account's own token, if the
+/// applications mount the root at the same path.
 fn service_account_dirs(root: &Path) -> impl Iterator<Item = PathBuf> {
     let below = move |secrets| Some(Path::new(secrets).strip_prefix(root).ok()?.join(SERVICE_ACCOUNT_DIR));
     SECRETS_DIRS.into_iter().filter_map(below)

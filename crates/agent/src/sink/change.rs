@@ -1,4 +1,4 @@
-//! One change of a root, from the first file that differs to the swap.
+//! One change of a root, from the first file that differs to its publication.
 
 use std::{collections::BTreeMap, fs, mem, path::Path};
 
@@ -11,16 +11,16 @@ use super::{
     error::At as _,
 };
 
-/// What is being written to a root.
+/// A pending change of a root.
 pub(super) struct Change<'s> {
     sink: &'s Sink,
     pub(super) root: &'s Root,
     /// Opened at the first use.
     chain: Option<Chain<'s>>,
-    /// The pending generation, made when the first file differs.
+    /// The pending generation, created when the first file differs.
     next: Option<Generation>,
     written: Vec<&'s Output>,
-    /// The versions of the secrets that the root's files are written from.
+    /// The versions of the secrets in the root's files.
     pub(super) versions: BTreeMap<String, u64>,
     /// The error of a file that was put.
     pub(super) done: Result<(), SinkError>,
@@ -38,7 +38,7 @@ impl<'s> Change<'s> {
         if self.done.is_ok()
             && let Err(error) = self.write(file, mode, bytes)
         {
-            // Frees what was written: the volume may be full.
+            // Frees the space of what was written, because the volume may be full.
             self.discard();
             self.done = Err(error);
         }
@@ -61,10 +61,11 @@ impl<'s> Change<'s> {
         Ok(())
     }
 
-    /// Makes what was put the current generation, together with all other files of the one before.
+    /// Publishes what was put, together with all other files of the previous generation.
     pub(super) fn commit(&mut self, gives_up: bool) -> Outcome {
         let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(gives_up));
-        // After an error before the swap the generation is still pending, and nothing has changed.
+        // After an error before the publication, the generation is still pending, and nothing has
+        // changed.
         self.discard();
         let changed = mem::take(&mut self.written).into_iter().map(|file| file.target.clone()).collect();
         Outcome { changed, done }
@@ -82,14 +83,15 @@ impl<'s> Change<'s> {
         if !has_pending && (chain.is_delivered() || !is_enough && !root.is_complete(chain)) {
             let Some(current) = &chain.current else { return Ok(()) };
             current.note(current, versions);
-            // Replaces links that were deleted or changed by another process.
+            // Replaces links that another process deleted or changed.
             return chain.link_all(root, current, true);
         }
         self.complete(|_| false)?;
         self.publish(!self.written.iter().any(|file| file.is_signalled))
     }
 
-    /// Makes a new generation without some files if the current one has any of them. Their links are left dangling.
+    /// Publishes a new generation without some files if the current one contains any of them. Their
+    /// links are left dangling.
     pub(super) fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
         let root = self.root;
         let chain = match Chain::open(&root.path, self.sink) {
@@ -104,12 +106,12 @@ impl<'s> Change<'s> {
         self.complete(is_removed)?;
         // The application is notified when there are new files.
         self.publish(true)?;
-        // The files must not be found in the generation before either.
+        // The files must not be readable in the previous generation either.
         self.remove_others();
         Ok(())
     }
 
-    /// Opens the root, and makes it if it does not exist.
+    /// Opens the root, and creates it if it does not exist.
     fn open(&mut self) -> Result<&Chain<'s>, SinkError> {
         if self.chain.is_none() {
             let path = &self.root.path;
@@ -121,7 +123,7 @@ impl<'s> Change<'s> {
         Ok(self.chain.as_ref().expect("it was opened above"))
     }
 
-    /// Makes the pending generation if there is none yet.
+    /// Creates the pending generation if there is none yet.
     fn start(&mut self) -> Result<&Generation, SinkError> {
         if self.next.is_none() {
             self.open()?;
@@ -133,7 +135,7 @@ impl<'s> Change<'s> {
         Ok(self.next.as_ref().expect("it was made above"))
     }
 
-    /// Brings all other files of the current generation into the pending one.
+    /// Adds all other files of the current generation to the pending one.
     fn complete(&mut self, is_left_out: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
         self.start()?;
         let (Some(chain), Some(next)) = (&self.chain, &self.next) else { return Ok(()) };
@@ -146,20 +148,20 @@ impl<'s> Change<'s> {
         next.sync().at(&self.root.path)
     }
 
-    /// Swaps the pending generation in. From the swap on `next` is none. With `keeps_told`, the application need not be notified
-    /// of it if it was notified of the one before.
+    /// Publishes the pending generation; then `next` is `None`. With `keeps_told`, the application
+    /// need not be notified of it if it knew the previous one.
     fn publish(&mut self, keeps_told: bool) -> Result<(), SinkError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
         chain.check_unchanged(next).at(&root.path)?;
         let stays_told = keeps_told && chain.is_told();
         chain.claim().at(&root.path)?;
-        // The first links are made before the swap, so that all files appear with it.
+        // New links are created before the swap, so that all files appear with it.
         chain.link_all(root, next, false)?;
         chain.swap(next).at(&root.path.join(&chain.link))?;
         chain.current = self.next.take();
         if stays_told {
-            // Best effort: if it fails, the next start sends one signal too many.
+            // Best effort: if it fails, the next run sends a superfluous signal.
             let _ = chain.set_told();
         }
         let current = chain.current.as_ref().expect("it was just put there");
@@ -170,7 +172,7 @@ impl<'s> Change<'s> {
         self.written.iter().any(|written| written.path == file.path)
     }
 
-    /// Removes every generation but the current one. Best effort: those of another user stay.
+    /// Removes every generation except the current one. Best effort: those of another user remain.
     fn remove_others(&self) {
         if let Some(Err(error)) = self.chain.as_ref().map(Chain::remove_others) {
             let root = self.root.path.display();
@@ -195,7 +197,7 @@ impl Drop for Change<'_> {
 }
 
 impl Root {
-    /// Whether a chain has every file that is not optional.
+    /// Whether a chain contains every file that is not optional.
     pub(super) fn is_complete(&self, chain: &Chain<'_>) -> bool {
         chain.current.is_some() && self.files.iter().all(|file| file.is_optional || chain.has(&file.path))
     }

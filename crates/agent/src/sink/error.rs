@@ -1,4 +1,4 @@
-//! What can go wrong with a volume, each with its cure.
+//! Errors of a volume, each with its fix.
 
 use std::{
     io,
@@ -8,10 +8,10 @@ use std::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Files that cannot be written.
+/// Why files cannot be written.
 #[derive(Debug, Error)]
 pub(crate) enum SinkError {
-    /// No space, or no quota.
+    /// The volume has no space or quota left.
     #[error(
         "the volume of {} is full; raise the annotation volume-size-limit (or the emptyDir's sizeLimit) above twice the size of all its files",
         .0.display()
@@ -23,7 +23,7 @@ pub(crate) enum SinkError {
         .file.display()
     )]
     NoSpace { file: PathBuf, needed: u64, left: u64 },
-    /// A file in memory does not fit below the container's memory limit.
+    /// A file in memory exceeds the container's memory limit.
     #[error(
         "the container's memory limit has no room for {}: {needed} bytes needed, {left} left beside the agent itself; raise the annotation limits-memory (or resources.limits.memory) to volume-size-limit + 16Mi",
         .file.display()
@@ -32,28 +32,28 @@ pub(crate) enum SinkError {
     /// The agent's own mount is read-only.
     #[error("{} is read-only; the agent's mount of the volume must not have readOnly", .0.display())]
     ReadOnly(PathBuf),
-    /// The agent's user may not write there.
+    /// The agent's user has no write permission.
     #[error(
         "the agent's user {uid} may not write to {}; run it as the volume's owner or set the pod's fsGroup",
         .path.display()
     )]
     Denied { path: PathBuf, uid: u32 },
-    /// A directory stands where a file is to be.
+    /// A directory has the name of a file.
     #[error("{} is a directory, so no file can be written there; rename one of them", .0.display())]
     InTheWay(PathBuf),
-    /// A file or link stands where an application mounts another volume.
+    /// A file or link has the name of a mount point of another volume.
     #[error(
         "another volume is to be mounted at {}, and a file is in the way; write that file elsewhere, or move the mount",
         .0.display()
     )]
     MountPoint(PathBuf),
-    /// Anything else.
+    /// Any other error.
     #[error("cannot write {}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
 impl SinkError {
-    /// What the kernel's answer means for a file or a directory.
+    /// Translates the kernel's error for a file or a directory.
     pub(super) fn new(path: &Path, errno: Errno) -> Self {
         let path = path.to_owned();
         match errno {

@@ -1,4 +1,4 @@
-//! Which root a file lies in.
+//! Determines the root of a file.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-/// The sticky bit: a directory that many share, such as `/tmp`, and no volume of a pod.
+/// The sticky bit: a shared directory such as `/tmp`, which is not a volume of a pod.
 const STICKY: u32 = 0o1000;
 
 /// A root, and a file's path below it.
@@ -18,10 +18,11 @@ pub(super) struct Place {
     pub(super) file: PathBuf,
 }
 
-/// The volume that an absolute path lies in, or else its directory.
+/// The volume of an absolute path, or else its directory.
 ///
-/// A link on the way to the volume is followed (`/var/run` to `/run`); one inside a volume is the agent's own, and what
-/// follows belongs to the file's path below the root.
+/// Links on the way to the volume are followed (`/var/run` to `/run`). A link inside a volume was
+/// created by the agent, so it and the following components belong to the file's path below the
+/// root.
 pub(super) fn locate(target: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> Place {
     let mut dir = PathBuf::from("/");
     let relative = target.strip_prefix("/").unwrap_or(target);
@@ -48,7 +49,7 @@ pub(super) fn locate(target: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> 
     }
 }
 
-/// An absolute path whose links on the way to its volume are followed, and none inside the volume.
+/// An absolute path with links resolved up to its volume, but not inside the volume.
 pub(super) fn resolve(path: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> PathBuf {
     let mut resolved = PathBuf::from("/");
     for segment in path.strip_prefix("/").unwrap_or(path) {
@@ -60,27 +61,28 @@ pub(super) fn resolve(path: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> P
     resolved
 }
 
-/// The nearest mount point at or above a directory, but for the image's own root.
+/// The nearest mount point at or above a directory, excluding the root of the image.
 pub(super) fn mounted_at(dir: &Path, is_mount_point: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let mount_point = dir.ancestors().find(|path| is_mount_point(path))?;
     (mount_point != Path::new("/")).then(|| mount_point.to_owned())
 }
 
-/// The volume that a directory lies in: the nearest mount point. The image's own root and shared directories are none.
+/// The volume of a directory: the nearest mount point. The image's own root and shared directories
+/// are not volumes.
 fn volume_of<'d>(dir: &'d Path, is_mount_point: &impl Fn(&Path) -> bool) -> Option<&'d Path> {
     let is_shared = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & STICKY != 0);
     let mount_point = dir.ancestors().find(|path| is_mount_point(path))?;
     (mount_point != Path::new("/") && !is_shared(mount_point)).then_some(mount_point)
 }
 
-/// Whether something is mounted at a path.
+/// Whether a path is a mount point.
 pub(super) fn is_mount_point(path: &Path) -> bool {
     let attributes = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     let known = attributes.ok().filter(|it| it.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT));
     if let Some(attributes) = known {
         return attributes.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     }
-    // Before Linux 5.8: what is mounted from the same file system is not found by this.
+    // Before Linux 5.8, bind mounts from the same file system are not detected.
     let device = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| metadata.dev());
     device(path).is_some_and(|own| path.parent().and_then(device) != Some(own))
 }
@@ -112,7 +114,7 @@ mod tests {
 
         let mounts = [volume.as_path(), inner.as_path()];
         check(&inner.join("key.pem"), &mounts, &inner, "key.pem");
-        // What is mounted below the volume is no root of what lies beside it.
+        // A mount below the volume is not the root of files next to it.
         check(&volume.join("db.json"), &mounts, &volume, "db.json");
     }
 

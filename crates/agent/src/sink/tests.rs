@@ -16,18 +16,18 @@ use tempfile::TempDir;
 use super::*;
 
 thread_local! {
-    /// How many changes the disk still takes.
+    /// How many changes the simulated disk still accepts.
     static CHANGES_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
-/// Fails when the disk takes no more changes, as after a crash.
+/// Fails when the disk accepts no more changes, as after a crash.
 pub(super) fn before_change() -> Result<(), Errno> {
     let left = CHANGES_LEFT.get().checked_sub(1).ok_or(Errno::IO)?;
     CHANGES_LEFT.set(left);
     Ok(())
 }
 
-/// A directory that stands for a volume.
+/// A directory that represents a volume.
 struct Volume {
     dir: TempDir,
     path: PathBuf,
@@ -35,7 +35,7 @@ struct Volume {
 
 impl Volume {
     fn new() -> Self {
-        // In memory, as a pod's volumes are, where the machine has such a directory.
+        // In memory, like a pod's volumes, if the machine has such a directory.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = fs::canonicalize(dir.path()).unwrap().join("secrets");
         fs::create_dir(&path).unwrap();
@@ -55,7 +55,7 @@ impl Volume {
         build(targets.iter().map(|(file, is_optional)| (file, *is_optional)), |path| path == self.path)
     }
 
-    /// With mount points, a slash at the end of a directory.
+    /// With mount points; directories end with a slash.
     fn sink_mounting(&self, files: &[&str], mount_points: &[&str]) -> Sink {
         let targets: Vec<_> = files.iter().map(|file| self.target(file)).collect();
         let points: Vec<MountPoint> = mount_points
@@ -75,7 +75,7 @@ impl Volume {
         pending.commit(gives_up)
     }
 
-    /// The same, which has to succeed, and returns which files changed.
+    /// The same, asserting success; returns the changed files.
     fn write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Vec<String> {
         let Outcome { changed, done } = self.try_write(sink, files, gives_up);
         done.unwrap();
@@ -89,7 +89,7 @@ impl Volume {
         fs::read_to_string(self.path.join(file)).ok()
     }
 
-    /// All names, with `ID` for the chain's.
+    /// All names, with `ID` instead of the chain's id.
     fn names(&self, sink: &Sink) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(&self.path)
             .unwrap()
@@ -112,7 +112,7 @@ fn build<'t>(
     Sink::build(targets.map(target), &[], is_mount_point)
 }
 
-/// The application is not told of this file.
+/// Whether the application is not notified of this file.
 fn is_silent(file: &TargetFile) -> bool {
     file.as_str().ends_with("/variables")
 }
@@ -142,7 +142,7 @@ fn removed_files_are_in_no_generation_and_can_return() {
         assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
         assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-3", "db", "key"]);
     }
-    // A change of another file does not make up for it.
+    // A change of another file does not compensate for it.
     volume.write(&sink, &[("key", "k")], false);
     assert!(!sink.is_ready(true));
     volume.write(&sink, &[("db/user.json", "new")], false);
@@ -216,7 +216,7 @@ fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
     assert_eq!(volume.names(&sink), [""; 0]);
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"1");
     assert_eq!(volume.names(&sink), ["..scaivault-ID-1"]);
-    // The same file once more: the last one counts.
+    // If the same file is put twice, the last one counts.
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
     assert!(!sink.is_ready(true) && volume.read("a").is_none());
     drop(pending);
@@ -232,7 +232,7 @@ fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
     assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("3".into(), "1".into()));
 }
 
-/// Both within one process and of two agents with the same files.
+/// Both within one process and with two agents that have the same files.
 #[test]
 fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
     for has_started in [false, true] {
@@ -257,7 +257,7 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
     }
 }
 
-/// The other change takes the pending generation for a leftover.
+/// The other change treats the pending generation as a leftover.
 #[test]
 fn a_generation_that_another_agent_removed_does_not_become_current() {
     let volume = Volume::new();
@@ -282,7 +282,7 @@ fn modes_are_exact_whatever_the_umask() {
     let mode = |file: &str| fs::metadata(volume.path.join(file)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("open"), mode("group/private")), (0o666, 0o400));
     assert_eq!((mode("..data"), mode("..data/group")), (0o755, 0o755));
-    // Another mode is a change too.
+    // Another mode is a change, too.
     assert_eq!(put(&sink, &private, "0440").changed, [private]);
     assert_eq!(mode("group/private"), 0o440);
 }
@@ -303,12 +303,12 @@ fn missing_files_are_ready_only_where_the_agent_gave_them_up() {
     assert!(!sink.is_ready(true), "nothing was given up yet");
     volume.write(&sink, &[], true);
     assert!(sink.is_ready(true) && !sink.is_ready(false));
-    // A refresh that still cannot read it changes nothing about that.
+    // A refresh that still cannot read it does not change that.
     volume.write(&sink, &[("a", "2")], false);
     assert!(sink.is_ready(true) && !sink.is_ready(false));
     volume.write(&sink, &[("b", "1")], false);
     assert!(sink.is_ready(false));
-    // With what was given back the next start begins anew.
+    // After the files of revoked leases were removed, the next run starts from the beginning.
     sink.remove([&volume.target("b")].into_iter()).unwrap();
     assert!(!sink.is_ready(true));
     volume.write(&sink, &[], true);
@@ -442,9 +442,10 @@ fn versions_are_kept_with_the_files() {
     write("a", "1", &[("app/a", 7)]);
     write("b", "1", &[("app/a", 7), ("app/b", u64::MAX)]);
     expect(&[("app/a", 7), ("app/b", u64::MAX)]);
-    // What a crash left of an earlier note.
+    // The leftover of a crash while the versions were written.
     fs::write(volume.path.join("..data/..versions.new"), "half").unwrap();
-    // A version that changed no file makes no generation. One of a secret that was made anew is lower.
+    // A new version without a changed file creates no generation. The version of a secret that was
+    // created again is lower.
     write("a", "1", &[("app/a", 2), ("app/b", u64::MAX)]);
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
     assert!(!volume.generation(&sink, 3).exists());
@@ -474,7 +475,8 @@ fn a_full_volume_is_an_error_before_anything_is_written() {
     let error = sink.budget.check(fs::File::open(&volume.path).unwrap(), &file, u64::MAX).unwrap_err();
     assert!(matches!(error, SinkError::NoSpace { needed: u64::MAX, .. }), "{error}");
 
-    // A container with 64 KiB, of which half is the agent's own; its files have 12 KiB already.
+    // A container with 64 KiB, half of which is reserved for the agent; its files already have 12
+    // KiB.
     let cgroup = volume.dir.path().join("cgroup");
     for (name, limit) in [("v2", "memory.max"), ("v1", "memory/memory.limit_in_bytes")] {
         sink.budget.cgroups = cgroup.join(name);
@@ -501,7 +503,7 @@ fn a_full_volume_is_an_error_before_anything_is_written() {
     assert_eq!(generations.count(), 2, "what was pending is removed");
 }
 
-/// The disk takes no more changes after any number of them, and then the agent starts again.
+/// The disk fails after any number of changes, and then the agent starts again.
 #[test]
 fn after_a_crash_at_any_step_the_next_start_goes_on() {
     let names = ["a", "tls/b"];
@@ -525,7 +527,7 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
         let is_whole = has_both("1") || has_both("2") || is_removed || found == (None, None);
         assert!(is_whole && (found != (None, None) || !has_first), "step {changes}: {found:?}");
         assert!(!has_both("2") || !sink.is_told() || is_done, "step {changes}: a signal is lost");
-        // Leftovers of a crash within a crash, too.
+        // Also with leftovers of a crash during the restart.
         let restarted = volume.sink(&names);
         CHANGES_LEFT.set(changes % 5);
         let _ = volume.try_write(&restarted, &third, false);
@@ -571,7 +573,7 @@ fn what_stands_in_the_way_of_a_generation_is_left_out() {
     volume.write(&sink, &[("a", "1")], false);
     assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), generation(4).file_name().unwrap());
     assert!(!generation(7).exists() && !generation(u64::MAX).exists());
-    // A link to a generation that is not there any more, and to the last one that there can be.
+    // A link to a generation that no longer exists, and to the last possible one.
     fs::remove_dir_all(generation(4)).unwrap();
     assert!(!sink.is_ready(false) && !sink.is_ready(true));
     volume.write(&sink, &[("a", "1")], false);
@@ -596,12 +598,12 @@ fn nothing_is_written_through_links_that_somebody_left() {
     symlink(&victim, volume.path.join(format!("..scaivault-{}-link", sink.id))).unwrap();
     symlink(&victim, volume.path.join(format!("..told-{}", sink.id))).unwrap();
     volume.write(&sink, &[("a", "new"), ("dir/b", "new"), ("c", "new")], false);
-    // The name was taken: the chain has one of its own.
+    // The name was taken, so the chain uses its own link.
     assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), outside.path());
     assert_eq!(fs::read_link(volume.path.join("a")).unwrap(), Path::new(&format!("..data-{}/a", sink.id)));
     sink.set_told().unwrap();
 
-    // Inside a generation: neither a link nor a pipe is taken for a file, read or carried on.
+    // Inside a generation, neither a link nor a pipe is treated as a file, read or taken over.
     let current = volume.generation(&sink, 2);
     for file in ["a", "c", "..versions.json"] {
         let _ = fs::remove_file(current.join(file));
@@ -636,7 +638,7 @@ fn whatever_has_the_links_name_the_chain_has_its_own() {
             assert_eq!(volume.read("a").unwrap(), text);
             assert!(volume.sink(&["a"]).is_ready(false));
         }
-        // It stays there when the other name is free later.
+        // The chain keeps its link even if the other name becomes free.
         let _ = fs::remove_file(volume.path.join("..data"));
         volume.write(&sink, &[("a", "3")], false);
         assert_eq!(volume.read("a").unwrap(), "3");
@@ -670,7 +672,7 @@ fn each_directory_outside_of_volumes_is_a_root() {
     let targets: [TargetFile; 3] =
         ["x/a", "y/b", "z/c"].map(|file| format!("{}/{file}", base.display()).parse().unwrap());
     let sink = build(targets.iter().map(|file| (file, false)), |_| false);
-    // A root that cannot be written keeps no other from it.
+    // A root that cannot be written does not affect the others.
     fs::write(base.join("y"), "in the way").unwrap();
     let mut pending = sink.begin();
     for target in &targets {
@@ -691,7 +693,8 @@ fn errors_of_the_kernel_come_with_a_cure() {
     assert!(say(Errno::ACCESS).contains("fsGroup"));
 }
 
-/// Readers that open the generation once see all files of one write, and one that opens a single file never misses it.
+/// Readers that open the generation once see all files of one write, and one that opens a single
+/// file always finds it.
 #[test]
 fn readers_see_all_of_a_write_or_nothing_of_it() {
     const WRITES: u32 = 60;
@@ -713,13 +716,14 @@ fn readers_see_all_of_a_write_or_nothing_of_it() {
                         let generation = fs::read_link(volume.path.join("..data")).unwrap();
                         let generation = volume.path.join(generation);
                         let texts = names.map(|name| fs::read_to_string(generation.join(name)));
-                        // A reader that is slower than two writes finds its generation gone, as with the kubelet.
+                        // A reader that is slower than two writes finds its generation removed, as
+                        // with the kubelet.
                         if let [Ok(a), Ok(b), Ok(c)] = texts {
                             assert!(a == b && b == c);
                             seen += 1;
                         }
-                        // Held up inside the kernel for two writes, a reader finds its generation gone, and then
-                        // the one that is there.
+                        // If a reader is delayed inside the kernel for two writes, its generation
+                        // is removed; the second attempt finds the current one.
                         let read = || fs::read_to_string(volume.path.join("deep/c"));
                         assert!(!read().or_else(|_| read()).unwrap().is_empty());
                     }
@@ -738,7 +742,8 @@ fn readers_see_all_of_a_write_or_nothing_of_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// After any row of writes, each file has its last content, and there are at most two generations.
+    /// After any sequence of writes, each file has its last content, and there are at most two
+    /// generations.
     #[test]
     fn the_last_write_of_each_file_is_what_is_read(
         writes in prop::collection::vec(prop::collection::btree_map(0_usize..4, "[a-z]{0,8}", 0..4), 1..8)
@@ -768,7 +773,7 @@ proptest! {
 fn agents_that_share_a_volume_leave_each_others_files_alone() {
     for _ in 0..20 {
         let volume = Volume::new();
-        // In one directory, too. All begin at once, and one of them gets `..data`.
+        // Also in one directory. All start at once, and one of them gets `..data`.
         let names = ["a", "shared/b", "shared/c"];
         let barrier = std::sync::Barrier::new(names.len());
         thread::scope(|scope| {
@@ -811,13 +816,13 @@ fn mount_points_are_made_before_the_files_appear() {
     assert_eq!(volume.read("license.key").as_deref(), Some(""));
     assert_eq!(volume.read("eks.amazonaws.com/own.json").as_deref(), Some("o"));
 
-    // A restart finds them, and makes what another process removed.
+    // A restart finds them, and creates again what another process removed.
     fs::remove_dir(volume.path.join("eks.amazonaws.com/serviceaccount")).unwrap();
     assert_eq!(volume.write(&sink, &files, false), [""; 0]);
     assert!(volume.path.join("eks.amazonaws.com/serviceaccount").is_dir());
 }
 
-/// The kubelet's volumes in memory have the sticky bit, so that each directory of files is a root of its own.
+/// The kubelet's in-memory volumes have the sticky bit, so each directory of files is its own root.
 #[test]
 fn mount_points_are_made_in_the_volume_of_the_files() {
     let volume = Volume::new();
@@ -864,13 +869,13 @@ fn two_agents_make_mount_points_in_one_volume() {
         assert!(volume.path.join(directory).is_dir(), "{directory}");
     }
     assert_eq!((volume.read("one").as_deref(), volume.read("other").as_deref()), (Some("1"), Some("2")));
-    // The other agent's file is in the way.
+    // The other agent's file has that name.
     let late = volume.sink_mounting(&["late"], &["one/"]);
     let error = volume.try_write(&late, &[("late", "3")], false).done.unwrap_err();
     assert!(matches!(&error, SinkError::MountPoint(_)), "{error}");
 }
 
-/// The kubelet gives a volume to the pod's `fsGroup` by its group and the setgid bit.
+/// The kubelet assigns a volume to the pod's `fsGroup` by its group and the setgid bit.
 #[test]
 fn files_belong_to_the_group_of_a_setgid_volume() {
     use std::os::unix::fs::MetadataExt as _;

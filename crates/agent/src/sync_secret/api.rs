@@ -1,7 +1,8 @@
-//! The API server of the pod's own cluster, as far as one Secret needs it.
+//! A minimal client for one Secret in the pod's own cluster.
 //!
-//! It is called directly, also if a proxy is configured: no proxy may see its token. Each request has its own connection.
-//! The agent has no Kubernetes client library, because it would be in every pod.
+//! The API server is called directly even if a proxy is configured, because the proxy must not see
+//! the token. Each request uses its own connection. The agent does not use a Kubernetes client
+//! library, which would increase its size in every pod.
 
 use std::{
     error::Error,
@@ -34,16 +35,17 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::plan::{ExistingSecret, FIELD_MANAGER};
 use crate::{config::ApiServer, exit::Exit};
 
-/// How long one request may take, with its connection.
+/// The timeout of one request including its connection.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// The most bytes of an answer: a Secret of the largest size in base64, with its metadata.
+/// The maximum size of a response in bytes: a Secret of the maximum size in base64, with its
+/// metadata.
 const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The most bytes of a token or an authority's certificate.
+/// The maximum size of a token or of a CA file in bytes.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// The most characters that are kept of what the API server says.
+/// The maximum length of a message of the API server in characters.
 const MESSAGE_MAX_CHARS: usize = 500;
 
-/// What the directory for the API server lacks.
+/// Problems of the directory with the API server's token and CA.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiFileError {
     #[error(
@@ -103,7 +105,7 @@ impl ApiError {
             | Self::Broken { .. }
             | Self::Conflict(_)
             | Self::Busy { .. } => Retry::Backoff,
-            // A Role or a service account that was made a moment ago may not be known yet.
+            // A Role or a service account that was just created may not be effective yet.
             Self::Unauthorized(_) | Self::Forbidden { .. } => Retry::Once,
             Self::File(_) | Self::NotApi { .. } | Self::Refused { .. } => Retry::Never,
         }
@@ -118,7 +120,7 @@ impl ApiError {
         }
     }
 
-    /// Changes what the API server said.
+    /// Transforms the message of the API server.
     pub(super) fn map_message(mut self, change: impl Fn(&str) -> String) -> Self {
         match &mut self {
             Self::Forbidden { message, .. }
@@ -131,7 +133,7 @@ impl ApiError {
     }
 }
 
-/// What the API server says in place of an object.
+/// The response of the API server instead of an object.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Status {
@@ -178,7 +180,7 @@ impl Api {
         &self.namespace
     }
 
-    /// The Secret of this name, if it exists.
+    /// The Secret with this name, if it exists.
     pub(super) async fn read(&self, name: &str) -> Result<Option<ExistingSecret>, ApiError> {
         let answer = self.send(Method::GET, &self.path(name), Bytes::new()).await?;
         match answer.status {
@@ -209,11 +211,11 @@ impl Api {
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ApiError> {
         let broken = |source| ApiError::Broken { address: self.address.clone(), source };
-        // Read each time: the kubelet replaces it.
+        // Read for each request, because the kubelet replaces it.
         let request = self.request(method, path, body)?;
         let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Aborted when it is dropped.
+        // Aborted on drop.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
@@ -235,7 +237,7 @@ impl Api {
     async fn connect(&self) -> Result<TlsStream<TcpStream>, ApiError> {
         let failed = |source: io::Error| {
             let address = self.address.clone();
-            // Any other error during the handshake is one of the connection.
+            // Every other error during the handshake is a connection error.
             let is_tls = source.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
             if is_tls { ApiError::Tls { address, source } } else { ApiError::Unreachable { address, source } }
         };
@@ -278,7 +280,7 @@ impl Api {
         }
         let Some(Status { message }) = said else { return self.not_api(status) };
         match status {
-            // An admission plugin, such as a quota, forbids in other words.
+            // An admission plugin, such as a quota, uses another message.
             StatusCode::FORBIDDEN if message.contains(" cannot ") && message.contains(" resource ") => {
                 ApiError::Forbidden { message, name: name.to_owned() }
             }
@@ -289,23 +291,23 @@ impl Api {
 }
 
 impl Status {
-    /// None if the answer is no object of Kubernetes.
+    /// `None` if the response is not a Kubernetes object.
     fn of(answer: &Answer) -> Option<Self> {
         let Self { message } = serde_json::from_slice(&answer.body).ok()?;
-        // On one line, as termination messages are shown.
+        // On one line, because termination messages are displayed on one line.
         let message = message.chars().take(MESSAGE_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c });
         Some(Self { message: message.collect() })
     }
 }
 
-/// A small text file.
+/// Reads a small text file.
 fn read(file: &Path) -> Result<String, ApiFileError> {
     let mut text = String::new();
     let done = File::open(file).and_then(|open| open.take(FILE_MAX_BYTES).read_to_string(&mut text));
     done.map(|_| text).map_err(|source| ApiFileError::Read { file: file.to_owned(), source })
 }
 
-/// Trusts the cluster's own authority and no other.
+/// Trusts only the cluster's own CA.
 fn tls(file: &Path) -> Result<TlsConnector, ApiFileError> {
     let mut roots = RootCertStore::empty();
     let pem = read(file)?;

@@ -1,4 +1,4 @@
-//! Reads the secrets and makes the values of them.
+//! Reads the secrets and composes the values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::{
     retry::PAUSES,
 };
 
-/// All values, or all that is wrong. What may pass by itself is tried again until the deadline.
+/// All values, or all failures. Temporary failures are retried until the deadline.
 pub(super) async fn fetch(
     client: &Client,
     wanted: &'static Wanted,
@@ -27,7 +27,7 @@ pub(super) async fn fetch(
     let mut due: BTreeMap<_, _> = values.composer.keys().into_iter().map(|key| (key, first())).collect();
     while let Some(at) = due.values().filter_map(Backoff::due).min() {
         sleep_until(at).await;
-        // One after the other: each may hold a whole secret in memory.
+        // One after the other, because each may hold a complete secret in memory.
         for (key, mut backoff) in std::mem::take(&mut due) {
             if backoff.is_waiting(Instant::now()) {
                 due.insert(key, backoff);
@@ -70,7 +70,7 @@ async fn read(client: &Client, key: &Key, deadline: Instant) -> Result<Secret, F
 struct Values {
     composer: Composer,
     content: Content,
-    /// Of all values, also of those that were dropped because they are too many.
+    /// The size of all values, including those that were dropped because of the limit.
     bytes: usize,
     failures: Vec<Failure>,
     taken: BTreeSet<Key>,
@@ -82,7 +82,8 @@ impl Values {
         Self { composer: Composer::new(wanted), content, bytes: 0, failures: Vec::new(), taken }
     }
 
-    /// Takes an answer. Returns the secrets that have to be read again, because too much was held of them.
+    /// Processes an answer. Returns the secrets that have to be read again because the limit was
+    /// exceeded.
     fn take(&mut self, key: &Key, answer: Result<Secret, Failure>) -> BTreeSet<Key> {
         let Self { composer, content, bytes, failures, taken } = self;
         if let Err(failure) = &answer
@@ -90,7 +91,7 @@ impl Values {
         {
             failures.push(failure.clone());
         }
-        // Values that exist already are not made again.
+        // Values that already exist are not composed again.
         let is_first = taken.insert(key.clone());
         let composed = composer.take(key, answer, is_first, |target, _, value| {
             *bytes += value.len();

@@ -1,7 +1,8 @@
-//! What is written to the Secret, given the one that exists. Pure.
+//! Decides what to write to the Secret, given the existing one. Pure.
 //!
-//! A Secret belongs to `sync-secret` if it has the label [`MANAGED_BY_LABEL`]. Its content has a version in an annotation: a
-//! random text that changes when the content does. It is no hash, so nothing about the content can be derived from it.
+//! A Secret belongs to `sync-secret` if it has the label [`MANAGED_BY_LABEL`]. The version of its
+//! content is in an annotation: a random text that changes with the content. It is not a hash, so
+//! nothing about the content can be derived from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +14,22 @@ use thiserror::Error;
 
 use crate::config::SecretSpec;
 
-/// Names the fields of the Secret that are ours, in its `managedFields`.
+/// The field manager of the agent's fields in the Secret's `managedFields`.
 pub(crate) const FIELD_MANAGER: &str = "scaivault-sync-secret";
 
-/// The most bytes of all values together: Kubernetes' limit.
+/// The maximum total size of all values in bytes, set by Kubernetes.
 pub(crate) const CONTENT_MAX_BYTES: usize = 1024 * 1024;
 
 /// The values by their keys.
 pub(crate) type Content = BTreeMap<String, Vec<u8>>;
 
-/// The Secret as the API server has it. No `Debug`: it has the values.
+/// The existing Secret. It does not implement `Debug`, because it contains the values.
 #[derive(Deserialize)]
 pub(crate) struct ExistingSecret {
     metadata: Metadata,
     #[serde(default, rename = "type")]
     secret_type: String,
-    /// Base64.
+    /// In base64.
     #[serde(default)]
     data: BTreeMap<String, String>,
     #[serde(default)]
@@ -77,17 +78,17 @@ pub(crate) enum Refusal {
     Deleting,
 }
 
-/// What has to be done.
+/// The required action.
 pub(crate) enum Plan {
-    /// The Secret is as it has to be.
+    /// The Secret is up to date.
     Unchanged,
-    /// This has to be applied.
+    /// Apply this body.
     Apply {
-        /// The Secret as the API server takes it.
+        /// The Secret for server-side apply.
         body: Vec<u8>,
-        /// Whether fields of other managers are taken over. False for a new Secret, which another client may be creating.
+        /// Whether fields of other managers are taken over. False for a new Secret, which another
+        /// client may be creating.
         is_forced: bool,
-        /// What is different then.
         change: Change,
     },
 }
@@ -99,11 +100,11 @@ pub(crate) struct Change {
     pub(crate) is_new: bool,
     /// Keys with a new value.
     pub(crate) written: Vec<String>,
-    /// Keys that are no longer wanted.
+    /// Keys that are no longer configured.
     pub(crate) removed: Vec<String>,
 }
 
-/// Whether the Secret may be written at all.
+/// Checks whether the Secret may be written at all.
 pub(crate) fn check(existing: &ExistingSecret, spec: &SecretSpec, namespace: &str) -> Result<(), Refusal> {
     let ExistingSecret { metadata, secret_type, .. } = existing;
     let (namespace, name) = (namespace.to_owned(), spec.name.clone());
@@ -123,7 +124,8 @@ pub(crate) fn check(existing: &ExistingSecret, spec: &SecretSpec, namespace: &st
     Ok(())
 }
 
-/// Compares what exists with what is wanted. `new_version` is taken if the content changes.
+/// Compares the existing Secret with the configuration. `new_version` is used if the content
+/// changes.
 pub(crate) fn plan(
     existing: Option<&ExistingSecret>,
     spec: &SecretSpec,
@@ -146,7 +148,7 @@ pub(crate) fn plan(
         if existing.immutable && has_changed {
             return Err(Refusal::Immutable { name: spec.name.clone() });
         }
-        // Nothing can make it mutable again.
+        // A Secret cannot be made mutable again.
         immutable |= existing.immutable;
         if let Some(known) = existing.metadata.annotations.get(CONTENT_VERSION_ANNOTATION)
             && !has_changed
@@ -169,7 +171,7 @@ pub(crate) fn plan(
         body["immutable"] = true.into();
     }
     if let Some(existing) = existing {
-        // The API server refuses it if another client has written the Secret meanwhile.
+        // The API server rejects it if another client has written the Secret meanwhile.
         body["metadata"]["resourceVersion"] = existing.metadata.resource_version.clone().into();
     }
     let body = body.to_string().into_bytes();
@@ -185,7 +187,7 @@ impl ExistingSecret {
         Change { is_new: false, written, removed }
     }
 
-    /// Whether nothing would change, also not which fields are ours.
+    /// Whether nothing would change, including the ownership of fields.
     fn has(
         &self,
         data: &BTreeMap<String, String>,
@@ -203,7 +205,7 @@ impl ExistingSecret {
             && is_same("/f:metadata/f:annotations", annotations, &self.metadata.annotations)
     }
 
-    /// The fields below this one that were applied by `sync-secret` last.
+    /// The fields below this one that `sync-secret` applied last.
     fn owned(&self, pointer: &str) -> BTreeSet<&str> {
         let is_own = |entry: &&ManagedFields| entry.manager == FIELD_MANAGER && entry.operation == "Apply";
         let entries = self.metadata.managed_fields.iter().filter(is_own);

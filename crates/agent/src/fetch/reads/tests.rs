@@ -28,13 +28,13 @@ fn reads(keys: &[&str], now: Instant) -> Reads {
     Reads::new(keys, &BTreeMap::new(), RefreshSchedule::new(INTERVAL, false, now, 0.5), now)
 }
 
-/// Sends all that is due at `now`.
+/// Sends all reads that are due at `now`.
 fn send(reads: &mut Reads, now: Instant) -> Vec<String> {
     reads.refresh(now, 0.5, |_| true);
     std::iter::from_fn(|| reads.next(now)).map(|key| key.to_string()).collect()
 }
 
-/// All secrets of `keys` were read in version 1 at `now`.
+/// Reads whose secrets `keys` were all read in version 1 at `now`.
 fn read(keys: &[&str], now: Instant) -> Reads {
     let mut reads = reads(keys, now);
     loop {
@@ -82,7 +82,7 @@ fn events_ask_only_for_what_is_not_known() {
     }
     announce(&mut reads, "a/b", Some(2), false, now);
     assert_eq!(send(&mut reads, now), ["a/b"]);
-    // A rotation is told twice: the floor holds for the answer under way.
+    // A rotation is announced twice: the floor applies to the answer in flight.
     announce(&mut reads, "a/b", Some(3), false, now);
     assert_eq!(send(&mut reads, now), [""; 0]);
     assert_eq!(reads.accept(&key("a/b"), 2, now), Err(3));
@@ -94,7 +94,7 @@ fn events_ask_only_for_what_is_not_known() {
     assert!(reads.succeeded(&key("a/b"), &secret(3), due));
     announce(&mut reads, "a/b", None, false, due);
     assert_eq!(send(&mut reads, due), ["a/b"], "an event without a version");
-    // What is asked for while a read is in flight may not be in its answer.
+    // A change that is announced while a read is in flight may not be in its answer.
     announce(&mut reads, "a/b", None, false, due);
     reads.succeeded(&key("a/b"), &secret(3), due);
     assert_eq!(send(&mut reads, due), ["a/b"]);
@@ -120,13 +120,14 @@ fn versions_start_again_when_a_secret_is_created_again() {
         assert_eq!(reads.accept(&b, 1, now), Err(7));
         reset(&mut reads, now);
         assert_eq!(reads.versions().next().unwrap().1, 7, "a restart must not forget it");
-        // An event that is replayed, or a replica that lags: the older version of another replica is not accepted.
+        // An event that is replayed, or a replica that lags: the older version of another replica
+        // is not accepted.
         assert_eq!(reads.accept(&b, 6, now), Err(7));
         assert_eq!(reads.accept(&b, 7, now), Ok(()));
         assert_eq!((reads.accept(&b, 1, now), reads.accept(&b, 1, now)), (Err(7), Err(7)));
         assert_eq!(reads.accept(&b, 1, now), Ok(()), "only lower ones come");
     }
-    // An older event that comes again.
+    // An older event that is delivered again.
     let mut reads = read(&["a/b"], now);
     reads.accept(&b, 7, now).unwrap();
     announce(&mut reads, "a/b", Some(8), true, now);
@@ -152,7 +153,7 @@ fn retry_after_is_for_its_secret_alone_and_at_most_the_interval() {
     let due = reads.failed(&key("a/b"), &throttled, now).unwrap();
     assert!((now + INTERVAL..=now + INTERVAL * 11 / 10).contains(&due));
     reads.succeeded(&key("a/c"), &secret(1), now);
-    // Neither an event nor a refresh hurries it.
+    // Neither an event nor a refresh shortens the pause.
     reads.announce(&Changes::Any, now);
     assert_eq!(send(&mut reads, now), ["a/c"]);
     assert_eq!(send(&mut reads, due), ["a/b"]);
@@ -168,7 +169,7 @@ fn what_failed_is_tried_again_with_growing_pauses() {
     reads.announce(&Changes::Any, start);
     let mut now = start;
     for longest in [5, 10, 20, 40, 80, 160, 300] {
-        // What a person has to mend, too.
+        // A failure that needs a fix is retried too.
         assert_eq!(send(&mut reads, now), ["a/b"]);
         let due = reads.failed(&key("a/b"), &failed("access_denied"), now).unwrap();
         assert!(due > now && due <= now + SECOND * longest, "{longest}");
@@ -232,7 +233,7 @@ fn the_initial_fetch_gives_up_what_is_final_or_late() {
     assert_eq!(reads.open(), [key("a/once")]);
     assert_eq!(reads.failed(&key("a/once"), &failed("internal_error"), again), None);
     assert!(reads.is_settled());
-    // The sidecar goes on trying.
+    // The sidecar continues to retry.
     reads.end_initial(again, 0.5);
     assert!(reads.due(again) <= again + FAILED_PAUSE);
     assert_eq!(send(&mut reads, again + FAILED_PAUSE).len(), 3);

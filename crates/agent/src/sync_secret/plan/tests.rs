@@ -95,7 +95,8 @@ fn each_difference_is_written() {
     for (pointer, value) in [
         ("/data/KEY".to_owned(), json!("b3RoZXI=")),
         ("/data".to_owned(), json!({})),
-        // Somebody else has written these fields since, or one of ours is not wanted any more.
+        // Another client has written these fields since, or one of the agent's fields is no longer
+        // configured.
         (at("f:data"), json!({})),
         (at("f:data"), json!({"f:KEY": {}, "f:GONE": {}})),
         (at("f:metadata"), json!({})),
