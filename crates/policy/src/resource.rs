@@ -14,8 +14,7 @@ pub const VERSION: &str = "scaivault.scailabs.ai/v1alpha1";
 /// `kind` of the resource.
 pub const KIND: &str = "InjectionPolicy";
 
-/// Which pods get which secrets without annotations, and which values namespaces and pods may
-/// request.
+/// Which pods get which secrets without annotations, and which values namespaces and pods may request.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "scaivault.scailabs.ai",
@@ -25,7 +24,7 @@ pub const KIND: &str = "InjectionPolicy";
     category = "scaivault",
     status = "InjectionPolicyStatus",
     derive = "PartialEq",
-    doc = "Which pods get which secrets without annotations, and what namespaces and pods may ask for.",
+    doc = "Which pods get which secrets without annotations, and which values namespaces and pods may request.",
     crates(kube_core = "::kube_core"),
     selectable = ".spec.environment",
     printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),

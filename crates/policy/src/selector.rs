@@ -54,7 +54,7 @@ pub enum Operator {
 fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "description": "Labels that must be there with these values.",
+        "description": "Labels that must have these values.",
         "maxProperties": 32,
         "additionalProperties": {"type": "string", "maxLength": 63},
     })
