@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::input;
 
-pub(crate) use follow::{Checked, Follower};
+pub(crate) use follow::Follower;
 
 /// Reads and validates a configuration file (YAML or JSON); returns the defaults without one.
 pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Settings> {

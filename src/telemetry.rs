@@ -1,6 +1,7 @@
 //! Logs: to stderr, as text or JSON, filtered by `LOG_LEVEL` or `RUST_LOG`.
 
 mod admission_line;
+mod throttle;
 
 use std::{
     env,
@@ -13,6 +14,8 @@ use anyhow::Context as _;
 use clap::{Arg, Args, ValueEnum, builder::Resettable};
 use scaivault_log_queue::LogQueue;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+pub(crate) use throttle::LogThrottle;
 
 /// The log of `serve`. A separate thread writes it, so that a blocked reader of the log does not
 /// block admissions.

@@ -20,7 +20,10 @@ use rustls::{
 };
 use thiserror::Error;
 
-use crate::tls::provider;
+use crate::{
+    content::{Checked, ContentInUse},
+    tls::provider,
+};
 
 /// The maximum file size in bytes. A bundle of all public authorities has a quarter of that.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -148,24 +151,7 @@ impl ClientCertVerifier for ClientAuthorities {
 pub struct ClientAuthoritiesReloader {
     path: PathBuf,
     authorities: ClientAuthorities,
-    /// The content in use.
-    used: Vec<u8>,
-    /// The last reported error, if the current content cannot be used.
-    reported: Option<String>,
-}
-
-/// The result of one check of the file.
-#[derive(Debug)]
-pub enum CheckedClients {
-    /// No change, or an error that was already reported.
-    Unchanged,
-    /// The authorities were replaced.
-    Replaced {
-        /// The certificates that are ignored.
-        skipped: Skipped,
-    },
-    /// The content cannot be used, and the previous authorities are kept.
-    Kept(ClientAuthoritiesError),
+    content: ContentInUse,
 }
 
 impl ClientAuthoritiesReloader {
@@ -175,47 +161,26 @@ impl ClientAuthoritiesReloader {
         path: impl Into<PathBuf>,
     ) -> Result<(Self, ClientAuthorities, Skipped), ClientAuthoritiesError> {
         let path = path.into();
-        let used = read(&path)?;
-        let Parsed { verifier, skipped } = parse(&path, &used)?;
+        let pem = read(&path)?;
+        let Parsed { verifier, skipped } = parse(&path, &pem)?;
         let authorities = ClientAuthorities { current: Arc::new(ArcSwap::from_pointee(verifier)) };
-        let reloader = Self { path, authorities: authorities.clone(), used, reported: None };
+        let reloader = Self { path, authorities: authorities.clone(), content: ContentInUse::new(&pem) };
         Ok((reloader, authorities, skipped))
     }
 
-    /// Checks the file once. The same error is reported only once.
-    pub fn check(&mut self) -> CheckedClients {
-        let content = match read(&self.path) {
-            Ok(content) => content,
-            Err(error) => return self.keep(error),
-        };
-        if content == self.used {
-            self.reported = None;
-            return CheckedClients::Unchanged;
-        }
-        match parse(&self.path, &content) {
-            Ok(Parsed { verifier, skipped }) => {
-                self.authorities.current.store(Arc::new(verifier));
-                self.used = content;
-                self.reported = None;
-                CheckedClients::Replaced { skipped }
-            }
-            Err(error) => self.keep(error),
-        }
+    /// Checks the file once. Returns the ignored certificates of authorities that are used from now on.
+    pub fn check(&mut self) -> Checked<Skipped, ClientAuthoritiesError> {
+        let Self { path, authorities, content } = self;
+        content.check(read(path), |pem| {
+            let Parsed { verifier, skipped } = parse(path, pem)?;
+            authorities.current.store(Arc::new(verifier));
+            Ok(skipped)
+        })
     }
 
     /// Whether the last check found content that cannot be used.
     pub fn is_refused(&self) -> bool {
-        self.reported.is_some()
-    }
-
-    fn keep(&mut self, error: ClientAuthoritiesError) -> CheckedClients {
-        // `Display` omits the cause, so `Debug` is compared.
-        let text = format!("{error:?}");
-        if self.reported.as_ref() == Some(&text) {
-            return CheckedClients::Unchanged;
-        }
-        self.reported = Some(text);
-        CheckedClients::Kept(error)
+        self.content.is_refused()
     }
 }
 

@@ -2,9 +2,7 @@
 //! `kubernetes.io/tls`.
 
 use std::{
-    fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -138,6 +136,7 @@ pub fn load(directory: &Path, now: SystemTime) -> Result<Loaded, LoadError> {
 }
 
 /// The bytes of the two files, from the same version of the volume.
+#[derive(Hash)]
 pub(crate) struct Material {
     directory: PathBuf,
     certificate: Vec<u8>,
@@ -172,14 +171,6 @@ impl Material {
             certificate: read(CERTIFICATE_FILE)?,
             key: read(KEY_FILE)?,
         })
-    }
-
-    /// A hash to detect changes; not collision resistant against an attacker.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.certificate.hash(&mut hasher);
-        self.key.hash(&mut hasher);
-        hasher.finish()
     }
 
     pub(crate) fn check(&self, now: SystemTime) -> Result<Loaded, LoadError> {

@@ -8,6 +8,7 @@ mod authority;
 mod ca_bundle;
 mod call;
 mod client_authorities;
+mod content;
 #[cfg(test)]
 mod fake_api;
 mod files;
@@ -24,13 +25,12 @@ mod tls;
 pub use authority::{Authority, AuthorityError, IssueError, Leaf};
 pub use ca_bundle::BundleError;
 pub use call::CallError;
-pub use client_authorities::{
-    CheckedClients, ClientAuthorities, ClientAuthoritiesError, ClientAuthoritiesReloader, Skipped,
-};
+pub use client_authorities::{ClientAuthorities, ClientAuthoritiesError, ClientAuthoritiesReloader, Skipped};
+pub use content::{Checked, ContentInUse};
 pub use files::{LoadError, Loaded, Validity, load};
 pub use leaf::MintError;
 pub use publish::PublishError;
-pub use reload::{Checked, DEFAULT_RELOAD_INTERVAL, Reloader};
+pub use reload::{DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use resolver::CertResolver;
 pub use rotation::{Policy, PolicyError};
 pub use rotator::{Done, LookError, Looked, Managed, Rotator};

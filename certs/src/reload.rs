@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    content::{Checked, ContentInUse},
     files::{LoadError, Material, Validity},
     resolver::CertResolver,
 };
@@ -21,24 +22,7 @@ pub const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Reloader {
     directory: PathBuf,
     resolver: Arc<CertResolver>,
-    /// The fingerprint of the served content.
-    served: u64,
-    /// The last reported error, if the current content cannot be served.
-    told: Option<String>,
-}
-
-/// The result of one check of the directory.
-#[derive(Debug)]
-pub enum Checked {
-    /// No change, or an error that was already reported.
-    Unchanged,
-    /// A new pair is now served.
-    Replaced {
-        /// The validity period of its leaf.
-        validity: Validity,
-    },
-    /// The content cannot be served, and the previous pair is kept.
-    Kept(LoadError),
+    content: ContentInUse,
 }
 
 impl Reloader {
@@ -52,47 +36,24 @@ impl Reloader {
         let material = Material::read(&directory)?;
         let loaded = material.check(now)?;
         let resolver = Arc::new(CertResolver::new(loaded.key));
-        let served = material.fingerprint();
-        let reloader = Self { directory, resolver: Arc::clone(&resolver), served, told: None };
+        let content = ContentInUse::new(&material);
+        let reloader = Self { directory, resolver: Arc::clone(&resolver), content };
         Ok((reloader, resolver, loaded.validity))
     }
 
-    /// Checks the directory once. The same error is reported only once. The content is validated in
-    /// each check, because a certificate that is not valid yet becomes valid without a change.
-    pub fn check(&mut self, now: SystemTime) -> Checked {
-        let material = match Material::read(&self.directory) {
-            Ok(material) => material,
-            Err(error) => return self.keep(error),
-        };
-        let fingerprint = material.fingerprint();
-        if fingerprint == self.served {
-            self.told = None;
-            return Checked::Unchanged;
-        }
-        match material.check(now) {
-            Ok(loaded) => {
-                self.resolver.replace(loaded.key);
-                self.served = fingerprint;
-                self.told = None;
-                Checked::Replaced { validity: loaded.validity }
-            }
-            Err(error) => self.keep(error),
-        }
+    /// Checks the directory once. Returns the validity of a pair that is served from now on.
+    pub fn check(&mut self, now: SystemTime) -> Checked<Validity, LoadError> {
+        let Self { directory, resolver, content } = self;
+        content.check(Material::read(directory), |material| {
+            let loaded = material.check(now)?;
+            resolver.replace(loaded.key);
+            Ok(loaded.validity)
+        })
     }
 
     /// Whether the last check found content that cannot be served.
     pub fn is_refused(&self) -> bool {
-        self.told.is_some()
-    }
-
-    fn keep(&mut self, error: LoadError) -> Checked {
-        // `Display` omits the cause, so `Debug` is compared.
-        let text = format!("{error:?}");
-        if self.told.as_ref() == Some(&text) {
-            return Checked::Unchanged;
-        }
-        self.told = Some(text);
-        Checked::Kept(error)
+        self.content.is_refused()
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Managed {
     pub webhook_configuration: String,
     /// The names in the leaf.
     pub names: Vec<String>,
+    /// The lifetimes of authority and leaf, and the settle delay.
     pub policy: Policy,
 }
 

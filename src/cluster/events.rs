@@ -17,6 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::telemetry::LogThrottle;
 use limiter::Limiter;
 
 /// The maximum number of queued notices; more are dropped.
@@ -38,7 +39,7 @@ const FIELD_MANAGER: &str = "scaivault-injector";
 /// only a hint for users, and the log contains the same.
 pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, metrics: Arc<Metrics>) {
     let mut limiter = Limiter::default();
-    let mut told: Option<Instant> = None;
+    let mut throttle = LogThrottle::new(REMINDER);
     let instance = instance();
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     while let Some(notice) = notices.recv().await {
@@ -64,8 +65,7 @@ pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, me
             Err(_) => format!("no answer in {ANSWER:?}"),
         };
         metrics.event(EventResult::Failed);
-        if told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            told = Some(now);
+        if throttle.is_due(now) {
             tracing::warn!(error = failure, "event not posted");
         }
     }

@@ -15,6 +15,8 @@ use scaivault_webhook::{AdmissionContext, Metrics, Readiness};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::telemetry::LogThrottle;
+
 /// The polling interval. A new node with an old kubelet is rare, and node objects are large.
 const PERIOD: Duration = Duration::from_mins(5);
 
@@ -46,7 +48,7 @@ pub(crate) fn follow(
 ) -> impl Future<Output = ()> + Send + use<> {
     let gate = readiness.gate(GATE);
     async move {
-        let mut detector = Detector { context, metrics, found: None, told: None };
+        let mut detector = Detector { context, metrics, found: None, throttle: LogThrottle::new(REMINDER) };
         loop {
             let pause = match detect(&client).await {
                 Ok(oldest) => detector.take(oldest),
@@ -72,14 +74,13 @@ struct Detector {
     metrics: Arc<Metrics>,
     /// The last result.
     found: Option<Oldest>,
-    /// Set while detection fails: when that was last logged.
-    told: Option<Instant>,
+    throttle: LogThrottle<Instant>,
 }
 
 impl Detector {
     /// Applies the result; returns the time until the next detection.
     fn take(&mut self, oldest: Oldest) -> Duration {
-        self.told = None;
+        self.throttle.reset();
         let Oldest { version, .. } = oldest;
         if self.found.as_ref() != Some(&oldest) {
             let before = self.context.kube_version();
@@ -105,8 +106,7 @@ impl Detector {
 
     /// Keeps the last result; returns the time until the next attempt.
     fn fail(&mut self, failure: &Failure, now: Instant) -> Duration {
-        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
+        if self.throttle.is_due(now) {
             let Failure { resource, error, cure } = failure;
             let kube_version = self.context.kube_version();
             tracing::warn!(resource, error, cure, %kube_version, "version not detected, the one before stays");
@@ -297,7 +297,12 @@ mod tests {
 
     fn detector() -> Detector {
         let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(NoCluster));
-        Detector { context: Arc::new(context), metrics: Metrics::new(), found: None, told: None }
+        Detector {
+            context: Arc::new(context),
+            metrics: Metrics::new(),
+            found: None,
+            throttle: LogThrottle::new(REMINDER),
+        }
     }
 
     #[test]
@@ -323,10 +328,10 @@ mod tests {
         let failure = Failure { resource: "nodes", error: "away".to_owned(), cure: "wait" };
         detector.fail(&failure, start);
         detector.fail(&failure, start + RETRY);
-        assert_eq!(detector.told, Some(start));
+        assert_eq!(detector.throttle.last(), Some(start));
         detector.fail(&failure, start + REMINDER);
-        assert_eq!(detector.told, Some(start + REMINDER));
+        assert_eq!(detector.throttle.last(), Some(start + REMINDER));
         detector.take(Oldest::of(None, "v1.36.0").unwrap());
-        assert_eq!(detector.told, None);
+        assert_eq!(detector.throttle.last(), None);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Error};
+use anyhow::Context as _;
+use scaivault_certs::{Checked, ContentInUse};
 use scaivault_inject::Settings;
 
 use super::settings;
@@ -15,21 +16,7 @@ pub(crate) struct Follower {
     path: Option<PathBuf>,
     /// The namespace whose pods are always excluded.
     own_namespace: Option<String>,
-    /// The text in force.
-    in_force: String,
-    /// The last reported error, if the current content is invalid.
-    told: Option<String>,
-}
-
-/// The result of one check of the file.
-#[derive(Debug)]
-pub(crate) enum Checked {
-    /// No change, or an error that was already reported.
-    Unchanged,
-    /// The settings were replaced.
-    Replaced(Box<Settings>),
-    /// The content is invalid, and the previous settings are kept.
-    Kept(Error),
+    content: ContentInUse,
 }
 
 impl Follower {
@@ -38,56 +25,32 @@ impl Follower {
         path: Option<PathBuf>,
         own_namespace: Option<String>,
     ) -> anyhow::Result<(Self, Settings)> {
-        let in_force = match &path {
+        let text = match &path {
             Some(path) => input::read(path)?.text,
             None => String::new(),
         };
-        let settings = settings(&in_force, own_namespace.as_deref()).with_context(|| match &path {
+        let settings = settings(&text, own_namespace.as_deref()).with_context(|| match &path {
             Some(path) => path.display().to_string(),
             None => "the default configuration".to_owned(),
         })?;
         let path = path.filter(|path| path.as_os_str() != "-");
-        Ok((Self { path, own_namespace, in_force, told: None }, settings))
+        Ok((Self { path, own_namespace, content: ContentInUse::new(&text) }, settings))
     }
 
     /// Checks the file once. The same error is reported only once.
-    pub(crate) fn check(&mut self) -> Checked {
-        let Some(path) = &self.path else {
-            return Checked::Unchanged;
-        };
-        let text = match input::read(path) {
-            Ok(source) => source.text,
-            Err(error) => return self.keep(error.into()),
-        };
-        if text == self.in_force {
-            self.told = None;
-            return Checked::Unchanged;
-        }
-        match settings(&text, self.own_namespace.as_deref()) {
-            Ok(settings) => {
-                self.in_force = text;
-                self.told = None;
-                Checked::Replaced(Box::new(settings))
-            }
-            Err(error) => {
-                let error = error.context(path.display().to_string());
-                self.keep(error)
-            }
-        }
+    pub(crate) fn check(&mut self) -> Checked<Settings, String> {
+        let Self { path, own_namespace, content } = self;
+        let Some(path) = path else { return Checked::Unchanged };
+        let text = input::read(path).map(|source| source.text);
+        content.check(text.map_err(|error| format!("{:#}", anyhow::Error::new(error))), |text| {
+            let settings = settings(text, own_namespace.as_deref());
+            settings.map_err(|error| format!("{}: {error:#}", path.display()))
+        })
     }
 
     /// Whether the last check found invalid content.
     pub(crate) fn is_refused(&self) -> bool {
-        self.told.is_some()
-    }
-
-    fn keep(&mut self, error: Error) -> Checked {
-        let text = format!("{error:#}");
-        if self.told.as_ref() == Some(&text) {
-            return Checked::Unchanged;
-        }
-        self.told = Some(text);
-        Checked::Kept(error)
+        self.content.is_refused()
     }
 }
 
@@ -121,7 +84,6 @@ mod tests {
 
         mount(volume.path(), "..3", "onProblm: warn\n");
         let Checked::Kept(error) = follower.check() else { panic!("a bad file is kept out") };
-        let error = format!("{error:#}");
         assert!(error.contains("onProblm") && error.contains("injector.yaml"), "{error}");
         assert!(matches!(follower.check(), Checked::Unchanged), "told once");
 

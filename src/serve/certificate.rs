@@ -17,6 +17,7 @@ use super::{
     args::{Certificate, LocalCertificate},
     managed_certificate::ManagedKeeper,
 };
+use crate::telemetry::LogThrottle;
 
 /// The validity of a self-signed certificate: long enough for a demo, too short for production.
 const SELF_SIGNED_VALIDITY: Duration = Duration::from_hours(30 * 24);
@@ -105,7 +106,7 @@ pub(super) struct LocalKeeper {
     validity: Validity,
     gate: Gate,
     metrics: Arc<Metrics>,
-    reminded: Option<SystemTime>,
+    throttle: LogThrottle<SystemTime>,
 }
 
 impl LocalKeeper {
@@ -131,7 +132,8 @@ impl LocalKeeper {
         };
         metrics.certificate_served(unix_seconds(validity.not_after));
         let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
-        let mut keeper = Self { reloader, interval, validity, gate, metrics, reminded: None };
+        let mut keeper =
+            Self { reloader, interval, validity, gate, metrics, throttle: LogThrottle::new(REMINDER) };
         keeper.judge(now);
         Ok((keeper, resolver))
     }
@@ -148,9 +150,9 @@ impl LocalKeeper {
 
     fn look(&mut self, now: SystemTime) {
         match self.reloader.as_mut().map(|reloader| reloader.check(now)) {
-            Some(Checked::Replaced { validity }) => {
+            Some(Checked::Replaced(validity)) => {
                 self.validity = validity;
-                self.reminded = None;
+                self.throttle.reset();
                 let seconds = unix_seconds(validity.not_after);
                 self.metrics.certificate_replaced(seconds);
                 tracing::info!(not_after_unix_seconds = seconds, "certificate replaced");
@@ -174,9 +176,8 @@ impl LocalKeeper {
             self.gate.open();
         }
         if let Some(left) = self.validity.nearly_over(now)
-            && self.is_due(now)
+            && self.throttle.is_due(now)
         {
-            self.reminded = Some(now);
             let left_seconds = left.as_secs();
             if is_over {
                 tracing::error!("the certificate has expired: no API server accepts it; renew it");
@@ -187,11 +188,6 @@ impl LocalKeeper {
                 );
             }
         }
-    }
-
-    fn is_due(&self, now: SystemTime) -> bool {
-        // If the clock was set back, the warning is logged again.
-        self.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= REMINDER))
     }
 }
 
@@ -217,17 +213,17 @@ mod tests {
         assert_eq!(readiness.check(), Ok(()));
 
         keeper.look(start + day / 2);
-        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), None));
+        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), None));
         let late = start + day - REMINDER;
         keeper.look(late);
         keeper.look(late + REMINDER / 2);
-        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), Some(late)), "once an hour");
+        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), Some(late)), "once an hour");
         keeper.look(start + day);
         assert_eq!(readiness.check(), Err(format!("waiting for {GATE}")));
 
         write(start + day);
         keeper.look(start + day);
-        assert_eq!((readiness.check(), keeper.reminded), (Ok(()), None));
+        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Error};
-use scaivault_certs::{CheckedClients, ClientAuthorities, ClientAuthoritiesReloader, Skipped};
+use scaivault_certs::{Checked, ClientAuthorities, ClientAuthoritiesReloader, Skipped};
 use scaivault_webhook::Metrics;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -40,13 +40,13 @@ impl ClientCaFollower {
 
     fn look(&mut self) {
         match self.reloader.check() {
-            CheckedClients::Unchanged => {}
-            CheckedClients::Replaced { skipped } => {
+            Checked::Unchanged => {}
+            Checked::Replaced(skipped) => {
                 self.metrics.client_ca_replaced();
                 tracing::info!("authorities of --client-ca replaced");
                 warn_of(&skipped);
             }
-            CheckedClients::Kept(error) => {
+            Checked::Kept(error) => {
                 self.metrics.client_ca_rejected();
                 let error = format!("{:#}", Error::new(error));
                 tracing::warn!(error, "new authorities of --client-ca rejected, keeping the previous ones");

@@ -17,7 +17,8 @@ use kube::{
 };
 use tokio::{sync::Notify, time::sleep};
 
-use super::managed_certificate::Complaint;
+use super::certificate::REMINDER;
+use crate::telemetry::LogThrottle;
 use scaivault_cluster::{is_forbidden, reason};
 
 /// How long to wait before a watch is restarted.
@@ -43,15 +44,15 @@ async fn follow<K>(api: &Api<K>, name: &str, written: &Notify, pauses: Pauses)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    let mut complaint = Complaint::default();
+    let mut throttle = LogThrottle::new(REMINDER);
     loop {
         let pause = match take_all(api, name, written).await {
             Ok(()) => {
-                complaint.withdraw();
+                throttle.reset();
                 pauses.ended
             }
             Err(error) => {
-                complain(&mut complaint, &K::kind(&()), &error);
+                complain(&mut throttle, &K::kind(&()), &error);
                 pauses.failed
             }
         };
@@ -78,9 +79,9 @@ where
     Ok(())
 }
 
-fn complain(complaint: &mut Complaint, kind: &str, error: &kube::Error) {
+fn complain(throttle: &mut LogThrottle<SystemTime>, kind: &str, error: &kube::Error) {
     let text = reason(error);
-    if complaint.is_due(&text, SystemTime::now()) {
+    if throttle.is_text_due(&text, SystemTime::now()) {
         let cure = if is_forbidden(error) {
             "grant the injector's service account watch on the webhook configurations of this name"
         } else {

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{certificate::REMINDER, configuration_watch};
+use crate::telemetry::LogThrottle;
 
 /// The name of the readiness condition that is unmet until the API servers trust the certificate.
 const GATE: &str = "a certificate that the API servers trust";
@@ -39,7 +40,7 @@ pub(super) struct ManagedKeeper {
     metrics: Arc<Metrics>,
     /// The last reported leaf.
     leaf: Option<Validity>,
-    complaint: Complaint,
+    throttle: LogThrottle<SystemTime>,
 }
 
 impl ManagedKeeper {
@@ -53,9 +54,9 @@ impl ManagedKeeper {
         let webhook_configuration = managed.webhook_configuration.clone();
         let (rotator, resolver) = Rotator::new(client.clone(), managed);
         let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
-        let complaint = Complaint::default();
+        let throttle = LogThrottle::new(REMINDER);
         let keeper =
-            Self { rotator, client, webhook_configuration, interval, gate, metrics, leaf: None, complaint };
+            Self { rotator, client, webhook_configuration, interval, gate, metrics, leaf: None, throttle };
         (keeper, resolver)
     }
 
@@ -139,10 +140,10 @@ impl ManagedKeeper {
         if let Some(missing) = missing {
             self.complain(LookError::Configuration(missing), now);
         } else if let Some(waits) = waits {
-            if self.complaint.is_due(EARLY, now) {
+            if self.throttle.is_text_due(EARLY, now) {
                 tracing::warn!(seconds = waits.as_secs(), "{EARLY}");
             }
-        } else if self.complaint.withdraw() {
+        } else if self.throttle.reset() {
             tracing::info!("the Secret and the webhook configurations are in order again");
         }
     }
@@ -155,35 +156,10 @@ impl ManagedKeeper {
             _ => LookFailure::Issue,
         });
         let error = format!("{:#}", Error::new(error));
-        if self.complaint.is_due(&error, now) {
+        if self.throttle.is_text_due(&error, now) {
             let is_serving = self.leaf.is_some();
             tracing::warn!(error, is_serving, "cannot look after the certificate; what is served stays");
         }
-    }
-}
-
-/// The last logged message, so that it is not repeated at every sync.
-#[derive(Debug, Default)]
-pub(super) struct Complaint {
-    said: Option<(String, SystemTime)>,
-}
-
-impl Complaint {
-    /// Whether `text` should be logged: it is new, or was last logged long ago.
-    pub(super) fn is_due(&mut self, text: &str, now: SystemTime) -> bool {
-        let is_known = self.said.as_ref().is_some_and(|(said, at)| {
-            // If the clock was set back, the message is logged again.
-            said == text && now.duration_since(*at).is_ok_and(|since| since < REMINDER)
-        });
-        if !is_known {
-            self.said = Some((text.to_owned(), now));
-        }
-        !is_known
-    }
-
-    /// Clears the message; returns whether there was one.
-    pub(super) fn withdraw(&mut self) -> bool {
-        self.said.take().is_some()
     }
 }
 
@@ -213,18 +189,6 @@ mod tests {
         assert!(resolver.current().is_none());
         let text = metrics.encode().unwrap();
         assert!(text.contains(r#"certificate_look_failures_total{reason="configuration"} 1"#), "{text}");
-        assert!(keeper.complaint.said.is_some());
-    }
-
-    #[test]
-    fn a_complaint_is_said_once_an_hour() {
-        let (mut complaint, start) = (Complaint::default(), SystemTime::now());
-        assert!(complaint.is_due("away", start));
-        assert!(!complaint.is_due("away", start + REMINDER / 2));
-        assert!(complaint.is_due("forbidden", start + REMINDER / 2));
-        assert!(complaint.is_due("forbidden", start + 2 * REMINDER));
-        assert!(complaint.is_due("forbidden", start), "the clock was set back");
-        assert!(complaint.withdraw() && !complaint.withdraw());
-        assert!(complaint.is_due("forbidden", start));
+        assert!(keeper.throttle.reset());
     }
 }

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use scaivault_certs::Checked;
 use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{AdmissionContext, Metrics};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::{Checked, Follower};
+use crate::config::Follower;
 
 /// The polling interval. The kubelet takes up to two minutes to update a mounted `ConfigMap`.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -29,13 +30,12 @@ fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, 
     match follower.check() {
         Checked::Unchanged => {}
         Checked::Replaced(settings) => {
-            context.replace_settings(*settings);
+            context.replace_settings(settings);
             metrics.config_replaced(unix_seconds(now));
             tracing::info!("configuration replaced");
         }
         Checked::Kept(error) => {
             metrics.config_kept();
-            let error = format!("{error:#}");
             tracing::error!(error, "new configuration refused, the one before stays");
         }
     }

@@ -47,9 +47,11 @@ pub struct Server {
     pub tls: Arc<ServerConfig>,
     /// The input of decisions.
     pub context: Arc<AdmissionContext>,
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
     /// Whether requests are accepted.
     pub readiness: Readiness,
+    /// The limits of connections and requests.
     pub limits: Limits,
     /// The clients that may connect to the admission port.
     pub sources: AllowedSources,

@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Writes the file and checks it once.
-    fn write(&mut self, pem: &str) -> CheckedClients {
+    fn write(&mut self, pem: &str) -> Checked<Skipped, ClientAuthoritiesError> {
         fs::write(self.directory.path().join("ca.crt"), pem).unwrap();
         self.reloader.check()
     }
@@ -119,15 +119,15 @@ fn only_clients_of_the_authority_may_call() {
 fn a_new_authority_counts_without_a_restart() {
     let (old, new) = (Clients::new(), Clients::new());
     let mut server = Server::new(&old.pem);
-    assert!(matches!(server.reloader.check(), CheckedClients::Unchanged));
+    assert!(matches!(server.reloader.check(), Checked::Unchanged));
     assert!(server.accepts(Some(&new)).is_err());
 
     let both = format!("{}{}", old.pem, new.pem);
-    assert!(matches!(server.write(&both), CheckedClients::Replaced { skipped } if skipped.is_empty()));
+    assert!(matches!(server.write(&both), Checked::Replaced(skipped) if skipped.is_empty()));
     assert_eq!((server.accepts(Some(&old)), server.accepts(Some(&new))), (Ok(()), Ok(())));
 
-    assert!(matches!(server.write(&new.pem), CheckedClients::Replaced { .. }));
-    assert!(matches!(server.reloader.check(), CheckedClients::Unchanged));
+    assert!(matches!(server.write(&new.pem), Checked::Replaced { .. }));
+    assert!(matches!(server.reloader.check(), Checked::Unchanged));
     assert_eq!(server.accepts(Some(&new)), Ok(()));
     assert!(server.accepts(Some(&old)).is_err());
     assert!(server.accepts(None).is_err());
@@ -140,21 +140,21 @@ fn a_bad_file_keeps_the_authorities_and_is_reported_once() {
     for bad in ["none", NOT_PEM, NOT_X509] {
         let checked = server.write(bad);
         assert!(
-            matches!(checked, CheckedClients::Kept(ClientAuthoritiesError::Empty { .. })),
+            matches!(checked, Checked::Kept(ClientAuthoritiesError::Empty { .. })),
             "{bad:?}: {checked:?}"
         );
-        assert!(matches!(server.reloader.check(), CheckedClients::Unchanged), "{bad:?}");
+        assert!(matches!(server.reloader.check(), Checked::Unchanged), "{bad:?}");
         assert!(server.reloader.is_refused());
         assert_eq!(server.accepts(Some(&trusted)), Ok(()), "{bad:?}");
     }
     fs::remove_file(server.directory.path().join("ca.crt")).unwrap();
     let checked = server.reloader.check();
-    assert!(matches!(checked, CheckedClients::Kept(ClientAuthoritiesError::Read { .. })), "{checked:?}");
+    assert!(matches!(checked, Checked::Kept(ClientAuthoritiesError::Read { .. })), "{checked:?}");
     let long = "x".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
-    assert!(matches!(server.write(&long), CheckedClients::Kept(ClientAuthoritiesError::TooLong { .. })));
+    assert!(matches!(server.write(&long), Checked::Kept(ClientAuthoritiesError::TooLong { .. })));
     assert_eq!(server.accepts(Some(&trusted)), Ok(()));
 
-    assert!(matches!(server.write(&trusted.pem), CheckedClients::Unchanged), "it is what is used");
+    assert!(matches!(server.write(&trusted.pem), Checked::Unchanged), "it is what is used");
     assert!(!server.reloader.is_refused());
 }
 
@@ -162,8 +162,7 @@ fn a_bad_file_keeps_the_authorities_and_is_reported_once() {
 fn one_odd_certificate_does_not_take_the_others_with_it() {
     let (old, new) = (Clients::new(), Clients::new());
     let mut server = Server::new(&old.pem);
-    let CheckedClients::Replaced { skipped } =
-        server.write(&format!("{}{NOT_X509}{NOT_PEM}{}", old.pem, new.pem))
+    let Checked::Replaced(skipped) = server.write(&format!("{}{NOT_X509}{NOT_PEM}{}", old.pem, new.pem))
     else {
         panic!("the usable ones were not taken");
     };

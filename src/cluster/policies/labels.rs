@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reporter::FIELD_MANAGER;
-use crate::cluster::Memory;
+use crate::{cluster::Memory, telemetry::LogThrottle};
 
 /// How long changes are batched. Each replica adds a random part, so that they do not write at the
 /// same time.
@@ -108,7 +108,7 @@ pub(in super::super) async fn label_namespaces(
 ) {
     let api = Api::<core::Namespace>::all(client);
     let mut changes = memory.changes.subscribe();
-    let mut told: Option<Instant> = None;
+    let mut throttle = LogThrottle::new(REMINDER);
     let mut labels = Wanted::default();
     loop {
         let _ = timeout(INTERVAL, changes.changed()).await;
@@ -127,9 +127,7 @@ pub(in super::super) async fn label_namespaces(
                 }
                 Err(error) => {
                     metrics.policy_written(PolicyWrite::LabelFailed);
-                    let now = Instant::now();
-                    if told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-                        told = Some(now);
+                    if throttle.is_due(Instant::now()) {
                         warn(&namespace.name, &error);
                     }
                 }

@@ -24,7 +24,7 @@ use super::{
     status::{Overview, desired, is_urgent, without_dispute},
     usage::Counts,
 };
-use crate::cluster::Memory;
+use crate::{cluster::Memory, telemetry::LogThrottle};
 
 /// The field manager of the status and of the labels.
 pub(super) const FIELD_MANAGER: &str = "scaivault-injector";
@@ -60,8 +60,15 @@ pub(in super::super) async fn report_status(
         PLURAL,
     );
     let api = Api::all_with(client, &resource);
-    let mut reporter =
-        Reporter { api, memory, context, metrics, told: None, last: None, seen: Seen::default() };
+    let mut reporter = Reporter {
+        api,
+        memory,
+        context,
+        metrics,
+        throttle: LogThrottle::new(REMINDER),
+        last: None,
+        seen: Seen::default(),
+    };
     let mut counts_due = Instant::now() + jitter(COUNTS_INTERVAL);
     loop {
         sleep(INTERVAL / 2 + jitter(INTERVAL)).await;
@@ -78,8 +85,7 @@ struct Reporter {
     memory: Arc<Memory>,
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    /// When rejected statuses were last logged.
-    told: Option<Instant>,
+    throttle: LogThrottle<Instant>,
     /// Where the last pass ended, if it did not cover all policies.
     last: Option<Arc<str>>,
     seen: Seen,
@@ -206,10 +212,9 @@ impl Reporter {
 
     fn tell(&mut self, policy: &str, error: &kube::Error) {
         let now = Instant::now();
-        if self.told.is_some_and(|told| now.duration_since(told) < REMINDER) {
+        if !self.throttle.is_due(now) {
             return;
         }
-        self.told = Some(now);
         let cure = if is_forbidden(error) {
             "grant the injector's service account patch on injectionpolicies/status"
         } else {

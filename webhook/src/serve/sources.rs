@@ -2,32 +2,12 @@
 
 use std::{net::IpAddr, str::FromStr};
 
+use ipnet::IpNet;
 use thiserror::Error;
 
 /// A network in CIDR notation, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    /// Length of the network prefix in bits.
-    prefix: u32,
-}
-
-impl Network {
-    fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                // A shift by all 32 bits overflows, so it is checked.
-                let shift = 32 - self.prefix;
-                (ours.to_bits() ^ theirs.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let shift = 128 - self.prefix;
-                (ours.to_bits() ^ theirs.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
+pub struct Network(IpNet);
 
 /// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -39,19 +19,9 @@ impl FromStr for Network {
 
     /// Reads `10.0.0.0/8`, `fd00::/8` and `192.0.2.1`. Bits after the prefix are ignored.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, prefix) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let parsed = || {
-            let address: IpAddr = address.parse().ok()?;
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            let digits = |prefix: &&str| prefix.bytes().all(|byte| byte.is_ascii_digit());
-            let prefix = match prefix {
-                None => bits,
-                Some(prefix) => Some(prefix).filter(digits)?.parse().ok().filter(|&prefix| prefix <= bits)?,
-            };
-            Some(Self { address, prefix })
-        };
-        parsed().ok_or_else(|| NetworkError(text.chars().take(64).collect()))
+        let single = || text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse().or_else(|_| single());
+        network.map(Self).map_err(|_| NetworkError(text.chars().take(64).collect()))
     }
 }
 
@@ -63,7 +33,7 @@ impl AllowedSources {
     /// Whether a connection from this address is served. `source` must be canonical: no IPv4
     /// address mapped into IPv6.
     pub(super) fn allow(&self, source: IpAddr) -> bool {
-        self.0.is_empty() || self.0.iter().any(|network| network.contains(source))
+        self.0.is_empty() || self.0.iter().any(|Network(network)| network.contains(&source))
     }
 }
 
