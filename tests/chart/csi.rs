@@ -222,7 +222,8 @@ fn authorities_are_files_of_the_config_map() {
     assert!(arguments(&manifests).contains(&"--ca-file=/etc/scaivault-csi-provider/ca.pem".to_owned()));
     assert!(data["ca.pem"].as_str().unwrap().contains("\nAAAA\n"), "{data}");
     let config: Value = serde_saphyr::from_str(data["config.yaml"].as_str().unwrap()).unwrap();
-    assert_eq!(config["allow-urls"][0], json!({"url": "https://vault-staging.example.com"}));
+    let staging = json!({"url": "https://vault-staging.example.com", "audiences": ["staging"], "roles": []});
+    assert_eq!(config["allow-urls"][0], staging);
     let ca_file = config["allow-urls"][1]["ca-file"].as_str().unwrap();
     let name = ca_file.strip_prefix("/etc/scaivault-csi-provider/").unwrap();
     assert!(data[name].as_str().unwrap().contains("\nBBBB\n"), "{name}: {data}");

@@ -10,19 +10,19 @@ mod port;
 mod registry;
 mod sources;
 
-use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc, thread};
+use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
 use axum::Router;
 use rustls::ServerConfig;
+use scaivault_ops_thread::OpsThread;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    runtime::{Builder, Handle},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, notices::Notices, ops, readiness::Readiness,
@@ -75,7 +75,7 @@ impl Server {
         let failed = |source| BindError { address: self.ops_listen, flag: "--ops-listen", source };
         let ops_thread = OpsThread::start().map_err(failed)?;
         let ops = {
-            let _on = ops_thread.handle.enter();
+            let _on = ops_thread.handle().enter();
             bind(self.ops_listen, "--ops-listen")?
         };
         Ok(Bound { server: self, https, ops, ops_thread })
@@ -95,24 +95,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// A thread with its own runtime for probes and metrics: under any admission load the kubelet gets
-/// its answer and does not restart the container.
-struct OpsThread {
-    handle: Handle,
-    /// Ends the thread on drop.
-    _stop: DropGuard,
-}
-
-impl OpsThread {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
-        let stopped = stop.clone().cancelled_owned();
-        thread::Builder::new().name("ops".to_owned()).spawn(move || runtime.block_on(stopped))?;
-        Ok(Self { handle, _stop: stop.drop_guard() })
-    }
 }
 
 struct Listener {
@@ -189,7 +171,7 @@ struct OpsServer {
 impl OpsServer {
     fn start(server: &Server, listener: impl Accept, thread: OpsThread) -> Self {
         let port = {
-            let _on = thread.handle.enter();
+            let _on = thread.handle().enter();
             Port::new(PortSettings {
                 name: "ops",
                 tls: None,
@@ -202,7 +184,7 @@ impl OpsServer {
             })
         };
         let stop = CancellationToken::new();
-        let accepting = thread.handle.spawn(accept_loop(listener, Arc::clone(&port), stop.clone()));
+        let accepting = thread.handle().spawn(accept_loop(listener, Arc::clone(&port), stop.clone()));
         Self { port, accepting, stop, _thread: thread }
     }
 

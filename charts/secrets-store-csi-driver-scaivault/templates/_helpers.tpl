@@ -103,6 +103,12 @@ allow-urls:
     {{- if $allowed.caBundle }}
     ca-file: {{ include "provider.configDir" $ }}/ca-{{ $index }}.pem
     {{- end }}
+    {{- with $allowed.audiences }}
+    audiences: {{ toJson . }}
+    {{- end }}
+    {{- if hasKey $allowed "roles" }}
+    roles: {{ toJson $allowed.roles }}
+    {{- end }}
   {{- end }}
 {{- else }}
 allow-urls: []

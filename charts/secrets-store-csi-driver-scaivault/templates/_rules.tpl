@@ -5,12 +5,13 @@ Series are selected by metric name and by the namespace, where the scrape config
 pattern also matches a series without the label.
 
 The driver hides errors of republishing from the kubelet, so these alerts are the only sign of files that are not updated.
-The author of a class can make mounts fail, so failures that a class can cause raise no critical alert.
+The author of a class can make mounts fail, so failures that a class can cause raise no critical alert: `unreachable` is the default
+ScaiVault alone, by failures that depend on no secret.
 */}}
 {{- define "provider.rules" -}}
 {{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
 {{- $mounts := printf "scaivault_csi_provider_mounts_total{%s}" $ours -}}
-{{- $unreachable := printf "scaivault_csi_provider_mounts_total{%s,outcome=~\"transient|late\"}" $ours -}}
+{{- $unreachable := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"unreachable\"}" $ours -}}
 {{- $failed := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"done\"}" $ours -}}
 {{- $internal := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"internal\"}" $ours -}}
 {{- $runbook := .Values.prometheusRule.runbookUrl -}}
@@ -44,7 +45,7 @@ groups:
         for: 5m
         labels: {severity: critical}
         annotations:
-          summary: Most mounts fail because ScaiVault does not answer.
+          summary: Most mounts fail because ScaiVault cannot be reached.
           description: {{ `'{{ $value | humanizePercentage }} of all mount calls of 10 minutes failed. Pods with volumes of the provider cannot start; running pods keep their files.'` }}
           runbook_url: {{ $runbook }}#scaivaultcsiproviderscaivaultunreachable
       - alert: ScaiVaultCsiProviderMountsFail
@@ -62,4 +63,14 @@ groups:
           summary: The CSI provider itself has a fault.
           description: {{ `'Mount calls of 10 minutes that failed because of the provider or of its state directory: {{ $value | humanize }}.'` }}
           runbook_url: {{ $runbook }}#scaivaultcsiproviderinternalerror
+      {{- if .Values.policies.enabled }}
+      - alert: ScaiVaultCsiProviderPolicyRejected
+        expr: max by (state) (scaivault_csi_provider_policies{ {{- $ours -}} ,state=~"kept|rejected|held"}) > 0
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: An InjectionPolicy does not limit volumes as it is written.
+          description: {{ `'{{ $value }} policies cannot be used by a provider, or were deleted and stay in force (state "{{ $labels.state }}"). With "rejected", a provider that starts refuses all mounts.'` }}
+          runbook_url: {{ $runbook }}#scaivaultcsiproviderpolicyrejected
+      {{- end }}
 {{- end -}}

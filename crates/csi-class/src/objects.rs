@@ -12,7 +12,7 @@ use scaivault_contract::{
 };
 use scaivault_inject::{VariablePlace, annotations::nearest};
 
-use crate::Fault;
+use crate::{ATTRIBUTES_MAX_BYTES, Fault};
 
 /// The most objects of one class.
 pub const OBJECTS_MAX: usize = 256;
@@ -23,6 +23,12 @@ pub const LEASES_MAX: usize = 16;
 /// The shortest term of dynamic credentials: the driver calls about every minute, and a lease that has ended by then is
 /// replaced at each call.
 const TTL_MIN: Duration = Duration::from_secs(60);
+
+/// The most bytes of the values in `objects`, those of aliases counted wherever they stand.
+const TEXT_MAX_BYTES: usize = 2 * ATTRIBUTES_MAX_BYTES;
+
+/// The most values in `objects`, which is far above those of [`OBJECTS_MAX`] objects.
+const NODES_MAX: usize = 64 * 1024;
 
 /// The keys of an object.
 pub const OBJECT_KEYS: [&str; 12] = [
@@ -103,8 +109,13 @@ pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, V
 }
 
 fn parse_yaml(text: &str) -> Result<Vec<Written>, Fault> {
+    let budget = serde_saphyr::budget! {
+        max_nodes: NODES_MAX,
+        max_recorded_anchor_bytes: TEXT_MAX_BYTES,
+        max_total_scalar_bytes: TEXT_MAX_BYTES,
+    };
     // Without the lines around a mistake: an event of the pod shows the error.
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! { budget: budget, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Fault {
         line: error.location().and_then(|location| usize::try_from(location.line()).ok()),
         ..Fault::of_all(format!("the parameter objects is not a list of objects in YAML: {error}"))
@@ -295,6 +306,19 @@ mod tests {
             assert_eq!((objects[0].mode.bits(), objects[0].is_optional), (0o440, true));
             assert_eq!(objects[0].source.to_string(), "a/b@3");
         }
+    }
+
+    #[test]
+    fn aliases_cannot_multiply_text() {
+        let shared = |template: &str| {
+            let first = format!("- {{path: a/b, file: f-0, template: &t '{template}{{{{ data.x }}}}'}}\n");
+            let others = (1..60).map(|index| format!("- {{path: a/b, file: f-{index}, template: *t}}\n"));
+            first + &others.collect::<String>()
+        };
+        assert_eq!(read(Some(&shared("x"))).unwrap().len(), 60);
+        // 30 KB as they are written, and 1.8 MB with the aliases resolved.
+        let said = problem(&shared(&"x".repeat(30_000)));
+        assert!(said.contains("not a list of objects in YAML"), "{said}");
     }
 
     #[test]

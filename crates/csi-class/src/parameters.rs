@@ -16,8 +16,8 @@ pub const VOLUME_ATTRIBUTES: [&str; 2] = ["secretProviderClass", "providerName"]
 /// What every key of the kubelet starts with. The kubelet replaces what a pod's author writes there.
 pub const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 
-/// The most bytes of all parameters. A Kubernetes object has less than 1.5 MiB.
-pub const ATTRIBUTES_MAX_BYTES: usize = 1024 * 1024;
+/// The most bytes of all parameters, so that the mounts that wait on a node fit into the provider's memory.
+pub const ATTRIBUTES_MAX_BYTES: usize = 256 * 1024;
 
 /// What is wrong with the name of a parameter.
 pub fn check_parameter(name: &str) -> Result<(), Fault> {

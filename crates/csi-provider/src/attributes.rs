@@ -142,7 +142,7 @@ pub(crate) mod tests {
     fn attributes_are_bounded() {
         assert!(
             problem(&attributes(&json!({"objects": "x".repeat(ATTRIBUTES_MAX_BYTES)})))
-                .contains("allowed: 1048576")
+                .contains("allowed: 262144")
         );
         assert!(problem("[]").contains("not a JSON object"));
         assert!(problem(&attributes(&json!({"objects": ["not", "text"]}))).contains("not a JSON object"));

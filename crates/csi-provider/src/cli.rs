@@ -154,7 +154,7 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         (None, Some(secret)) => VersionKey::Secret(secret),
         (None, None) => VersionKey::OfNode,
     };
-    // A template is rendered on a thread of its own, for which one of these waits; the other goes on.
+    // None of them renders templates or answers probes: these have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let given = Given { url, allow_urls, ca_file, file: config };
     runtime.map_err(ServeError::Runtime)?.block_on(serve(Settings {

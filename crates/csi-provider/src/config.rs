@@ -18,6 +18,10 @@ const DEFAULT_REFRESH: Duration = Duration::from_mins(1);
 /// The most bytes of the file.
 const FILE_MAX_BYTES: usize = 256 * 1024;
 
+/// How the lists of one address are named.
+const AUDIENCES: &str = "audiences` of this address in `allow-urls";
+const ROLES: &str = "roles` of this address in `allow-urls";
+
 /// The file of `--config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -43,6 +47,10 @@ struct File {
 struct AllowedUrl {
     url: String,
     ca_file: Option<PathBuf>,
+    /// The audiences whose tokens may be sent there, instead of those of all addresses. The first is the default.
+    audiences: Option<Vec<String>>,
+    /// The roles that may be asked for there, instead of those of all addresses.
+    roles: Option<Vec<String>>,
 }
 
 /// What the provider may do.
@@ -63,6 +71,8 @@ pub(crate) struct Config {
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) trust: Trust,
+    audiences: Option<Vec<String>>,
+    roles: Option<Vec<String>>,
 }
 
 /// Where and as whom a mount logs in, within what the operator allows.
@@ -74,6 +84,13 @@ pub(crate) struct LoginTarget {
     pub(crate) role: Option<String>,
 }
 
+impl LoginTarget {
+    /// Whether it is the server that classes get without naming one.
+    pub(crate) fn is_default_server(&self) -> bool {
+        self.server == 0
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
@@ -83,6 +100,12 @@ pub(crate) enum ConfigError {
     Yaml { file: PathBuf, source: Box<serde_saphyr::Error> },
     #[error(transparent)]
     Address(#[from] AddressError),
+    #[error("`audiences` of {0} in `allow-urls` is empty; list an audience, or remove the key")]
+    NoAudience(Address),
+    #[error(
+        "{0} is given twice, so that `audiences` and `roles` in `allow-urls` have no effect; remove the other --url, --allow-url or entry"
+    )]
+    Repeated(Address),
 }
 
 /// What the command line says of it.
@@ -100,14 +123,14 @@ impl Config {
             Some(file) => read_file(file)?,
             None => File::default(),
         };
-        let urls = [url].into_iter().chain(allow_urls).map(|url| (url, ca_file.clone()));
-        let urls = urls.chain(file.allow_urls.into_iter().map(|allowed| (allowed.url, allowed.ca_file)));
-        let servers = urls.map(|(url, file)| {
-            let trust = Trust { public: file.is_none(), file };
-            Ok(Server { address: Address::new(&url, PlainHttp::LoopbackOnly)?, trust })
+        let of_command_line = [url].into_iter().chain(allow_urls).map(|url| AllowedUrl {
+            url,
+            ca_file: ca_file.clone(),
+            audiences: None,
+            roles: None,
         });
         Ok(Self {
-            servers: servers.collect::<Result<_, ConfigError>>()?,
+            servers: servers(of_command_line.chain(file.allow_urls))?,
             audience: file.audience.unwrap_or_else(|| defaults::AUDIENCE.to_owned()),
             audiences: file.allow_audiences,
             roles: file.allow_roles,
@@ -129,15 +152,21 @@ impl Config {
             None => 0,
             Some(url) => self.server(url)?,
         };
-        let audience = attributes.parameter("audience").unwrap_or(&self.audience);
-        if audience != self.audience && !self.audiences.iter().any(|allowed| allowed == audience) {
-            return Err(denied("audience", audience, "allow-audiences"));
+        let own = &self.servers[server];
+        let (default, allowed, key) = match own.audiences.as_deref() {
+            Some(audiences @ [first, ..]) => (first, audiences, AUDIENCES),
+            _ => (&self.audience, &*self.audiences, "allow-audiences"),
+        };
+        let audience = attributes.parameter("audience").unwrap_or(default);
+        if audience != default && !allowed.iter().any(|allowed| allowed == audience) {
+            return Err(denied("audience", audience, key));
         }
         let role = attributes.parameter("role");
+        let (allowed, key) = own.roles.as_ref().map_or((&self.roles, "allow-roles"), |roles| (roles, ROLES));
         if let Some(role) = role
-            && !self.roles.iter().any(|allowed| allowed == role || allowed == "*")
+            && !allowed.iter().any(|allowed| allowed == role || allowed == "*")
         {
-            return Err(denied("role", role, "allow-roles"));
+            return Err(denied("role", role, key));
         }
         Ok(LoginTarget { server, audience: audience.to_owned(), role: role.map(str::to_owned) })
     }
@@ -148,6 +177,27 @@ impl Config {
         let found = self.servers.iter().position(|server| server.address == address);
         found.ok_or_else(|| denied("base_url", url, "allow-urls"))
     }
+}
+
+/// The servers in the order in which they are given. Of an address that is given twice the first counts.
+fn servers(urls: impl Iterator<Item = AllowedUrl>) -> Result<Vec<Server>, ConfigError> {
+    let mut servers: Vec<Server> = Vec::new();
+    for AllowedUrl { url, ca_file, audiences, roles } in urls {
+        let address = Address::new(&url, PlainHttp::LoopbackOnly)?;
+        if audiences.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ConfigError::NoAudience(address));
+        }
+        let is_limited = |server: &Server| server.audiences.is_some() || server.roles.is_some();
+        let trust = Trust { public: ca_file.is_none(), file: ca_file };
+        let server = Server { address, trust, audiences, roles };
+        if let Some(first) = servers.iter().find(|first| first.address == server.address)
+            && (is_limited(first) || is_limited(&server))
+        {
+            return Err(ConfigError::Repeated(server.address));
+        }
+        servers.push(server);
+    }
+    Ok(servers)
 }
 
 fn denied(parameter: &str, value: &str, key: &str) -> Failure {
@@ -220,6 +270,51 @@ mod tests {
             target(&config, &json!({"base_url": "http://10.0.0.1"})).unwrap_err().kind,
             FailureKind::Invalid
         );
+    }
+
+    #[test]
+    fn an_address_may_have_audiences_and_roles_of_its_own() {
+        let config = config(
+            "{allow-audiences: [legacy], allow-roles: [reader], allow-urls: [{url: 'https://lab.example', audiences: [lab, lab-2], roles: [guest]}]}",
+        )
+        .unwrap();
+        let lab = |more: serde_json::Value| {
+            let mut asked = json!({"base_url": "https://lab.example"});
+            asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            target(&config, &asked)
+        };
+        assert_eq!(lab(json!({})).unwrap().audience, "lab");
+        assert_eq!(lab(json!({"audience": "lab-2", "role": "guest"})).unwrap().audience, "lab-2");
+        // A token for other servers is not sent to this one, where it could be used at those.
+        for (parameter, value) in [("audience", "scaivault"), ("audience", "legacy"), ("role", "reader")] {
+            let said = lab(json!({parameter: value})).unwrap_err().to_string();
+            assert!(said.contains("of this address in `allow-urls`"), "{said}");
+        }
+        for asked in [json!({"audience": "lab"}), json!({"role": "guest"})] {
+            assert_eq!(target(&config, &asked).unwrap_err().kind, FailureKind::Denied);
+        }
+    }
+
+    #[test]
+    fn limits_of_an_address_cannot_be_lost() {
+        for (file, expected) in [
+            (
+                "allow-urls: [{url: 'https://lab.example', audiences: []}]",
+                "`audiences` of https://lab.example in `allow-urls` is empty",
+            ),
+            (
+                "allow-urls: [{url: 'https://vault.example/', audiences: [a]}]",
+                "https://vault.example is given twice",
+            ),
+            (
+                "allow-urls: [{url: 'https://a.example', roles: [a]}, {url: 'https://a.example'}]",
+                "https://a.example is given twice",
+            ),
+        ] {
+            let said = config(file).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+        config("allow-urls: [{url: 'https://vault.example'}]").unwrap();
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use scaivault_client::{Class, Error, ErrorKind};
+use scaivault_client::{Class, Error, ErrorKind, Operation};
 use tonic::{Code, Status};
+
+use crate::config::LoginTarget;
 
 /// The most problems that are spelled out: an event of a pod has 1 KiB.
 const PROBLEMS_SHOWN: usize = 6;
@@ -34,8 +36,12 @@ pub(crate) enum FailureKind {
     Policy,
     /// A secret, a version or a field does not exist.
     NotFound,
-    /// ScaiVault cannot be reached, or has a problem that may pass.
+    /// The default `ScaiVault` cannot be reached. No class can cause it, so an alert may count it.
+    Unreachable,
+    /// Another `ScaiVault` cannot be reached, or has a problem that may pass; or something is not known yet.
     Transient,
+    /// Other mounts are worked on.
+    Busy,
     /// The deadline of the mount has passed.
     Late,
     /// The provider itself has a fault.
@@ -43,13 +49,15 @@ pub(crate) enum FailureKind {
 }
 
 impl FailureKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Denied,
         Self::Policy,
         Self::NotFound,
+        Self::Unreachable,
         Self::Transient,
+        Self::Busy,
         Self::Late,
         Self::Internal,
     ];
@@ -62,7 +70,9 @@ impl FailureKind {
             Self::Denied => "denied",
             Self::Policy => "policy",
             Self::NotFound => "not_found",
+            Self::Unreachable => "unreachable",
             Self::Transient => "transient",
+            Self::Busy => "busy",
             Self::Late => "late",
             Self::Internal => "internal",
         }
@@ -74,7 +84,7 @@ impl FailureKind {
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Denied | Self::Policy => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
-            Self::Transient => Code::FailedPrecondition,
+            Self::Unreachable | Self::Transient | Self::Busy => Code::FailedPrecondition,
             Self::Late | Self::Internal => Code::Internal,
         }
     }
@@ -87,6 +97,11 @@ impl Failure {
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::new(FailureKind::Invalid, text)
+    }
+
+    /// Something has panicked.
+    pub(crate) fn internal() -> Self {
+        Self::new(FailureKind::Internal, "the provider has an internal error; see its log")
     }
 
     /// Nothing where there is no problem.
@@ -104,8 +119,8 @@ impl Failure {
         Self::new(kind, listed(problems))
     }
 
-    /// `subject` could not be had, because of the client's error.
-    pub(crate) fn from_error(subject: impl fmt::Display, error: &Error) -> Self {
+    /// `subject` could not be had from the server of `target`, because of the client's error.
+    pub(crate) fn from_error(target: &LoginTarget, subject: impl fmt::Display, error: &Error) -> Self {
         let (kind, fix) = match error.class() {
             Class::Authentication => (
                 FailureKind::Unauthenticated,
@@ -128,6 +143,8 @@ impl Failure {
             ErrorKind::Refused(refusal) => refusal.request_id.iter().cloned().collect(),
             _ => Vec::new(),
         };
+        let kind =
+            if target.is_default_server() && is_unreachable(error) { FailureKind::Unreachable } else { kind };
         Self { request_ids, ..Self::new(kind, format!("{subject}: {error}; {fix}")) }
     }
 
@@ -146,6 +163,16 @@ impl Failure {
         let without_ids = |text: String, id: &String| text.replace(&format!(", request {id}"), "");
         Status::new(self.kind.code(), self.request_ids.iter().fold(self.text.clone(), without_ids))
     }
+}
+
+/// Whether the server does not answer, whoever asks for whatever. The answer to a read also depends on the secret: one that ScaiVault
+/// itself reads elsewhere may be slow or fail.
+fn is_unreachable(error: &Error) -> bool {
+    let has_no_connection = matches!(
+        error.kind,
+        ErrorKind::Unreachable { .. } | ErrorKind::Tls { .. } | ErrorKind::Certificate { .. }
+    );
+    has_no_connection || error.operation == Operation::Exchange && error.class() == Class::Unavailable
 }
 
 impl fmt::Display for Failure {

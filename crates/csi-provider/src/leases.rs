@@ -139,9 +139,7 @@ impl Leases {
             let _one_at_a_time = generating.lock().await;
             leases.held_or_generated(&key).await
         });
-        task.await.unwrap_or_else(|_| {
-            Err(Failure::new(FailureKind::Internal, "the provider has an internal error; see its log"))
-        })
+        task.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
     async fn held_or_generated(&self, key: &LeaseKey) -> Result<SecretData, Failure> {
@@ -168,7 +166,7 @@ impl Leases {
                 self.hand_out(key, credentials)
             }
             Err(error) => {
-                let failure = Failure::from_error(dynamic, &error);
+                let failure = Failure::from_error(&key.target, dynamic, &error);
                 tracing::warn!(namespace = %pod.namespace, pod = %pod.name, %failure, "lease not generated");
                 self.update(key, |entry| entry.not_generated(&error, Instant::now()));
                 usable.ok_or(failure).and_then(|credentials| self.hand_out(key, credentials))

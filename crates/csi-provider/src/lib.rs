@@ -1,9 +1,9 @@
 //! `scaivault-csi-provider`: a provider of the Secrets Store CSI driver. The driver calls it over a Unix socket, once for
 //! each volume of a pod and again about every minute, and writes what it answers into the volume.
 //!
-//! One mount goes through the modules in this order: `attributes` reads the request, `token` compares the pod's token
-//! with the pod, `objects` reads what is asked for, `logins` exchanges the token, `secrets` and `leases` read the secrets and hold the
-//! leases, and `mount` composes the files and their versions.
+//! One mount goes through the modules in this order: `attributes` reads the request, `turns` says when it is worked on, `objects`
+//! reads what is asked for, `token` compares the pod's token with the pod, `logins` exchanges the token, `secrets` and `leases` read
+//! the secrets and hold the leases, and `renderer` composes the files.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,7 @@ mod objects;
 mod ops;
 mod pods;
 mod policies;
+mod renderer;
 mod secrets;
 mod serve;
 mod session;
@@ -39,6 +40,7 @@ mod socket;
 mod state;
 mod telemetry;
 mod token;
+mod turns;
 mod variables;
 mod versions;
 

@@ -44,8 +44,8 @@ pub(crate) struct PodLogin {
     exchange: tokio::sync::Mutex<()>,
     accepted: Mutex<Option<Accepted>>,
     used: Mutex<Instant>,
-    /// Where volumes of the pod are mounted.
-    volumes: Mutex<BTreeSet<String>>,
+    /// Where volumes of the pod are mounted, and when their files were answered first.
+    volumes: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// A token that ScaiVault has exchanged.
@@ -67,16 +67,17 @@ impl PodLogin {
         }
     }
 
-    /// Whether this process has mounted the volume before.
-    pub(crate) fn has_volume(&self, target_path: &str) -> bool {
-        lock(&self.volumes).contains(target_path)
+    /// Whether the files of the volume were answered longer ago than `after`. A call that comes sooner may repeat a mount that has
+    /// failed in the driver.
+    pub(crate) fn has_mounted(&self, target_path: &str, after: Duration) -> bool {
+        lock(&self.volumes).get(target_path).is_some_and(|first| first.elapsed() >= after)
     }
 
-    /// The volume is mounted.
+    /// The files of the volume are answered.
     pub(crate) fn add_volume(&self, target_path: &str) {
         let mut volumes = lock(&self.volumes);
-        if !target_path.is_empty() && volumes.len() < VOLUMES_MAX && !volumes.contains(target_path) {
-            volumes.insert(target_path.to_owned());
+        if !target_path.is_empty() && volumes.len() < VOLUMES_MAX && !volumes.contains_key(target_path) {
+            volumes.insert(target_path.to_owned(), Instant::now());
         }
     }
 
@@ -121,7 +122,7 @@ impl Logins {
         }
         repeat(deadline, || client.login()).await.map_err(|error| {
             let subject = format!("service account {}/{}", pod.namespace, pod.service_account);
-            Failure::from_error(subject, &error)
+            Failure::from_error(target, subject, &error)
         })?;
         // A token of the kubelet replaces the one before, which ends soon.
         let accepted = Accepted { token: hash, is_restored: false, client: Arc::clone(&client) };
@@ -199,5 +200,21 @@ impl Logins {
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>> {
         lock(&self.pods)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_volume_that_is_repeated_soon_is_a_first_mount() {
+        let (login, minute) = (PodLogin::new(), Duration::from_mins(1));
+        for _ in 0..2 {
+            assert!(!login.has_mounted("/a", minute), "the driver may have failed to write the files");
+            login.add_volume("/a");
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        assert!(login.has_mounted("/a", minute) && !login.has_mounted("/b", minute));
     }
 }

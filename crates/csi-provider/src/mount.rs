@@ -9,11 +9,11 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use scaivault_client::{Backoff, Client, Error, SecretData, SetupError};
+use scaivault_client::{Backoff, Client, Error, SetupError};
 use scaivault_contract::ObjectName;
-use scaivault_render::{Content, Source, render};
+use scaivault_render::Source;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::Notify,
     time::{Instant, sleep_until, timeout_at},
 };
 use tonic::{Request, Response, Status};
@@ -34,10 +34,12 @@ use crate::{
     objects::Object,
     pods::PodResources,
     policies,
+    renderer::{Read, Renderer, Steps},
     secrets::{Identity, Purpose, Secrets},
     session::SessionFile,
     state::{Restored, StateFile},
     token,
+    turns::Turns,
     versions::Versions,
 };
 
@@ -47,8 +49,10 @@ pub(crate) struct Deadlines {
     /// The whole mount. The kubelet gives up after two minutes, and after a mount that is cut off there the container
     /// starts with an empty directory.
     pub(crate) mount: Duration,
-    /// When pods, namespaces and policies that are not known are no longer waited for: a new pod, or everything after the
-    /// start. The kubelet calls again.
+    /// How long it waits for its turn among the mounts of the node.
+    pub(crate) turn: Duration,
+    /// When pods, namespaces and policies that are not known are no longer waited for, from its turn on: a new pod, or everything
+    /// after the start. The kubelet calls again.
     pub(crate) facts: Duration,
     /// When requests are no longer repeated: the last error is told, and not only that time was up.
     pub(crate) repeat: Duration,
@@ -58,6 +62,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             mount: Duration::from_secs(25),
+            turn: Duration::from_secs(10),
             facts: Duration::from_secs(5),
             repeat: Duration::from_secs(20),
         }
@@ -66,10 +71,8 @@ impl Default for Deadlines {
 
 /// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
-/// How many secrets of one mount are read at once.
-const READS_AT_ONCE: usize = 8;
-/// How many mounts are worked on at once, so that their files fit into memory. Others wait for as long as a mount may take.
-const MOUNTS_AT_ONCE: usize = 128;
+/// How many secrets of one mount are read at once: with the mounts that are worked on at once, it bounds the memory for answers.
+const READS_AT_ONCE: usize = 4;
 /// How many objects an error about the deadline names.
 const LATE_SOURCES: usize = 4;
 /// The most bytes of all files: what a native Secret may have, to which the driver can write them.
@@ -104,7 +107,8 @@ struct Inner {
     config: Arc<Config>,
     cluster: Option<Arc<Cluster>>,
     deadlines: Deadlines,
-    mounts: Semaphore,
+    turns: Turns,
+    renderer: Renderer,
     leases: Option<Leases>,
     logins: Arc<Logins>,
     secrets: Arc<Secrets>,
@@ -137,12 +141,13 @@ impl Provider {
         session.load(&config, &logins, &events);
         let pods = PodResources::new(leases.clone(), Arc::clone(&logins), Arc::clone(&events));
         let cluster = node.map(|NodeSettings { name, has_policies }| Cluster::new(name, has_policies, pods));
-        let (mounts, metrics) = (Semaphore::new(MOUNTS_AT_ONCE), Metrics::default());
+        let (turns, renderer, metrics) = (Turns::new(deadlines.turn), Renderer::new(), Metrics::default());
         Ok(Self(Arc::new(Inner {
             config,
             cluster,
             deadlines,
-            mounts,
+            turns,
+            renderer,
             leases,
             logins,
             secrets,
@@ -235,9 +240,7 @@ impl CsiDriverProvider for Provider {
         // that other calls wait for.
         let inner = Arc::clone(&self.0);
         let mounting = tokio::spawn(async move { inner.mount(attributes, &target_path, began).await });
-        let answer = mounting.await.unwrap_or_else(|_| {
-            Err(Failure::new(FailureKind::Internal, "the provider has an internal error; see its log"))
-        });
+        let answer = mounting.await.unwrap_or_else(|_| Err(Failure::internal()));
         self.0.metrics.mounted(answer.as_ref().map(drop).map_err(|failure| failure.kind), began.elapsed());
         answer.map(Response::new).map_err(|failure| failure.status())
     }
@@ -248,8 +251,8 @@ impl Inner {
         let attributes = Attributes::read(&text)?;
         // It may be large, and a mount may wait.
         drop(text);
-        let answer = self.files(&attributes, target_path, began).await;
         let Attributes { pod, class, .. } = &attributes;
+        let answer = self.turns.take(pod, self.files(&attributes, target_path, began)).await;
         match &answer {
             Ok(_) => {
                 let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -271,28 +274,28 @@ impl Inner {
         let pod = &attributes.pod;
         let target = self.config.login_target(attributes)?;
         let cluster = self.cluster.as_deref();
-        let objects =
-            policies::objects(attributes, &target, &self.config, cluster, began + self.deadlines.facts)
-                .await?;
+        let facts_until = Instant::now() + self.deadlines.facts;
+        let objects = policies::objects(attributes, &target, &self.config, cluster, facts_until).await?;
         let token = token::choose(attributes.tokens.as_deref(), &target.audience, pod, SystemTime::now())?;
-        let deadline = began + self.deadlines.repeat;
+        let (deadline, end) = (began + self.deadlines.repeat, began + self.deadlines.mount);
+        let login = timeout_at(end, self.logins.client(pod, &target, token, deadline)).await;
+        let (client, login) =
+            login.unwrap_or_else(|_| Err(late_login(self.deadlines.mount, pod, &target)))?;
         let reading = async {
-            let _permit = self.mounts.acquire().await;
-            let (client, login) = self.logins.client(pod, &target, token, deadline).await?;
             let identity = Identity::new(pod, &target);
-            let is_republish = login.has_volume(target_path);
-            let room = AtomicUsize::new(FILES_MAX_BYTES);
-            let reader = Reader { identity, pod, target, client, is_republish, room, deadline };
+            let is_republish = login.has_mounted(target_path, self.config.refresh_interval);
+            let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
+            let reader = Reader { identity, pod, target, client, is_republish, room, steps, deadline };
             let response = self.read_files(&objects, &reader).await?;
             self.mounted(&objects, &reader, &login, target_path);
             Ok(response)
         };
-        let answer = timeout_at(began + self.deadlines.mount, reading).await;
+        let answer = timeout_at(end, reading).await;
         answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
     }
 
     /// A volume is mounted: subscribes to changes of its secrets, and keeps the leases that it has.
-    fn mounted(&self, objects: &[Object], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
+    fn mounted(&self, objects: &[Arc<Object>], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
         login.add_volume(target_path);
         if let Some(leases) = &self.leases {
             let dynamics = objects.iter().filter_map(|object| match &object.source {
@@ -309,7 +312,11 @@ impl Inner {
         self.events.cover(&reader.identity, &reader.client, newest.collect());
     }
 
-    async fn read_files(&self, objects: &[Object], reader: &Reader<'_>) -> Result<MountResponse, Failure> {
+    async fn read_files(
+        &self,
+        objects: &[Arc<Object>],
+        reader: &Reader<'_>,
+    ) -> Result<MountResponse, Failure> {
         let reads: Vec<_> = objects.iter().map(|object| self.file(object, reader)).collect();
         let files: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
         let (mut response, mut failures) = (MountResponse::default(), Vec::new());
@@ -337,16 +344,12 @@ impl Inner {
     }
 
     /// One file; none for an optional one whose secret does not exist.
-    async fn file(&self, object: &Object, reader: &Reader<'_>) -> Result<Option<File>, Failure> {
-        let Object { source, file, mode, is_optional, style } = object;
-        let composed = self.read(source, reader).await.and_then(|data| {
-            let contents: Vec<_> =
-                data.iter().map(|(version, data)| Content { version: *version, data }).collect();
-            render(source, style, &contents).map_err(|error| {
-                let kind = if error.is_absent() { FailureKind::NotFound } else { FailureKind::Invalid };
-                Failure::new(kind, format!("{source} -> {file}: {error}"))
-            })
-        });
+    async fn file(&self, object: &Arc<Object>, reader: &Reader<'_>) -> Result<Option<File>, Failure> {
+        let Object { source, file, mode, is_optional, style: _ } = &**object;
+        let composed = match self.read(source, reader).await {
+            Ok(read) => self.renderer.render(object, read, &reader.steps).await,
+            Err(failure) => Err(failure),
+        };
         match composed {
             Ok(contents) if !reader.has_room(contents.len()) => Err(too_large()),
             Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
@@ -356,12 +359,8 @@ impl Inner {
     }
 
     /// The data of each secret of a file, with its version, or the credentials of its lease.
-    async fn read(
-        &self,
-        source: &Source,
-        reader: &Reader<'_>,
-    ) -> Result<Vec<(Option<u64>, SecretData)>, Failure> {
-        let Reader { identity, pod, target, client, is_republish, deadline, room: _ } = reader;
+    async fn read(&self, source: &Source, reader: &Reader<'_>) -> Result<Vec<Read>, Failure> {
+        let Reader { identity, pod, target, client, is_republish, deadline, .. } = reader;
         let secrets = match source {
             Source::Secrets(secrets) => secrets,
             Source::Lease(dynamic) => {
@@ -369,7 +368,7 @@ impl Inner {
                 let (pod, target) = ((*pod).clone(), target.clone());
                 let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
                 let known_by = Instant::now() + self.deadlines.facts;
-                return Ok(vec![(None, leases.credentials(key, client, known_by).await?)]);
+                return Ok(vec![Read::Lease(leases.credentials(key, client, known_by).await?)]);
             }
         };
         let mut read = Vec::new();
@@ -381,14 +380,14 @@ impl Inner {
             };
             let answer = self.secrets.read(client, identity, secret, purpose, *deadline).await;
             let answer = answer.map_err(|error| {
-                let mut failure = Failure::from_error(secret, &error);
+                let mut failure = Failure::from_error(target, secret, &error);
                 // The identity or the tenant does not exist: that says nothing about the secret.
                 if failure.kind == FailureKind::NotFound && !error.is_gone() {
                     failure.kind = FailureKind::Denied;
                 }
                 failure
             })?;
-            read.push((Some(answer.version), answer.data.clone()));
+            read.push(Read::Secret(answer));
         }
         Ok(read)
     }
@@ -404,6 +403,7 @@ struct Reader<'a> {
     is_republish: bool,
     /// How many bytes the files may still have.
     room: AtomicUsize,
+    steps: Steps,
     deadline: Instant,
 }
 
@@ -428,7 +428,7 @@ fn no_leases() -> Failure {
 }
 
 /// The deadline of the mount has passed.
-fn late(after: Duration, pod: &Pod, objects: &[Object]) -> Failure {
+fn late(after: Duration, pod: &Pod, objects: &[Arc<Object>]) -> Failure {
     let sources: Vec<_> = objects.iter().take(LATE_SOURCES).map(|object| object.source.to_string()).collect();
     let text = format!(
         "ScaiVault has not answered within {} s for service account {}/{}: {}; check that it is up and that the provider's network reaches it",
@@ -438,6 +438,19 @@ fn late(after: Duration, pod: &Pod, objects: &[Object]) -> Failure {
         sources.join(", ")
     );
     Failure::new(FailureKind::Late, text)
+}
+
+/// The deadline of the mount has passed before its login. It depends on no secret, so that of the default server is not a matter of the class.
+fn late_login(after: Duration, pod: &Pod, target: &LoginTarget) -> Failure {
+    let kind = if target.is_default_server() { FailureKind::Unreachable } else { FailureKind::Late };
+    let text = format!(
+        "ScaiVault has not answered the login of service account {}/{} within {} s; check that it is up and that the provider's network \
+         reaches it",
+        pod.namespace,
+        pod.service_account,
+        after.as_secs()
+    );
+    Failure::new(kind, text)
 }
 
 /// Repeats a request that may succeed later, until `deadline`. Returns the last error.

@@ -1,5 +1,7 @@
 //! The parameter `objects` of a mount, with the variables filled for its pod.
 
+use std::sync::Arc;
+
 use scaivault_contract::{FileMode, RelativeFile};
 use scaivault_csi_class::{Fill, read_objects};
 use scaivault_render::{Source, Style};
@@ -22,7 +24,7 @@ pub(crate) struct Object {
 }
 
 /// Reads the parameter, with the variables filled, or all that is wrong with it.
-pub(crate) fn read(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Failure> {
+pub(crate) fn read(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Arc<Object>>, Failure> {
     let objects = read_objects(text, fill).map_err(|faults| {
         let problems = faults.iter().map(ToString::to_string).collect();
         Failure::all_invalid(problems)
@@ -30,12 +32,12 @@ pub(crate) fn read(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Fa
     objects.into_iter().map(compile).collect()
 }
 
-fn compile(object: scaivault_csi_class::Object) -> Result<Object, Failure> {
+fn compile(object: scaivault_csi_class::Object) -> Result<Arc<Object>, Failure> {
     let scaivault_csi_class::Object { source, file, mode, is_optional, template, encoding, format, .. } =
         object;
     let style = Style::new(&source, template, encoding, Some(format))
         .map_err(|error| Failure::invalid(format!("template: {error}")))?;
-    Ok(Object { source, file, mode, is_optional, style })
+    Ok(Arc::new(Object { source, file, mode, is_optional, style }))
 }
 
 #[cfg(test)]

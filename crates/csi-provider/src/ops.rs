@@ -24,7 +24,7 @@ struct Ops {
     sockets: Arc<[PathBuf]>,
 }
 
-/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics`.
+/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics`, on a thread of its own: load of mounts does not make probes fail.
 pub(crate) async fn serve(listener: TcpListener, provider: Provider, sockets: Vec<PathBuf>) {
     let router = Router::new()
         .route("/livez", get(StatusCode::OK))

@@ -1,5 +1,7 @@
 //! The objects of a mount, within what `InjectionPolicies` allow the pod.
 
+use std::sync::Arc;
+
 use scaivault_contract::PodValues;
 use scaivault_inject::{
     Ask, AskKind, Namespace, PodView, PolicyEffect, PolicyReport, PolicySet, VolumeContext, VolumeRefusal,
@@ -25,7 +27,7 @@ pub(crate) async fn objects(
     config: &Config,
     cluster: Option<&Cluster>,
     deadline: Instant,
-) -> Result<Vec<Object>, Failure> {
+) -> Result<Vec<Arc<Object>>, Failure> {
     let Attributes { pod, .. } = attributes;
     let text = attributes.parameter("objects");
     let needs_pod = text.is_some_and(variables::need_pod);
@@ -49,7 +51,7 @@ pub(crate) async fn objects(
 }
 
 /// The review of a mount.
-struct Reviewed(VolumeReview<Vec<Object>, Failure>);
+struct Reviewed(VolumeReview<Vec<Arc<Object>>, Failure>);
 
 fn read(
     attributes: &Attributes,
@@ -89,7 +91,7 @@ impl Reviewed {
         Self(VolumeReview { answer, warnings: Vec::new(), report: PolicyReport::default() })
     }
 
-    fn answer(self) -> Result<Vec<Object>, Failure> {
+    fn answer(self) -> Result<Vec<Arc<Object>>, Failure> {
         self.0.answer.map_err(|refusal| match refusal {
             VolumeRefusal::Unreadable(failure) => failure,
             VolumeRefusal::Policies(texts) => Failure::listed(FailureKind::Policy, texts),
@@ -122,9 +124,10 @@ impl Reviewed {
 }
 
 /// What a mount asks for.
-fn asks(objects: &[Object], target: &LoginTarget, config: &Config) -> Vec<Ask> {
+fn asks(objects: &[Arc<Object>], target: &LoginTarget, config: &Config) -> Vec<Ask> {
     let mut asks = Vec::new();
-    for (index, Object { source, file, .. }) in objects.iter().enumerate() {
+    for (index, object) in objects.iter().enumerate() {
+        let Object { source, file, .. } = &**object;
         let place = || format!("objects[{index}] ({file})");
         match source {
             Source::Secrets(secrets) => asks.extend(secrets.secrets().map(|secret| Ask {
@@ -143,7 +146,7 @@ fn asks(objects: &[Object], target: &LoginTarget, config: &Config) -> Vec<Ask> {
         asks.push(Ask { kind: AskKind::Role, place: "the parameter role".to_owned(), value: role.clone() });
     }
     // Any class may name the provider's default address.
-    if target.server != 0
+    if !target.is_default_server()
         && let Some(server) = config.servers().get(target.server)
     {
         asks.push(Ask {

@@ -10,7 +10,7 @@ use std::{
 
 use scaivault_client::{Announced, Changes, Client, Error, Secret, VersionFloor};
 use scaivault_contract::{ObjectName, SecretPath, SecretRef};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use crate::{attributes::Pod, config::LoginTarget, lock, mount::repeat};
 
@@ -19,12 +19,12 @@ use crate::{attributes::Pod, config::LoginTarget, lock, mount::repeat};
 const INTERVALS_WITH_EVENTS: u32 = 10;
 /// How long a secret is kept after its last use. The driver calls again about every minute, as long as the pod is there.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
-/// The most secrets in memory, of which those go first that were not used for the longest time.
-const SECRETS_MAX: usize = 4096;
-/// The most bytes of their data together.
+/// The most bytes in memory. Beyond it the namespace that has most forgets secrets, first those that were not used for the longest time.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How many secrets are read at once, for all mounts.
-const READS_AT_ONCE: usize = 64;
+/// The most bytes of one namespace, so that it does not make others forget theirs.
+const NAMESPACE_MAX_BYTES: usize = BYTES_MAX / 2;
+/// So many bytes does a secret count besides its data: their number is bounded, too.
+const ENTRY_BYTES: usize = 8 * 1024;
 
 /// Whom ScaiVault sees: pods of one service account that log in alike are one identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,8 +74,11 @@ struct Entry {
     changed: Option<(Instant, Option<u64>)>,
     used: Instant,
     /// Held during a request, so that callers that come at once send one.
-    reading: Arc<tokio::sync::Mutex<()>>,
+    reading: Reading,
 }
+
+/// The lock of the requests of one entry. An entry that was forgotten and made again has another one.
+type Reading = Arc<tokio::sync::Mutex<()>>;
 
 struct Kept {
     answer: Answer,
@@ -137,8 +140,8 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         match &self.kept {
-            Some(Kept { answer: Answer::Found(secret), .. }) => secret.data.json().len(),
-            _ => 0,
+            Some(Kept { answer: Answer::Found(secret), .. }) => ENTRY_BYTES + secret.data.json().len(),
+            _ => ENTRY_BYTES,
         }
     }
 }
@@ -162,13 +165,15 @@ impl Answer {
 /// All secrets that were read lately.
 pub(crate) struct Secrets {
     refresh_interval: Duration,
-    entries: Mutex<BTreeMap<Key, Entry>>,
-    reads: Semaphore,
+    namespaces: Mutex<Namespaces>,
 }
+
+/// The entries of each namespace.
+type Namespaces = BTreeMap<ObjectName, BTreeMap<Key, Entry>>;
 
 impl Secrets {
     pub(crate) fn new(refresh_interval: Duration) -> Self {
-        Self { refresh_interval, entries: Mutex::default(), reads: Semaphore::new(READS_AT_ONCE) }
+        Self { refresh_interval, namespaces: Mutex::default() }
     }
 
     /// Reads a secret, or answers it from memory.
@@ -181,42 +186,75 @@ impl Secrets {
         deadline: Instant,
     ) -> Result<Arc<Secret>, Arc<Error>> {
         let key = Key { identity: identity.clone(), path: secret.path.clone(), version: secret.version };
-        let reading = match self.fresh(&key, purpose) {
+        let mut reading = match self.fresh(&key, purpose) {
             Ok(answer) => return answer.into_result(),
             Err(reading) => reading,
         };
-        let _one_request = reading.lock().await;
-        if let Ok(answer) = self.fresh(&key, purpose) {
-            return answer.into_result();
-        }
-        let _permit = self.reads.acquire().await;
+        let _one_request = loop {
+            let one_request = Arc::clone(&reading).lock_owned().await;
+            match self.fresh(&key, purpose) {
+                Ok(answer) => return answer.into_result(),
+                Err(current) if Arc::ptr_eq(&current, &reading) => break one_request,
+                Err(current) => reading = current,
+            }
+        };
         let asked = Instant::now();
         let answer = match repeat(deadline, || client.read(&secret.path, secret.version)).await {
             Ok(secret) => Answer::Found(Arc::new(secret)),
             Err(error) if error.is_gone() => Answer::Absent(Arc::new(error)),
-            Err(error) => return Err(Arc::new(error)),
+            Err(error) => {
+                self.forget_unread(&key, &reading);
+                return Err(Arc::new(error));
+            }
         };
-        let now = Instant::now();
-        let mut entries = self.entries();
-        let taken =
-            entries.entry(key.clone()).or_insert_with(|| Entry::new(now)).take(&key, answer, asked, now);
-        evict(&mut entries);
-        taken.into_result()
+        self.take(&key, &reading, answer, asked).into_result()
     }
 
     /// What is in memory, or the lock of a request.
-    fn fresh(&self, key: &Key, purpose: Purpose) -> Result<Answer, Arc<tokio::sync::Mutex<()>>> {
+    fn fresh(&self, key: &Key, purpose: Purpose) -> Result<Answer, Reading> {
         let now = Instant::now();
-        let mut entries = self.entries();
-        let entry = entries.entry(key.clone()).or_insert_with(|| Entry::new(now));
-        entry.used = now;
-        entry.fresh(key, purpose, self.refresh_interval, now).ok_or_else(|| Arc::clone(&entry.reading))
+        let mut namespaces = self.namespaces();
+        let entries = namespaces.entry(key.identity.namespace.clone()).or_default();
+        if let Some(entry) = entries.get_mut(key) {
+            entry.used = now;
+            let answer = entry.fresh(key, purpose, self.refresh_interval, now);
+            return answer.ok_or_else(|| Arc::clone(&entry.reading));
+        }
+        let entry = Entry::new(now);
+        let reading = Arc::clone(&entry.reading);
+        entries.insert(key.clone(), entry);
+        evict(&mut namespaces, &key.identity.namespace);
+        Err(reading)
+    }
+
+    /// Takes the answer to a request that was sent at `asked`. If the entry that it was sent for was forgotten, so was perhaps an event of
+    /// that time: the answer is not kept.
+    fn take(&self, key: &Key, reading: &Reading, answer: Answer, asked: Instant) -> Answer {
+        let mut namespaces = self.namespaces();
+        let Some(entry) = own_entry(&mut namespaces, key, reading) else { return answer };
+        let taken = entry.take(key, answer, asked, Instant::now());
+        evict(&mut namespaces, &key.identity.namespace);
+        taken
+    }
+
+    /// A request has failed: forgets an entry that has nothing, unless others wait for it.
+    fn forget_unread(&self, key: &Key, reading: &Reading) {
+        /// Those of the entry, of the caller, and of its guard.
+        const OWN: usize = 3;
+        let mut namespaces = self.namespaces();
+        let is_unused = own_entry(&mut namespaces, key, reading)
+            .is_some_and(|entry| entry.kept.is_none() && Arc::strong_count(reading) <= OWN);
+        if is_unused && let Some(entries) = namespaces.get_mut(&key.identity.namespace) {
+            entries.remove(key);
+        }
     }
 
     /// Events reported changes.
     pub(crate) fn announce(&self, identity: &Identity, changes: &Changes) {
         let now = Instant::now();
-        for (key, entry) in self.entries().iter_mut().filter(|(key, _)| key.identity == *identity) {
+        let mut namespaces = self.namespaces();
+        let entries = namespaces.get_mut(&identity.namespace).into_iter().flatten();
+        for (key, entry) in entries.filter(|(key, _)| key.identity == *identity) {
             match changes {
                 Changes::Any => entry.announce(Announced::default(), now),
                 Changes::Of(paths) => {
@@ -230,33 +268,68 @@ impl Secrets {
 
     /// Forgets secrets that were not read for a while.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        self.entries().retain(|_, entry| entry.used + IDLE_LIMIT > now);
+        self.namespaces().retain(|_, entries| {
+            entries.retain(|_, entry| entry.used + IDLE_LIMIT > now);
+            !entries.is_empty()
+        });
     }
 
     /// The paths of an identity whose newest version is in use.
     pub(crate) fn paths(&self, identity: &Identity) -> BTreeSet<SecretPath> {
-        let entries = self.entries();
-        let own = entries.keys().filter(|key| key.identity == *identity && key.version.is_none());
+        let namespaces = self.namespaces();
+        let keys = namespaces.get(&identity.namespace).into_iter().flat_map(BTreeMap::keys);
+        let own = keys.filter(|key| key.identity == *identity && key.version.is_none());
         own.map(|key| key.path.clone()).collect()
     }
 
     /// How many secrets are in memory.
     pub(crate) fn count(&self) -> usize {
-        self.entries().values().filter(|entry| entry.kept.is_some()).count()
+        let namespaces = self.namespaces();
+        namespaces.values().flat_map(BTreeMap::values).filter(|entry| entry.kept.is_some()).count()
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
-        lock(&self.entries)
+    fn namespaces(&self) -> MutexGuard<'_, Namespaces> {
+        lock(&self.namespaces)
     }
 }
 
-/// Forgets what was not used for the longest time, until the rest is within the bounds.
-fn evict(entries: &mut BTreeMap<Key, Entry>) {
-    let mut bytes: usize = entries.values().map(Entry::bytes).sum();
-    while entries.len() > SECRETS_MAX || bytes > BYTES_MAX {
-        let oldest = entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-        let Some(entry) = oldest.and_then(|key| entries.remove(&key)) else { return };
-        bytes -= entry.bytes();
+/// The entry of a request; none if it was forgotten, also if there is another one.
+fn own_entry<'a>(namespaces: &'a mut Namespaces, key: &Key, reading: &Reading) -> Option<&'a mut Entry> {
+    let entry = namespaces.get_mut(&key.identity.namespace)?.get_mut(key)?;
+    Arc::ptr_eq(&entry.reading, reading).then_some(entry)
+}
+
+/// Has the bounds kept after an entry of `changed` has grown.
+fn evict(namespaces: &mut Namespaces, changed: &ObjectName) {
+    if let Some(entries) = namespaces.get_mut(changed) {
+        shrink(entries, NAMESPACE_MAX_BYTES);
+    }
+    while namespaces.values().map(bytes).sum::<usize>() > BYTES_MAX {
+        let Some(largest) = namespaces.values_mut().max_by_key(|entries| bytes(entries)) else { return };
+        let most = bytes(largest) - 1;
+        shrink(largest, most);
+    }
+}
+
+fn bytes(entries: &BTreeMap<Key, Entry>) -> usize {
+    entries.values().map(Entry::bytes).sum()
+}
+
+/// Forgets what was not used for the longest time if there is more than `most`. A part more than necessary, because it looks at all of them.
+fn shrink(entries: &mut BTreeMap<Key, Entry>, most: usize) {
+    let mut bytes = bytes(entries);
+    if bytes <= most {
+        return;
+    }
+    let mut oldest: Vec<_> =
+        entries.iter().map(|(key, entry)| (entry.used, entry.bytes(), key.clone())).collect();
+    oldest.sort_unstable_by_key(|(used, ..)| *used);
+    for (_, freed, key) in oldest {
+        if bytes <= most - most / 8 {
+            break;
+        }
+        entries.remove(&key);
+        bytes -= freed;
     }
 }
 

@@ -11,6 +11,8 @@ use std::{
 use kube::Client;
 use scaivault_client::SetupError;
 use scaivault_contract::ObjectName;
+use scaivault_csi_class::ATTRIBUTES_MAX_BYTES;
+use scaivault_ops_thread::OpsThread;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -36,7 +38,9 @@ use crate::{
 /// How often idle logins and secrets are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// The most bytes of a request: attributes, and what the driver adds.
-const REQUEST_MAX_BYTES: usize = 2 * 1024 * 1024;
+const REQUEST_MAX_BYTES: usize = ATTRIBUTES_MAX_BYTES + 384 * 1024;
+/// How many calls of a connection are taken at once, so that their requests fit into memory. The driver waits with others.
+const CALLS_AT_ONCE: u32 = 192;
 
 /// What the command line says.
 pub(crate) struct Settings {
@@ -123,13 +127,15 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    let listener = TcpListener::bind(ops_listen)
-        .await
+    let ops_thread = OpsThread::start().map_err(ServeError::Runtime)?;
+    let listener = ops_thread.handle().spawn(TcpListener::bind(ops_listen)).await;
+    let listener = listener
+        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
         .map_err(|source| ServeError::Ops { address: ops_listen, source })?;
     let bound = sockets.iter().map(|path| BoundSocket::bind(path)).collect::<Result<Vec<_>, _>>()?;
     let (bound, incoming): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     tracing::info!(sockets = ?sockets, %ops_listen, "listening");
-    tokio::spawn(ops::serve(listener, provider.clone(), sockets));
+    ops_thread.handle().spawn(ops::serve(listener, provider.clone(), sockets));
     tokio::spawn(forget_idle(provider.clone()));
     tokio::spawn(provider.clone().keep_session());
     let (stopping, stop) = oneshot::channel::<()>();
@@ -183,7 +189,11 @@ pub(crate) async fn serve_incoming(
 ) -> Result<(), tonic::transport::Error> {
     let service = CsiDriverProviderServer::new(provider).max_decoding_message_size(REQUEST_MAX_BYTES);
     // Without tonic's own timeout: its status makes the driver mount an empty directory.
-    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, stopped).await
+    Server::builder()
+        .max_concurrent_streams(CALLS_AT_ONCE)
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, stopped)
+        .await
 }
 
 async fn forget_idle(provider: Provider) {

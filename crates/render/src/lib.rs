@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use scaivault_client::{Json, JsonValue, SecretData};
 use scaivault_contract::{
-    Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource, VariableName,
+    Encoding, Excerpt, FieldName, Format, NamedSecret, SecretAlias, SecretRef, SecretSource, TEMPLATE_FUEL,
+    VariableName,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -38,9 +39,20 @@ pub struct Content<'a> {
 /// Renders the bytes of a file. `contents` has one element for each secret of the file's source, in
 /// the source's order; for a lease it has exactly one.
 pub fn render(source: &Source, style: &Style, contents: &[Content<'_>]) -> Result<Vec<u8>, RenderError> {
+    render_within(source, style, contents, &mut { TEMPLATE_FUEL })
+}
+
+/// As [`render`], for several files that share their steps: a template may take as many as are left in `fuel`, and at most
+/// [`TEMPLATE_FUEL`]. They are taken from `fuel`; all that it was allowed to take if it fails.
+pub fn render_within(
+    source: &Source,
+    style: &Style,
+    contents: &[Content<'_>],
+    fuel: &mut u64,
+) -> Result<Vec<u8>, RenderError> {
     match style {
         // A template sees all fields, so the source's field would only be an alias of one of them.
-        Style::Template(template) => Ok(template.render(source, contents)?.into_bytes()),
+        Style::Template(template) => Ok(template.render(source, contents, fuel)?.into_bytes()),
         Style::Format(format) => Ok(selected(source, contents)?.format(*format)?.into_bytes()),
         Style::Decoded(Encoding::Base64) => {
             let (name, value) = selected(source, contents)?.only()?;

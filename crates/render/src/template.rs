@@ -38,29 +38,59 @@ impl Template {
         Ok(Self(text))
     }
 
+    /// As it is written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Renders the template. An undefined name or key is an error, not an empty text.
-    pub(super) fn render(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
+    pub(super) fn render(
+        &self,
+        source: &Source,
+        contents: &[Content<'_>],
+        fuel: &mut u64,
+    ) -> Result<String, TemplateError> {
+        let allowed = TEMPLATE_FUEL.min(*fuel);
+        *fuel -= allowed;
+        let (text, used) = self.render_on_thread(source, contents, allowed)?;
+        *fuel += allowed.saturating_sub(used);
+        Ok(text)
+    }
+
+    fn render_on_thread(
+        &self,
+        source: &Source,
+        contents: &[Content<'_>],
+        fuel: u64,
+    ) -> Result<(String, u64), TemplateError> {
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("template".to_owned()).stack_size(STACK_BYTES);
-            let rendering = thread.spawn_scoped(scope, || self.render_here(source, contents));
+            let rendering = thread.spawn_scoped(scope, || self.render_here(source, contents, fuel));
             let rendering = rendering.map_err(|error| TemplateError::Thread(error.kind()))?;
             rendering.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
 
-    fn render_here(&self, source: &Source, contents: &[Content<'_>]) -> Result<String, TemplateError> {
+    /// The text, and how many steps it took.
+    fn render_here(
+        &self,
+        source: &Source,
+        contents: &[Content<'_>],
+        fuel: u64,
+    ) -> Result<(String, u64), TemplateError> {
         let mut environment = template_environment();
+        environment.set_fuel(Some(fuel));
         filters::install(&mut environment);
         let template = environment
             .template_from_str(&self.0)
             .map_err(|error| TemplateError::Rendering(Fault::of(&error)))?;
         let mut output = Output::default();
-        match template.render_captured_to(names(source, contents), &mut output) {
-            Ok(_) => {}
+        let used = match template.render_captured_to(names(source, contents), &mut output) {
+            Ok(captured) => captured.state().fuel_levels().map_or(fuel, |(used, _)| used),
             Err(_) if output.is_full => return Err(TemplateError::TooMuchOutput),
             Err(error) => return Err(TemplateError::of(&error)),
-        }
-        Ok(String::from_utf8(output.bytes).expect("a template writes text"))
+        };
+        Ok((String::from_utf8(output.bytes).expect("a template writes text"), used))
     }
 }
 

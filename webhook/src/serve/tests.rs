@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    runtime::Handle,
     sync::mpsc::{Sender, channel},
     time::{Instant, sleep},
 };
@@ -48,7 +49,7 @@ fn start(limits: Limits) -> Fixture {
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
     // On the test's own runtime, so that its paused clock applies.
-    let thread = OpsThread { handle: Handle::current(), _stop: CancellationToken::new().drop_guard() };
+    let thread = OpsThread::from(Handle::current());
     let ops_server = OpsServer::start(&server, ops_accept, thread);
     Fixture {
         https,

@@ -48,6 +48,7 @@ const OBJECTS: &str =
 /// Short, because a server that hangs is waited for. Nothing else takes so long.
 const DEADLINES: Deadlines = Deadlines {
     mount: Duration::from_secs(3),
+    turn: Duration::from_secs(2),
     facts: Duration::from_millis(100),
     repeat: Duration::from_millis(600),
 };
@@ -176,9 +177,14 @@ fn request(attributes: Map<String, Value>) -> MountRequest {
     }
 }
 
+/// Another address of the same server.
+fn other_url(world: &World) -> String {
+    world.url().replace("127.0.0.1", "localhost")
+}
+
 /// A provider with the state of `dir`, which knows of no pod that is gone.
 fn node_provider(world: &World, dir: &Path, node: Option<NodeSettings>, deadlines: Deadlines) -> Provider {
-    let given = Given { url: world.url(), allow_urls: Vec::new(), ca_file: None, file: None };
+    let given = Given { url: world.url(), allow_urls: vec![other_url(world)], ca_file: None, file: None };
     let config = Arc::new(Config::read(given).unwrap());
     Provider::new(Parts {
         config,
@@ -363,7 +369,7 @@ async fn huge_requests_are_refused() {
         let status = node.mount(attributes).await.unwrap_err();
         assert!(!is_harmful(status.code()), "{:?}", status.code());
     }
-    let many = "- {path: app/stripe, file: a}\n".repeat(10_000);
+    let many = "- {path: a, file: a}\n".repeat(10_000);
     let status = node.mount_objects(&many).await.unwrap_err();
     assert!(status.message().contains("allowed: 256"), "{status}");
     node.mount_objects(OBJECTS).await.unwrap();
@@ -438,6 +444,40 @@ async fn no_failure_of_the_network_mounts_an_empty_volume() {
     }
     node.world.clear();
     node.mount_objects(OBJECTS).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_what_no_class_can_cause_is_unreachable() {
+    let node = Node::new().await;
+    let count = |outcome: &str| {
+        let (metrics, start) = (node.provider.metrics(), format!("mounts_total{{outcome=\"{outcome}\"}} "));
+        let (_, rest) = metrics.split_once(&start).unwrap();
+        rest.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    for fault in [Effect::refuse("service_unavailable"), Effect::Hang] {
+        node.vault.add_fault(Fault::on(Route::Exchange, fault));
+        node.mount_objects(OBJECTS).await.unwrap_err();
+        node.vault.clear_faults();
+    }
+    node.world.set_door(Door::Closed);
+    node.mount_objects(OBJECTS).await.unwrap_err();
+    node.world.clear();
+    assert_eq!(count("unreachable"), 3);
+    // The pod's login is there, and one of its secrets is slow or fails where ScaiVault reads it.
+    for (route, objects) in [(Route::Read, OBJECTS), (Route::Generate, leases::DYNAMIC)] {
+        for fault in [Effect::refuse("service_unavailable"), Effect::Hang] {
+            node.vault.add_fault(Fault::on(route, fault));
+            node.mount_objects(objects).await.unwrap_err();
+            node.vault.clear_faults();
+        }
+    }
+    assert_eq!((count("unreachable"), count("transient") + count("late")), (3, 4));
+    // Another address is one that a class has chosen.
+    node.world.set_door(Door::Closed);
+    let mut elsewhere = node.attributes(("web-0", "u-1"), OBJECTS);
+    elsewhere.insert("base_url".to_owned(), other_url(&node.world).into());
+    node.mount(elsewhere).await.unwrap_err();
+    assert_eq!((count("unreachable"), count("transient") + count("late")), (3, 5));
 }
 
 #[tokio::test]

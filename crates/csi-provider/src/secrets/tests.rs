@@ -97,24 +97,70 @@ fn a_replica_that_lags_takes_no_file_back() {
     assert_eq!(entry.take(&key, found(7), start, start).version(), Some(7));
 }
 
+const INTERVAL: Duration = MINUTE;
+
+/// A secret of a namespace.
+fn key_of(namespace: &str, version: u32) -> Key {
+    let mut key = key(Some(version));
+    key.identity.namespace = namespace.parse().unwrap();
+    key
+}
+
+/// Reads a secret of so many bytes, as if ScaiVault had answered it.
+fn put(secrets: &Secrets, key: &Key, bytes: usize) {
+    let Err(reading) = secrets.fresh(key, Purpose::NewVolume) else { panic!("it is in memory") };
+    let data = SecretData::new(&format!(r#"{{"key":"{}"}}"#, "x".repeat(bytes))).unwrap();
+    secrets.take(key, &reading, Answer::Found(Arc::new(Secret { version: 1, data })), Instant::now());
+}
+
+fn is_kept(secrets: &Secrets, key: &Key) -> bool {
+    let namespaces = secrets.namespaces();
+    namespaces.get(&key.identity.namespace).is_some_and(|entries| entries.contains_key(key))
+}
+
 #[test]
 fn memory_is_bounded_by_number_and_bytes() {
-    let start = Instant::now();
-    let mut entries = BTreeMap::new();
-    let large = format!(r#"{{"key":"{}"}}"#, "x".repeat(512 * 1024));
-    for index in 0..100_u32 {
-        let key = key(Some(index + 1));
-        let mut entry = Entry::new(start + Duration::from_secs(u64::from(index)));
-        let data = SecretData::new(&large).unwrap();
-        entry.take(&key, Answer::Found(Arc::new(Secret { version: 1, data })), start, start);
-        entries.insert(key, entry);
-        evict(&mut entries);
+    for size in [0, 512 * 1024] {
+        let secrets = Secrets::new(INTERVAL);
+        let most = u32::try_from(BYTES_MAX / (ENTRY_BYTES + size)).unwrap();
+        let keys: Vec<_> =
+            (1..=2 * most).map(|index| key_of(["a", "b", "c"][index as usize % 3], index)).collect();
+        for key in &keys {
+            put(&secrets, key, size);
+            assert!(secrets.namespaces().values().map(bytes).sum::<usize>() <= BYTES_MAX);
+        }
+        assert!(secrets.count() > usize::try_from(most / 2).unwrap(), "{}", secrets.count());
+        assert!(is_kept(&secrets, &keys[keys.len() - 1]) && !is_kept(&secrets, &keys[0]));
     }
-    assert_eq!(entries.len(), BYTES_MAX / large.len());
-    assert!(entries.contains_key(&key(Some(100))) && !entries.contains_key(&key(Some(1))));
-    for index in 0..u32::try_from(SECRETS_MAX).unwrap() {
-        entries.insert(key(Some(1000 + index)), Entry::new(start + 2 * MINUTE));
+}
+
+#[test]
+fn a_namespace_makes_no_other_forget_its_secrets() {
+    let secrets = Secrets::new(INTERVAL);
+    let victim = key_of("victim", 1);
+    put(&secrets, &victim, 1000);
+    // Reads that have not been answered count as well.
+    for index in 1..10_000 {
+        assert!(secrets.fresh(&key_of("a", index), Purpose::NewVolume).is_err());
     }
-    evict(&mut entries);
-    assert_eq!(entries.len(), SECRETS_MAX);
+    for index in 1..100 {
+        put(&secrets, &key_of("b", index), 1024 * 1000);
+    }
+    assert!(is_kept(&secrets, &victim));
+    assert!(bytes(&secrets.namespaces()[&key_of("a", 1).identity.namespace]) <= NAMESPACE_MAX_BYTES);
+}
+
+#[test]
+fn an_answer_for_a_forgotten_entry_is_not_kept() {
+    let secrets = Secrets::new(INTERVAL);
+    let (key, asked) = (key(None), Instant::now());
+    let Err(reading) = secrets.fresh(&key, Purpose::NewVolume) else { panic!("it is in memory") };
+    // Meanwhile the entry is forgotten, made again for another caller, and an event arrives.
+    secrets.forget_idle(asked + 20 * MINUTE);
+    assert!(secrets.fresh(&key, Purpose::NewVolume).is_err());
+    secrets.announce(&key.identity, &Changes::Any);
+    secrets.forget_idle(asked + 20 * MINUTE);
+    assert!(secrets.fresh(&key, Purpose::NewVolume).is_err());
+    assert_eq!(secrets.take(&key, &reading, found(5), asked).version(), Some(5));
+    assert!(secrets.fresh(&key, Purpose::NewVolume).is_err(), "it is read again");
 }

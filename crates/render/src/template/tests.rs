@@ -20,7 +20,33 @@ fn rendered(text: &str) -> Result<String, TemplateError> {
     let template = Template::parse(text.to_owned(), &source)?;
     let data = json!({"a": "x", "b": {"c": [1, 2]}, "n": 5, "list": ["x", "y"]}).to_string();
     let data = SecretData::new(&data).unwrap();
-    template.render_here(&source, &[Content { version: Some(3), data: &data }])
+    let (text, _) =
+        template.render_here(&source, &[Content { version: Some(3), data: &data }], TEMPLATE_FUEL)?;
+    Ok(text)
+}
+
+#[test]
+fn several_files_share_their_steps() {
+    let source = Source::Secrets("a/b".parse().unwrap());
+    let template = |text: &str| Template::parse(text.to_owned(), &source).unwrap();
+    let data = SecretData::new("{}").unwrap();
+    let render = |template: &Template, fuel: &mut u64| {
+        template.render(&source, &[Content { version: None, data: &data }], fuel)
+    };
+    let costly = template("{{ path }}{% for a in range(9000) %}{{ a }}{% endfor %}");
+    let mut fuel = 2 * TEMPLATE_FUEL;
+    render(&costly, &mut fuel).unwrap();
+    let used = 2 * TEMPLATE_FUEL - fuel;
+    assert!(used > 9000, "{used}");
+    fuel = used - 1;
+    assert_eq!(render(&costly, &mut fuel), Err(TemplateError::OutOfFuel));
+    assert_eq!(fuel, 0, "a failure takes all that it was allowed");
+    let endless = template(
+        "{{ path }}{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}",
+    );
+    fuel = 2 * TEMPLATE_FUEL;
+    assert_eq!(render(&endless, &mut fuel), Err(TemplateError::OutOfFuel));
+    assert_eq!(fuel, TEMPLATE_FUEL, "one file takes no more than alone");
 }
 
 /// Names that exist only in the agent's environment or only in the contract.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::leases::{KeptLeases, LeaseKey};
 
-const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
+pub(super) const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
 
 impl Node {
     /// Starts what is due so much later.

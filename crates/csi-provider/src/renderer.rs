@@ -1,0 +1,111 @@
+//! Composes files beside the runtime's workers: templates are the work of a pod's author, and probes and other mounts must not wait
+//! for them.
+
+use std::{num::NonZeroU64, sync::Arc};
+
+use scaivault_client::{Secret, SecretData};
+use scaivault_contract::TEMPLATE_FUEL;
+use scaivault_render::{Content, RenderError, Style, TemplateError, render_within};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::spawn_blocking,
+};
+
+use crate::{
+    failure::{Failure, FailureKind},
+    objects::Object,
+};
+
+/// The most steps of all files of one mount: those of templates, and the reading of secrets.
+const STEPS_OF_MOUNT: u64 = 5 * TEMPLATE_FUEL;
+/// So many bytes of a secret or a template are read in a step. It is the measure of templates, too.
+const BYTES_OF_STEP: NonZeroU64 = NonZeroU64::new(64).unwrap();
+/// Up to this size, secrets are written in a format where they are: another thread would cost more than it.
+const LIGHT_MAX_BYTES: u64 = 16 * 1024;
+
+/// What a file is composed of.
+pub(crate) enum Read {
+    Secret(Arc<Secret>),
+    Lease(SecretData),
+}
+
+impl Read {
+    fn content(&self) -> Content<'_> {
+        match self {
+            Self::Secret(secret) => Content { version: Some(secret.version), data: &secret.data },
+            Self::Lease(data) => Content { version: None, data },
+        }
+    }
+}
+
+/// Composes the files of all mounts.
+pub(crate) struct Renderer {
+    /// One file at a time takes the time of a processor.
+    turn: Arc<Semaphore>,
+}
+
+/// The steps that a mount has left. Its files are composed one after another, so that a mount with many files waits once among the others.
+pub(crate) struct Steps(Mutex<u64>);
+
+impl Steps {
+    pub(crate) fn of_mount() -> Self {
+        Self(Mutex::new(STEPS_OF_MOUNT))
+    }
+}
+
+impl Renderer {
+    pub(crate) fn new() -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The bytes of a file.
+    pub(crate) async fn render(
+        &self,
+        object: &Arc<Object>,
+        read: Vec<Read>,
+        steps: &Steps,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut left = steps.0.lock().await;
+        let template = match &object.style {
+            Style::Template(template) => Some(template.text().len()),
+            Style::Format(_) | Style::Decoded(_) => None,
+        };
+        let secrets = read.iter().map(|read| read.content().data.json().len());
+        let bytes = secrets.chain(template).fold(0, |sum: u64, bytes| sum.saturating_add(bytes as u64));
+        *left = left.checked_sub(bytes / BYTES_OF_STEP).ok_or_else(too_many_steps)?;
+        let allowed = *left;
+        let rendered = if template.is_none() && bytes <= LIGHT_MAX_BYTES {
+            compose(object, &read, &mut left)
+        } else {
+            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let (object, mut steps) = (Arc::clone(object), allowed);
+            let composing = spawn_blocking(move || {
+                // Held to the end, also if the mount's time is up.
+                let _turn = turn;
+                (compose(&object, &read, &mut steps), steps)
+            });
+            let (rendered, steps) = composing.await.map_err(|_| Failure::internal())?;
+            *left = steps;
+            rendered
+        };
+        rendered.map_err(|error| match error {
+            RenderError::Template(TemplateError::OutOfFuel) if allowed < TEMPLATE_FUEL => too_many_steps(),
+            error => {
+                let kind = if error.is_absent() { FailureKind::NotFound } else { FailureKind::Invalid };
+                Failure::new(kind, format!("{} -> {}: {error}", object.source, object.file))
+            }
+        })
+    }
+}
+
+fn compose(object: &Object, read: &[Read], steps: &mut u64) -> Result<Vec<u8>, RenderError> {
+    let contents: Vec<_> = read.iter().map(Read::content).collect();
+    render_within(&object.source, &object.style, &contents, steps)
+}
+
+fn too_many_steps() -> Failure {
+    Failure::invalid(format!(
+        "the files of the volume take more than {STEPS_OF_MOUNT} steps together (those of templates, and one for each {BYTES_OF_STEP} bytes of \
+         a secret for each file); simplify the templates, or use several volumes"
+    ))
+}
