@@ -1,4 +1,4 @@
-//! `docs/troubleshooting.md` and the messages of the agent: each has the other, by their text alone.
+//! Compares `docs/troubleshooting.md` with the agent's messages in both directions, by their text.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 use std::{
@@ -7,7 +7,8 @@ use std::{
     path::Path,
 };
 
-/// What the agent prints: its own messages, and the errors of rendering, client, templates and variables, which it quotes.
+/// The sources of the agent's messages: its own, and the errors of rendering, client, templates and
+/// variables that it quotes.
 const SOURCES: [&str; 10] = [
     "crates/agent/src",
     "crates/render/src",
@@ -20,15 +21,15 @@ const SOURCES: [&str; 10] = [
     "crates/client/src/tls.rs",
     "crates/log-queue/src/logger.rs",
 ];
-/// Calls whose last literal that is no field's value is a message.
+/// Calls whose last literal that is not the value of a field is a message.
 const CALLS: [&str; 4] = ["warn!(", "error!(", ".problem(", "Problem::new("];
-/// What stands right before a message.
+/// Text that directly precedes a message.
 const TEXTS: [&str; 7] =
     ["#[error(", "message: ", "not_ready(", "let reason = ", "leave_message(&", "Err(", "map_err(|_| "];
-/// Blocks, from their beginning to their end, whose literals are all messages.
+/// Blocks, by start and end, in which all literals are messages.
 const BLOCKS: [(&str, &str); 2] =
     [("let (exit, cure) = match error.class() {", "};"), ("let cure = if ", "};")];
-/// A chapter of the page whose headings and first columns are messages of the agent.
+/// The section of the page whose headings and first columns are messages of the agent.
 const CHAPTER: &str = "## The agent";
 
 #[test]
@@ -60,7 +61,7 @@ fn every_message_that_is_explained_is_one_of_the_agent() {
     );
 }
 
-/// Guards the scan itself against finding nothing.
+/// A guard against a scan that finds nothing.
 #[test]
 fn messages_are_found_however_they_are_written() {
     let source = r#"
@@ -102,7 +103,7 @@ fn messages_are_found_however_they_are_written() {
     assert_eq!(in_source(source).into_iter().collect::<BTreeSet<_>>(), expected.map(str::to_owned).into());
 }
 
-/// Every message, and the files that say it.
+/// Every message, with the files that contain it.
 fn messages() -> BTreeMap<String, BTreeSet<String>> {
     let mut messages = BTreeMap::<_, BTreeSet<_>>::new();
     for source in SOURCES {
@@ -115,7 +116,7 @@ fn messages() -> BTreeMap<String, BTreeSet<String>> {
     messages
 }
 
-/// The messages of one file, with `…` for what is filled in.
+/// The messages of one file, with `…` for placeholders.
 fn in_source(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\n").next().unwrap();
     let mut found = Vec::new();
@@ -141,7 +142,7 @@ fn in_source(text: &str) -> Vec<String> {
             found.extend(literals(block).map(|literal| literal.text));
         }
     }
-    // What only puts others together, or names a variable, is no message by itself.
+    // A text that only combines others, or that is the name of a variable, is not a message.
     found
         .iter()
         .map(|literal| printed(literal))
@@ -155,7 +156,7 @@ struct Literal {
     is_value: bool,
 }
 
-/// The string literals up to the bracket that closes what is open before `text`, or to its end.
+/// The string literals up to the bracket that closes the one open before `text`, or to its end.
 fn literals(text: &str) -> impl Iterator<Item = Literal> {
     let (mut all, mut depth, mut before) = (Vec::new(), 0, ' ');
     let mut rest = text.chars();
@@ -183,7 +184,7 @@ fn literals(text: &str) -> impl Iterator<Item = Literal> {
     all.into_iter()
 }
 
-/// A literal as it is printed: escapes undone, and `…` for what is filled in.
+/// A literal as printed: without escapes, and with `…` for placeholders.
 fn printed(literal: &str) -> String {
     let mut printed = String::new();
     let mut rest = literal.chars().peekable();
@@ -207,7 +208,7 @@ fn printed(literal: &str) -> String {
     printed
 }
 
-/// What the page explains in its chapters of the agent's messages.
+/// The messages that the page explains in its sections about the agent.
 fn explained() -> BTreeSet<String> {
     let page = fs::read_to_string(repository().join("docs/troubleshooting.md")).unwrap();
     let mut explained = BTreeSet::new();

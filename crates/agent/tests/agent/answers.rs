@@ -1,4 +1,4 @@
-//! Answers of ScaiVault, and of what stands in front of it, that would take other secrets along.
+//! Responses of ScaiVault, and of proxies in front of it, that must not affect other secrets.
 
 use scaivault_devserver::{Effect, Fault, Route};
 
@@ -32,7 +32,8 @@ async fn variables_stay_together_when_a_file_is_read_for_itself() {
     ];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Poll, 1).await;
-    // Three at the start, and the two that may change once more for what no event has told before the subscription.
+    // Three at the start, and two of secrets that can change, again after the subscription, because
+    // events before it were missed.
     pod.requested(Route::Read, 5).await;
     let before = pod.secret("variables");
     pod.vault.rotate(&"app/stripe".parse().unwrap(), crate::support::data("rotated"));

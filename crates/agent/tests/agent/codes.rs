@@ -1,4 +1,5 @@
-//! Every error code of ScaiVault: how often the agent tries, how it ends, what it says and what it does not.
+//! Every error code of ScaiVault: the number of attempts, the exit code, and what the agent logs
+//! and does not log.
 
 use std::{collections::BTreeSet, fs};
 
@@ -8,21 +9,20 @@ use tokio::task::JoinSet;
 
 use crate::support::Pod;
 
-/// How often a request is sent that is answered with a code again and again.
+/// How often a request is sent that is always answered with an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tries {
     One,
-    /// One more.
     Two,
-    /// Again and again until time is up.
+    /// Until the deadline.
     Many,
-    /// One more, with a new login.
+    /// Twice, the second time after a new login.
     WithNewLogin,
 }
 
 use Tries::{Many, One, Two, WithNewLogin};
 
-/// The cures that go with the exit codes and, for code 1, with what may pass by itself.
+/// The exit codes with their fixes; for code 1, the text for temporary failures.
 const LOGIN: (i32, &str) = (2, "check ScaiKey's trust in this cluster");
 const DENIED: (i32, &str) = (3, "give the pod's identity a policy");
 const ABSENT: (i32, &str) = (4, "check its name and version in ScaiVault");
@@ -80,7 +80,7 @@ const CODES: &[(&str, (i32, &str), Tries)] = &[
     ("internal_error", DOWN, Two),
 ];
 
-/// How many agents run at once.
+/// Number of concurrent agents.
 const AT_ONCE: usize = 4;
 
 #[test]
@@ -118,7 +118,7 @@ async fn check_all(route: Route, subject: &'static str) {
 async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str), tries: Tries) {
     let pod = Pod::new().await;
     pod.vault.add_fault(Fault::always(route, code));
-    // One thing is asked for, so that nothing else logs in.
+    // Only one thing is requested, so that nothing else logs in.
     let (name, source) =
         if route == Route::Generate { ("DYNAMIC", subject) } else { ("SECRETS", "app/stripe") };
     let mapping = pod.mapping(&[(source, "a")]);
@@ -128,7 +128,7 @@ async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str
     let ended = pod.run("init", &variables).await;
     ended.check(exit, &[code]);
 
-    // The termination message is the reason of the last line.
+    // The termination message is the reason in the last line.
     let last: Value = serde_json::from_str(ended.log.lines().last().unwrap()).unwrap();
     let message = last["reason"].as_str().unwrap();
     for said in [subject, code, cure] {
@@ -139,7 +139,8 @@ async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str
     match tries {
         WithNewLogin if !is_login => assert_eq!((sent, logins), (2, 2), "{code}"),
         One | WithNewLogin => assert_eq!((sent, logins), (1, 1), "{code}"),
-        // It may have made a user: the pause before the next one is longer than this start.
+        // The request may have created a user, so the pause before the next one is longer than this
+        // start.
         Two if route == Route::Generate => assert_eq!((sent, logins), (1, 1), "{code}"),
         Two => assert_eq!((sent, logins), (2, if is_login { 2 } else { 1 }), "{code}"),
         Many => assert!((2..=10).contains(&sent) && (is_login || logins == 1), "{code}: {sent}, {logins}"),

@@ -1,4 +1,4 @@
-//! Events fall away under an outage or throttling and come back; changes arrive all the time.
+//! Events stop because of an outage or throttling and start again; changes arrive in any case.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Pod, Sidecar, data, until};
 
-/// What an empty bucket answers.
+/// A response of the rate limiter.
 fn throttled(route: Route) -> Fault {
     let effect = Effect::Refuse { code: "rate_limited".to_owned(), retry_after: Some(1) };
     Fault::on(route, effect)
@@ -22,8 +22,8 @@ fn variables(watch: &str) -> [(&str, &str); 3] {
     [("WATCH_PATHS", watch), ("REFRESH_INTERVAL", "2s"), ("REFRESH_ON_EVENT", "true")]
 }
 
-/// Rotates one of the two secrets until an event is what brought it. A refresh at the interval reads both secrets, one
-/// after an event its own alone, so an odd number of reads has an event in it.
+/// Rotates one of the two secrets until a change arrives by event. A refresh by interval reads both
+/// secrets, and an event only one, so an odd number of reads includes an event.
 async fn arrives_by_event(pod: &Pod, round: &str) {
     for rotation in 0..10 {
         let (before, value) = (pod.vault.requests(Route::Read), format!("{round} {rotation}"));
@@ -47,7 +47,7 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     let watch = watch(&pod);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "service_unavailable"));
     let sidecar = Sidecar::start(&pod, &variables(&watch));
-    // It starts all the same, and asks again.
+    // It starts nevertheless, and tries to subscribe again.
     pod.requested(Route::Subscribe, 2).await;
     arrives_without_events(&pod, "not subscribed").await;
     assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Poll)), (0, 0));
@@ -57,7 +57,7 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     arrives_by_event(&pod, "subscribed").await;
     assert_eq!(pod.vault.subscriptions(), 1);
 
-    // The next poll is one that is refused: what waits now ends by an event.
+    // The next poll is rejected; the current one ends with an event.
     pod.vault.add_fault(throttled(Route::Poll));
     arrives_without_events(&pod, "the last that is heard").await;
     let polls = pod.vault.requests(Route::Poll);
@@ -68,12 +68,12 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     let polls = pod.vault.requests(Route::Poll);
     pod.requested(Route::Poll, polls + 1).await;
     arrives_by_event(&pod, "polled").await;
-    // It went on with its subscription: another one would cost the other replicas one of their operations.
+    // It kept its subscription: another one would have used one of the other replicas' operations.
     assert_eq!(pod.vault.subscriptions(), 1);
     sidecar.end().await.check(0, &["no events for a while"]);
 }
 
-/// Not to the end of the pause, which is long: it is shown by what the log says of it.
+/// The test does not wait for the end of the long pause; the log shows its length.
 #[tokio::test]
 async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
     let pod = Pod::new().await;
@@ -88,7 +88,8 @@ async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// A proxy that ignores `since`, and acknowledgements that fail: the same hundred events come at once, again and again.
+/// A proxy ignores `since`, and acknowledgements fail: the same hundred events are delivered
+/// repeatedly.
 #[tokio::test]
 async fn events_that_cannot_be_acknowledged_cause_no_busy_loop() {
     const POLL: Calls = Calls("GET", "/poll");
@@ -106,7 +107,7 @@ async fn events_that_cannot_be_acknowledged_cause_no_busy_loop() {
     until(|| world.seen(POLL).len() >= 3).await;
     sidecar.end().await.check(0, &[]);
     let polls = world.seen(POLL);
-    // From start to start: the agent counts the answer's own time in.
+    // From start to start, because the agent subtracts the duration of the response from the pause.
     let pause = |second: usize| polls[second].from - polls[second - 1].from;
     assert!(pause(1) >= Duration::from_millis(50), "{:?}", pause(1));
     assert!(pause(2) >= Duration::from_millis(4900), "nothing is new: {:?}", pause(2));

@@ -1,4 +1,4 @@
-//! A server that answers nonsense, a state that cannot be read, clocks and volumes that are wrong.
+//! Servers with nonsensical responses, unreadable state, wrong clocks and broken volumes.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ async fn polls_that_are_answered_at_once_are_not_sent_in_a_circle() {
     let began = Instant::now();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Poll, 2).await;
-    // The pause between two polls that bring nothing.
+    // The pause between two empty polls.
     assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
     terminate(sidecar).await.check(0, &[]);
 }
@@ -39,10 +39,11 @@ async fn events_that_come_again_and_again_are_told_once() {
         [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true")];
     pod.vault.add_fault(answer(Route::Poll, event).times(2));
     let sidecar = start(&mut pod.agent("sidecar", &variables));
-    // The event that came again is acknowledged, so that it does not come a third time.
+    // The repeated event is acknowledged, so that it is not delivered a third time.
     pod.requested(Route::Acknowledge, 1).await;
     pod.requested(Route::Poll, 3).await;
-    // At the start, after the subscription, and for the event, if not together with the one before.
+    // At the start, after the subscription, and for the event, unless that is combined with the
+    // previous one.
     pod.requested(Route::Read, 2).await;
     let reads = pod.vault.requests(Route::Read);
     assert!((2..=3).contains(&reads), "{reads}");
@@ -75,7 +76,7 @@ async fn a_throttled_read_is_not_sent_again_before_the_server_wants() {
     pod.vault.add_fault(Fault::on(Route::Read, refuse));
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 1).await;
-    // The lease goes on meanwhile: some seconds pass.
+    // The lease is maintained meanwhile: some seconds pass.
     let renewals = pod.vault.requests(Route::Renew);
     pod.requested(Route::Renew, renewals + 1).await;
     assert_eq!(pod.vault.requests(Route::Read), reads + 1);
@@ -87,7 +88,7 @@ async fn state_that_is_there_and_cannot_be_read_is_said() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe", "x")]);
     let state = pod.path("state");
-    // A link to itself: that cannot be read by any user.
+    // A link to itself cannot be read by any user.
     symlink("state.json", state.join("state.json")).unwrap();
     let variables = [("SECRETS", secrets.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
     pod.run("init", &variables).await.check(0, &["the state of the start before cannot be read"]);
@@ -123,7 +124,7 @@ async fn a_volume_that_cannot_be_written_keeps_no_other_from_it_and_is_tried_aga
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
     let sidecar = Sidecar::start(&pod, &variables);
     until(|| pod.secret("b/key").is_some()).await;
-    // For every user: where a directory was stands a file.
+    // A file in place of a directory is an error for every user.
     fs::remove_dir_all(pod.path("secrets/a")).unwrap();
     fs::write(pod.path("secrets/a"), "in the way").unwrap();
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
@@ -150,7 +151,7 @@ async fn answers_that_are_no_answers_end_the_start_with_a_cure() {
         pod.run("init", &[("SECRETS", &secrets), ("FETCH_TIMEOUT", "1s")])
             .await
             .check(1, &["app/stripe", said, "check SCAIVAULT_URL"]);
-        // What is no JSON is an ingress's or a portal's, and may pass.
+        // A response that is not JSON comes from an ingress or a portal, and may be temporary.
         let may_pass = said.contains("not the JSON");
         assert_eq!((pod.vault.requests(Route::Read) > 1, pod.secret("x")), (may_pass, None), "{said}");
     }

@@ -30,7 +30,7 @@ async fn writes_what_it_is_told_and_ends() {
     assert_eq!(fs::read_to_string(&env_file).unwrap(), "DB_USER='billing'\nSTRIPE='sk-swordfish'\n");
     let mode = fs::metadata(pod.path("secrets/db/password")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o400);
-    // Three different reads, however many files and variables they become.
+    // Three different reads, independent of the number of files and variables.
     assert_eq!(pod.vault.requests(Route::Read), 3);
     assert_eq!(pod.vault.requests(Route::Exchange), 1);
 }
@@ -77,7 +77,7 @@ async fn a_server_that_never_answers_does_not_hold_the_pod_longer_than_it_may() 
     let secrets = pod.mapping(&[("app/stripe", "stripe.json")]);
     let variables = [("SECRETS", secrets.as_str()), ("FETCH_TIMEOUT", "3s")];
     pod.run("init", &variables).await.check(1, &["app/stripe: it was not answered in time"]);
-    // With more time than it has it would try again.
+    // With more time it would retry.
     assert_eq!(pod.vault.requests(Route::Read), 1);
 }
 
@@ -90,7 +90,7 @@ async fn fail_open_starts_with_what_there_is_and_says_so() {
     assert!(pod.secret("stripe.json").is_some() && pod.secret("other.json").is_none());
     pod.run("healthz", &variables).await.check(0, &[]);
     pod.run("healthz", &variables[..2]).await.check(1, &["not there yet"]);
-    // Never a malformed mapping.
+    // A malformed mapping is fatal in any case.
     pod.run("init", &[("SECRETS", "x"), ("FAIL_OPEN", "true")]).await.check(5, &["SECRETS: line 1"]);
 }
 
@@ -123,7 +123,7 @@ async fn a_start_that_fails_leaves_no_lease() {
         pod.run("init", &[("DYNAMIC", &dynamic), ("SECRETS", &secrets), state]).await.check(4, &[]);
         assert_eq!(pod.vault.requests(Route::Generate), 0, "nobody would use it");
     }
-    // The pod of a Job has no next start.
+    // The pod of a Job has no next run.
     let dynamic = pod.mapping(&[
         ("engine=postgres role=readonly", "db.json"),
         ("engine=postgres role=absent", "other.json"),

@@ -1,4 +1,4 @@
-//! Leases and subscriptions of pods whose servers, clocks and processes fail.
+//! Leases and subscriptions of pods when servers, clocks and processes fail.
 
 use std::{fs, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 const ROLE: &str = "engine=postgres role=readonly";
 
-/// The variables of a pod with one lease whose state is kept.
+/// The variables of a pod with one lease and a state directory.
 struct Keeping {
     dynamic: String,
     state: String,
@@ -26,7 +26,8 @@ impl Keeping {
         [("DYNAMIC", &self.dynamic), ("SCAIVAULT_STATE_DIR", &self.state)]
     }
 
-    /// Changes the kept lease as if the clock had been set forward by so many seconds since it was generated.
+    /// Changes the stored lease as if the clock had been set forward by this many seconds since it
+    /// was generated.
     fn age(&self, seconds: u64) {
         self.change(|state| {
             for time in ["issued", "renewed", "ends", "last_end"] {
@@ -44,7 +45,7 @@ impl Keeping {
     }
 }
 
-/// Starts a sidecar, kills it when its lease is written, and leaves its state.
+/// Starts a sidecar, kills it when its lease is written, and keeps its state.
 async fn killed(pod: &Pod, keeping: &Keeping) {
     let sidecar = Sidecar::start(pod, &keeping.variables());
     let file = pod.path("secrets/db.json");
@@ -63,7 +64,7 @@ async fn a_broken_engine_makes_no_user_per_restart() {
         pod.run("init", &variables).await.check(1, &["were never handed out"]);
     }
     assert_eq!(pod.vault.requests(Route::Generate), 1);
-    // Its time is up; after a usable lease there is no pause any more.
+    // The pause is over; after a usable lease there is no pause.
     pod.vault.clear_faults();
     keeping.change(|state| state["generations"][0][2] = 0.into());
     pod.run("init", &keeping.variables()).await.check(0, &["secrets written"]);
@@ -150,7 +151,7 @@ async fn leases_are_renewed_while_the_application_drains() {
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     let ended = tokio::spawn(terminate(sidecar));
-    // After the second one the lease is older than its first term.
+    // After the second renewal the lease is older than its first term.
     pod.requested(Route::Renew, 2).await;
     until(|| pod.vault.leases()[0].seconds_left > 3).await;
     assert!(!ended.is_finished() && pod.live_leases() == 1);
@@ -232,7 +233,7 @@ async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
     assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (0, 1));
 }
 
-/// Of two namespaces, for example.
+/// For example, of two namespaces.
 #[tokio::test]
 async fn a_pod_of_the_same_name_keeps_its_subscription() {
     let pod = Pod::new().await;
@@ -248,7 +249,7 @@ async fn a_pod_of_the_same_name_keeps_its_subscription() {
     }
 }
 
-/// The files of another pod on a volume that has outlived it are not this pod's.
+/// The files of another pod on a volume that has outlived it do not count.
 #[tokio::test]
 async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
     let pod = Pod::new().await;
@@ -266,7 +267,7 @@ async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// The files are told by the init container, and no sidecar was started before.
+/// The init container has set the mark, and no sidecar was started before.
 #[tokio::test]
 async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
     let pod = Pod::new().await;
@@ -289,7 +290,7 @@ async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
 async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    // A code that no version of the client knows for this.
+    // A code that no version of the client knows for this request.
     pod.vault.add_fault(Fault::refuse(Route::Poll, "consumer_not_found", 1));
     let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
     let line = sidecar.line("no events for a while").await;

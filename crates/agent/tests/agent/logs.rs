@@ -1,4 +1,4 @@
-//! A log that nobody reads.
+//! A log that is not read.
 
 use std::{fs::File, io::Read as _, os::fd::OwnedFd, process::Stdio};
 
@@ -7,7 +7,7 @@ use scaivault_devserver::{Fault, Route};
 
 use crate::support::{Pod, within};
 
-/// A pipe of one page that is full, whose reader reads nothing.
+/// A full pipe of one page that is not read.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe().unwrap();
     let size = fcntl_setpipe_size(&writer, 4096).unwrap();
@@ -20,7 +20,7 @@ async fn what_waits_is_written_when_the_log_is_read_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("other/secret#key", "key")]);
     let (reader, writer) = full_pipe();
-    // Ends with an error, while the log is stuck.
+    // Ends with an error while the log is blocked.
     pod.vault.add_fault(Fault::hang(Route::Read).times(1));
     let variables = [("SECRETS", watch.as_str()), ("FETCH_TIMEOUT", "1s")];
     let mut init = pod.agent("init", &variables).stdout(Stdio::null()).stderr(writer).spawn().unwrap();

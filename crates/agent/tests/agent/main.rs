@@ -1,4 +1,4 @@
-//! The built agent against a ScaiVault in this process: files, exit codes, restarts, signals.
+//! The built agent with a ScaiVault in this process: files, exit codes, restarts, signals.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod answers;

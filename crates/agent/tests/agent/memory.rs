@@ -1,4 +1,4 @@
-//! What is left of secrets in the agent's memory. With TLS, whose buffers are the most.
+//! Remains of secrets in the agent's memory. With TLS, whose buffers are the largest part.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,7 @@ engines:
   postgres: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
 "#;
 
-/// How often a text is in the memory that a process may write to; none if this process may not look.
+/// How often a text occurs in a process's writable memory; `None` if this process may not read it.
 fn copies(pid: i32, text: &str) -> Option<usize> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut count = 0;
@@ -35,7 +35,7 @@ fn copies(pid: i32, text: &str) -> Option<usize> {
         let (start, end) = range.split_once('-').unwrap();
         let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        // What was unmapped meanwhile has nothing.
+        // Regions that were unmapped meanwhile are skipped.
         if memory.read_exact_at(&mut bytes, start).is_ok() {
             let first = text.as_bytes()[0];
             let places = bytes.iter().enumerate().filter(|(_, byte)| **byte == first);
@@ -84,12 +84,13 @@ async fn secrets_are_wiped_once_they_are_written() {
     server.handle().write(&"app/stripe".parse().unwrap(), data("mackerel-and-more"));
     kill_process(Pid::from_raw(pid).unwrap(), Signal::HUP).unwrap();
     until(|| fs::read_to_string(secrets.join("key")).is_ok_and(|key| key == "mackerel-and-more")).await;
-    // The old value, the new one, and the token that was exchanged, but for its header, which all tokens of an issuer share.
+    // The old and the new value, and the exchanged token without its header, which all tokens of an
+    // issuer share.
     let (_, claims) = token.split_once('.').unwrap();
     for text in ["sturgeon", "mackerel", claims] {
         until(|| copies(pid, text) == Some(0)).await;
     }
-    // The agent needs a lease's credentials for as long as it holds the lease.
+    // The agent needs a lease's credentials while it holds the lease.
     let password = fs::read_to_string(secrets.join("db.json")).unwrap();
     let password = password.split("\"password\":\"").nth(1).unwrap().split('"').next().unwrap();
     until(|| copies(pid, password) == Some(1)).await;

@@ -1,4 +1,5 @@
-//! The agent as a process among others: whom it notifies, which signals it obeys, and what others see of it.
+//! The agent and other processes: which one it notifies, which signals it handles, and what others
+//! can read of it.
 
 use std::{
     fs,
@@ -139,7 +140,8 @@ async fn the_termination_message_is_there_before_leases_are_given_back() {
         let pod = Pod::new().await;
         let (message, old) = (pod.path("message"), tempfile::tempdir().unwrap());
         fs::write(&message, "").unwrap();
-        // A `/dev` with the file, as in a container. The pod's own directory may be below the real one.
+        // A `/dev` with the file, as in a container. The pod's own directory may be below the real
+        // `/dev`.
         let mounts = format!(
             "mount --rbind /dev {0}; mount -t tmpfs none /dev; mkdir /dev/shm; mount --rbind {0}/shm /dev/shm; \
              for file in null urandom; do : > /dev/$file; mount --bind {0}/$file /dev/$file; done; \
@@ -164,8 +166,9 @@ async fn the_termination_message_is_there_before_leases_are_given_back() {
     }
 }
 
-/// What a neighbour of the same user does that wants to look into the agent: it starts agents, so that it is at each from its
-/// first moment. The agent's name is looked at first: before, the process is the neighbour's own.
+/// A process of the same user tries to read the agent's data. It starts agents itself, so that it
+/// can observe each from its start. It checks the agent's name first, because until then the
+/// process is its own.
 const NEIGHBOUR: &str = r#"
 for round in $(seq 20); do
   setpriv --bounding-set=-all,+kill --inh-caps=-all sh -c 'exec "$0" sidecar' "$0" 2> /dev/null &
@@ -190,7 +193,7 @@ async fn a_neighbour_of_the_same_user_sees_nothing_of_the_agent() {
         return skipped("only root can start an agent with few capabilities, by setpriv of util-linux");
     }
     let pod = Pod::new().await;
-    // As in the image: nobody may read the program, not even its owner.
+    // As in the image: no user may read the program, not even its owner.
     let program = pod.path("scaivault-agent");
     scaivault_testkit::copy_program(Path::new(AGENT), &program, 0o111);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);

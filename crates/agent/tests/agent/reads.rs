@@ -1,4 +1,5 @@
-//! Reading: announced versions, reads that hang, restarts in an outage, files of several secrets, secrets that may be missing.
+//! Reads: announced versions, hanging reads, restarts in an outage, files of several secrets,
+//! optional secrets.
 
 use std::{
     fs,
@@ -19,7 +20,7 @@ fn write(pod: &Pod, path: &str, value: &str) {
     pod.vault.write(&path.parse().unwrap(), data(value));
 }
 
-/// The highest number of these requests that were under way at once.
+/// The maximum number of these requests in flight at the same time.
 fn at_once(seen: &[Seen]) -> usize {
     let overlaps =
         |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
@@ -89,8 +90,8 @@ async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
             pod.vault.write(&database, json!({ "port": port }).as_object().unwrap().clone());
             until(|| pod.secret("port") == Some(port.to_string())).await;
             pod.requested(Route::Renew, renewals + 1).await;
-            // The client gives up a request without progress for 15 s. On a busy machine the read may have ended by then,
-            // which shows nothing: try again with the next one.
+            // The client cancels a request without progress after 15 s. On a busy machine the read
+            // may have ended by then, which proves nothing: try again with the next one.
             if began.elapsed() < IDLE {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Applications that cannot be told yet.
+//! Applications that cannot be notified yet.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ async fn a_process_that_does_not_handle_the_signal_is_not_ended_by_it() {
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let name = format!("unready-{}", id());
     let mut application = Command::new("sleep").arg0(&name).arg("600").kill_on_drop(true).spawn().unwrap();
-    // Its name is its own once it has become the other program.
+    // It has its name only after it has executed the other program.
     let comm = format!("/proc/{}/cmdline", application.id().unwrap());
     until(|| fs::read_to_string(&comm).is_ok_and(|line| line.starts_with(&name))).await;
     let variables = [

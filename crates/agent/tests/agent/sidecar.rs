@@ -26,7 +26,7 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database@1", "db.json")]);
     let (told, running) = (pod.path("told"), pod.path("running"));
     let name = format!("app-{}", std::process::id());
-    // Not SIGHUP: a shell cannot catch what it was started to ignore, as below `nohup`.
+    // Not SIGHUP: a shell cannot catch a signal that was ignored when it started, as below `nohup`.
     let script = format!(
         "trap 'echo told >> {}' USR1; echo > {}; while :; do read line || exit; done",
         told.display(),
@@ -56,7 +56,7 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let ended = terminate(sidecar).await;
     ended.check(0, &["application signalled"]);
     assert_eq!(fs::read_to_string(&told).unwrap(), "told\n", "{}", ended.log);
-    // A shell that has been told once may be gone by then.
+    // After one signal the shell may have exited.
     assert_eq!(ended.log.matches("application signalled").count(), 1, "{}", ended.log);
 }
 
@@ -85,7 +85,7 @@ async fn a_lease_is_renewed_and_revoked_at_the_end() {
     pod.requested(Route::Renew, 1).await;
     let before = pod.secret("db.json");
     assert!(before.is_some());
-    // Somebody takes it away: another one takes its place.
+    // The lease is revoked externally, and a new one replaces it.
     let lease = pod.vault.leases().first().unwrap().id.clone();
     pod.vault.take_lease_away(&lease);
     until(|| pod.secret("db.json") != before).await;
@@ -107,13 +107,13 @@ async fn a_crash_costs_neither_a_login_nor_a_lease_nor_the_gate() {
         ("REFRESH_INTERVAL", "1s"),
         ("FETCH_TIMEOUT", "1s"),
     ];
-    // The first start has the time that it needs.
+    // The first start has enough time.
     let mut sidecar = start(&mut pod.agent("sidecar", &variables[..4]));
     pod.run("wait", &variables).await.check(0, &[]);
     let lease = pod.secret("db.json");
     within(sidecar.kill()).await.unwrap();
 
-    // The next start falls into an outage.
+    // The next start happens during an outage.
     for route in [Route::Read, Route::Exchange, Route::Generate] {
         pod.vault.add_fault(Fault::always(route, "service_unavailable"));
     }

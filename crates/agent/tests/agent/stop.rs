@@ -1,10 +1,10 @@
-//! The end of a pod: what ScaiVault holds for it is given back.
+//! The end of a pod: everything that ScaiVault holds for it is released.
 
 use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, Sidecar, start, terminate, until};
 
-/// Twenty dynamic secrets: one role, of different lifetimes.
+/// Twenty dynamic secrets: one role with different lifetimes.
 fn many_leases(pod: &Pod) -> String {
     let sources: Vec<_> =
         (1..=20).map(|hours| format!("engine=postgres role=readonly ttl={hours}h")).collect();
@@ -32,7 +32,7 @@ async fn all_leases_are_revoked_beside_each_other() {
             until(|| pod.secret("20.json").is_some()).await;
             agent
         } else {
-            // Held up by what it reads beside them.
+            // Blocked by a hanging read.
             pod.vault.add_fault(Fault::hang(Route::Read));
             let agent = start(pod.agent(command, &variables).env("FAIL_OPEN", "true"));
             until(|| pod.live_leases() == 20).await;

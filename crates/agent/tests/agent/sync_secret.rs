@@ -1,5 +1,5 @@
-//! `sync-secret` beside an API server that fails in ways that a real one does only now and then. `tests/sync_secret` has a real
-//! one.
+//! `sync-secret` with an API server that fails in ways that a real one rarely does.
+//! `tests/sync_secret` uses a real one.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ use crate::support::{Ended, Pod, ended, start, terminate};
 
 const SECRETS: &str = "app/stripe#key -> STRIPE_KEY";
 
-/// An API server with scripted answers, behind TLS.
+/// An API server with scripted answers, over TLS.
 struct Api {
     world: World,
     authority: String,
@@ -29,7 +29,7 @@ struct Api {
 }
 
 impl Api {
-    /// Answers with these, one after the other: status and body.
+    /// Sends these answers in order: status and body.
     async fn start(answers: impl IntoIterator<Item = (u16, String)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
@@ -122,7 +122,8 @@ async fn what_passes_by_itself_is_tried_again() {
     api.sync(&pod, &[]).await.check(0, &["trying again", "slow down", "at the same time", "secret written"]);
     let requests = api.requests();
     let patches: Vec<_> = requests.iter().filter_map(|request| request.split_once("force=")).collect();
-    // Somebody made it in between, and then changed it: what is applied is for what was read last, and never blind.
+    // Another client created it in between and then changed it: each apply is based on the last
+    // read, and never unconditional.
     let forced: Vec<_> = patches.iter().map(|(_, rest)| rest.split(' ').next().unwrap()).collect();
     assert_eq!(forced, ["false", "true", "true"]);
     let versions: Vec<_> =
@@ -174,7 +175,7 @@ async fn what_is_no_api_server_is_not_believed() {
         ended.check(1, &["without an object of Kubernetes"]);
         assert!(api.requests().iter().all(|request| request.starts_with("GET ")));
     }
-    // More than any Secret has.
+    // Larger than any Secret.
     let (pod, api) = (Pod::new().await, Api::start([(200, " ".repeat(5 << 20))]).await);
     let ended = api.sync(&pod, &[]).await;
     ended.check(1, &["without an object of Kubernetes"]);
@@ -229,7 +230,7 @@ async fn sigterm_ends_it_and_writes_nothing() {
     assert_eq!(api.requests().len(), 1);
 }
 
-/// More is read for these values than is held in memory at once.
+/// The total size of these values exceeds what is held in memory at once.
 #[tokio::test]
 async fn values_of_several_large_secrets_are_written_one_by_one() {
     let (pod, api) = (Pod::new().await, Api::start([absent(), absent(), done()]).await);
@@ -237,7 +238,8 @@ async fn values_of_several_large_secrets_are_written_one_by_one() {
     for number in 0..12 {
         pod.vault.write(&format!("app/large{number}").parse().unwrap(), large.as_object().unwrap().clone());
     }
-    // The first secret of each value is read before the second one of any, and all share the last one.
+    // The first secrets of all values are read before the second ones, and all values share the
+    // last one.
     let line = |number: usize| {
         let other = (number + 6) % 12;
         format!(

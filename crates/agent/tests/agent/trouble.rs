@@ -1,4 +1,4 @@
-//! What goes wrong while the sidecar runs, and what it does not take along.
+//! Failures while the sidecar runs, and what they must not affect.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ async fn leases_that_end_at_once_are_not_generated_in_a_row() {
     pod.requested(Route::Generate, 2).await;
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 4).await;
-    // Between two of them there are 30 s, but for that of the start.
+    // They are 30 s apart, except at the start.
     let (generated, seconds) = (pod.vault.requests(Route::Generate), began.elapsed().as_secs());
     assert!(generated <= 2 + seconds / 30, "{generated} in {seconds} s");
     terminate(sidecar).await.check(0, &["generating a new one"]);
@@ -81,7 +81,7 @@ async fn an_event_is_about_its_own_secrets() {
         [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1d"), ("REFRESH_ON_EVENT", "true")];
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Poll, 1).await;
-    // Two at the start, and two more for what no event has told before the subscription.
+    // Two at the start, and two more after the subscription, because events before it were missed.
     pod.requested(Route::Read, 4).await;
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
     until(|| pod.secret("key").as_deref() == Some("rotated")).await;
@@ -103,7 +103,7 @@ async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
         pod.run("init", &variables).await.check(0, &[]);
         assert_eq!(pod.live_leases(), 2);
         let watch = pod.mapping(&[("app/stripe", "c")]);
-        // The application does not run yet: there is nothing to wait for.
+        // The application is not running yet: there is nothing to wait for.
         fs::remove_dir_all(pod.path("secrets")).unwrap();
         let variables =
             [variables[0], variables[1], (name, watch.as_str()), ("SCAIVAULT_REVOKE_DELAY", "1h")];
@@ -142,7 +142,7 @@ async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     let variables = [("DYNAMIC", dynamic.as_str()), ("SCAIVAULT_METRICS_LISTEN", "127.0.0.1:0")];
     let sidecar = Sidecar::start(&pod, &variables);
-    // The kernel chooses the port, and the log says which it is.
+    // The kernel chooses the port, which the log contains.
     let line = sidecar.line("showing metrics").await;
     let address = line["address"].as_str().unwrap();
     until(|| {
@@ -170,7 +170,7 @@ async fn a_sidecar_that_starts_anew_in_an_outage_keeps_what_a_start_without_all_
             ("FETCH_TIMEOUT", fetch_timeout),
         ]
     };
-    // What is denied is not waited for, and the rest has time on a busy machine.
+    // A denied secret is not waited for, and the others have enough time on a busy machine.
     let mut sidecar = start(&mut pod.agent("sidecar", &variables("30s")));
     until(|| variables_file.exists()).await;
     sidecar.kill().await.unwrap();
@@ -196,7 +196,8 @@ async fn a_login_that_is_refused_is_not_sent_for_each_secret() {
     pod.vault.revoke_tokens();
     let (logins, began) = (pod.vault.requests(Route::Exchange), Instant::now());
     pod.requested(Route::Exchange, logins + 8).await;
-    // The reads in flight find out that the token is gone. From then on there is one login after each pause of at least 0.5 s.
+    // The reads in flight detect that the token is invalid. Afterwards there is one login after
+    // each pause of at least 0.5 s.
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     pod.vault.clear_faults();
     pod.vault.write(&"app/7".parse().unwrap(), data("after"));

@@ -1,4 +1,4 @@
-//! `${pod}` and `${node}` in mappings, filled by the agent when it starts.
+//! `${pod}` and `${node}` in mappings, replaced by the agent at start.
 
 use scaivault_devserver::Route;
 
@@ -28,7 +28,7 @@ async fn each_pod_of_one_template_reads_its_own_secret() {
         let variables = [("SECRETS", &*secrets), ("SCAIVAULT_POD", name), ("SCAIVAULT_NODE", "node-a")];
         pod.run("init", &variables).await.check(0, &["secrets written"]);
         assert_eq!(pod.secret("key").unwrap(), format!("of {name}"));
-        // In a template there are no variables of ours.
+        // Placeholders in a template are not replaced.
         assert_eq!(pod.secret("both.json").unwrap(), "nodes/node-a ${pod}");
     }
 }
@@ -52,7 +52,7 @@ async fn a_sidecar_watches_what_its_variables_name() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// Before anything is sent: no login, no read of another path.
+/// Before any request: no login, no read of another path.
 #[tokio::test]
 async fn what_cannot_be_filled_ends_the_agent_at_once() {
     let pod = Pod::with(SEED).await;

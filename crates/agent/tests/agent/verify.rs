@@ -1,4 +1,4 @@
-//! `verify`: files are compared, and nothing of their content gets out.
+//! `verify` compares files without revealing their content.
 
 use std::{fs, process::Output};
 
@@ -15,7 +15,8 @@ async fn verify(pod: &Pod, variables: &[(&str, &str)], files: &[&str]) -> (i32, 
     (status.code().unwrap(), stdout, stderr)
 }
 
-/// No value, and nothing that could be a hash: no long run of hexadecimal digits or of base64.
+/// Asserts that there is no value and nothing that could be a hash: no long run of hexadecimal
+/// digits or base64.
 #[track_caller]
 fn check_silence(text: &str) {
     assert!(!text.contains("swordfish"), "{text}");
@@ -45,7 +46,7 @@ async fn the_files_of_a_pod_are_compared_with_scaivault() {
     let (code, stdout, stderr) = verify(&pod, &variables, &[]).await;
     assert!(code == 1 && stdout.contains("different ") && stdout.ends_with("1 of 2 equal\n"), "{stdout}");
     assert!(stderr.contains("1 of 2 files differ or are missing"), "{stderr}");
-    // The key is another one in each run, and nothing of it can be seen.
+    // The key differs in each run without any visible effect.
     assert_eq!(verify(&pod, &variables, &[]).await.1, stdout);
     assert_eq!(pod.secret("key").unwrap(), "sk-swordfish", "verify changes nothing");
 }

@@ -1,4 +1,4 @@
-//! Restarts on a volume that has files already.
+//! Restarts on a volume that already contains files.
 
 use std::{fs, process::Stdio};
 
@@ -6,7 +6,7 @@ use scaivault_devserver::{Fault, Route};
 
 use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
-/// A file of a lease and one of a secret, and state that is kept.
+/// A file of a lease, a file of a secret, and a state directory.
 struct Wanted {
     dynamic: String,
     watch: String,
@@ -61,7 +61,7 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
     let mut first = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("key").is_some() && pod.secret("db.json").is_some()).await;
     first.kill().await.unwrap();
-    // For every user: where a link is to be made stands a directory.
+    // A directory in place of a link is an error for every user.
     let in_the_way = pod.path("secrets/key");
     fs::remove_file(&in_the_way).unwrap();
     fs::create_dir(&in_the_way).unwrap();
@@ -77,7 +77,7 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
     terminate(sidecar).await.check(0, &[]);
 }
 
-/// The kubelet may end and start the sidecar alone, beside an application that runs.
+/// The kubelet may stop and start only the sidecar while the application runs.
 #[tokio::test]
 async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
     let pod = Pod::new().await;

@@ -1,4 +1,5 @@
-//! The application: this test program started once more, under a name of its own. It counts the signals that it gets.
+//! The application: this test program, started under its own name. It counts the signals that it
+//! receives.
 
 use std::{
     env,
@@ -21,13 +22,14 @@ use crate::{
     user::User,
 };
 
-/// Where the application writes what it has heard. With this variable the program is the application.
+/// The file of the application's report. If this variable is set, the program acts as the
+/// application.
 const REPORT: &str = "APPLICATION_REPORT";
-/// The same for another one of the same name, which it starts below itself.
+/// The same for a second application of the same name, which it starts as its child.
 const BELOW: &str = "APPLICATION_BELOW";
-/// A file that it reads whenever it is told to.
+/// A file that it reads on each signal.
 const READS: &str = "APPLICATION_READS";
-/// The arguments with which the test program runs but one test: that which is the application.
+/// The arguments with which the test program runs only the test that is the application.
 pub(crate) const ARGUMENTS: [&str; 4] =
     ["--exact", "application::it_hears_each_signal", "--nocapture", "--test-threads=1"];
 
@@ -36,7 +38,7 @@ pub(crate) fn name(of: &str) -> String {
     format!("{of}-{}", id())
 }
 
-/// A running application. It is killed when this is dropped.
+/// A running application. Killed on drop.
 pub(crate) struct Application {
     child: Child,
     pub(crate) reports: Reports,
@@ -47,18 +49,18 @@ impl Application {
         Self::run(&mut command(&env::current_exe().unwrap(), name)).await
     }
 
-    /// Starts one that reads a file each time it is told to.
+    /// Starts an application that reads a file on each signal.
     pub(crate) async fn start_reader(name: &str, file: &Path) -> Self {
         Self::run(command(&env::current_exe().unwrap(), name).env(READS, file)).await
     }
 
-    /// Starts one of another user.
+    /// Starts an application of another user.
     pub(crate) async fn start_as(user: &User, name: &str) -> Self {
         let program = user.program(&env::current_exe().unwrap());
         Self::run(user.start_as(&mut command(&program, name))).await
     }
 
-    /// Starts one with another one below it.
+    /// Starts an application with another one as its child.
     pub(crate) async fn start_two(name: &str) -> Self {
         let reports = Reports::new();
         let mut command = command(&env::current_exe().unwrap(), name);
@@ -83,7 +85,7 @@ impl Application {
     }
 }
 
-/// What applications have heard: one, and perhaps another one below it.
+/// The reports of an application and its child, if any.
 pub(crate) struct Reports(TempDir);
 
 impl Reports {
@@ -94,22 +96,22 @@ impl Reports {
         Self(dir)
     }
 
-    /// The variables that make an application, with another one below it, write here.
+    /// The variables for an application with a child that writes its report here, too.
     pub(crate) fn of_two(&self) -> [(&'static str, PathBuf); 2] {
         [(REPORT, self.top()), (BELOW, self.below())]
     }
 
-    /// How many signals the application has got.
+    /// The number of signals that the application has received.
     pub(crate) fn heard(&self) -> u32 {
         report(&self.top()).0
     }
 
-    /// How many signals the one below it has got.
+    /// The number of signals that its child has received.
     pub(crate) fn heard_below(&self) -> u32 {
         report(&self.below()).0
     }
 
-    /// What stood in the application's file when it was told the last time.
+    /// The content of the application's file at the last signal.
     pub(crate) fn read(&self) -> String {
         report(&self.top()).1
     }
@@ -148,7 +150,7 @@ async fn it_hears_each_signal() {
     }
 }
 
-/// Reports until it is killed, or until whoever started it is gone.
+/// Reports until it is killed, or until its parent exits.
 async fn be_the_application(report: &Path, below: Option<OsString>, reads: Option<OsString>) {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let mut signals = signal(SignalKind::hangup()).unwrap();

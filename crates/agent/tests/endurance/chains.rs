@@ -1,4 +1,4 @@
-//! Agents of several users on one volume: each change of each of them arrives.
+//! Agents of several users on one volume: each change of each agent arrives.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use crate::{
     user::User,
 };
 
-/// Two users without any right besides their own.
+/// Two users without privileges.
 const USERS: [u32; 2] = [64_105, 64_106];
 
-/// A pod whose volume is mounted and open to every user, and its users.
+/// A pod whose volume is a mount that every user can write to, with its users.
 struct Shared {
     // Unmounted before the pod's directory is removed.
     _volume: Mount,
@@ -25,7 +25,7 @@ struct Shared {
     users: [User; 2],
 }
 
-/// A tmpfs of 1 MiB, unmounted at the end.
+/// A tmpfs of 1 MiB, unmounted on drop.
 struct Mount(PathBuf);
 
 impl Shared {
@@ -80,12 +80,12 @@ async fn a_sidecar_takes_over_from_an_init_container_of_another_user() {
         pod.vault.write(&"app/stripe".parse().unwrap(), data(&format!("new-{number}")));
         until(|| pod.secret("key") == Some(format!("new-{number}"))).await;
     }
-    // What could not be linked was written anew, and the first user's generation stays.
+    // Files that could not be linked were copied, and the first user's generation remains.
     assert_eq!((owner(&pod, "key"), owner(&pod, "db/user")), (USERS[1], USERS[1]));
     sidecar.end().await.check(0, &["stopped"]);
 }
 
-/// Agents with other files, which they may not even read of each other.
+/// Agents with different files that cannot read those of each other.
 #[tokio::test]
 async fn agents_with_files_of_their_own_do_not_need_each_other() {
     let Some(Shared { _volume, pod, users: [first, second] }) = Shared::new().await else { return };
@@ -108,7 +108,7 @@ async fn what_does_not_fit_into_the_volume_is_refused_before_it_is_written() {
     let (mapping, program) = (pod.mapping(&[("app/stripe#key", "key")]), user.program(Path::new(AGENT)));
     let variables = [("WATCH_PATHS", mapping.as_str()), ("REFRESH_ON_EVENT", "true")];
     let sidecar = Sidecar::run(&pod, user.start_as(&mut pod.agent_at(&program, "sidecar", &variables)));
-    // Two generations of 600 KB take more than the volume has.
+    // Two generations of 600 KB exceed the size of the volume.
     let [first, second] = ["x", "y"].map(|text| text.repeat(600_000));
     let stripe = "app/stripe".parse().unwrap();
     pod.requested(Route::Poll, 1).await;

@@ -1,4 +1,4 @@
-//! SIGTERM: what is given back, and what holds the pod no longer than it may.
+//! SIGTERM: what is released, and that failures do not delay the pod beyond the limit.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,12 @@ use scaivault_devserver::{Effect, Fault, Route};
 
 use crate::support::{Pod, Sidecar};
 
-/// The kubelet's default for a whole pod. Without its own limit of 25 s the agent would go on for ever in these tests.
+/// The kubelet's default for a pod. Without its own limit of 25 s, the agent would run forever in
+/// these tests.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 const LEASES: usize = 5;
 
-/// A pod whose sidecar holds leases and a subscription.
+/// A pod whose sidecar has leases and a subscription.
 async fn holding() -> (Pod, Sidecar) {
     let pod = Pod::new().await;
     let sources: Vec<_> =
@@ -26,7 +27,7 @@ async fn holding() -> (Pod, Sidecar) {
         ("REFRESH_INTERVAL", "1s"),
     ];
     let sidecar = Sidecar::start(&pod, &variables);
-    // The second refresh comes when all that the first steps ask for is known.
+    // At the second refresh, all requests of the start are complete.
     pod.requested(Route::Poll, 1).await;
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 2).await;
@@ -46,7 +47,7 @@ async fn all_leases_are_revoked_and_the_subscription_is_deleted_beside_each_othe
     assert!(pod.vault.leases().iter().all(|lease| lease.is_revoked));
 }
 
-/// How long that takes is a figure, shown with `--nocapture`; asserted is that each request is sent once.
+/// The duration is printed with `--nocapture`; the test asserts that each request is sent once.
 #[tokio::test]
 async fn an_end_without_trouble_needs_one_request_for_each_thing() {
     let (pod, sidecar) = holding().await;
@@ -75,7 +76,7 @@ async fn an_outage_at_the_end_is_said_and_holds_the_pod_no_longer_than_it_may() 
 async fn a_server_that_hangs_at_the_end_holds_the_pod_no_longer_than_it_may() {
     let (pod, sidecar) = holding().await;
     pod.vault.add_fault(Fault::everywhere(Effect::Hang));
-    // In the middle of a refresh.
+    // During a refresh.
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 1).await;
     sidecar.end_within(GRACE_PERIOD).await.check(0, &["stopped"]);
@@ -85,7 +86,8 @@ async fn a_server_that_hangs_at_the_end_holds_the_pod_no_longer_than_it_may() {
 #[tokio::test]
 async fn the_first_fetch_is_given_up() {
     for route in [Route::Exchange, Route::Read, Route::Generate] {
-        // A generation under way is awaited until it is answered, or until the kubelet ends the agent.
+        // A generation in flight is awaited until it is answered, or until the kubelet kills the
+        // agent.
         let slow = match route {
             Route::Generate => Effect::Late { milliseconds: 3000 },
             _ => Effect::Hang,
@@ -95,7 +97,7 @@ async fn the_first_fetch_is_given_up() {
             let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
             let watch = pod.mapping(&[("app/stripe#key", "key")]);
             pod.vault.add_fault(Fault::on(route, effect));
-            // It would go on far longer than the test waits.
+            // It would continue far longer than the test waits.
             let variables =
                 [("DYNAMIC", dynamic.as_str()), ("WATCH_PATHS", watch.as_str()), ("FETCH_TIMEOUT", "1h")];
             let sidecar = Sidecar::start(&pod, &variables);

@@ -11,9 +11,9 @@ use crate::{
     support::{Pod, Sidecar, until},
 };
 
-/// The seed of the moments. A failure says it, and with it they come again.
+/// The seed of the random moments. A failure prints it, and setting it repeats them.
 const SEED: &str = "KILL_SEED";
-/// Pods, and kills in each: its first ones fall into the first fetch.
+/// The number of pods, and of kills in each; the first kills happen during the first fetch.
 const PODS: u32 = 5;
 const KILLS: u32 = 10;
 
@@ -48,23 +48,23 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             let sidecar = Sidecar::start(&pod, &variables);
             let moment = random.below(if kept.is_none() { 4_u32 } else { 5 });
             match moment {
-                // Whatever it does at that time of its start.
+                // At a random time after the start.
                 0 => sidecar.kill_after(Duration::from_millis(random.below(40))).await,
                 1 => {
                     let root = root.clone();
                     sidecar.kill_when(move || is_unfinished(&root)).await;
                 }
-                // Between the server's answer and the disk.
+                // Between the server's response and the write to disk.
                 2 if kept.is_none() => {
                     let vault = pod.vault.clone();
                     sidecar.kill_when(move || vault.leases().len() > generated).await;
                 }
-                // With the first files just there.
+                // Right after the first files appear.
                 3 if kept.is_none() => {
                     let data = root.join("..data");
                     sidecar.kill_when(move || data.exists()).await;
                 }
-                // In the refresh of its start, or in that which an event asks for.
+                // During the refresh at start, or the refresh caused by an event.
                 _ => {
                     let reads = reads + if moment == 4 { 3 } else { 1 } + random.below(2);
                     pod.requested(Route::Read, reads).await;
@@ -93,7 +93,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
             assert!(generations.len() <= 2, "{generations:?}; seed {seed}");
             unfinished += u32::from(is_unfinished(&root));
         }
-        // What the last kill left is no reason for anything either.
+        // Pauses that the last kill has caused do not matter here.
         forget_pauses(&state);
         let sidecar = Sidecar::start(&pod, &variables);
         until(|| kept_lease(&state).is_some() && readers::generation(&root).is_some()).await;
@@ -101,7 +101,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
         pod.requested(Route::Poll, polls + 1).await;
         sidecar.end().await.check(0, &["stopped"]);
         rotator.abort();
-        // Those that a kill between the answer and the disk left end by themselves.
+        // Leases lost between response and disk expire by themselves.
         let alive = pod.live_leases();
         assert_eq!(alive, pod.vault.leases().len() - 1, "seed {seed}");
         orphans += alive;
@@ -113,7 +113,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
     assert!(orphans <= early, "seed {seed}");
 }
 
-/// Writes both secrets anew after each read, so that each next one brings a change.
+/// Writes both secrets after each read, so that each read returns a change.
 async fn rotate_after_each_read(vault: Handle) {
     for number in 1.. {
         vault.rotate(&secret(0), content(number));
@@ -122,7 +122,7 @@ async fn rotate_after_each_read(vault: Handle) {
     }
 }
 
-/// The lease that the agent has on disk. A state that is torn is none that this takes.
+/// The lease in the agent's stored state; `None` if the state is incomplete.
 fn kept_lease(dir: &Path) -> Option<String> {
     let state = fs::read(dir.join("state.json")).ok()?;
     let state: Value = serde_json::from_slice(&state).unwrap();
@@ -131,7 +131,7 @@ fn kept_lease(dir: &Path) -> Option<String> {
     Some(leases.first()?["id"].as_str().unwrap().to_owned())
 }
 
-/// A generation that was killed delays the next one by up to minutes, which is shown elsewhere.
+/// A killed generation delays the next one by up to minutes, which other tests check.
 fn forget_pauses(dir: &Path) {
     let file = dir.join("state.json");
     if let Ok(state) = fs::read(&file) {

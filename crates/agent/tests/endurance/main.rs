@@ -1,5 +1,6 @@
-//! The built agent over many changes and many ends: what its files look like to those who read all the time, whom it
-//! signals, what a neighbour in the pod can see of it, and what is left when it is killed or stopped.
+//! The built agent over many changes and many ends: its files under constant reading, the processes
+//! that it signals, what a process of the same user can see of it, and what remains when it is
+//! killed or stopped.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod application;

@@ -1,4 +1,4 @@
-//! A process beside the agent, of the same user: what it can see of the agent.
+//! What another process of the same user can read of the agent.
 
 use std::{path::Path, process::Stdio};
 
@@ -10,7 +10,7 @@ use crate::{
     user::User,
 };
 
-/// A user whom nobody else is.
+/// A user id that no other process has.
 const USER: u32 = 64_101;
 
 #[tokio::test]
@@ -24,7 +24,8 @@ async fn sees_neither_the_agents_environment_nor_its_files() {
     let agent = Sidecar::run(&pod, user.start_as(&mut pod.agent_at(&program, "sidecar", &variables)));
     pod.requested(Route::Poll, 1).await;
 
-    // Of any other process of this user both can be seen: it is not the place that forbids it.
+    // For other processes of this user, both can be read: it is not the environment that prevents
+    // it.
     let mut cat = Command::new("cat");
     cat.env_clear().env("MARK", "of-a-process").stdin(Stdio::piped()).kill_on_drop(true);
     let plain = start(user.start_as(&mut cat));
@@ -41,10 +42,10 @@ async fn sees_neither_the_agents_environment_nor_its_files() {
     agent.end().await.check(0, &[]);
 }
 
-/// What the user gets from a look at a file of a process, or what is said instead.
+/// What the user can read of a file of a process, or the error.
 async fn look(user: &User, program: &str, pid: i32, file: &str) -> Result<String, String> {
     let mut command = Command::new(program);
-    // Only with this does `readlink` say why it does not.
+    // Without this option `readlink` prints no error.
     if program == "readlink" {
         command.arg("--verbose");
     }

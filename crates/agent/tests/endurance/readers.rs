@@ -1,4 +1,5 @@
-//! Those who read the files all the time, and know a file that is torn and files that do not belong together.
+//! Readers that read the files continuously, and detect torn files and files that do not belong
+//! together.
 
 use std::{
     collections::BTreeSet,
@@ -16,9 +17,9 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use scaivault_contract::SecretPath;
 use serde_json::{Map, Value, json};
 
-/// The secrets. Each has in all its fields one number and nothing else.
+/// The secrets. All fields of a secret contain the same number, repeated.
 pub(crate) const SECRETS: [&str; 2] = ["app/alpha", "app/beta"];
-/// What is read of which secret, the file with its options, and how many numbers stand in it.
+/// The secret and its source, the file with its options, and how many numbers it contains.
 const FILES: [(&str, usize, &str, &str, usize); 7] = [
     ("app/alpha", 0, "alpha.json", "", NUMBERS + 2),
     ("app/alpha#body", 0, "alpha", " format=raw", NUMBERS),
@@ -34,13 +35,12 @@ const FILES: [(&str, usize, &str, &str, usize); 7] = [
     ("app/beta", 1, "beta.properties", " format=properties", NUMBERS + 2),
     ("app/beta#body", 1, "beta", " format=raw", NUMBERS),
 ];
-/// So many numbers stand in the longest field: 9 KB, which take the kernel more than one page.
+/// The number of repetitions in the longest field: 9 KB, which is more than one page.
 const NUMBERS: usize = 800;
 const DIGITS: usize = 10;
-/// How often in a row a reader may be held up so long that what it opens goes away.
+/// How often in a row a reader may be delayed so long that the opened file is removed.
 const HELD_UP_LIMIT: usize = 3;
 
-/// The path of a secret.
 pub(crate) fn secret(index: usize) -> SecretPath {
     SECRETS[index].parse().unwrap()
 }
@@ -57,7 +57,7 @@ pub(crate) fn mapping() -> [(&'static str, String); FILES.len()] {
     FILES.map(|(source, _, file, options, _)| (source, format!("{file}{options}")))
 }
 
-/// The numbers of all secrets, by all their files of one generation; none where the generation went away meanwhile.
+/// The numbers of all secrets in one generation; `None` if it was removed meanwhile.
 pub(crate) fn generation(root: &Path) -> Option<[u32; SECRETS.len()]> {
     let gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -96,7 +96,8 @@ pub(crate) fn generations(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Whether there is a generation that is newer than the current one: it is being written, or was when the agent ended.
+/// Whether there is a generation newer than the current one: it is being written, or was when the
+/// agent ended.
 pub(crate) fn is_unfinished(root: &Path) -> bool {
     let current = fs::read_link(root.join("..data")).ok();
     let current = current.map_or(0, |name| generation_number(name.to_str().unwrap()));
@@ -108,31 +109,30 @@ pub(crate) fn generation_number(name: &str) -> u64 {
     name.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
-/// Whether any file can be found by its name.
+/// Whether any file exists under its name.
 pub(crate) fn has_any(root: &Path) -> bool {
     FILES.iter().any(|(_, _, file, ..)| root.join(file).exists())
 }
 
-/// Two readers that read all files without a pause until they are asked what they have seen.
+/// Two readers that read all files continuously until they are stopped.
 pub(crate) struct Readers {
     is_over: Arc<AtomicBool>,
     by_path: JoinHandle<Seen>,
     by_generation: JoinHandle<Seen>,
 }
 
-/// What a reader has seen.
+/// The observations of a reader.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// How often it read all files.
     pub(crate) rounds: u64,
-    /// How often its generation went away while it read: it was held up for two changes.
+    /// How often the generation was removed while the reader was delayed for two changes.
     pub(crate) gone: u64,
-    /// The numbers it saw.
+    /// The numbers it has read.
     pub(crate) numbers: BTreeSet<u32>,
 }
 
 impl Readers {
-    /// All files have to be there already.
+    /// All files must already exist.
     pub(crate) fn start(root: &Path) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let start = |read: fn(&Path, &AtomicBool) -> Seen| {
@@ -142,22 +142,23 @@ impl Readers {
         Self { by_path: start(read_by_path), by_generation: start(read_by_generation), is_over }
     }
 
-    /// What the reader by paths has seen, and the one by generations.
+    /// The observations of the reader by path, and of the reader by generation.
     pub(crate) fn end(self) -> (Seen, Seen) {
         self.is_over.store(true, Ordering::Relaxed);
         (self.by_path.join().unwrap(), self.by_generation.join().unwrap())
     }
 }
 
-/// Opens each file by its name: never torn, never older than before, never absent.
+/// Opens each file by its name: it must never be torn, older than before, or missing.
 fn read_by_path(root: &Path, is_over: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     let mut newest = [0; FILES.len()];
     while !is_over.load(Ordering::Relaxed) {
         for ((_, _, file, _, count), newest) in FILES.iter().zip(&mut newest) {
             let read = || fs::read_to_string(root.join(file));
-            // Held up inside the kernel for two changes, it finds its generation gone, and then the one that is there; on a
-            // core that others share that may happen to it a few times in a row.
+            // If it is delayed inside the kernel for two changes, its generation is removed, and
+            // the next attempt finds the current one. On a shared core that may happen a few times
+            // in a row.
             let mut text = read();
             for _ in 0..HELD_UP_LIMIT {
                 if text.is_err() {
@@ -175,7 +176,7 @@ fn read_by_path(root: &Path, is_over: &AtomicBool) -> Seen {
     seen
 }
 
-/// Opens the current generation and reads all files there: never of two versions.
+/// Opens the current generation and reads all files in it: they must have the same version.
 fn read_by_generation(root: &Path, is_over: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     while !is_over.load(Ordering::Relaxed) {
@@ -188,7 +189,7 @@ fn read_by_generation(root: &Path, is_over: &AtomicBool) -> Seen {
     seen
 }
 
-/// The number that stands in a file, and nothing but it, `count` times.
+/// The number in a file, which must contain only this number, `count` times.
 fn number(file: &str, text: &str, count: usize) -> u32 {
     let numbers =
         text.split(|character: char| !character.is_ascii_digit()).filter(|digits| !digits.is_empty());

@@ -1,4 +1,4 @@
-//! What the next start takes up.
+//! What the next run restores.
 
 use std::{fs, time::Duration};
 
@@ -38,7 +38,7 @@ async fn the_sidecar_goes_on_where_the_init_container_or_a_killed_one_stopped() 
     for start in 1..=3 {
         let sidecar = Sidecar::start(&pod, &variables);
         pod.requested(Route::Poll, start).await;
-        // Each start compares the files with their secrets, beside the poll.
+        // Each start compares the files with their secrets, in addition to the poll.
         pod.requested(Route::Read, 1 + start).await;
         until(is_kept).await;
         check();

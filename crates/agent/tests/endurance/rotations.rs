@@ -1,4 +1,4 @@
-//! Thousands of rotations; with `ROTATIONS=10000` as many as the project says.
+//! Thousands of rotations; with `ROTATIONS=10000` the documented number.
 
 use std::{env, fs};
 
@@ -10,10 +10,10 @@ use crate::{
     support::{Pod, Sidecar, until},
 };
 
-/// How many rotations come as fast as the agent hears them.
+/// The number of rotations at the rate at which the agent receives events.
 const ROTATIONS: &str = "ROTATIONS";
 const DEFAULT_ROTATIONS: u32 = 1_000;
-/// How many rotations come only when the application has read the one before.
+/// The number of rotations that wait until the application has read the previous one.
 const ONE_BY_ONE: u32 = 5;
 
 #[tokio::test]
@@ -52,14 +52,14 @@ async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
     for number in 3..3 + rotations {
         let polls = pod.vault.requests(Route::Poll);
         rotate(number, &mut newest);
-        // The agent has heard of it, and listens again: each rotation is an event by itself.
+        // The agent has received the event and polls again, so each rotation is a separate event.
         pod.requested(Route::Poll, polls + 1).await;
     }
     until(|| generation(&root) == Some(newest)).await;
     for number in (3 + rotations..).filter(|number| !number.is_multiple_of(2)).take(ONE_BY_ONE as usize) {
         rotate(number, &mut newest);
         let number = format!("{number:010}");
-        // The signal comes after the file, and the last one always comes.
+        // The signal is sent after the file is written, and the last signal always arrives.
         until(|| application.reports.read().starts_with(&number)).await;
     }
     assert_eq!(generation(&root), Some(newest));
@@ -77,8 +77,8 @@ async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
         by_generation.gone,
         application.reports.heard(),
     );
-    // The first generation was there before the application had to be told. Changes that come while a signal is on its way,
-    // as on a machine that is busy, share the next one.
+    // The first generation existed before the application had to be notified. On a busy machine,
+    // changes that arrive while a signal is being sent share the next one.
     let signalled = sidecar.said("application signalled");
     assert!(
         (ONE_BY_ONE as usize..changes).contains(&signalled),

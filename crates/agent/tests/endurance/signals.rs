@@ -1,4 +1,4 @@
-//! Whom the agent signals, and what it says and does where it cannot.
+//! The process that the agent signals, and its behaviour if it cannot.
 
 use std::{env, os::unix::fs::symlink, path::Path, process::Stdio};
 
@@ -11,10 +11,11 @@ use crate::{
     user::User,
 };
 
-/// Two users whom nobody else is.
+/// Two user ids that no other process has.
 const USERS: [u32; 2] = [64_102, 64_103];
 
-/// The variables of a sidecar that signals an application of this name; the first one names its files.
+/// The variables of a sidecar that signals an application with this name; the first one names its
+/// files.
 fn variables<'v>(watch: &'v str, name: &'v str) -> [(&'static str, &'v str); 5] {
     [
         ("WATCH_PATHS", watch),
@@ -40,7 +41,7 @@ async fn a_process_that_appears_later_gets_it_at_the_next_try() {
     assert_eq!(pod.secret("key").unwrap(), "rotated", "the file does not wait for the application");
     let application = Application::start(&name).await;
     until(|| application.reports.heard() == 1).await;
-    // The line comes after the signal.
+    // The line is logged after the signal.
     until(|| sidecar.said("application signalled") == 1).await;
     sidecar.end().await.check(0, &["trying again"]);
 }
@@ -88,7 +89,7 @@ async fn of_two_processes_of_a_name_it_is_the_topmost() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// In a process namespace of its own: nobody else's first process is touched.
+/// In a separate process namespace, so that the first process of this machine cannot be affected.
 #[tokio::test]
 async fn the_first_process_is_never_signalled() {
     let in_namespace = || {
@@ -103,7 +104,8 @@ async fn the_first_process_is_never_signalled() {
     let (watch, name) = (pod.mapping(&[("app/stripe#key", "key")]), application::name("first"));
     let (log, program, reports) = (pod.path("log-inside"), pod.path(&name), Reports::new());
     symlink(env::current_exe().unwrap(), &program).unwrap();
-    // The shell becomes the application, as the first process of its namespace; another one is below it.
+    // The shell becomes the application, as the first process of its namespace; another one is its
+    // child.
     let script = format!(
         "{AGENT} sidecar 2> {} & exec {} {}",
         log.display(),

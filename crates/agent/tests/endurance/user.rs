@@ -1,4 +1,4 @@
-//! Users without any right besides their own.
+//! Users without privileges.
 
 use std::{
     fs,
@@ -9,20 +9,21 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// A user, and a directory with programs that everybody may start: that of the build may be closed to others.
+/// A user, and a directory with programs that every user can start; other users may have no access
+/// to the build directory.
 pub(crate) struct User {
-    /// None for the tests' own user.
+    /// `None` for the user that runs the tests.
     id: Option<u32>,
     programs: TempDir,
 }
 
 impl User {
-    /// This user where the tests run as root, who alone can start processes of others.
+    /// This user if the tests run as root, which is needed to start processes of other users.
     pub(crate) fn other(id: u32) -> Option<Self> {
         rustix::process::geteuid().is_root().then(|| Self::new(Some(id)))
     }
 
-    /// A user without root's rights: this one, or else the tests' own.
+    /// A user without root privileges: this one, or else the user that runs the tests.
     pub(crate) fn other_or_own(id: u32) -> Self {
         Self::other(id).unwrap_or_else(|| Self::new(None))
     }
@@ -33,8 +34,9 @@ impl User {
         Self { id, programs }
     }
 
-    /// A copy of a program that this user can start. It is readable, too: of a program that its user may not read the
-    /// kernel makes a process that nobody can look into, whatever the program does about it.
+    /// A copy of a program that this user can start. It is also readable: if the user could not
+    /// read the program, the kernel itself would hide the process, regardless of what the program
+    /// does.
     pub(crate) fn program(&self, program: &Path) -> PathBuf {
         let copy = self.programs.path().join(program.file_name().unwrap());
         if !copy.exists() {
@@ -43,7 +45,7 @@ impl User {
         copy
     }
 
-    /// Makes a command one of this user, with no other rights.
+    /// Makes a command run as this user without privileges.
     pub(crate) fn start_as<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         match self.id {
             Some(id) => command.uid(id).gid(id),
@@ -51,7 +53,7 @@ impl User {
         }
     }
 
-    /// Hands a directory with all it has over to this user.
+    /// Gives a directory and its content to this user.
     pub(crate) fn give(&self, path: &Path) {
         let Some(id) = self.id else { return };
         chown(path, Some(id), Some(id)).unwrap();

@@ -1,11 +1,11 @@
-//! Secrets that a reader could take for something else.
+//! Secrets that a reader could misinterpret.
 
 use serde_json::{Map, Value, json};
 
-/// Those that a program reads.
+/// The formats that programs read.
 pub(crate) const FORMATS: [&str; 5] = ["json", "yaml", "env", "dotenv", "properties"];
 
-/// Texts that every format takes.
+/// Texts that every format supports.
 const TEXTS: &[&str] = &[
     "plain",
     "",
@@ -66,22 +66,22 @@ const TEXTS: &[&str] = &[
     "<<",
 ];
 
-/// Texts that no form of dotenv carries to all of its readers.
+/// Texts that no form of dotenv preserves for all of its readers.
 const NOT_DOTENV: &[&str] =
     &["a\r\nb", "\r", "a${X}b", "${X:-y}", "it's \"#1\"", "it's C:\\ ", "a\\\\\nb", "$\\", "\n\\", "'$\""];
 
-/// Names that YAML and properties files take, and that no variable has.
+/// Names that YAML and properties files support, but variables do not.
 const NAMES: &[&str] =
     &["a b", "a:b", "#x", "!x", "=", "", " lead", "<<", "1", "-", "? x", "é", "a\nb", "\\", "a.b-c"];
 
-/// A secret, and the formats that refuse it.
+/// A secret, and the formats that reject it.
 pub(crate) struct Case {
     pub(crate) data: Map<String, Value>,
     refused: &'static [&'static str],
 }
 
 impl Case {
-    /// With a field behind it, which a reader that goes wrong would lose or change.
+    /// With a second field, which a reader would lose or change after an error.
     fn new(name: &str, value: impl Into<Value>, refused: &'static [&'static str]) -> Self {
         let data = Map::from_iter([(name.to_owned(), value.into()), ("NEXT".to_owned(), "n".into())]);
         Self { data, refused }
@@ -91,7 +91,7 @@ impl Case {
         self.refused.contains(&format)
     }
 
-    /// The data where every value is text.
+    /// The data with every value converted to text.
     pub(crate) fn texts(&self) -> Map<String, Value> {
         let text = |value: &Value| match value {
             Value::Null => String::new(),

@@ -1,5 +1,6 @@
-//! The text formats, written by the built agent and read by the programs they are for: whatever the agent writes, each of
-//! them reads without change, and what one of them cannot read is refused.
+//! The text formats, written by the built agent and read by the programs they are for: everything
+//! that the agent writes is read unchanged by each of them, and what one of them cannot read is
+//! rejected.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod cases;

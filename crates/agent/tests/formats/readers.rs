@@ -1,4 +1,4 @@
-//! The programs that the formats are for.
+//! The programs that read the formats.
 
 use std::{
     env,
@@ -8,28 +8,28 @@ use std::{
 
 use serde_json::{Map, Value};
 
-/// A file that the agent has written, and what a reader has to find in it.
+/// A file written by the agent, and its expected content.
 pub(crate) struct File {
     pub(crate) path: PathBuf,
     pub(crate) data: Map<String, Value>,
 }
 
-/// What a reader found in each file; nothing in one that it refuses.
+/// The content of each file according to a reader; `None` if the reader rejects it.
 type Read = Vec<Option<Map<String, Value>>>;
 
-/// A program, or a library in a program of ours, that reads files of a format.
+/// A program that reads files of a format, or a test program with a library for it.
 pub(crate) struct Reader {
     pub(crate) name: &'static str,
     pub(crate) format: &'static str,
-    /// Whether it knows other types than text.
+    /// Whether it supports types other than text.
     pub(crate) is_typed: bool,
-    /// How to get it.
+    /// How to install it.
     pub(crate) cure: &'static str,
     read: fn(&[File]) -> Option<Read>,
 }
 
 impl Reader {
-    /// Nothing where there is no such reader on this machine.
+    /// `None` if this machine does not have the reader.
     pub(crate) fn read(&self, files: &[File]) -> Option<Read> {
         (self.read)(files)
     }
@@ -37,7 +37,7 @@ impl Reader {
 
 const BY_XTASK: &str = "`cargo xtask test` installs it";
 
-/// All of them.
+/// All readers.
 pub(crate) fn readers() -> [Reader; 13] {
     let text = |name, format, cure, read| Reader { name, format, is_typed: false, cure, read };
     let typed = |name, format, cure, read| Reader { name, format, is_typed: true, cure, read };
@@ -58,7 +58,7 @@ pub(crate) fn readers() -> [Reader; 13] {
     ]
 }
 
-/// The shell's variables after it has read the file.
+/// The shell's variables after it has sourced the file.
 fn shell(program: &str, files: &[File]) -> Option<Read> {
     const SCRIPT: &str = r#". "$1"; shift; for name do eval "value=\$$name"; printf '%s\0' "$value"; done"#;
     let mut read = Read::new();
@@ -117,12 +117,12 @@ fn paths(files: &[File]) -> impl Iterator<Item = &Path> {
     files.iter().map(|file| file.path.as_path())
 }
 
-/// What a program printed; nothing where it is not there.
+/// The output of a program; `None` if it is not installed.
 fn output(command: &mut Command) -> Option<Output> {
     command.stdin(Stdio::null()).output().ok()
 }
 
-/// The array that a reader prints; nothing where it says by its exit code that a library is missing.
+/// The array that a reader prints; `None` if its exit code reports a missing library.
 fn parsed(output: &Output) -> Option<Read> {
     if output.status.code() == Some(3) {
         return None;
@@ -136,7 +136,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/assets/readers").join(name)
 }
 
-/// Where a reader is that had to be installed; none if none was.
+/// The location of an installed reader; `None` if none was installed.
 fn installed(name: &str) -> Option<PathBuf> {
     Some(Path::new(&variable("SCAIVAULT_READERS")?).join(name))
 }

@@ -1,4 +1,5 @@
-//! The built agent, a ScaiVault in this process and a real PostgreSQL: the credentials in the file are users that log in.
+//! The built agent, a ScaiVault in this process and a real PostgreSQL: the credentials in the file
+//! are users that can log in.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 #[path = "../support/mod.rs"]
@@ -12,14 +13,14 @@ use tokio_postgres::{Client, NoTls};
 
 use support::{Pod, start, terminate, until, within};
 
-/// A pod beside a database.
+/// A pod with a database.
 struct World {
     postgres: Postgres,
     admin: Client,
     pod: Pod,
 }
 
-/// What stands in the file.
+/// The content of the file.
 #[derive(Debug, PartialEq, Eq)]
 struct Credentials {
     username: String,
@@ -34,7 +35,8 @@ impl World {
         Self { admin: client(&url).await.unwrap(), postgres, pod }
     }
 
-    /// A sidecar whose lease lasts so long, if it is not renewed. It reads a secret each second, which tells that it runs.
+    /// A sidecar with a lease of this TTL, unless it is renewed. It reads a secret each second,
+    /// which shows that it is running.
     fn sidecar(&self, ttl: &str) -> Command {
         let dynamic = self.pod.mapping(&[(&format!("engine=db role=readonly ttl={ttl}"), "db.json")]);
         let watch = self.pod.mapping(&[("app/stripe", "stripe.json")]);
@@ -60,7 +62,8 @@ impl World {
         client(&self.postgres.url(username, password, "postgres")).await
     }
 
-    /// The users that were made and are there, and until when each may log in, in seconds since 1970.
+    /// The created users that exist, with the time until which each may log in, in seconds since
+    /// 1970.
     async fn users(&self) -> Vec<(String, i64)> {
         let asked = "SELECT rolname::text, extract(epoch FROM rolvaliduntil)::bigint FROM pg_roles \
                      WHERE rolname LIKE 'v\\_readonly\\_%'";
@@ -106,7 +109,7 @@ async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
     let first = world.users().await;
     assert_eq!(first.len(), 1);
 
-    // Twice renewed, it is older than its first term.
+    // After two renewals, it is older than its first term.
     world.pod.requested(Route::Renew, 2).await;
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
     within(async {

@@ -13,7 +13,7 @@ const MANIFEST: &str = "sidecar-with-dynamic-credentials.yaml";
 async fn a_lease_is_generated_written_and_revoked_after_the_signal_to_end() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
-    // Instead of the default's twenty seconds.
+    // Instead of the default of twenty seconds.
     let sidecar = pod.start_agent(&container, VarRun::Directory, &[("SCAIVAULT_REVOKE_DELAY", "1s")]);
     until(|| pod.secret("db.json").is_some()).await;
     let lease = only_lease(&pod);
@@ -28,7 +28,8 @@ async fn a_lease_is_generated_written_and_revoked_after_the_signal_to_end() {
     assert_eq!(pod.vault.requests(Route::Revoke), 1);
 }
 
-/// The kubelet sends the signal to all containers of such a pod at once: an application that drains keeps its user.
+/// The kubelet sends the signal to all containers of such a pod at once: a draining application
+/// keeps its credentials.
 #[tokio::test]
 async fn with_exactly_the_pages_variables_a_draining_application_keeps_its_user() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };

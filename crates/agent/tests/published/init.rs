@@ -7,9 +7,10 @@ use scaivault_devserver::Route;
 use crate::pod::{DATABASE, Pod, STRIPE, VarRun};
 
 const MANIFEST: &str = "init-container.yaml";
-/// The page's time is the default, a minute, in which the agent tries again. What comes after it is the same.
+/// The page uses the default of a minute, in which the agent retries. The behaviour afterwards is
+/// the same.
 const SOON: (&str, &str) = ("FETCH_TIMEOUT", "3s");
-/// The application, as far as its start goes: reads both files, and cannot write beside them.
+/// The start of the application: it reads both files, and cannot write to the volume.
 const APP: [&str; 3] = [
     "sh",
     "-ec",
@@ -36,8 +37,8 @@ async fn writes_both_files_and_ends_and_the_application_starts() {
     }
 }
 
-/// Without the directory the application's container does not start: its runtime must mount the service account's token
-/// in there, and the volume is read-only by then.
+/// Without the directory the application's container does not start: its runtime has to mount the
+/// service account's token there, and the volume is already read-only.
 #[tokio::test]
 async fn the_service_accounts_directory_is_made_and_it_is_what_the_application_needs() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
@@ -90,6 +91,6 @@ async fn fail_open_starts_the_pod_without_the_server_and_says_so() {
     let message = pod.termination_message(&init);
     assert!(message.starts_with("started without all secrets (FAIL_OPEN): "), "{message}");
     assert_eq!(pod.secret("db.json"), None);
-    // The application's container starts all the same.
+    // The application's container starts nevertheless.
     pod.start_app(&["true"]).ended().await.check(0, &[]);
 }

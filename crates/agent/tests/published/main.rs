@@ -1,13 +1,14 @@
-//! The manifests of ScaiVault's Kubernetes page, written by hand and run as they are: their containers as processes, with
-//! exactly their environment, users and paths, against a ScaiVault in this process.
+//! The manifests of ScaiVault's Kubernetes page, written by hand and run unchanged: their
+//! containers as processes with exactly their environment, users and paths, and a ScaiVault in this
+//! process.
 //!
-//! The paths are absolute (`/run/secrets/db.json`), so each pod has a private mount namespace and a private process
-//! namespace, made by `unshare` of util-linux: nothing of the machine's own `/run` is seen or written, and no process of
-//! the machine is signalled.
+//! The paths are absolute (`/run/secrets/db.json`), so each pod has a private mount namespace and a
+//! private process namespace, created by `unshare` of util-linux: the machine's own `/run` is
+//! neither read nor written, and no process of the machine is signalled.
 //!
-//! What differs from the page is this, and no more: `SCAIVAULT_URL` names the port of the server in this process, which is
-//! another one in each run, and `SCAIVAULT_CA_FILE` its authority, because no public authority signs for a loopback
-//! address. A test that shortens a time says so.
+//! The only differences from the page are these: `SCAIVAULT_URL` contains the port of the server in
+//! this process, which differs in each run, and `SCAIVAULT_CA_FILE` its CA, because no public CA
+//! issues certificates for a loopback address. A test that shortens a time says so.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod dynamic;

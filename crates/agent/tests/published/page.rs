@@ -1,4 +1,5 @@
-//! The manifests of the page, and what our images make of their containers.
+//! The manifests of the page, and the processes that the agent's images create from their
+//! containers.
 
 use std::fs;
 
@@ -9,19 +10,19 @@ pub(crate) struct Page {
     spec: Value,
 }
 
-/// One of its containers, and what its image adds.
+/// One of its containers, with the settings of its image.
 pub(crate) struct Container {
     pub(crate) name: String,
-    /// As the manifest has them, in its order.
+    /// As in the manifest, in order.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
     /// The image's user.
     pub(crate) uid: u32,
-    /// The arguments of the image's entry point, behind the program.
+    /// The arguments of the image's entry point, without the program.
     pub(crate) arguments: Vec<String>,
 }
 
-/// Where a container sees a volume.
+/// The mount path of a volume in a container.
 pub(crate) struct Mount {
     pub(crate) volume: String,
     pub(crate) path: String,
@@ -36,7 +37,7 @@ pub(crate) struct ProjectedToken {
 }
 
 impl Page {
-    /// Reads a Deployment of `tests/manifests`, where the injector's tests read them too.
+    /// Reads a Deployment from `tests/manifests`, which the injector's tests use, too.
     pub(crate) fn read(file: &str) -> Self {
         let text = repository_file(&format!("tests/manifests/{file}"));
         let mut manifest: Value = serde_saphyr::from_str(&text).unwrap();
@@ -66,7 +67,7 @@ impl Page {
         self.spec["shareProcessNamespace"] == true
     }
 
-    /// The volumes that are kept in memory.
+    /// The in-memory volumes.
     pub(crate) fn memory_volumes(&self) -> Vec<String> {
         let volumes = list(&self.spec, "volumes").iter();
         volumes
@@ -75,7 +76,7 @@ impl Page {
             .collect()
     }
 
-    /// The volumes that hold a service account's token.
+    /// The volumes with a service account's token.
     pub(crate) fn token_volumes(&self) -> Vec<(String, ProjectedToken)> {
         let volumes = list(&self.spec, "volumes").iter();
         let tokens = volumes.filter_map(|volume| {
@@ -91,7 +92,8 @@ impl Page {
     }
 }
 
-/// User and arguments of an image of ours, from the file that it is built from; of another image nothing is known.
+/// User and arguments of one of the project's images, from its Dockerfile; defaults for other
+/// images.
 fn image(name: &str) -> (u32, Vec<String>) {
     let Some(target) = name.strip_prefix("scailabs/scaivault-") else { return (0, Vec::new()) };
     let target = target.split(':').next().unwrap();

@@ -1,4 +1,4 @@
-//! A pod of the page on this machine: its volumes and its containers, and the ScaiVault that it speaks to.
+//! A pod of the page on this machine: its volumes, its containers, and its ScaiVault.
 
 use std::{
     fs::{self, File, Permissions},
@@ -25,7 +25,7 @@ use crate::{
 
 /// The namespace of the page's pods.
 const NAMESPACE: &str = "billing";
-/// What the server knows.
+/// The server's seed.
 const SEED: &str = r#"
 policies:
   billing: [{path_pattern: "environments/production/billing/**", permissions: [read]}]
@@ -40,25 +40,25 @@ secrets:
 engines:
   postgres-prod: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
 "#;
-/// `db.json` as the page says: the secret's data as JSON.
+/// `db.json` according to the page: the secret's data as JSON.
 pub(crate) const DATABASE: &str = r#"{"password":"swordfish","port":5432,"username":"billing"}"#;
 /// `stripe.json`.
 pub(crate) const STRIPE: &str = r#"{"secret_key":"sk-swordfish"}"#;
-/// The volume that the API server adds to each container of a pod, and where.
+/// The volume that the API server adds to each container of a pod, and its mount path.
 const SERVICE_ACCOUNT: (&str, &str) = ("service-account", "/var/run/secrets/kubernetes.io/serviceaccount");
-/// The volume with the authority of the server in this process.
+/// The volume with the CA of the server in this process.
 const CA: &str = "ca";
 
 /// What `/var/run` is in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VarRun {
-    /// A directory, as in an image from scratch: ours are.
+    /// A directory, as in images from scratch, including the agent's.
     Directory,
     /// A link to `/run`, as in images of Debian and most others.
     Linked,
 }
 
-/// A running pod. All its processes end when it is dropped.
+/// A running pod. All its processes are killed on drop.
 pub(crate) struct Pod {
     page: Page,
     sandbox: Sandbox,
@@ -70,7 +70,8 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// The pod of a manifest, without a container yet; none where this machine permits no private namespaces.
+    /// The pod of a manifest, without running containers; `None` if this machine does not allow
+    /// private namespaces.
     pub(crate) async fn start(manifest: &str) -> Option<Self> {
         let sandbox = Sandbox::find()?;
         let page = Page::read(manifest);
@@ -80,7 +81,7 @@ impl Pod {
         let server = DevServer::start(settings).await.unwrap();
 
         let dir = tempfile::tempdir().unwrap();
-        // The image's user has to get to the program.
+        // The image's user needs access to the program.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let pod = dir.path();
         let volume = |name: &str| pod.join("volumes").join(name);
@@ -114,12 +115,11 @@ impl Pod {
         })
     }
 
-    /// A container of the page.
     pub(crate) fn container(&self, name: &str) -> Container {
         self.page.container(name)
     }
 
-    /// Starts the agent as the container has it, with variables that a test replaces or adds.
+    /// Starts the agent of the container, with variables that the test replaces or adds.
     pub(crate) fn start_agent(
         &self,
         container: &Container,
@@ -139,40 +139,40 @@ impl Pod {
         self.start_process(container, var_run, &[(CA, CA_DIR)], &env, &program)
     }
 
-    /// Runs the agent to its end.
+    /// Runs the agent until it exits.
     pub(crate) async fn run_agent(&self, container: &Container, others: &[(&str, &str)]) -> Ended {
         self.start_agent(container, VarRun::Directory, others).ended().await
     }
 
-    /// Starts the application's container with this program, in an image as most are.
+    /// Starts the application's container with this program, in a typical image.
     pub(crate) fn start_app(&self, program: &[&str]) -> Running {
         let program: Vec<_> = program.iter().map(ToString::to_string).collect();
         let path = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
         self.start_process(&self.container("app"), VarRun::Linked, &[], &path, &program)
     }
 
-    /// The server is gone: nothing listens on its port.
+    /// Stops the server, so that its port is closed.
     pub(crate) fn stop_server(&mut self) {
         self.server = None;
     }
 
-    /// What `kubectl describe pod` shows of a container that has ended.
+    /// The termination message of a container, as in `kubectl describe pod`.
     pub(crate) fn termination_message(&self, container: &Container) -> String {
         fs::read_to_string(self.termination_log(&container.name)).unwrap()
     }
 
-    /// A file of the volume with the secrets, seen from outside; none where it is not there.
+    /// A file in the secrets volume, read from outside the pod; `None` if it does not exist.
     pub(crate) fn secret(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.secrets().join(file)).ok()
     }
 
-    /// The volume with the secrets, seen from outside of the pod.
+    /// The path of the secrets volume from outside the pod.
     pub(crate) fn secrets(&self) -> PathBuf {
         let root = format!("/proc/{}/root", self.pause.id().unwrap());
         Path::new(&root).join(self.dir.path().strip_prefix("/").unwrap()).join("volumes/secrets")
     }
 
-    /// What the application has read, a line each time.
+    /// What the application has read, one line per read.
     pub(crate) fn read_by_billing(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("read-by-billing")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -204,7 +204,7 @@ impl Pod {
             .map(|mount| (mount.volume.as_str(), mount.path.as_str(), mount.is_read_only))
             .collect();
         mounts.extend([SERVICE_ACCOUNT].iter().chain(others).map(|(volume, path)| (*volume, *path, true)));
-        // As container runtimes do, so that a mount inside another one comes after it.
+        // In the order of container runtimes, so that a mount inside another one comes later.
         mounts.sort_by_key(|(_, path, _)| path.matches('/').count());
 
         let pause = self.pause.id().unwrap().to_string();
@@ -229,7 +229,7 @@ impl Pod {
     }
 }
 
-/// Starts the pod's first process, and returns when the volumes are there.
+/// Starts the pod's first process, and returns when the volumes exist.
 async fn pause(sandbox: Sandbox, pod: &Path, volumes: &[String]) -> Child {
     let mut command = Command::new("unshare");
     command.args(sandbox.user_flags().0).args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -243,25 +243,25 @@ async fn pause(sandbox: Sandbox, pod: &Path, volumes: &[String]) -> Child {
     pause
 }
 
-/// A container that runs.
+/// A running container.
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
-    /// What it has logged.
+    /// Its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     pub(crate) async fn ended(mut self) -> Ended {
         let code = within(self.child.wait()).await.unwrap().code();
         Ended::new(code, self.log())
     }
 
-    /// Waits for the end of an application, whose output may have values.
+    /// Waits for an application's exit; its output may contain secret values.
     pub(crate) async fn output(mut self) -> String {
         within(self.child.wait()).await.unwrap();
         self.log()

@@ -1,4 +1,4 @@
-//! Private namespaces: as root, else as an ordinary user with a user namespace.
+//! Private namespaces: as root, otherwise as an ordinary user with a user namespace.
 
 use std::{
     process::{Command, Stdio},
@@ -7,23 +7,23 @@ use std::{
 
 use crate::support::skipped;
 
-/// How namespaces can be made here.
+/// How namespaces can be created on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sandbox {
-    /// As root: processes may have the users of their images.
+    /// As root: processes may run as the users of their images.
     Root,
-    /// With a user namespace, in which this user is root and there is no other.
+    /// With a user namespace, in which the current user is root and no other user exists.
     UserNamespace,
 }
 
 impl Sandbox {
-    /// The way that works. Where none does this is said, and with `CI=true` it is a failure.
+    /// The available way. If there is none, a message is printed; with `CI=true` the test fails.
     pub(crate) fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Sandbox>> = OnceLock::new();
         *FOUND.get_or_init(Self::search)
     }
 
-    /// What `unshare` and `nsenter` are told besides.
+    /// Additional arguments of `unshare` and `nsenter`.
     pub(crate) fn user_flags(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Root => (&[], &[]),
@@ -31,7 +31,7 @@ impl Sandbox {
         }
     }
 
-    /// The user that a process gets which is to have this one.
+    /// The actual user of a process that should run as `uid`.
     pub(crate) fn uid(self, uid: u32) -> u32 {
         if self == Self::Root { uid } else { 0 }
     }

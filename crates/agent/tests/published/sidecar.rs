@@ -1,4 +1,4 @@
-//! The second pattern: a sidecar beside the application.
+//! The second pattern: a sidecar.
 
 use scaivault_devserver::Route;
 use serde_json::json;
@@ -48,7 +48,7 @@ async fn a_rotation_reaches_the_file_and_billing_is_told_once() {
     pod.vault.rotate(&path, rotated.as_object().unwrap().clone());
     until(|| pod.read_by_billing().len() == 2).await;
     assert_eq!(pod.read_by_billing(), [DATABASE, &rotated.to_string()]);
-    // Whole intervals without a change: no signal.
+    // Complete intervals without a change: no signal.
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 4).await;
     assert_eq!(pod.secret("stripe.json").as_deref(), Some(STRIPE));
@@ -72,7 +72,7 @@ async fn an_application_that_is_not_there_yet_is_told_later() {
     pod.vault.rotate(&path, json!({"password": "tunafish"}).as_object().unwrap().clone());
     until(|| sidecar.log().contains("no process of the pod is called billing")).await;
     let app = pod.start_app(&["/tmp/billing"]);
-    // Once at its own start, once by the signal that is tried again.
+    // Once at its own start, and once on the signal that is retried.
     until(|| pod.read_by_billing().len() == 2).await;
     sidecar.terminate();
     sidecar.ended().await.check(0, &["application not notified, trying again", "application signalled"]);
@@ -81,7 +81,7 @@ async fn an_application_that_is_not_there_yet_is_told_later() {
 
 #[tokio::test]
 async fn with_the_server_down_it_ends_and_with_fail_open_it_stays() {
-    // Instead of the default's minute.
+    // Instead of the default of a minute.
     const SOON: (&str, &str) = ("FETCH_TIMEOUT", "3s");
     let Some(mut pod) = Pod::start(MANIFEST).await else { return };
     pod.stop_server();

@@ -1,4 +1,5 @@
-//! A pod of sorts: a directory for its volumes, a token, and a ScaiVault that knows it; and how a test waits.
+//! A simulated pod: a directory for its volumes, a token, and a ScaiVault that accepts it; and
+//! waiting helpers.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 
 use std::{
@@ -25,8 +26,8 @@ pub(crate) use system::{PATH, ReloadEndpoint, with_mounts};
 
 /// The built agent.
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_scaivault-agent");
-/// How long a test waits for what must happen. Nothing is fast on a machine that builds meanwhile; only what never happens
-/// takes so long.
+/// How long a test waits for an expected event. It is long because the machine may be busy, and
+/// only reached if the event never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const SEED: &str = r#"
@@ -45,7 +46,7 @@ engines:
   postgres: {roles: {readonly: {default_ttl: 1h, max_ttl: 24h}}}
 "#;
 
-/// What a pod has.
+/// The parts of a pod.
 pub(crate) struct Pod {
     server: DevServer,
     url: String,
@@ -58,11 +59,11 @@ impl Pod {
         Self::with(SEED).await
     }
 
-    /// A pod with another seed, in which it is `billing/web` too.
+    /// A pod with another seed, in which it is also `billing/web`.
     pub(crate) async fn with(seed: &str) -> Self {
         let issuer = Arc::new(Issuer::generate().unwrap());
         let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
-        // In memory, as a pod's volumes are, where the machine has such a directory.
+        // In memory, like a pod's volumes, if the machine has such a directory.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let token = issuer.mint("billing", "web", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
         fs::write(dir.path().join("token"), token).unwrap();
@@ -70,7 +71,7 @@ impl Pod {
         Self { url: server.url(), vault: server.handle(), server, dir }
     }
 
-    /// Where its ScaiVault listens.
+    /// The address of its ScaiVault.
     pub(crate) fn server(&self) -> SocketAddr {
         self.server.address()
     }
@@ -80,7 +81,7 @@ impl Pod {
         self.dir.path().join(file)
     }
 
-    /// Lines of a mapping: what is read, and a file below the secrets' directory with its options.
+    /// Lines of a mapping: the source, and a file below the secrets directory with its options.
     pub(crate) fn mapping(&self, entries: &[(&str, &str)]) -> String {
         let line = |(source, target): &(&str, &str)| {
             format!("{source} -> {}/{target}\n", self.path("secrets").display())
@@ -88,12 +89,12 @@ impl Pod {
         entries.iter().map(line).collect()
     }
 
-    /// The agent with these variables and those that every pod has.
+    /// The agent with these variables in addition to those of every pod.
     pub(crate) fn agent(&self, command: &str, variables: &[(&str, &str)]) -> Command {
         self.agent_at(Path::new(AGENT), command, variables)
     }
 
-    /// The same, of a copy of the agent.
+    /// The same with a copy of the agent.
     pub(crate) fn agent_at(&self, program: &Path, command: &str, variables: &[(&str, &str)]) -> Command {
         let mut agent = Command::new(program);
         agent
@@ -107,13 +108,13 @@ impl Pod {
         agent
     }
 
-    /// Runs the agent to its end.
+    /// Runs the agent until it exits.
     pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> Ended {
         let output = within(self.agent(command, variables).output()).await.unwrap();
         Ended::of(&output)
     }
 
-    /// The text of a file in the secrets' directory; none where it is not there.
+    /// The text of a file in the secrets directory; `None` if it does not exist.
     pub(crate) fn secret(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.path("secrets").join(file)).ok()
     }
@@ -127,7 +128,7 @@ impl Pod {
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -135,7 +136,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Whatever ended: its log has no value of the seeds' secrets.
+    /// Asserts that the log contains no value of the seeds' secrets.
     pub(crate) fn new(code: Option<i32>, log: String) -> Self {
         assert!(!log.contains("swordfish"), "a value in the log: {log}");
         Self { code, log }
@@ -160,17 +161,17 @@ pub(crate) fn data(value: &str) -> Map<String, Value> {
     json!({ "key": value }).as_object().unwrap().clone()
 }
 
-/// Starts the agent; its log is there at its end.
+/// Starts the agent; its log is available after its exit.
 pub(crate) fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits for what must happen.
+/// Waits for an event, with the timeout.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
-/// Waits until something is so.
+/// Polls until a condition is true.
 pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     within(async {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -185,23 +186,23 @@ pub(crate) async fn until_exists(file: &Path) {
     until(|| file.exists()).await;
 }
 
-/// Sends SIGTERM and waits for the end.
+/// Sends SIGTERM and waits for the exit.
 pub(crate) async fn terminate(child: Child) -> Ended {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     ended(child).await
 }
 
-/// Waits for the end.
+/// Waits for the exit.
 pub(crate) async fn ended(child: Child) -> Ended {
     Ended::of(&within(child.wait_with_output()).await.unwrap())
 }
 
-/// A test cannot run here. With `CI=true`, where all of them have to, it fails.
+/// Reports that a test cannot run here. With `CI=true`, where all tests must run, it fails.
 pub(crate) fn skipped(why: &str) {
     #[expect(clippy::disallowed_methods, reason = "what runs the tests says so by the environment")]
     let is_ci = env::var_os("CI").is_some_and(|value| value == "true");
     assert!(!is_ci, "{why}");
-    // Not by the macro, whose lines the test harness keeps of a test that passes.
+    // Not by the macro, whose output the test harness captures for a passing test.
     io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }

@@ -1,4 +1,5 @@
-//! A sidecar whose log is looked at while it runs: the log goes to a file, which no pipe's size holds up and which can be read meanwhile.
+//! A sidecar whose log is read while it runs. The log is a file, which cannot block like a full
+//! pipe.
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::{Ended, PATIENCE, Pod, until};
 
-/// A running sidecar. It is killed when this is dropped.
+/// A running sidecar. Killed on drop.
 pub(crate) struct Sidecar {
     child: Child,
     log: PathBuf,
@@ -41,14 +42,14 @@ impl Sidecar {
         self.child.id().unwrap().try_into().unwrap()
     }
 
-    /// How many lines of the log say this.
+    /// The number of log lines that contain this text.
     pub(crate) fn said(&self, text: &str) -> usize {
         log(&self.log).lines().filter(|line| line.contains(text)).count()
     }
 
-    /// Waits for the first line that says this, and returns its fields.
+    /// Waits for the first line that contains this text, and returns its fields.
     pub(crate) async fn line(&self, text: &str) -> Value {
-        // A line that is being written is none yet.
+        // A line that is still being written is ignored.
         let whole = || {
             let log = log(&self.log);
             let line = log.split_inclusive('\n').find(|line| line.contains(text))?;
@@ -58,7 +59,7 @@ impl Sidecar {
         whole().unwrap()
     }
 
-    /// Lets it live for so long, and then kills it with SIGKILL.
+    /// Sends SIGKILL after this time.
     pub(crate) async fn kill_after(mut self, life: Duration) {
         if let Ok(ended) = timeout(life, self.child.wait()).await {
             panic!("it ended by itself, {}: {}", ended.unwrap(), log(&self.log));
@@ -66,15 +67,15 @@ impl Sidecar {
         self.child.kill().await.unwrap();
     }
 
-    /// Kills it with SIGKILL at the moment at which something is so.
+    /// Sends SIGKILL as soon as a condition is true.
     pub(crate) async fn kill_when(mut self, is_so: impl Fn() -> bool + Send + 'static) {
         let pid = Pid::from_raw(self.pid()).unwrap();
-        // In a thread that does nothing else: the moment is short.
+        // In a dedicated thread, because the condition may only hold for a short time.
         let watch = move || {
             let deadline = Instant::now() + PATIENCE;
             while !is_so() {
                 assert!(Instant::now() < deadline, "it takes too long");
-                // What it watches may need this core.
+                // The observed process may need this core.
                 yield_now();
             }
             kill_process(pid, Signal::KILL).unwrap();
@@ -83,12 +84,12 @@ impl Sidecar {
         self.child.wait().await.unwrap();
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits for the exit.
     pub(crate) async fn end(self) -> Ended {
         self.end_within(PATIENCE).await
     }
 
-    /// Sends SIGTERM, and it has to end within `limit`.
+    /// Sends SIGTERM; it has to exit within `limit`.
     pub(crate) async fn end_within(mut self, limit: Duration) -> Ended {
         kill_process(Pid::from_raw(self.pid()).unwrap(), Signal::TERM).unwrap();
         let Ok(ended) = timeout(limit, self.child.wait()).await else {
@@ -98,12 +99,12 @@ impl Sidecar {
     }
 }
 
-/// A test that fails says what the agent said.
+/// Prints the agent's log if the test fails.
 impl Drop for Sidecar {
     fn drop(&mut self) {
         if panicking() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
-            // There is nowhere else to say it.
+            // A failed write cannot be reported.
             let _ = io::stderr().write_all(format!("the log of the agent:\n{log}").as_bytes());
         }
     }

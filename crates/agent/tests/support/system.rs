@@ -1,4 +1,4 @@
-//! What surrounds the agent: a mount namespace, and an endpoint that reloads the application.
+//! The agent's environment: a mount namespace, and the reload endpoint of an application.
 
 use std::{
     process::{Command as StdCommand, Stdio},
@@ -16,10 +16,11 @@ use tokio::{
 
 use super::skipped;
 
-/// Where shells find what they start.
+/// The `PATH` for shells.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The command, in a mount namespace of its own in which this script of `sh` has made mounts; none if that is not possible.
+/// The command in a separate mount namespace, in which this `sh` script has created mounts; `None`
+/// if that is not possible.
 pub(crate) fn with_mounts(mounts: &str, command: &Command) -> Option<Command> {
     // Without root, a user namespace may allow it.
     let flags = [&["--mount"][..], &["--map-root-user", "--mount"]].into_iter().find(|flags| {
@@ -42,7 +43,7 @@ pub(crate) fn with_mounts(mounts: &str, command: &Command) -> Option<Command> {
     Some(wrapped)
 }
 
-/// The endpoint of an application that `RELOAD_URL` names.
+/// The application's endpoint in `RELOAD_URL`.
 pub(crate) struct ReloadEndpoint {
     url: String,
     calls: Arc<AtomicUsize>,
@@ -61,7 +62,7 @@ impl ReloadEndpoint {
                 while !request.ends_with(b"\r\n\r\n")
                     && stream.read_buf(&mut request).await.is_ok_and(|count| count > 0)
                 {}
-                // The agent was killed before it sent all of it.
+                // The agent was killed before it sent the whole request.
                 if !request.ends_with(b"\r\n\r\n") {
                     continue;
                 }

@@ -12,12 +12,12 @@ use tokio::sync::OnceCell;
 
 use crate::support::{Ended, Pod};
 
-/// The Secret.
+/// The name of the Secret.
 pub(crate) const NAME: &str = "billing";
-/// The verbs that the documentation gives.
+/// The verbs in the documentation.
 pub(crate) const VERBS: [&str; 3] = ["get", "patch", "create"];
 
-/// Started by the first test that asks; ends with the process.
+/// Started by the first test that uses it; ends with the process.
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
 
 pub(crate) struct Cluster {
@@ -27,14 +27,14 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Without any right.
+    /// Without permissions.
     pub(crate) async fn without_rights() -> Self {
         let cluster = Self::with(Pod::new().await).await;
         cluster.use_account("default");
         cluster
     }
 
-    /// Without a token of a service account.
+    /// Without a service account token.
     pub(crate) async fn with(pod: Pod) -> Self {
         let start =
             async || ControlPlane::start(&Options::default()).await.map_err(|error| error.to_string());
@@ -58,7 +58,7 @@ impl Cluster {
         cluster
     }
 
-    /// Gives the pod's service account these rights on the one Secret, and no others.
+    /// Grants the pod's service account only these verbs on this Secret.
     pub(crate) fn grant(&self, verbs: &[&str]) {
         self.apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -75,7 +75,8 @@ impl Cluster {
         }));
     }
 
-    /// kubectl as the administrator, with these words between blanks: what it prints, or how it fails.
+    /// Runs kubectl as the administrator with these arguments, separated by blanks; returns its
+    /// output or its error.
     pub(crate) fn kubectl(&self, words: &str, input: Option<&Value>) -> Result<String, String> {
         let mut command: Command = self.plane.kubectl().unwrap();
         command.args(["--namespace", &self.namespace]).args(words.split_whitespace());
@@ -93,20 +94,20 @@ impl Cluster {
         self.kubectl("apply --server-side --filename=-", Some(manifest)).unwrap();
     }
 
-    /// The Secret as it is; none if it does not exist.
+    /// The Secret; `None` if it does not exist.
     #[track_caller]
     pub(crate) fn secret(&self) -> Option<Secret> {
         let found = self.kubectl(&format!("get secret {NAME} --ignore-not-found -o json"), None).unwrap();
         (!found.is_empty()).then(|| Secret(serde_json::from_str(&found).unwrap()))
     }
 
-    /// Runs the agent's subcommand with these lines of `SECRETS`.
+    /// Runs the agent's subcommand with these lines in `SECRETS`.
     pub(crate) async fn sync(&self, secrets: &str, variables: &[(&str, &str)]) -> Ended {
         let own = [("SYNC_SECRET_NAME", NAME), ("SECRETS", secrets)];
         self.run(&[&own, variables].concat()).await
     }
 
-    /// Runs it with the variables that Kubernetes sets and these.
+    /// Runs it with these variables in addition to those that Kubernetes sets.
     pub(crate) async fn run(&self, variables: &[(&str, &str)]) -> Ended {
         let url = self.plane.server_url();
         let (host, port) = url.trim_start_matches("https://").split_once(':').unwrap();
@@ -120,14 +121,14 @@ impl Cluster {
         self.pod.run("sync-secret", &all).await
     }
 
-    /// Changes what ScaiVault has at `app/<name>`.
+    /// Writes `app/<name>` in ScaiVault.
     pub(crate) fn write(&self, name: &str, data: &Value) {
         let data: Map<String, Value> = data.as_object().unwrap().clone();
         self.pod.vault.write(&format!("app/{name}").parse().unwrap(), data);
     }
 }
 
-/// A Secret as the API server has it.
+/// A Secret as stored by the API server.
 pub(crate) struct Secret(pub(crate) Value);
 
 impl Secret {

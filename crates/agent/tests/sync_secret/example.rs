@@ -1,4 +1,4 @@
-//! `examples/argocd-sync-wave.yaml`, whose Job runs here with the rights and variables that it has there.
+//! Runs the Job in `examples/argocd-sync-wave.yaml` with its permissions and variables.
 
 use std::{fs, path::Path};
 
@@ -33,7 +33,7 @@ async fn the_jobs_rights_and_variables_are_enough() {
     let container = &job.pointer("/spec/template/spec/containers/0").unwrap();
     assert_eq!(container["command"], serde_json::json!(["/scaivault-agent", "sync-secret"]));
     let variables: Vec<(&str, &str)> = container["env"].as_array().unwrap().iter().map(variable).collect();
-    // ScaiVault is elsewhere here.
+    // ScaiVault has another address here.
     let variables: Vec<_> = variables.into_iter().filter(|(name, _)| *name != "SCAIVAULT_URL").collect();
     cluster.run(&variables).await.check(0, &["\"is_new\":true"]);
     let secret = cluster.kubectl("get secret pricing -o jsonpath={.data}", None).unwrap();

@@ -1,4 +1,4 @@
-//! Secrets that are left as they are.
+//! Secrets that are not modified.
 
 use scaivault_devserver::Route;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What the service account has to be allowed, and what is said if it is not.
+//! The permissions that the service account needs, and the errors without them.
 
 use std::fs;
 
@@ -21,10 +21,10 @@ async fn each_missing_verb_is_named_with_the_rule_to_write() {
         refused.check(3, &[&format!("cannot {verb} resource"), &account, &rule, "RoleBinding"]);
         assert!(cluster.secret().is_none(), "{verb}");
     }
-    // All three on one name are enough, also to make it.
+    // All three verbs on one name are sufficient, including creation.
     cluster.grant(&VERBS);
     cluster.sync(SECRETS, &[]).await.check(0, &["\"is_new\":true"]);
-    // And without `create` it is updated.
+    // Without `create` it can be updated.
     cluster.grant(&VERBS[..2]);
     cluster.write("stripe", &json!({"key": "new"}));
     cluster.sync(SECRETS, &[]).await.check(0, &["\"is_new\":false"]);
@@ -41,7 +41,7 @@ async fn a_token_that_is_no_token_is_named() {
         let refused = cluster.sync(SECRETS, &[]).await;
         refused.check(2, &["the API server does not accept the token", file.to_str().unwrap()]);
     }
-    // The token for ScaiVault is for another audience.
+    // The token for ScaiVault has another audience.
     fs::copy(cluster.pod.path("token"), &file).unwrap();
     cluster.sync(SECRETS, &[]).await.check(2, &["status 401"]);
 }

@@ -1,4 +1,4 @@
-//! What is in the Secret afterwards.
+//! The content of the written Secret.
 
 use serde_json::json;
 
@@ -28,7 +28,7 @@ async fn the_secret_follows_scaivault_and_is_written_only_on_change() {
     cluster.sync(secrets, &variables).await.check(0, &["secret unchanged"]);
     assert_eq!(cluster.secret().unwrap().resource_version(), first.resource_version());
 
-    // Another label is a write, and not another content.
+    // A different label is a write, but does not change the content version.
     cluster.sync(secrets, &variables[1..]).await.check(0, &["secret written"]);
     let relabelled = cluster.secret().unwrap();
     assert!(relabelled.label("app").is_null());

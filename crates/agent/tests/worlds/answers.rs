@@ -1,4 +1,4 @@
-//! Answers in shapes that ScaiVault does not document, and that it may have all the same.
+//! Responses in formats that ScaiVault does not document but may use.
 
 use scaivault_devserver::Route;
 use scaivault_testkit::{
@@ -14,7 +14,7 @@ use crate::{
 
 type Reshape = fn(&mut Value, &mut SplitMix);
 
-/// Leaves of the members about time this one alone.
+/// Replaces all members about time by this one.
 fn with_time(value: &mut Value, member: &str, time: Value) {
     let object = value.as_object_mut().unwrap();
     for member in ["ttl", "ttl_seconds", "lease_duration", "expires_at"] {
@@ -23,7 +23,7 @@ fn with_time(value: &mut Value, member: &str, time: Value) {
     object.insert(member.to_owned(), time);
 }
 
-/// In another order, with members that nobody has heard of.
+/// Shuffles the members and adds unknown ones.
 pub(crate) fn shuffle(value: &mut Value, random: &mut SplitMix) {
     if let Value::Object(object) = value {
         let mut members: Vec<_> = std::mem::take(object).into_iter().collect();
@@ -105,7 +105,7 @@ async fn a_lease_that_is_not_understood_is_revoked() {
     }
 }
 
-/// The kubelet starts the container again: one lease lives, and it is the one in the file.
+/// The kubelet restarts the container: one lease remains, and it is the one in the file.
 #[tokio::test]
 async fn the_start_after_an_odd_lease_has_one_lease() {
     let site = Site::new().await;
@@ -149,7 +149,7 @@ async fn the_lifetime_of_a_login_may_have_any_shape() {
     }
 }
 
-/// A token that the server does not take any more, whatever it calls that.
+/// The server rejects the token, with any code.
 #[tokio::test]
 async fn any_401_gets_a_new_login() {
     for code in
@@ -199,7 +199,7 @@ async fn leases_are_revoked_with_a_new_login_at_the_end() {
     assert_eq!(site.pod.live_leases(), 0);
 }
 
-/// What stands before a server may answer anything: nothing of it gets into a file, and it passes.
+/// Responses of a proxy in front of the server are never written to a file, and are retried.
 #[tokio::test]
 async fn garbage_is_retried_and_never_written() {
     let garbage: [(&str, Misbehaviour); 12] = [
@@ -230,13 +230,13 @@ async fn garbage_is_retried_and_never_written() {
             site.pod.secret("key").as_deref() == Some("new")
         })
         .await;
-        // A reset request is none that the world has carried out.
+        // A request whose connection is reset is not counted by the world.
         assert!(name == "reset" || site.world.seen(Calls::READ).len() > seen, "{name}");
         sidecar.end().await.check(0, &[]);
     }
 }
 
-/// At the start too, where what failed may well pass.
+/// Also at start, when the failures may be temporary.
 #[tokio::test]
 async fn a_start_gets_through_a_bad_connection() {
     let passing = [
@@ -260,7 +260,7 @@ async fn a_start_gets_through_a_bad_connection() {
     }
 }
 
-/// A pause that one secret's answer asks for is that secret's alone.
+/// A pause requested for one secret does not apply to the others.
 #[tokio::test]
 async fn retry_after_is_about_its_own_request() {
     let site = Site::new().await;
@@ -274,7 +274,7 @@ async fn retry_after_is_about_its_own_request() {
     let port: Map<String, Value> = json!({ "port": 1 }).as_object().unwrap().clone();
     site.pod.vault.write(&"app/database".parse().unwrap(), port);
     until(|| site.pod.secret("port").as_deref() == Some("1")).await;
-    // And it is no longer than the interval.
+    // It is not longer than the interval either.
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
     sidecar.end().await.check(0, &[]);

@@ -1,4 +1,4 @@
-//! An application: a shell that notes each signal, and what stood in its files then.
+//! An application: a shell that records each signal with the content of its files.
 
 use std::{
     fs,
@@ -12,10 +12,11 @@ use tokio::process::{Child, Command};
 
 use crate::support::until_exists;
 
-/// What it is signalled with. Not SIGHUP: a shell cannot catch what it was started to ignore, as below `nohup`.
+/// The signal. Not SIGHUP: a shell cannot catch a signal that was ignored when it started, as below
+/// `nohup`.
 pub(crate) const SIGNAL: &str = "SIGUSR1";
 
-/// Notes a count and the first line of each file. It ends with the process that started it.
+/// Records a count and the first line of each file. It exits with its parent.
 const SCRIPT: &str = r#"
 report=$1; shift; n=0
 note() {
@@ -36,7 +37,7 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    /// An application whose first argument is its name: one that no other process of the machine has.
+    /// An application whose first argument is its name, which no other process of the machine has.
     pub(crate) async fn start(files: &[&Path]) -> Self {
         let name = unused_name("app");
         let mut command = Command::new("/bin/sh");
@@ -44,7 +45,7 @@ impl Application {
         Self::run(name, tempfile::tempdir().unwrap(), command, files).await
     }
 
-    /// An application whose program has this name, as the kernel knows it too, which cuts it at 15 bytes.
+    /// An application whose program has this name, which the kernel truncates at 15 bytes.
     pub(crate) async fn start_program(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join(name);
@@ -64,12 +65,12 @@ impl Application {
         &self.name
     }
 
-    /// How many signals it got. Several at once may count as one.
+    /// The number of signals. Several signals at once may count as one.
     pub(crate) fn signals(&self) -> u32 {
         self.note().split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// What stood in its files at the last signal, or at its start.
+    /// The content of its files at the last signal, or at its start.
     pub(crate) fn read(&self) -> String {
         self.note().split_once(' ').map_or_else(String::new, |(_, values)| values.to_owned())
     }
@@ -79,7 +80,7 @@ impl Application {
     }
 }
 
-/// A name that no other process of the machine has, also not cut at 15 bytes.
+/// A name that no other process of the machine has, even if truncated at 15 bytes.
 pub(crate) fn unused_name(of: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -1,5 +1,6 @@
-//! Generations of credentials by an engine that is slow, and whose answers are malformed at times: when all agents have
-//! ended, the only users left are those that an init container has handed to its application.
+//! Generation of credentials by a slow engine with occasional malformed responses. When all agents
+//! have exited, the only remaining users are those that an init container has handed to its
+//! application.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,25 +31,25 @@ use crate::{
     site::{Site, number, seed, soak_for},
 };
 
-/// How many generations there are at least. With this variable latencies are not shortened either.
+/// The minimum number of generations. If this variable is set, latencies are not shortened.
 const GENERATIONS: &str = "GENERATIONS";
 const DEFAULT_GENERATIONS: usize = 40;
-/// The slowest answer of the engine.
+/// The maximum latency of the engine.
 const LATENCY: Duration = Duration::from_secs(40);
 /// The same in the short run.
 const SHORT_LATENCY: Duration = Duration::from_secs(3);
-/// How many of a hundred answers are malformed.
+/// The percentage of malformed responses.
 const MALFORMED: u64 = 35;
-/// Agents at once.
+/// The number of concurrent agents.
 const AGENTS: usize = 100;
 const SHORT_AGENTS: usize = 12;
-/// How long an agent may take to end, besides the engine.
+/// How long an agent may take to exit, in addition to the engine's latency.
 const END: Duration = Duration::from_mins(2);
 
 /// The term of the first agent's first lease, in seconds.
 const TERM: u64 = 7200;
 
-/// One of many ways to be wrong. All keep the identifier of the lease.
+/// Applies one of several malformations. All keep the identifier of the lease.
 fn malform(value: &mut Value, random: &mut SplitMix) {
     let object = value.as_object_mut().unwrap();
     let odd = [
@@ -78,7 +79,7 @@ fn malform(value: &mut Value, random: &mut SplitMix) {
     }
 }
 
-/// The agents, and what they left.
+/// The agents, and their results.
 struct Run {
     site: Site,
     latency: Duration,
@@ -87,10 +88,10 @@ struct Run {
     seed: u64,
 }
 
-/// What became of the agents of one worker.
+/// The results of one worker's agents.
 #[derive(Default)]
 struct Outcome {
-    /// Users that stand in the file of an `init` that succeeded: its application has them.
+    /// Users in the file of a successful `init`, which its application uses.
     handed_over: BTreeSet<String>,
     ended: [usize; 2],
     terminated: usize,
@@ -104,7 +105,7 @@ impl Run {
         self.site.world.seen(Calls::GENERATE).len()
     }
 
-    /// Starts agents, one after the other, until there have been enough generations.
+    /// Starts agents, one after the other, until there are enough generations.
     async fn work(self: Arc<Self>) -> Outcome {
         let mut outcome = Outcome::default();
         while self.generations() < self.wanted {
@@ -141,7 +142,7 @@ impl Run {
         let log = format!("{kind}, {signal}, ended with {code:?} at {}:\n{log}", jiff::Timestamp::now());
         outcome.logs.insert(number, log);
         outcome.ended[usize::from(code != Some(0))] += 1;
-        // A signal may come before the agent handles it. It has done nothing by then.
+        // The signal may arrive before the agent handles it; then it has not done anything yet.
         let has_not_begun = status.signal() == Some(Signal::TERM.as_raw()) && read(&dir, "log").is_empty();
         if !matches!(code, Some(0 | 1 | 4 | 5)) && !has_not_begun {
             outcome.unexpected.push(format!("{status}: {}", read(&dir, "log")));
@@ -151,7 +152,7 @@ impl Run {
         }
     }
 
-    /// The terms of its leases tell it from the others.
+    /// The terms of its leases identify the agent.
     fn agent(&self, number: u64, dir: &TempDir, is_init: bool, random: &mut SplitMix) -> Command {
         let target = |file: &str| {
             let secrets = dir.path().join("secrets").join(file);
@@ -163,7 +164,7 @@ impl Run {
         if random.below(3) == 0 {
             dynamic = [dynamic, line(ttl + 1, "b")].concat();
         }
-        // As long as the default in relation to the latency, shorter, or longer.
+        // As long as the default relative to the latency, shorter, or longer.
         let patience = self.latency.as_secs() * [3, 2, 6][random.below(3)] / 2;
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
@@ -176,7 +177,7 @@ impl Run {
     }
 }
 
-/// What is known of leases that are left: the answer that told of each, and its agent's log.
+/// Information about remaining leases: the response that contained each, and its agent's log.
 fn explain(run: &Run, left: &[&LeaseState], logs: &BTreeMap<u64, String>) -> String {
     let seen = run.site.world.seen(Calls::GENERATE);
     let explain = |lease: &&LeaseState| {
@@ -194,7 +195,7 @@ fn explain(run: &Run, left: &[&LeaseState], logs: &BTreeMap<u64, String>) -> Str
 }
 
 fn terminate(agent: &Child) {
-    // It may have ended meanwhile.
+    // It may have exited meanwhile.
     if let Some(pid) = agent.id().and_then(|pid| Pid::from_raw(pid.try_into().unwrap())) {
         let _ = kill_process(pid, Signal::TERM);
     }
@@ -233,7 +234,7 @@ async fn no_user_is_left_behind() {
         all.terminated += terminated;
         all.unexpected.extend(unexpected);
     }
-    // What the engine is still at, with nobody waiting for it any more, would be users too.
+    // Generations that the engine still processes without a client would create users, too.
     let deadline = tokio::time::Instant::now() + latency * 2;
     let asked = || run.site.pod.vault.leases().len();
     let mut before = asked();

@@ -1,4 +1,4 @@
-//! Two replicas behind a load balancer, one of which lags behind.
+//! Two replicas behind a load balancer, one of which lags.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     support::{data, until},
 };
 
-/// Reads a file all the time; what it saw, in order, without repetitions.
+/// Reads a file continuously and records its contents in order, without repetitions.
 struct Reader {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Vec<String>>,
@@ -72,7 +72,7 @@ async fn changes_arrive_once(more: &[(&str, &str)], secrets: usize) {
     for version in ["2", "3", "4"] {
         site.pod.vault.rotate(&"app/s0".parse().unwrap(), data(version));
         until(|| site.pod.secret("s0").as_deref() == Some(version)).await;
-        // So many that the lagging replica has been asked, again and again.
+        // Enough reads that the lagging replica has been used several times.
         let before = reads();
         until(|| reads() >= before + 6).await;
     }
@@ -99,13 +99,13 @@ async fn a_file_never_goes_back_to_an_older_version() {
     changes_arrive_once(&[], 1).await;
 }
 
-/// The event names the version; the replica that is asked then does not have it yet.
+/// The event contains the version, but the replica that is asked then does not have it yet.
 #[tokio::test]
 async fn an_event_that_precedes_the_replica_is_not_forgotten() {
     changes_arrive_once(&[("REFRESH_ON_EVENT", "true")], 1).await;
 }
 
-/// The floor survives the agent.
+/// The version floor survives a restart.
 #[tokio::test]
 async fn a_restart_does_not_go_back_either() {
     let site = Site::new().await;
@@ -133,7 +133,7 @@ async fn a_restart_does_not_go_back_either() {
     assert_eq!(reader.end(), ["2", "3"], "{}", ended.log);
 }
 
-/// Its versions begin again: that is no replica that lags.
+/// Its versions start again, which must not be mistaken for a lagging replica.
 #[tokio::test]
 async fn a_secret_that_is_made_anew_arrives_all_the_same() {
     let site = Site::new().await;

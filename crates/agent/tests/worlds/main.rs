@@ -1,5 +1,6 @@
-//! The built agent in worlds that misbehave: servers that lag, answer in other shapes or not at all, networks with dead
-//! ends, volumes of two users, memory limits, and processes that die. Each file is about one kind.
+//! The built agent in environments that misbehave: servers that lag, answer in other formats or not
+//! at all, network addresses that do not respond, volumes of two users, memory limits, and killed
+//! processes. Each file covers one kind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! The memory that the injector grants: a limit of a cgroup, in which the files of the volume count too.
+//! The memory limit that the injector sets: a cgroup limit that includes the files of the volume.
 
 use std::{
     fs,
@@ -19,13 +19,13 @@ use crate::{
     support::{AGENT, Sidecar, skipped, until},
 };
 
-/// What the injector grants where nobody says anything: a volume of 8 MiB, and so much more for the agent.
+/// The injector's defaults: a volume of 8 MiB, and this much more for the agent.
 const DEFAULT_VOLUME: u64 = 8;
 const AGENT_MEBIBYTES: u64 = 24;
-/// What the sidecar may have for itself with fifty secrets.
+/// The limit of the sidecar's own memory with fifty secrets.
 const ANONYMOUS_LIMIT_KIB: u64 = 4096;
 
-/// A group of processes with a limit, of either version of cgroups.
+/// A group of processes with a memory limit, in either version of cgroups.
 struct Cgroup {
     dir: PathBuf,
     is_v2: bool,
@@ -50,7 +50,7 @@ impl Cgroup {
         let group = Self { dir, is_v2 };
         let limit = (mebibytes << 20).to_string();
         group.write(if is_v2 { "memory.max" } else { "memory.limit_in_bytes" }, &limit)?;
-        // Without swap, as on most nodes. Where there is none, there is no such file.
+        // Without swap, as on most nodes. If there is no swap, the file does not exist.
         let _: Result<(), String> = group.write("memory.swap.max", "0");
         let _: Result<(), String> = group.write("memory.memsw.limit_in_bytes", &limit);
         Ok(group)
@@ -60,7 +60,7 @@ impl Cgroup {
         fs::write(self.dir.join(file), text).map_err(|error| format!("{file}: {error}"))
     }
 
-    /// How often the kernel has killed somebody in it.
+    /// How often the kernel has killed a process in it.
     fn kills(&self) -> u64 {
         let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
         let text = fs::read_to_string(self.dir.join(file)).unwrap();
@@ -77,7 +77,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // It can only be removed when its processes have ended, which takes a moment.
+        // It can only be removed after its processes have exited, which takes a moment.
         for _ in 0..500 {
             if fs::remove_dir(&self.dir).is_ok() {
                 return;
@@ -91,7 +91,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// A pod whose volume is a file system of its own, which ends with it, and whose agent has a limit.
+/// A pod whose volume is a separate file system that is removed with it, and whose agent has a
+/// memory limit.
 struct Confined {
     site: Site,
     group: Cgroup,
@@ -100,7 +101,7 @@ struct Confined {
 }
 
 impl Confined {
-    /// None where this cannot be made.
+    /// `None` if this is not possible on this machine.
     async fn new(volume: u64, limit: u64, seed: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skipped("only root can limit memory");
@@ -141,7 +142,7 @@ impl Confined {
         fs::read_to_string(path).ok()
     }
 
-    /// The same volume without the secrets' directory above it.
+    /// The mapping to the volume, without the secrets directory.
     fn mapping(&self, secrets: usize) -> String {
         let entries: Vec<_> = (0..secrets).map(|n| (format!("app/s{n}"), format!("s{n}.json"))).collect();
         let entries: Vec<_> = entries.iter().map(|(s, t)| (s.as_str(), t.as_str())).collect();
@@ -167,7 +168,7 @@ fn seed(secrets: usize) -> String {
     )
 }
 
-/// So many bytes, all of one letter.
+/// This many bytes of one letter.
 fn blob(letter: char, bytes: usize) -> Map<String, Value> {
     let mut data = Map::new();
     data.insert("blob".to_owned(), Value::String(letter.to_string().repeat(bytes)));
@@ -184,8 +185,9 @@ fn ends_with(text: Option<String>, letter: char) -> bool {
     text.is_some_and(|text| text.trim_end_matches(['"', '}']).ends_with(letter))
 }
 
-/// Nine secrets that grow to a megabyte each, while a sidecar with a lease runs. All changes arrive where the volume is
-/// large enough, and otherwise the log says that it is not; in no case is anybody killed.
+/// Nine secrets grow to a megabyte each while a sidecar with a lease runs. All changes arrive if
+/// the volume is large enough; otherwise the log reports that it is not. In no case is a process
+/// killed.
 async fn secrets_grow(volume: u64, bytes: usize, fits: bool) {
     const SECRETS: usize = 9;
     let Some(confined) = Confined::new(volume, volume + AGENT_MEBIBYTES, &seed(SECRETS)).await else {
@@ -235,7 +237,8 @@ async fn secrets_that_fit_arrive_within_the_limit() {
     secrets_grow(20, 1_000_000, true).await;
 }
 
-/// Together they are more than one answer may be, whether they are asked for at once or one by one.
+/// Their total size exceeds the limit of one response, whether they are requested at once or one by
+/// one.
 #[tokio::test]
 async fn many_secrets_of_a_middling_size_arrive() {
     const SECRETS: usize = 30;
@@ -253,13 +256,13 @@ async fn many_secrets_of_a_middling_size_arrive() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// Half of the default volume, which is what all files may have.
+/// Half of the default volume, which is the limit for all files.
 #[tokio::test]
 async fn half_of_the_default_volume_can_be_used() {
     secrets_grow(DEFAULT_VOLUME, 440_000, true).await;
 }
 
-/// From the start: an init container that is killed would be started again for ever.
+/// At start: an init container that is killed would be restarted forever.
 #[tokio::test]
 async fn init_says_that_secrets_do_not_fit() {
     for (volume, secrets, fits) in [(DEFAULT_VOLUME, 9, false), (20, 9, true), (DEFAULT_VOLUME, 20, false)] {
@@ -278,7 +281,7 @@ async fn init_says_that_secrets_do_not_fit() {
     }
 }
 
-/// What it has for itself, apart from the program and the files.
+/// Its own memory, without the program and the files.
 #[tokio::test]
 async fn fifty_secrets_need_little_memory() {
     const SECRETS: usize = 50;

@@ -1,4 +1,4 @@
-//! Which process gets the signal, where the kernel cuts names at 15 bytes.
+//! The process that is signalled if the kernel truncates names at 15 bytes.
 
 use scaivault_devserver::Route;
 
@@ -35,8 +35,8 @@ async fn signalled(target: &str, of: &[&str]) -> Vec<u32> {
     applications.iter().map(Application::signals).collect()
 }
 
-/// A prefix of the names in this run, so that no other run's processes are found. All are longer than 15 bytes, and the
-/// first 15 are the same.
+/// A prefix of the names in this run, so that processes of other runs are not found. All names are
+/// longer than 15 bytes, and their first 15 bytes are the same.
 fn prefix() -> String {
     format!("{:0<12}-svc-", format!("w{}", std::process::id()))
 }
@@ -49,7 +49,7 @@ async fn a_name_that_is_cut_alike_is_another_process() {
     assert_eq!(signalled(&worker, &[&worker, &web]).await, [1, 0]);
 }
 
-/// With the other alone, nobody is signalled.
+/// If only the other process exists, none is signalled.
 #[tokio::test]
 async fn another_process_is_not_signalled_instead() {
     let prefix = format!("x{}", prefix());

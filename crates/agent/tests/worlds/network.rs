@@ -1,4 +1,4 @@
-//! Dead ends: addresses, name servers and log pipes that do not answer, and answers that take long.
+//! Addresses, name servers and log pipes that do not respond, and slow responses.
 
 use std::{
     fs::{self, File},
@@ -23,22 +23,22 @@ use crate::{
     support::{AGENT, Ended, Pod, data, ended, skipped, start, terminate, until, with_mounts, within},
 };
 
-/// Where the world listens behind dead addresses: the C library sorts those first that have more bits in common with
-/// 127.0.0.1.
+/// The address of the world, sorted after the dead addresses: the C library prefers those with more
+/// leading bits in common with 127.0.0.1.
 const LIVE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 
-/// The command with another file as `/etc/NAME`; none if that is not possible.
+/// The command with another file as `/etc/NAME`; `None` if that is not possible.
 fn with_etc(name: &str, file: &Path, command: &Command) -> Option<Command> {
     with_mounts(&format!("mount --bind '{}' /etc/{name}", file.display()), command)
 }
 
-/// An address at which connections are neither accepted nor refused: its queue is full.
+/// An address where connections are neither accepted nor refused, because the queue is full.
 async fn dead(address: SocketAddr) -> Vec<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     let listener = socket.listen(0).unwrap().into_std().unwrap();
-    // Kept open, and never accepted from.
+    // Kept open without accepting.
     std::mem::forget(listener);
     let mut connections = Vec::new();
     while let Ok(Ok(connection)) =
@@ -56,7 +56,7 @@ async fn one_dead_address_does_not_make_a_host_unreachable() {
         let port = site.world.address().port();
         site.world.listen_at(LIVE).await.unwrap();
         let mut queues = Vec::new();
-        // At the fourth nothing listens.
+        // At the fourth address nothing listens.
         for last in others.iter().filter(|last| **last != 4) {
             queues.push(dead((Ipv4Addr::new(127, 0, 0, *last), port).into()).await);
         }
@@ -79,7 +79,7 @@ async fn one_dead_address_does_not_make_a_host_unreachable() {
     }
 }
 
-/// An address that dies while the sidecar runs: the next connection goes to the other one.
+/// An address that stops responding while the sidecar runs: the next connection uses the other one.
 #[tokio::test]
 async fn an_address_that_dies_later_is_left() {
     let site = Site::new().await;
@@ -106,10 +106,12 @@ async fn an_address_that_dies_later_is_left() {
     terminate(sidecar).await.check(0, &[]);
 }
 
-/// The C library waits for each name server and each search domain, here for 120 s or more: longer than the tests wait.
+/// The C library waits for each name server and each search domain, here for 120 s or more, which
+/// is longer than the tests wait.
 #[tokio::test]
 async fn the_end_does_not_wait_for_name_servers() {
-    // An address of this process alone, so that two runs do not collide. Nobody answers there.
+    // An address that only this process uses, so that two runs do not collide. Nothing responds
+    // there.
     let [.., high, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 98, high, low);
     let Ok(server) = UdpSocket::bind((ip, 53)) else {
@@ -129,20 +131,20 @@ async fn the_end_does_not_wait_for_name_servers() {
     let Some(mut init) = with_etc("resolv.conf", &file, init.env("FETCH_TIMEOUT", "2s")) else { return };
     ended(start(&mut init)).await.check(1, &["not answered in time"]);
 
-    // What it was asked so far.
+    // Clears the earlier requests.
     let mut packet = [0; 512];
     server.set_nonblocking(true).unwrap();
     while server.recv(&mut packet).is_ok() {}
     server.set_nonblocking(false).unwrap();
     let Some(mut sidecar) = with_etc("resolv.conf", &file, &pod.agent("sidecar", &variables)) else { return };
     let sidecar = start(&mut sidecar);
-    // It asks.
+    // Waits for a request.
     let asked = tokio::task::spawn_blocking(move || server.recv(&mut packet).map(|_| server));
     let _server = within(asked).await.unwrap().unwrap();
     terminate(sidecar).await.check(1, &["SIGTERM"]);
 }
 
-/// A pipe for a log that nobody reads, and that is full.
+/// A full pipe for a log that is not read.
 struct StuckPipe {
     end: File,
     path: std::path::PathBuf,
@@ -162,12 +164,12 @@ impl StuckPipe {
         pipe
     }
 
-    /// An end for a program, which waits where it writes: it is another open file.
+    /// A writing end for a program, as a separate open file, so that only the program blocks.
     fn writer(&self) -> File {
         File::options().write(true).open(&self.path).unwrap()
     }
 
-    /// What is in it now.
+    /// Reads its current content.
     fn drain(&mut self) -> String {
         let (mut text, mut bytes) = (Vec::new(), [0; 4096]);
         loop {
@@ -199,7 +201,7 @@ async fn a_full_log_pipe_holds_nothing_up() {
     site.pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| site.pod.secret("key").as_deref() == Some("new")).await;
     site.pod.requested(Route::Renew, 1).await;
-    // With room again there are whole lines again.
+    // When there is room, complete lines are written again.
     pipe.drain();
     let mut text = String::new();
     let mut number = 0;
@@ -222,7 +224,7 @@ async fn a_full_log_pipe_holds_nothing_up() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
-/// The same for the short lives of `init` and `healthz`.
+/// The same for the short runs of `init` and `healthz`.
 #[tokio::test]
 async fn a_full_log_pipe_does_not_stop_a_start() {
     let site = Site::new().await;
@@ -237,7 +239,7 @@ async fn a_full_log_pipe_does_not_stop_a_start() {
     }
 }
 
-/// Longer than any limit for a request as a whole ought to be, but never without progress for long.
+/// Longer than a reasonable timeout of a complete request, but without long gaps between progress.
 #[tokio::test]
 async fn a_slow_answer_that_makes_progress_arrives() {
     let site = Site::new().await;
@@ -257,7 +259,7 @@ async fn an_answer_that_never_ends_is_asked_for_again() {
     }
 }
 
-/// What is asked of one server never goes to another.
+/// A request to one server is never sent to another.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (site, other) = (Site::new().await, Site::new().await);

@@ -1,4 +1,4 @@
-//! Restarts while ScaiVault answers some requests and others not, and signals that are owed.
+//! Restarts while ScaiVault answers some requests and others not, and pending notifications.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn unavailable() -> Misbehaviour {
     Misbehaviour::Answer(Answer::error(503, "service_unavailable"))
 }
 
-/// Secrets cannot be read for longer than a lease lasts.
+/// Secrets cannot be read for longer than the lifetime of a lease.
 #[tokio::test]
 async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
     for misbehaviour in [unavailable(), Misbehaviour::Hang] {
@@ -46,7 +46,8 @@ async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
     }
 }
 
-/// A pause that the server asks for is longer than the lease: the credentials in the file are valid all the time.
+/// The server requests a pause longer than the lease: the credentials in the file stay valid
+/// nevertheless.
 #[tokio::test]
 async fn a_long_pause_costs_no_lease() {
     for calls in [Calls::RENEW, Calls::GENERATE, Calls::EXCHANGE] {
@@ -63,7 +64,7 @@ async fn a_long_pause_costs_no_lease() {
         let first = site.pod.secret("user");
         let progress = || site.pod.vault.requests(Route::Renew) >= 4 || site.pod.secret("user") != first;
         until(|| {
-            // The file first: what is in it was alive before it was written.
+            // The file is read first: its credentials were valid before they were written.
             let user = site.pod.secret("user").unwrap();
             let leases = site.pod.vault.leases();
             let lease = leases.iter().find(|lease| lease.username == user).unwrap();
@@ -76,7 +77,7 @@ async fn a_long_pause_costs_no_lease() {
     }
 }
 
-/// Nothing can be kept for the next start: this one works, and gives back what it has.
+/// The state cannot be stored: this run works, and releases what it has.
 #[tokio::test]
 async fn a_state_directory_that_cannot_be_written_loses_no_lease() {
     for is_file in [true, false] {
@@ -100,7 +101,7 @@ async fn a_state_directory_that_cannot_be_written_loses_no_lease() {
     }
 }
 
-/// Nothing can be logged in to at all: the files of the start before are what there is.
+/// The login fails: the files of the previous run are kept.
 #[tokio::test]
 async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
     let site = Site::new().await;
@@ -120,7 +121,7 @@ async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// The file has changed, nobody could be told, and the agent dies.
+/// The file has changed, the application could not be notified, and the agent is killed.
 #[tokio::test]
 async fn a_signal_that_is_owed_survives_the_agent() {
     let site = Site::new().await;
@@ -139,7 +140,7 @@ async fn a_signal_that_is_owed_survives_the_agent() {
         let variables = variables(name);
         site.sidecar(&variables.each_ref().map(|(variable, value)| (*variable, value.as_str())))
     };
-    // An agent that was started for an application that is not there.
+    // An agent that was started for an application that does not run.
     let absent = unused_name("absent");
     let sidecar = start(&absent);
     until(|| site.pod.secret("key").is_some()).await;
@@ -150,14 +151,14 @@ async fn a_signal_that_is_owed_survives_the_agent() {
     until(|| sidecar.said("application not") > 0).await;
     sidecar.kill_after(Duration::ZERO).await;
 
-    // The next one finds it. Nothing changes meanwhile.
+    // The next agent finds the application. Nothing changes meanwhile.
     let sidecar = start(application.name());
     until(|| application.signals() == 1).await;
     assert_eq!(application.read(), "new");
     until(|| sidecar.said("application signalled") == 1).await;
     sidecar.kill_after(Duration::ZERO).await;
 
-    // And is owed no more.
+    // The notification is no longer pending.
     let reads = site.pod.vault.requests(Route::Read);
     let sidecar = start(application.name());
     site.pod.requested(Route::Read, reads + 3).await;
@@ -165,7 +166,8 @@ async fn a_signal_that_is_owed_survives_the_agent() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// The credentials of the agent before were revoked at its end; the application has to hear of the new ones.
+/// The previous agent's credentials were revoked at its end, so the application has to be notified
+/// of the new ones.
 #[tokio::test]
 async fn new_credentials_after_a_restart_are_signalled() {
     for has_secrets in [false, true] {
@@ -199,7 +201,8 @@ async fn new_credentials_after_a_restart_are_signalled() {
     }
 }
 
-/// Killed at any moment around a change: in the end the application has read what stands in the file.
+/// Killed at a random moment around a change: finally the application has read the content of the
+/// file.
 #[tokio::test]
 async fn the_application_hears_of_the_last_change_whenever_the_agent_is_killed() {
     let site = Site::new().await;
@@ -232,7 +235,8 @@ async fn the_application_hears_of_the_last_change_whenever_the_agent_is_killed()
     let sidecar = site.sidecar(&variables);
     until(|| site.pod.secret("key").as_deref() == Some("11")).await;
     until(|| application.read() == "11").await;
-    // Both may be the work of the last one that was killed: this one must have begun before it is told to end.
+    // Both may be the work of the agent that was killed last: this one must have started before it
+    // is terminated.
     site.pod.requested(Route::Poll, polls + 1).await;
     sidecar.end().await.check(0, &[]);
 }

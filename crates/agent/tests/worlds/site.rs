@@ -31,7 +31,8 @@ impl Site {
         Self { world: World::start(pod.server(), seed()).unwrap(), pod }
     }
 
-    /// With TLS. The authority is in the file `ca/ca.crt`, below the pod's directory, as the kubelet projects it.
+    /// With TLS. The CA is in the file `ca/ca.crt` below the pod's directory, as the kubelet
+    /// projects it.
     pub(crate) async fn tls() -> Self {
         let pod = Pod::new().await;
         let (world, pem) = World::start_tls(pod.server(), seed(), &["localhost"]).unwrap();
@@ -63,13 +64,13 @@ impl Site {
         Sidecar::run(&self.pod, &mut self.agent("sidecar", variables))
     }
 
-    /// The variable for a directory in which leases survive a restart.
+    /// The state directory, in which leases survive a restart.
     pub(crate) fn state(&self) -> String {
         self.pod.path("state").to_str().unwrap().to_owned()
     }
 }
 
-/// Puts a file into a volume as the kubelet does: all files of the volume change with one rename.
+/// Writes a file to a volume as the kubelet does: all files of the volume change with one rename.
 pub(crate) fn project(volume: &Path, file: &str, content: &str) {
     let number = fs::read_dir(volume).map_or(0, Iterator::count);
     let generation = format!("..{number}");
@@ -83,25 +84,26 @@ pub(crate) fn project(volume: &Path, file: &str, content: &str) {
     }
 }
 
-/// Waits for a fixed time: the load of a soak is spread over time, and that an engine does nothing more is no event. Only
-/// `soak` and `generations` may use it; all other tests wait for what happens.
+/// Waits for a fixed time: a soak test spreads its load over time, and the absence of further work
+/// of an engine is not an event. Only `soak` and `generations` may use it; all other tests wait for
+/// events.
 pub(crate) async fn soak_for(time: Duration) {
     let _: Result<(), _> = timeout(time, pending()).await;
 }
 
-/// The seed of what is drawn: of the variable `WORLD_SEED`, else the time.
+/// The random seed: the variable `WORLD_SEED`, else the time.
 pub(crate) fn seed() -> u64 {
     number("WORLD_SEED").unwrap_or_else(|| jiff::Timestamp::now().as_millisecond().unsigned_abs())
 }
 
-/// A number that whoever runs the tests sets.
+/// A number from an environment variable.
 #[expect(clippy::disallowed_methods, reason = "a test has no command line")]
 pub(crate) fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
     let text = env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: must be a number")))
 }
 
-/// What `..data` of a directory points to: another one after each write.
+/// The target of a directory's `..data` link, which changes with each write.
 pub(crate) fn generation(root: &Path) -> Option<PathBuf> {
     let direct = fs::read_link(root.join("..data")).ok();
     direct.or_else(|| {

@@ -1,5 +1,5 @@
-//! Many agents for a long time: a server that is restarted, lags and answers anything, authorities that change, agents that
-//! are killed, applications that are told by signal or by a request.
+//! Many agents for a long time: a server that is restarted, lags and returns arbitrary responses,
+//! CAs that change, agents that are killed, applications that are notified by signal or by request.
 
 mod agents;
 mod readers;
@@ -20,12 +20,12 @@ use crate::{
 use agents::{Agent, Fleet};
 use readers::Readers;
 
-/// How long it lasts. Without the variable it is short, and with fewer agents.
+/// The duration. Without the variable it is short, with fewer agents.
 const MINUTES: &str = "SOAK_MINUTES";
 const SHORT: Duration = Duration::from_secs(25);
 const AGENTS: usize = 50;
 const SHORT_AGENTS: usize = 12;
-/// How soon everything has to be up to date when the weather is calm again.
+/// How soon everything has to be up to date after the faults end.
 const CALM: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +64,7 @@ async fn agents_are_up_to_date_after_any_weather() {
     }
     let late = fleet.late();
     let settled = calm.elapsed();
-    // The news follow the files.
+    // Notifications follow the files.
     until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_told)).await;
     let untold: Vec<_> = agents.iter().filter(|agent| !agent.is_told()).map(Agent::describe).collect();
     let read = readers.end();
@@ -75,7 +75,7 @@ async fn agents_are_up_to_date_after_any_weather() {
     for agent in &mut agents {
         codes.push(agent.ended().await);
     }
-    // Of the leases that no agent could know of only the number is shown: they end by their TTL.
+    // Of the leases that no agent could know, only the number is printed: they end by their TTL.
     let [left, unknown] = fleet.live_leases(&agents);
 
     println!("\n| figure | |\n|---|---:|");
@@ -118,7 +118,7 @@ async fn futures(size: usize, fleet: &Arc<Fleet>) -> Vec<Agent> {
     agents
 }
 
-/// The kubelet follows the ConfigMap after a while.
+/// The kubelet updates the ConfigMap with a delay.
 fn publish(fleet: &Fleet, bundle: &str) {
     project(&fleet.dir.path().join("ca"), "ca.crt", bundle);
 }

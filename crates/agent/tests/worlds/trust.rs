@@ -1,4 +1,4 @@
-//! Certificate authorities that change, and TLS that is not ready yet.
+//! CAs that change, and TLS that is not ready yet.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn rotate(site: &Site, value: &str) {
     site.pod.vault.rotate(&"app/stripe".parse().unwrap(), data(value));
 }
 
-/// The bundle gets the new authority first, then the server changes, then the old authority goes.
+/// First the new CA is added to the bundle, then the server changes, then the old CA is removed.
 #[tokio::test]
 async fn the_authority_changes_under_a_running_sidecar() {
     let site = Site::tls().await;
@@ -23,7 +23,7 @@ async fn the_authority_changes_under_a_running_sidecar() {
     until(|| site.pod.secret("key").is_some()).await;
     for value in ["2", "3"] {
         let old = fs::read_to_string(volume.join("ca.crt")).unwrap();
-        // The server's new certificate comes with its restart.
+        // The server uses its new certificate after its restart.
         site.world.stop().await;
         let new = site.world.new_authority().unwrap();
         project(&volume, "ca.crt", &format!("{old}{new}"));
@@ -35,7 +35,7 @@ async fn the_authority_changes_under_a_running_sidecar() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// The server is first, and the ConfigMap follows: no restart of the agent is needed.
+/// The server changes first, and the ConfigMap follows: the agent need not be restarted.
 #[tokio::test]
 async fn a_bundle_that_comes_late_is_taken() {
     let site = Site::tls().await;
@@ -61,7 +61,7 @@ async fn a_bad_bundle_leaves_the_authorities_of_before() {
         let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
         until(|| site.pod.secret("key").is_some()).await;
         project(&site.pod.path("ca"), "ca.crt", bad);
-        // Connections of before would hide it.
+        // Existing connections would hide it.
         site.world.stop().await;
         site.world.resume().unwrap();
         rotate(&site, "2");
@@ -70,7 +70,7 @@ async fn a_bad_bundle_leaves_the_authorities_of_before() {
     }
 }
 
-/// One entry that cannot be used does not take the others along.
+/// One invalid entry does not affect the others.
 #[tokio::test]
 async fn an_odd_certificate_in_a_bundle_is_skipped() {
     let site = Site::tls().await;
@@ -82,7 +82,7 @@ async fn an_odd_certificate_in_a_bundle_is_skipped() {
     site.run("init", &[("SECRETS", &secrets)]).await.check(0, &[]);
 }
 
-/// A server or what stands before it that has not got its certificate yet.
+/// A server or proxy that has no certificate yet.
 #[tokio::test]
 async fn tls_that_is_not_ready_yet_is_retried() {
     let doors = [
@@ -106,7 +106,7 @@ async fn tls_that_is_not_ready_yet_is_retried() {
     }
 }
 
-/// What is wrong with a certificate itself does not pass: an init container says so at once.
+/// A wrong certificate is not a temporary failure: an init container fails immediately.
 #[tokio::test]
 async fn a_certificate_for_another_name_ends_init_at_once() {
     let site = Site::tls().await;
@@ -116,7 +116,7 @@ async fn a_certificate_for_another_name_ends_init_at_once() {
     site.run("init", &variables).await.check(1, &["ertificate", "localhost", "127.0.0.1"]);
 }
 
-/// The ConfigMap may be about to get the authority: an init container waits for it as for anything else.
+/// The CA may be added to the ConfigMap soon: an init container retries until its deadline.
 #[tokio::test]
 async fn a_start_takes_the_bundle_that_comes_meanwhile() {
     let site = Site::tls().await;
@@ -128,7 +128,7 @@ async fn a_start_takes_the_bundle_that_comes_meanwhile() {
     ended(agent).await.check(0, &[]);
 }
 
-/// A lease is given back through a new connection to a server with a new certificate.
+/// A lease is revoked over a new connection to a server with a new certificate.
 #[tokio::test]
 async fn leases_are_revoked_after_the_authority_changed() {
     let site = Site::tls().await;

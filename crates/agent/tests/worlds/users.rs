@@ -1,4 +1,5 @@
-//! Two agents with different users on one volume. Kubernetes makes it writable for all, or for a group.
+//! Two agents with different users on one volume, which Kubernetes makes writable for all, or for a
+//! group.
 
 use std::{
     fs,
@@ -14,7 +15,7 @@ use crate::{
     support::{AGENT, Ended, Sidecar, data, skipped, until, within},
 };
 
-/// Two users whom nobody else is, and their group.
+/// Two user ids that no other process has, and their group.
 const FIRST: u32 = 64_111;
 const SECOND: u32 = 64_112;
 const GROUP: u32 = 64_110;
@@ -22,12 +23,12 @@ const GROUP: u32 = 64_110;
 struct Volume {
     site: Site,
     agent: PathBuf,
-    /// Where others may start programs: the directory of the build may be closed to them.
+    /// Programs that other users can start: they may have no access to the build directory.
     _programs: TempDir,
 }
 
 impl Volume {
-    /// An `emptyDir`; none where the tests do not run as root.
+    /// An `emptyDir`; `None` if the tests do not run as root.
     async fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skipped("only root can start processes of two users");
@@ -50,7 +51,8 @@ impl Volume {
         Some(Self { site, agent, _programs: programs })
     }
 
-    /// As with `fsGroup`: the group may write, new files are the group's, others may nothing.
+    /// As with `fsGroup`: the group may write, new files belong to the group, and other users have
+    /// no access.
     fn is_of_group(&self) {
         let volume = self.site.pod.path("secrets");
         chown(&volume, None, Some(GROUP)).unwrap();
@@ -58,7 +60,8 @@ impl Volume {
     }
 
     fn agent(&self, user: u32, command: &str, variables: &[(&str, &str)]) -> Command {
-        // By a program that takes the group along: the standard library's way leaves root's groups.
+        // With a program that sets the supplementary groups: the standard library would keep root's
+        // groups.
         let mut agent = self.site.agent_at(Path::new("setpriv"), "--no-new-privs", variables);
         agent.args([&format!("--reuid={user}"), &format!("--regid={user}"), &format!("--groups={GROUP}")]);
         agent.arg("--bounding-set=-all").arg("--").arg(&self.agent).arg(command);
@@ -76,7 +79,7 @@ impl Volume {
     }
 }
 
-/// The init container has the image's user, the sidecar the application's.
+/// The init container runs as the image's user, the sidecar as the application's.
 #[tokio::test]
 async fn each_rotation_arrives_in_a_volume_of_a_group() {
     let Some(volume) = Volume::new().await else { return };
@@ -93,7 +96,7 @@ async fn each_rotation_arrives_in_a_volume_of_a_group() {
     sidecar.end().await.check(0, &[]);
 }
 
-/// Two sidecars, both all the time.
+/// Two sidecars at the same time.
 #[tokio::test]
 async fn two_sidecars_refresh_their_files_at_once() {
     let Some(volume) = Volume::new().await else { return };
@@ -116,7 +119,7 @@ async fn two_sidecars_refresh_their_files_at_once() {
     for agent in &mut agents {
         agent.kill().await.unwrap();
     }
-    // What is left is what is needed: two generations for each agent, at the most.
+    // Only the necessary generations remain: at most two for each agent.
     let entries = fs::read_dir(pod.path("secrets")).unwrap();
     let generations = entries.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count();
     assert!(generations <= 4, "{generations} directories are left");

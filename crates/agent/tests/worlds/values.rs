@@ -1,4 +1,4 @@
-//! Values arrive as they were sent, and what says the same in other words is no change.
+//! Values arrive unchanged, and an equivalent representation is not a change.
 
 use scaivault_devserver::Route;
 use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour};
@@ -10,7 +10,7 @@ use crate::{
     support::until,
 };
 
-/// As text: a value of JSON in a program has lost its digits already.
+/// As text, because a JSON value in a program has already lost its digits.
 const NUMBERS: [(&str, &str); 9] = [
     ("account", "123456789012345678901234567890"),
     ("id", "18446744073709551616"),
@@ -38,7 +38,8 @@ async fn numbers_keep_their_digits() {
     let fields: Vec<_> = NUMBERS.map(|(name, _)| (format!("app/stripe#{name}"), name)).into();
     let mut entries = vec![("app/stripe", "json"), ("app/stripe", template.as_str())];
     entries.extend(fields.iter().map(|(source, file)| (source.as_str(), *file)));
-    // A list or an object has no place in a file of lines: only formats that can hold them get the whole.
+    // A list or an object cannot be written in a line-based format, so only formats that support
+    // them get the whole secret.
     entries.push(("app/stripe", "yaml format=yaml"));
     let secrets = site.pod.mapping(&entries);
     site.run("init", &[("SECRETS", &secrets)]).await.check(0, &[]);
@@ -73,7 +74,7 @@ async fn numbers_keep_their_digits_in_lines() {
     }
 }
 
-/// All formats of one secret, whose answer is always another text with the same meaning.
+/// All formats of one secret whose responses differ in text but not in meaning.
 #[tokio::test]
 async fn what_says_the_same_is_no_change() {
     let ways: [fn(&Site); 2] = [

@@ -24,15 +24,15 @@ use crate::{
     support::{AGENT, ReloadEndpoint, within},
 };
 
-/// All secrets. An agent watches some of them.
+/// The number of secrets. An agent watches some of them.
 pub(super) const SECRETS: usize = 24;
 /// Every fifth agent has many secrets, which it reads one by one.
 const MANY: usize = 12;
 const FEW: usize = 3;
-/// How long after the server's last word an agent may still be killed before it has written it down.
+/// How long after the server's response an agent may still be killed before it has stored it.
 const UNWRITTEN: Duration = Duration::from_secs(2);
 
-/// A server, a world, and where the agents' files are.
+/// A server, a world, and the directory of the agents' files.
 pub(super) struct Fleet {
     pub(super) world: World,
     pub(super) vault: Handle,
@@ -41,7 +41,7 @@ pub(super) struct Fleet {
     issuer: Arc<Issuer>,
     size: usize,
     versions: Mutex<Vec<u64>>,
-    /// Of two restarts at once the second would listen where the first does already.
+    /// With two concurrent restarts, the second would try to listen on a used port.
     restarting: tokio::sync::Mutex<()>,
     restarts: AtomicU64,
 }
@@ -60,13 +60,13 @@ impl Fleet {
         Self { world, vault, dir, server, issuer, size, versions, restarting, restarts: AtomicU64::new(0) }
     }
 
-    /// Which secrets an agent watches.
+    /// The secrets that an agent watches.
     fn secrets(number: usize) -> impl Iterator<Item = usize> {
         let count = if number.is_multiple_of(5) { MANY } else { FEW };
         (0..count).map(move |index| (number + index * 5) % SECRETS)
     }
 
-    /// All files of secrets, with the secret.
+    /// All files of secrets, with the secret's number.
     pub(super) fn files(&self) -> impl Iterator<Item = (usize, PathBuf)> {
         (0..self.size).flat_map(|number| self.files_of(number))
     }
@@ -80,7 +80,7 @@ impl Fleet {
         self.dir.path().join(format!("agent-{number}"))
     }
 
-    /// Files that are not what the server has.
+    /// Files that differ from the server's secrets.
     pub(super) fn late(&self) -> Vec<String> {
         let versions = self.versions.lock().unwrap().clone();
         let late = self.files().filter_map(|(secret, file)| {
@@ -106,7 +106,7 @@ impl Fleet {
         self.versions.lock().unwrap().iter().map(|version| version - 1).sum()
     }
 
-    /// The server is away for a while.
+    /// Stops the server for a while.
     pub(super) async fn restart(&self, away: Duration) {
         let _alone = self.restarting.lock().await;
         self.restarts.fetch_add(1, Ordering::Relaxed);
@@ -119,9 +119,10 @@ impl Fleet {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// Leases that live though all agents have ended: first those that their agents knew, then those that no agent could
-    /// know of. The latter are those whose answer was lost, cut, delayed for ever or replaced, or whose agent was killed
-    /// during the generation or up to [`UNWRITTEN`] after it. They end by their TTL.
+    /// Leases that are active although all agents have exited: first those that their agents knew,
+    /// then those that no agent could know. The latter are those whose response was lost,
+    /// truncated, delayed forever or replaced, or whose agent was killed during the generation or
+    /// up to [`UNWRITTEN`] after it. They end by their TTL.
     pub(super) fn live_leases(&self, agents: &[Agent]) -> [Vec<String>; 2] {
         let generations: BTreeMap<String, _> = self
             .world
@@ -172,20 +173,20 @@ pub(super) struct Agent {
     killed: Vec<Instant>,
 }
 
-/// How the application hears of changes.
+/// How the application is notified of changes.
 enum Ear {
     Signals(Box<Application>),
     Requests(Listener),
 }
 
-/// What an application that reloads by a request has heard.
+/// The notifications of an application that reloads on request.
 struct Listener {
     endpoint: ReloadEndpoint,
     heard: Arc<Mutex<(u32, String)>>,
 }
 
 impl Listener {
-    /// Reads the files at each request, and refuses some requests.
+    /// Reads the files on each request, and rejects some requests.
     async fn start(files: Vec<PathBuf>) -> Self {
         let heard = Arc::new(Mutex::new((0, read(&files))));
         let (told, mut count) = (Arc::clone(&heard), 0_u64);
@@ -226,16 +227,16 @@ impl Agent {
         Self { fleet: Arc::clone(fleet), number, child, ear, killed: Vec::new() }
     }
 
-    /// SIGKILL, and a start as by the kubelet.
+    /// Sends SIGKILL, and restarts the agent like the kubelet.
     pub(super) async fn kill_and_restart(&mut self, pause: Duration) {
         self.killed.push(Instant::now());
         self.child.kill().await.unwrap();
-        // Up to its last moment it could write down what it knew.
+        // Until its last moment it could store what it knew.
         soak_for(pause).await;
         self.child = command(&self.fleet, self.number, &self.ear).spawn().unwrap();
     }
 
-    /// Whether the application has read what stands in the files.
+    /// Whether the application has read the content of the files.
     pub(super) fn is_told(&self) -> bool {
         let files: Vec<_> = self.fleet.files_of(self.number).map(|(_, file)| file).collect();
         self.has_read() == read(&files)
@@ -254,7 +255,7 @@ impl Agent {
         format!("agent {}: has read {:?}; its log ends: {lines:?}", self.number, self.has_read())
     }
 
-    /// How often the application heard of a change.
+    /// How often the application was notified of a change.
     pub(super) fn news(&self) -> u32 {
         match &self.ear {
             Ear::Signals(application) => application.signals(),
@@ -266,19 +267,18 @@ impl Agent {
         self.killed.len()
     }
 
-    /// Part of the paths of its files.
+    /// A part of the paths of its files.
     pub(super) fn name(&self) -> String {
         format!("/agent-{}/", self.number)
     }
 
-    /// Sends SIGTERM.
     pub(super) fn terminate(&self) {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().unwrap())) {
             kill_process(pid, Signal::TERM).unwrap();
         }
     }
 
-    /// Waits for its end; the exit code.
+    /// Waits for its exit; returns the exit code.
     pub(super) async fn ended(&mut self) -> Option<i32> {
         within(self.child.wait()).await.unwrap().code()
     }
@@ -290,7 +290,7 @@ fn command(fleet: &Fleet, number: usize, ear: &Ear) -> Command {
         .files_of(number)
         .map(|(secret, file)| format!("app/s{secret}#value -> {}", file.display()))
         .collect();
-    // Some leases live longer than the soak, others are renewed and replaced all the time.
+    // Some leases outlive the test, others are renewed and replaced all the time.
     let lease = if number.is_multiple_of(2) { "role=readonly" } else { "role=short ttl=20s" };
     let dynamic = format!("engine=postgres {lease} -> {}", dir.join("secrets/db.json").display());
     let mut command = Command::new(AGENT);
@@ -322,7 +322,7 @@ fn command(fleet: &Fleet, number: usize, ear: &Ear) -> Command {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Kept until here: it answers while the agents end.
+        // Kept alive until here, because it answers requests while the agents stop.
         let _ = &self.server;
     }
 }

@@ -1,4 +1,4 @@
-//! One who reads all files all the time.
+//! A reader that reads all files continuously.
 
 use std::{
     fs,
@@ -17,13 +17,13 @@ pub(super) struct Readers {
     thread: JoinHandle<Seen>,
 }
 
-/// What was seen.
+/// The observations.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) changes: u64,
-    /// Each version that came after a newer one.
+    /// Each version that was read after a newer one.
     pub(super) backwards: Vec<String>,
-    /// How often a file was not there that had been there.
+    /// How often a file was missing after it had existed.
     pub(super) absent: u64,
 }
 
@@ -37,7 +37,8 @@ impl Readers {
             let mut newest = vec![0_u64; files.len()];
             while !over.load(Ordering::Relaxed) {
                 for (file, newest) in files.iter().zip(&mut newest) {
-                    // Held up inside the kernel for two changes, it may find its generation gone: once more, then.
+                    // If the reader is delayed inside the kernel for two changes, its generation
+                    // may be removed, so it retries once.
                     let text = fs::read_to_string(file).or_else(|_| fs::read_to_string(file));
                     let Ok(version) = text.map(|text| text.parse::<u64>()) else {
                         seen.absent += u64::from(*newest > 0);

@@ -1,4 +1,4 @@
-//! What happens meanwhile.
+//! The faults during the test.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{answers::shuffle, site::soak_for};
 
-/// Another weather every few seconds.
+/// Changes the faults every few seconds.
 pub(super) async fn change(fleet: Arc<Fleet>, deadline: Instant, mut random: SplitMix) {
     while Instant::now() < deadline {
         fleet.world.clear();
@@ -75,7 +75,7 @@ fn misbehaviour(random: &mut SplitMix) -> Misbehaviour {
     }
 }
 
-/// New versions, some of them of a person and some by rotation.
+/// Writes new versions, some manually and some by rotation.
 pub(super) async fn write(fleet: Arc<Fleet>, deadline: Instant, mut random: SplitMix) {
     while Instant::now() < deadline {
         fleet.write(random.below(SECRETS), random.below(2) == 0);
@@ -83,7 +83,8 @@ pub(super) async fn write(fleet: Arc<Fleet>, deadline: Instant, mut random: Spli
     }
 }
 
-/// Twice, at a third and at two thirds: both authorities in the bundle, then the server's certificate, then the new one alone.
+/// Twice, at a third and at two thirds: both CAs in the bundle, then the server's certificate, then
+/// only the new CA.
 pub(super) async fn rotate_authorities(fleet: Arc<Fleet>, began: Instant, lasts: Duration) {
     for part in [1, 2] {
         soak_for((lasts * part / 3).saturating_sub(began.elapsed())).await;
