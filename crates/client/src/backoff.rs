@@ -1,4 +1,4 @@
-//! When to try again after a failure.
+//! The time of the next attempt after a failure.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::Retry;
 
-/// Limit of the pause that a server can ask for, so that the sum with a point in time cannot overflow.
+/// Maximum pause that a server can request, so that adding it to a time cannot overflow.
 const ASKED_LIMIT: Duration = Duration::from_hours(24);
 
 /// The time of the next attempt, with exponential backoff and jitter.
@@ -33,12 +33,12 @@ impl Backoff {
         Self { failures, due: Some(due), ..Self::new(pauses) }
     }
 
-    /// The time of the next attempt; none if no attempt is scheduled.
+    /// The time of the next attempt; `None` if no attempt is scheduled.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether an attempt is scheduled and its time has come.
+    /// Whether an attempt is scheduled and due.
     pub fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
     }
@@ -65,10 +65,12 @@ impl Backoff {
         self.due = self.due.max(Some(until));
     }
 
-    /// Schedules the attempt after one that failed at `now`, and returns its time; none if there should not be one.
+    /// Schedules the attempt after one that failed at `now`, and returns its time; `None` for no
+    /// further attempt.
     ///
-    /// [`Retry::After`] lengthens the pause by up to a tenth of jitter, and never shortens it below what it would be
-    /// without: a server that asks for 0 s must not cause a busy loop. Cap it with [`Retry::at_most`].
+    /// [`Retry::After`] lengthens the pause by up to a tenth of jitter, but never shortens it below
+    /// the pause without it: a server that requests 0 s must not cause a busy loop. Cap it with
+    /// [`Retry::at_most`].
     pub fn failed(&mut self, now: Instant, retry: Retry) -> Option<Instant> {
         let grown = self.pause();
         let pause = match retry {
@@ -91,7 +93,7 @@ impl Backoff {
         *self = Self::new((self.first, self.max));
     }
 
-    /// From half of the current pause to all of it.
+    /// A random pause between half of the current one and all of it.
     fn pause(&self) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));
         doubled.min(self.max).mul_f64(f64::midpoint(1.0, fastrand::f64()))

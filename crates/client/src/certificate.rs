@@ -1,16 +1,16 @@
-//! What is wrong with a server's certificate, and how to fix it.
+//! Explains errors of a server's certificate, with the fix.
 
 use jiff::Timestamp;
 use rustls::{CertificateError, pki_types::UnixTime};
 
 use crate::Trust;
 
-/// Parts of the names of errors that rustls passes on without a variant of their own, or has deprecated.
+/// Parts of the names of errors for which rustls has no variant, or a deprecated one.
 const WEAK: &str = "UnsupportedSignatureAlgorithm";
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 const NAME_CONSTRAINT: &str = "NameConstraint";
 
-/// The fault and the fix. `setting` is the variable that `trust` comes from.
+/// The error and the fix. `setting` is the variable that configures `trust`.
 pub(crate) fn explain(certificate_error: &CertificateError, trust: &Trust, setting: &str) -> String {
     use CertificateError as Is;
     let other = format!("{certificate_error:?}");
@@ -62,12 +62,13 @@ pub(crate) fn explain(certificate_error: &CertificateError, trust: &Trust, setti
     fixed.to_owned()
 }
 
-/// Whether another attempt may find the certificate trusted: the file may be about to get the authority, as in a rotation.
+/// Whether the certificate may be trusted in a later attempt: the file may get the new CA soon, as
+/// in a rotation.
 pub(crate) fn may_be_trusted_later(error: &CertificateError, trust: &Trust) -> bool {
     match error {
-        // An authority that was replaced by one of the same name shows as a bad signature.
+        // A CA that was replaced by one with the same name causes a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => trust.file.is_some(),
-        // Time passes, and the clock of a node that just started may be set soon.
+        // Time passes, and the clock of a node that has just started may be corrected soon.
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => true,
         _ => false,
     }
@@ -88,7 +89,7 @@ fn untrusted(begin: &str, trust: &Trust, setting: &str) -> String {
     }
 }
 
-/// The first names, without the parser's own words around them (`DnsName("a.example")`).
+/// The first names, without the parser's formatting (`DnsName("a.example")`).
 fn names(presented: &[String]) -> String {
     const SHOWN: usize = 5;
     let plain = |name: &String| match name.split_once('(') {

@@ -1,4 +1,4 @@
-//! The client: one method for each call.
+//! The client: one method for each request of the API.
 
 use std::{
     collections::BTreeSet,
@@ -28,30 +28,32 @@ use crate::{
     transport::{Answer, Outgoing, Transport},
 };
 
-/// The first and the longest pause between logins whose tokens are refused at once.
+/// The first and the longest pause between logins whose tokens are rejected immediately.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// The header that names the tenant.
+/// The header with the tenant.
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 
-/// `ScaiVault`, seen by one identity. Logs in when it has to; connections and token are shared by all calls.
+/// A client of `ScaiVault` for one identity. It logs in when needed; connections and token are
+/// shared by all calls.
 ///
-/// Calls may run at once. Before the first ones do, call [`Self::login`]: where it fails, it fails once.
+/// Calls may run concurrently. Call [`Self::login`] before the first ones, so that a failing login
+/// fails only once.
 pub struct Client {
     vault: Arc<Transport>,
     login: LoginWay,
     tenant: Option<TenantId>,
     token: Mutex<Option<Token>>,
-    /// Held while a login is under way, so that there is one and not as many as calls.
+    /// Held during a login, so that concurrent calls cause only one.
     login_lock: tokio::sync::Mutex<()>,
-    /// When to log in again after a token that was just made was refused.
+    /// Backoff of logins after a new token was rejected.
     refused: Mutex<Backoff>,
-    /// What the last answer to a read said about the rate limit.
+    /// The rate limit reported by the last answer to a read.
     read_limit: Mutex<Option<RateLimit>>,
 }
 
 impl Client {
-    /// A client that has not connected yet. Reads the file of authorities.
+    /// Creates a client without connecting. Reads the CA file.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let Settings { address, login, trust, proxy, tenant, timeouts } = settings;
         let authorities = Arc::new(Authorities::new(trust)?);
@@ -87,37 +89,39 @@ impl Client {
         }
     }
 
-    /// Logs in, unless a token that can be used is there.
+    /// Logs in, unless there is a usable token.
     pub async fn login(&self) -> Result<(), Error> {
         self.usable_token(None).await.map(drop)
     }
 
-    /// The token, where one is there that can be used: to [`Self::resume`] in a program that starts later.
+    /// The token, if it is usable: a later run can [`Self::resume`] with it.
     pub fn token(&self) -> Option<Token> {
         lock(&self.token).as_ref().filter(|token| token.is_usable(SystemTime::now())).cloned()
     }
 
-    /// Goes on with a token that was received earlier. One that cannot be used any more does no harm.
+    /// Continues with a token that was received earlier. A token that is no longer usable is
+    /// ignored.
     pub fn resume(&self, token: Token) {
         *lock(&self.token) = Some(token);
     }
 
-    /// The share of the reads that is left at `now`; none if no answer said so yet.
+    /// The share of the read limit that is left at `now`; `None` if no answer has reported it yet.
     pub fn reads_left(&self, now: SystemTime) -> Option<f64> {
         lock(&self.read_limit).and_then(|limit| limit.left(now))
     }
 
-    /// Reads a secret: the version asked for or the current one.
+    /// Reads a secret in the given version, or the current one.
     pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
         let call = Outgoing::new(Operation::Read, Method::GET, documented::read_route(path, version));
         self.call(call, documented::secret).await
     }
 
-    /// Generates credentials. Each call makes new ones: after a failure without an answer there may be a lease that
-    /// nobody knows, which ends by itself.
+    /// Generates credentials. Each call creates new ones: after a failure without an answer there
+    /// may be an unknown lease, which ends by its TTL.
     ///
-    /// Waits up to `patience` for the answer: an engine may be slow, and a lease whose answer is dropped cannot be revoked.
-    /// If the answer names a lease but cannot be used otherwise, the error has the [lease](Error::orphaned_lease).
+    /// Waits up to `patience` for the answer: an engine may be slow, and a lease whose answer is
+    /// dropped cannot be revoked. If the answer contains a lease but is invalid otherwise, the
+    /// error has the [lease](Error::orphaned_lease).
     pub async fn generate(&self, dynamic: &DynamicRef, patience: Duration) -> Result<Lease, Error> {
         let mut call = Outgoing::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
             .with_body(guessed::generate(dynamic))
@@ -127,19 +131,20 @@ impl Client {
         guessed::lease(answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
     }
 
-    /// Renews a lease for `increment` or its role's default. The server may give less, up to the lease's maximum.
+    /// Renews a lease for `increment` or its role's default. The server may grant less, up to the
+    /// lease's maximum.
     pub async fn renew(&self, lease: &LeaseId, increment: Option<Ttl>) -> Result<LeaseTerm, Error> {
         let call = Outgoing::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
             .with_body(guessed::renew(increment));
         self.call(call, |answer| guessed::term(answer, SystemTime::now())).await
     }
 
-    /// Revokes a lease. One that is not there any more is as good as revoked.
+    /// Revokes a lease. Succeeds if it no longer exists.
     pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
         self.delete(Outgoing::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
     }
 
-    /// Subscribes to events. A subscription nobody deletes stays.
+    /// Subscribes to events. The subscription remains until it is deleted.
     pub async fn subscribe(&self, subscription: &NewSubscription) -> Result<SubscriptionId, Error> {
         let call =
             Outgoing::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
@@ -148,7 +153,8 @@ impl Client {
         self.call(call, documented::subscription).await
     }
 
-    /// Waits for events, oldest first. None after the wait is no error; one that is not acknowledged comes again.
+    /// Waits for events, oldest first. An empty result after the wait is not an error. Events that
+    /// are not acknowledged are delivered again.
     pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Vec<Event>, Error> {
         let mut call =
             Outgoing::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
@@ -156,7 +162,7 @@ impl Client {
         self.call(call, documented::events).await
     }
 
-    /// Changes the secrets of a subscription. Events that wait stay.
+    /// Changes the secrets of a subscription. Pending events are kept.
     pub async fn change_subscription(
         &self,
         subscription: &SubscriptionId,
@@ -168,20 +174,20 @@ impl Client {
         self.call(call, |_| Ok(())).await
     }
 
-    /// Acknowledges events, so that they do not come again.
+    /// Acknowledges events, so that they are not delivered again.
     pub async fn acknowledge(&self, subscription: &SubscriptionId, events: &[EventId]) -> Result<(), Error> {
         let call = Outgoing::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
             .with_body(documented::ack(events));
         self.call(call, |_| Ok(())).await
     }
 
-    /// Deletes a subscription. One that is not there any more is as good as deleted.
+    /// Deletes a subscription. Succeeds if it no longer exists.
     pub async fn unsubscribe(&self, subscription: &SubscriptionId) -> Result<(), Error> {
         let route = documented::subscription_route(subscription);
         self.delete(Outgoing::new(Operation::Unsubscribe, Method::DELETE, route)).await
     }
 
-    /// The subscriptions that ScaiVault lists for this identity, with their names.
+    /// The subscriptions of this identity, with their names.
     pub async fn subscriptions(&self) -> Result<Vec<(SubscriptionId, String)>, Error> {
         let mut cursor: Option<String> = None;
         let mut all = Vec::new();
@@ -198,7 +204,7 @@ impl Client {
         Ok(all)
     }
 
-    /// Sends a call with the token, and reads the answer, whose body must be whole.
+    /// Sends a request with the token, and reads the complete answer.
     async fn call<T>(
         &self,
         call: Outgoing,
@@ -208,7 +214,7 @@ impl Client {
         answer.and_then(|answer| read(&answer)).map_err(|kind| Error::new(call.operation, kind))
     }
 
-    /// Sends a call that deletes something. What is not there any more is as good as deleted.
+    /// Sends a request that deletes something. Succeeds if it no longer exists.
     async fn delete(&self, call: Outgoing) -> Result<(), Error> {
         match self.call(call, |_| Ok(())).await {
             Err(error) if error.is_gone() => Ok(()),
@@ -216,8 +222,9 @@ impl Client {
         }
     }
 
-    /// Sends a call with the token, and once more with another one if the token is refused: it may have expired, been revoked,
-    /// or be unknown to a server that was restarted. The body of the answer may be cut off.
+    /// Sends a request with the token, and repeats it once with a new token if the token is
+    /// rejected: it may have expired, been revoked, or be unknown to a restarted server. The body
+    /// of the answer may be truncated.
     async fn send(&self, call: &Outgoing) -> Result<Answer, Error> {
         let (mut token, mut is_new) = self.usable_token(None).await?;
         loop {
@@ -226,7 +233,8 @@ impl Client {
                     let mut refused = lock(&self.refused);
                     let now = Instant::now();
                     if is_new && !refused.is_waiting(now) {
-                        // Another login would bring the same: not at each call, or there would be a storm of them.
+                        // Another login would have the same result. The backoff avoids a login on
+                        // each call.
                         refused.failed(now, Retry::Backoff);
                     }
                     if is_new || refused.is_waiting(now) {
@@ -263,8 +271,9 @@ impl Client {
         answered.map_err(|kind| Error::new(call.operation, kind.without(&[token.secret()])))
     }
 
-    /// The token that is there, or a new one, and whether it is new. `refused` is not usable any more: of calls that were
-    /// refused with the same one, the first logs in and the others get its token.
+    /// The current token or a new one, and whether it is new. `refused` is no longer usable: of
+    /// several calls that were rejected with the same token, the first logs in and the others get
+    /// its token.
     async fn usable_token(&self, refused: Option<&Token>) -> Result<(Token, bool), Error> {
         let _one_login = self.login_lock.lock().await;
         let is_refused = |token: &Token| {
@@ -319,7 +328,7 @@ impl Client {
 pub struct Connections(Arc<Transport>);
 
 impl Connections {
-    /// Connects when it has to. Reads the file of authorities.
+    /// Connects when needed. Reads the CA file.
     pub fn new(
         address: Address,
         trust: Trust,
@@ -331,7 +340,8 @@ impl Connections {
         Ok(Self(Arc::new(Transport::new(connector, timeouts))))
     }
 
-    /// A client that exchanges this service account's token. `role` is the `ScaiKey` identity to ask for.
+    /// A client that exchanges this service account token. `role` is the requested `ScaiKey`
+    /// identity.
     pub fn client(
         &self,
         token: SecretString,
@@ -343,7 +353,7 @@ impl Connections {
     }
 }
 
-/// How to log in, with the server that it takes.
+/// The way to log in, with the server that it uses.
 enum LoginWay {
     Presented { token: SecretString, audience: String, role: Option<String> },
     Exchange { token_file: PathBuf, audience: String, role: Option<String> },

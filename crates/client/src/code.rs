@@ -1,36 +1,36 @@
-//! ScaiVault's error codes, and which failures are worth another attempt.
+//! ScaiVault's error codes, and which failures may be retried.
 
 use std::fmt;
 
 use crate::Retry;
 
-/// What kind of failure it is: what a program's exit code or a metric's label is made of.
+/// The kind of a failure, for exit codes and metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Not logged in, or the login was refused.
+    /// Not logged in, or the login was rejected.
     Authentication,
-    /// Logged in, but not allowed.
+    /// Logged in, but without permission.
     Denied,
-    /// What was asked for is not there.
+    /// The requested object does not exist.
     NotFound,
-    /// The request itself is wrong.
+    /// The request itself is invalid.
     Invalid,
-    /// Something else stands against it at the moment.
+    /// The request conflicts with the current state.
     Conflict,
     /// Too many requests.
     Throttled,
-    /// Out of order, or not to be reached.
+    /// Failing or unreachable.
     Unavailable,
-    /// Something that no `ScaiVault` answers.
+    /// A response that is not `ScaiVault`'s.
     Unexpected,
 }
 
-/// The `code` of an error as the server sent it: at most 64 plain characters, empty if the answer had none.
+/// The `code` of a server error: at most 64 plain characters, empty if the answer had none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorCode(Box<str>);
 
 impl ErrorCode {
-    /// The code written as `text`, without characters that could break a log line.
+    /// The code in `text`, without characters that could break a log line.
     pub fn new(text: &str) -> Self {
         const MAX_CHARS: usize = 64;
         let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -42,19 +42,19 @@ impl ErrorCode {
         &self.0
     }
 
-    /// Whether the answer had no code. Such an error is not `ScaiVault`'s own.
+    /// Whether the answer had no code. Then the error does not come from `ScaiVault` itself.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What kind of failure it is, and whether to try again, before `Retry-After` is looked at.
+    /// The kind of the failure, and whether to retry, before `Retry-After` is considered.
     ///
-    /// By the code where it says more than the status, or where a gateway has replaced the status. Any other code, also one that
-    /// is not known, goes by the status.
+    /// Determined by the code if it is more specific than the status, or if a gateway may have
+    /// replaced the status. All other codes, including unknown ones, are classified by the status.
     pub(crate) fn classify(&self, status: u16) -> (Class, Retry) {
         match self.as_str() {
-            // Not from ScaiVault: an ingress that reloads answers 404 in its place, a firewall 403. It says nothing about
-            // what was asked for, and may pass.
+            // Not from ScaiVault: a reloading ingress returns 404, a firewall 403. It has no
+            // meaning for the requested object, and may be temporary.
             "" => match by_status(status) {
                 found @ (Class::Authentication | Class::Throttled | Class::Unavailable, _) => found,
                 _ => (Class::Unexpected, Retry::Backoff),
@@ -111,7 +111,7 @@ mod tests {
         check("access_denied", 503, Class::Denied, Retry::Never);
         check("internal_error", 503, Class::Unavailable, Retry::Once);
         check("secret_not_found", 502, Class::NotFound, Retry::Never);
-        // An OAuth error that begins like ScaiVault's.
+        // An OAuth error whose start looks like one of ScaiVault's.
         check("invalid_client", 401, Class::Authentication, Retry::Never);
     }
 

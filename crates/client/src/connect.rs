@@ -1,4 +1,4 @@
-//! From an address to a stream that HTTP can be spoken on: name, TCP, the proxy, TLS.
+//! Opens a stream for HTTP to an address: name resolution, TCP, proxy, TLS.
 
 use std::{
     io,
@@ -22,16 +22,18 @@ use tokio_rustls::TlsConnector;
 
 use crate::{Address, ErrorKind, Proxy, SetupError, certificate, lock, proxy::Way, tls::Authorities};
 
-/// How long an attempt to connect is given before the next address is tried beside it: as RFC 8305 recommends.
+/// How long a connection attempt runs before the next address is tried concurrently, as recommended
+/// by RFC 8305.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
 
-/// Lookups of a name that run at once. Each takes a thread, until the system's resolver gives up.
+/// Maximum number of concurrent name lookups. Each blocks a thread until the system's resolver
+/// gives up.
 const LOOKUPS: usize = 4;
 
-/// Addresses that are remembered because they failed.
+/// Maximum number of remembered addresses that failed.
 const FAILED_ADDRESSES: usize = 16;
 
-/// What HTTP is spoken on.
+/// The stream for HTTP.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -40,17 +42,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Connector {
     pub(crate) address: Address,
     way: Option<Way>,
-    /// None for plain HTTP.
+    /// `None` for plain HTTP.
     tls: Option<Tls>,
     lookups: Arc<Semaphore>,
-    /// Addresses that accepted a connection that was of no use, the latest last: others are tried first.
+    /// Addresses that accepted a connection that could not be used, the latest last: others are
+    /// tried first.
     failed: Mutex<Vec<SocketAddr>>,
 }
 
 struct Tls {
     name: ServerName<'static>,
     authorities: Arc<Authorities>,
-    /// The variable that says whom to trust, for errors.
+    /// The variable that configures the trusted CAs, for errors.
     setting: &'static str,
 }
 
@@ -72,7 +75,7 @@ impl Connector {
         Ok(Self { address, way, tls, lookups: Arc::new(Semaphore::new(LOOKUPS)), failed: Mutex::default() })
     }
 
-    /// A new connection and its other end, within `limit`.
+    /// A new connection with its peer address, within `limit`.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(Box<dyn Stream>, SocketAddr), ErrorKind> {
         let deadline = Instant::now() + limit;
         let late = |_| ErrorKind::Timeout { address: self.address.host_and_port(), after: limit };
@@ -85,7 +88,8 @@ impl Connector {
         Ok((secured?, peer))
     }
 
-    /// Tries the other addresses before this one from now on: it accepts connections, but they are of no use.
+    /// Tries other addresses before this one from now on: it accepts connections that cannot be
+    /// used.
     pub(crate) fn prefer_others(&self, peer: SocketAddr) {
         let mut failed = lock(&self.failed);
         failed.retain(|address| *address != peer);
@@ -95,19 +99,19 @@ impl Connector {
         failed.push(peer);
     }
 
-    /// This address answers.
+    /// Records that this address answers.
     pub(crate) fn answered(&self, peer: SocketAddr) {
         lock(&self.failed).retain(|address| *address != peer);
     }
 
-    /// A TCP connection to the server, or to the proxy in between.
+    /// A TCP connection to the server, or to the proxy.
     async fn dial(&self) -> Result<TcpStream, ErrorKind> {
         let (host, port) = self.next_hop();
         let connect = async {
             let addresses = self.look_up(host, port).await?;
             let failed = lock(&self.failed).clone();
             let stream = connect_first(ordered(&addresses, &failed)).await?;
-            // Requests are small and each is waited for.
+            // Requests are small, and each is waited for.
             stream.set_nodelay(true)?;
             Ok(stream)
         };
@@ -124,7 +128,7 @@ impl Connector {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        // Held by the thread, which may outlive its caller's patience.
+        // Held by the thread, which may run longer than the caller waits.
         let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
         let host = host.to_owned();
         let lookup = spawn_blocking(move || {
@@ -147,19 +151,20 @@ impl Connector {
         }
     }
 
-    /// Asks the proxy for a tunnel.
+    /// Opens a tunnel through the proxy.
     async fn tunnel(&self, way: &Way, stream: TcpStream) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
         let refused = |status| ErrorKind::Proxy {
             proxy: format!("{}:{}", way.host, way.port),
             address: self.address.host_and_port(),
             status,
         };
-        // A proxy that hangs up may be one that is being restarted; one that does not speak HTTP is none.
+        // A proxy that closes the connection may be restarting; one that does not speak HTTP is not
+        // a proxy.
         let failed = |error: hyper::Error| {
             if error.is_parse() {
                 return refused(0);
             }
-            // Nothing was sent to the server yet.
+            // Nothing has been sent to the server yet.
             self.unreachable(io::Error::other(error))
         };
         let (mut sender, connection) =
@@ -202,8 +207,8 @@ impl Connector {
     }
 }
 
-/// The addresses with the families taking turns, beginning with the one that the system prefers (RFC 8305). Those that
-/// have `failed` come last, the latest at the end.
+/// The addresses with alternating families, starting with the family that the system prefers (RFC
+/// 8305). Those in `failed` come last, the latest at the end.
 fn ordered(addresses: &[SocketAddr], failed: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_first = |address: &&SocketAddr| address.is_ipv6() == addresses[0].is_ipv6();
     let mut first = addresses.iter().filter(is_first);
@@ -217,11 +222,12 @@ fn ordered(addresses: &[SocketAddr], failed: &[SocketAddr]) -> Vec<SocketAddr> {
     mixed
 }
 
-/// Connects to the first address that accepts. The next attempt begins when one has failed or takes long.
+/// Connects to the first address that accepts. The next attempt starts when one has failed or takes
+/// long.
 async fn connect_first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
-    // The first failure is that of the address that the system prefers.
+    // The reported error is that of the address that the system prefers.
     let mut failure = None;
     loop {
         if let Some(address) = waiting.next() {
@@ -284,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_does_not_answer_delays_by_one_turn() {
-        // A queue that is full: the kernel answers no more attempts.
+        // With a full queue the kernel answers no more connection attempts.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.3:0".parse().unwrap()).unwrap();
         let dead = socket.listen(0).unwrap();

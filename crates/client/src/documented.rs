@@ -1,4 +1,4 @@
-//! Routes, bodies and answers as published.
+//! Routes, bodies and answers of the published API.
 
 use std::{collections::BTreeSet, fmt::Display, num::NonZeroU32, time::Duration};
 
@@ -15,27 +15,29 @@ use crate::{
     transport::{Answer, Content},
 };
 
-/// What RFC 3986 does not call unreserved.
+/// The characters outside RFC 3986's unreserved set.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Where a token is exchanged. The bodies are in `guessed`.
+/// The route of the token exchange. Its bodies are in `guessed`.
 pub(crate) const EXCHANGE_ROUTE: &str = "/v1/auth/exchange";
 
-/// Where subscriptions are made.
+/// The route of subscriptions.
 pub(crate) const SUBSCRIPTIONS_ROUTE: &str = "/v1/subscriptions";
 
-/// The body of a login with client credentials, which names no scope: `ScaiKey` gives all that the application has.
+/// The body of a login with client credentials, without a scope: `ScaiKey` then grants all scopes
+/// of the application.
 pub(crate) fn client_credentials(id: &SecretString, secret: &SecretString) -> Content {
     let [id, secret] = [id, secret].map(|text| percent_encoded(text.expose_secret()));
     Content::form(format!("grant_type=client_credentials&client_id={id}&client_secret={secret}"))
 }
 
-/// A text as it stands in a form or a query: all but what RFC 3986 calls unreserved becomes `%XX`.
+/// Percent-encodes a text for a form or a query: everything except RFC 3986's unreserved
+/// characters.
 pub(crate) fn percent_encoded(text: &str) -> impl Display {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// The route of one secret. A path's slashes stand in it as they are.
+/// The route of one secret. A path's slashes are not encoded.
 pub(crate) fn read_route(path: &SecretPath, version: Option<NonZeroU32>) -> String {
     match version {
         None => format!("/v1/secrets/{path}"),
@@ -50,13 +52,13 @@ struct SecretAnswer<'a> {
     data: &'a RawValue,
 }
 
-/// The secret of an answer.
+/// The secret in an answer.
 pub(crate) fn secret(answer: &Answer) -> Result<Secret, ErrorKind> {
     let SecretAnswer { version, data } = json(&answer.body)?;
     Ok(Secret { version, data: SecretData::new(data.get())? })
 }
 
-/// The body that makes a subscription which is polled.
+/// The body that creates a subscription for polling.
 pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     #[derive(Serialize)]
     struct Request<'a> {
@@ -79,7 +81,7 @@ pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     })
 }
 
-/// The subscription that was made.
+/// The created subscription.
 pub(crate) fn subscription(answer: &Answer) -> Result<SubscriptionId, ErrorKind> {
     #[derive(Deserialize)]
     struct Made {
@@ -94,7 +96,7 @@ pub(crate) fn subscription_route(subscription: &SubscriptionId) -> String {
     format!("{SUBSCRIPTIONS_ROUTE}/{subscription}")
 }
 
-/// The body that changes the secrets of a subscription. Of the call, the members that it changes are published.
+/// The body that changes the secrets of a subscription. The names of these members are published.
 pub(crate) fn change_subscription(paths: &BTreeSet<SecretPath>) -> Content {
     #[derive(Serialize)]
     struct Request<'a> {
@@ -103,12 +105,12 @@ pub(crate) fn change_subscription(paths: &BTreeSet<SecretPath>) -> Content {
     Content::json(&Request { paths })
 }
 
-/// How long the server is asked to wait: whole seconds, up to its limit.
+/// The wait requested from the server: whole seconds, up to its limit.
 pub(crate) fn poll_wait(poll: &Poll) -> Duration {
     Duration::from_secs(poll.wait.min(POLL_WAIT_LIMIT).as_secs())
 }
 
-/// The route that waits for events.
+/// The route for polling events.
 pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
     let Poll { wait: _, since, max_events } = poll;
     let route = subscription_route(subscription);
@@ -116,7 +118,7 @@ pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
     format!("{route}/poll?timeout={}&max_events={max_events}{since}", poll_wait(poll).as_secs())
 }
 
-/// The events of an answer.
+/// The events in an answer.
 pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct Answered<'a> {
@@ -128,7 +130,7 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
         event_id: String,
         #[serde(borrow)]
         event_type: Option<&'a RawValue>,
-        // A path that is not one of ours to name is as good as none.
+        // An invalid path is treated as missing.
         path: Option<String>,
         #[serde(borrow)]
         data: Option<&'a RawValue>,
@@ -136,7 +138,7 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
     struct EventData {
         new_version: Option<u64>,
-        /// Of `secret.created`.
+        /// In `secret.created`.
         version: Option<u64>,
     }
     let event = |event: &RawValue| -> Result<Event, AnswerFault> {
@@ -159,7 +161,7 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     }
     match (unreadable, read.last_mut()) {
         (None, _) => Ok(read),
-        // One event that is not understood must not hide the others. It may be about any secret.
+        // An event that is not understood must not hide the others. It may concern any secret.
         (Some(_), Some(last)) => {
             last.path = None;
             Ok(read)

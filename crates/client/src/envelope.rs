@@ -1,4 +1,4 @@
-//! What all answers have in common: error, rate limits, JSON.
+//! The common parts of all answers: error, rate limits, JSON.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,12 +11,13 @@ use crate::{
     transport::Answer,
 };
 
-/// Nothing for a success, whatever its body.
+/// Checks for a successful status; the body is ignored.
 pub(crate) fn success(answer: &Answer) -> Result<(), ErrorKind> {
     if (200..300).contains(&answer.status) { Ok(()) } else { Err(refusal(answer, error_of(answer)).into()) }
 }
 
-/// The same for the answer to a login, which may be `ScaiKey`'s. Elsewhere a word as error is not `ScaiVault`'s.
+/// The same for the answer to a login, which may be `ScaiKey`'s with its OAuth error format. Other
+/// requests do not use that format.
 pub(crate) fn success_of_login(answer: &Answer) -> Result<(), ErrorKind> {
     success(answer).map_err(|kind| match error_of(answer).or_else(|| guessed::oauth_error(&answer.body)) {
         Some(error) => refusal(answer, Some(error)).into(),
@@ -24,13 +25,13 @@ pub(crate) fn success_of_login(answer: &Answer) -> Result<(), ErrorKind> {
     })
 }
 
-/// The JSON in `bytes`. Members that are not known are skipped.
+/// Parses the JSON in `bytes`. Unknown members are skipped.
 pub(crate) fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, AnswerFault> {
-    // The parser's own words would quote what it did not expect.
+    // The parser's message would quote unexpected input.
     serde_json::from_slice(bytes).map_err(|_| AnswerFault::Json)
 }
 
-/// What an answer's headers say about the caller's bucket; none where they say nothing.
+/// The caller's rate limit in an answer's headers; `None` without such headers.
 pub(crate) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
     let found = RateLimit {
@@ -77,8 +78,8 @@ fn error_of(answer: &Answer) -> Option<EnvelopeError> {
     json(&answer.body).ok().map(|Envelope { error }| error)
 }
 
-/// Whatever else stands in front of `ScaiVault` may answer HTML or nothing: then there is no code, and nothing of the body
-/// is repeated.
+/// A proxy in front of `ScaiVault` may answer HTML or nothing: then there is no code, and the body
+/// is not quoted.
 fn refusal(answer: &Answer, error: Option<EnvelopeError>) -> Refusal {
     let error = error.unwrap_or_else(|| {
         EnvelopeError::new(String::new(), "an answer without an error of ScaiVault's".to_owned())
@@ -91,23 +92,23 @@ fn refusal(answer: &Answer, error: Option<EnvelopeError>) -> Refusal {
     refusal
 }
 
-/// A number of seconds, as published, or a date, which HTTP allows too.
+/// A number of seconds, as published, or a date, which HTTP allows, too.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
     let date = |text: &str| rfc2822::parse(text).ok().map(|date| SystemTime::from(date.timestamp()));
     let asked = text(header::RETRY_AFTER)?;
     let pause = length_of(asked).or_else(|| {
-        // By the server's own clock, where it tells it.
+        // Relative to the server's own clock, if its time is in the answer.
         let now = text(header::DATE).and_then(date).unwrap_or_else(SystemTime::now);
         Some(date(asked)?.duration_since(now).unwrap_or_default())
     });
     Some(pause?.min(RETRY_AFTER_LIMIT))
 }
 
-/// The longest pause that a server is believed to ask for.
+/// The maximum pause accepted from a server.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_hours(1);
 
-/// Goes into log lines.
+/// The identifier is logged, so its characters are restricted.
 fn plain_id(id: &str) -> Option<String> {
     const MAX_CHARS: usize = 128;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

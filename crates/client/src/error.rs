@@ -1,4 +1,4 @@
-//! What can go wrong, what kind of failure it is, and whether to try again.
+//! The client's errors, their kinds, and whether to retry.
 
 use std::{fmt, io, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
     redact::redact,
 };
 
-/// A request that did not do what it was sent for.
+/// A failed request.
 #[derive(Debug, Error)]
 #[error("cannot {operation}: {kind}")]
 pub struct Error {
-    /// What was tried. A login that a read needed is a login here.
+    /// The failed operation. If a read fails because of its login, this is the login.
     pub operation: Operation,
-    /// Why it failed. Its text stands in this error's text already; it is no `source`.
+    /// Why it failed. Its text is part of this error's text, so it is not a `source`.
     pub kind: ErrorKind,
 }
 
@@ -26,7 +26,7 @@ impl Error {
         Self { operation, kind: kind.into() }
     }
 
-    /// What kind of failure it is. A refused login is [`Class::Authentication`] or [`Class::Denied`].
+    /// The kind of the failure. A rejected login is [`Class::Authentication`] or [`Class::Denied`].
     pub fn class(&self) -> Class {
         match &self.kind {
             ErrorKind::Refused(refusal) => refusal.class(),
@@ -42,11 +42,11 @@ impl Error {
         }
     }
 
-    /// Whether the same request is worth another try.
+    /// Whether the same request may be retried.
     pub fn retry(&self) -> Retry {
         let Self { operation, kind } = self;
         match kind {
-            // A subscription that is gone can be made again.
+            // A deleted subscription can be created again.
             ErrorKind::Refused(refusal) if refusal.class() == Class::NotFound && operation.is_of_events() => {
                 Retry::Backoff
             }
@@ -56,11 +56,11 @@ impl Error {
             | ErrorKind::Timeout { .. }
             | ErrorKind::Broken { .. }
             | ErrorKind::Certificate { is_final: false, .. }
-            // A proxy that refuses is as final as a server that does, except for its own outages and limits. One that does
-            // not answer may be restarting.
+            // A rejection by a proxy is as final as one by a server, except for its own outages and
+            // limits. A proxy that does not answer may be restarting.
             | ErrorKind::Proxy { status: 0 | 408 | 429 | 500..=599, .. } => Retry::Backoff,
-            // Whatever stands before ScaiVault answers so while it is being replaced. A generation is not repeated at once: it may
-            // have made a user.
+            // A proxy in front of ScaiVault may answer so during its replacement. A generation is
+            // not retried at once, because it may have created a user.
             ErrorKind::Answer(AnswerFault::Redirect(_) | AnswerFault::NotHttp | AnswerFault::Json)
                 if *operation != Operation::Generate =>
             {
@@ -77,7 +77,8 @@ impl Error {
         }
     }
 
-    /// A lease that was generated but whose answer cannot be used. The caller must revoke it: nobody else knows it.
+    /// A lease that was generated although its answer is invalid. The caller must revoke it,
+    /// because no other component knows it.
     pub fn orphaned_lease(&self) -> Option<&LeaseId> {
         match &self.kind {
             ErrorKind::OrphanedLease { lease, .. } => Some(lease),
@@ -85,16 +86,16 @@ impl Error {
         }
     }
 
-    /// Whether `ScaiVault` says that the lease, subscription or secret that the request names does not exist (any more),
-    /// by whatever code.
+    /// Whether `ScaiVault` reports, with any code, that the lease, subscription or secret in the
+    /// request does not exist (any more).
     pub fn is_gone(&self) -> bool {
-        // These are about the caller.
+        // These codes concern the caller.
         let is_of_caller =
             |code: &ErrorCode| matches!(code.as_str(), "tenant_not_found" | "identity_not_found");
         self.class() == Class::NotFound && !self.code().is_some_and(is_of_caller)
     }
 
-    /// `ScaiVault`'s code, where it answered at all.
+    /// `ScaiVault`'s code, if it answered.
     pub fn code(&self) -> Option<&ErrorCode> {
         match &self.kind {
             ErrorKind::Refused(refusal) => Some(&refusal.code),
@@ -103,21 +104,22 @@ impl Error {
     }
 }
 
-/// Whether a request is worth another try.
+/// Whether a request may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// After this long, which the server asked for.
+    /// After this pause, which the server requested.
     After(Duration),
-    /// After a pause that grows with each try.
+    /// After a pause that grows with each attempt.
     Backoff,
-    /// As [`Self::Backoff`], but once: then it is final.
+    /// Like [`Self::Backoff`], but only once.
     Once,
-    /// No: the same request gets the same answer.
+    /// Not at all: the same request gets the same answer.
     Never,
 }
 
 impl Retry {
-    /// For a caller that never gives up: the requested pause, but at most `limit`, or else [`Self::Backoff`].
+    /// For a caller that never gives up: the requested pause, but at most `limit`, or else
+    /// [`Self::Backoff`].
     #[must_use]
     pub fn always(self, limit: Duration) -> Self {
         match self {
@@ -126,7 +128,7 @@ impl Retry {
         }
     }
 
-    /// Itself, with a requested pause of at most `limit`.
+    /// Limits a requested pause to `limit`.
     #[must_use]
     pub fn at_most(self, limit: Duration) -> Self {
         match self {
@@ -136,7 +138,7 @@ impl Retry {
     }
 }
 
-/// What the client was doing.
+/// The operation of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -195,81 +197,82 @@ impl fmt::Display for Operation {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server answered, with an error.
+    /// The server answered with an error.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A file of the login cannot be used.
     #[error(transparent)]
     LoginFile(#[from] LoginFileError),
-    /// No connection.
+    /// No connection could be opened.
     #[error("{address} cannot be reached: {source}")]
     Unreachable {
-        /// Host and port, the proxy's where one is in between.
+        /// Host and port, of the proxy if there is one.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The proxy does not let through.
+    /// The proxy does not open a connection.
     #[error(
         "the proxy {proxy} answers {status} to a connection to {address}; check HTTPS_PROXY and NO_PROXY"
     )]
     Proxy {
         /// Host and port of the proxy.
         proxy: String,
-        /// Host and port behind it.
+        /// Host and port of the server.
         address: String,
         /// The HTTP status, 0 for an answer that is not HTTP.
         status: u16,
     },
-    /// The server's certificate is not accepted.
+    /// The server's certificate is rejected.
     #[error("the certificate of {address} is not accepted: {fault}")]
     Certificate {
         /// Host and port.
         address: String,
-        /// What is wrong with it, and what to do.
+        /// The problem with the certificate, and the fix.
         fault: String,
-        /// Whether it stays so until a person mends it. Otherwise the file of authorities may be about to change.
+        /// Whether a later attempt cannot succeed without a fix. Otherwise the CA file may be about
+        /// to change.
         is_final: bool,
     },
-    /// The TLS handshake failed for another reason, such as a server that is just starting.
+    /// The TLS handshake failed for another reason, for example because the server is starting.
     #[error("the TLS handshake with {address} failed: {source}; check the port and the server's TLS")]
     Tls {
         /// Host and port.
         address: String,
-        /// What happened.
+        /// The error.
         source: rustls::Error,
     },
-    /// Not in time.
+    /// The timeout was exceeded.
     #[error("{address} has not answered within {} s", .after.as_secs_f32())]
     Timeout {
         /// Host and port.
         address: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The connection ended in the middle. The server may have done what was asked.
+    /// The connection was closed during the exchange. The server may have processed the request.
     #[error("the connection to {address} broke: {source}")]
     Broken {
         /// Host and port.
         address: String,
-        /// What HTTP said.
+        /// The error of the HTTP library.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An answer that is not `ScaiVault`'s.
     #[error("the answer cannot be used: {0}; check that the address is ScaiVault's")]
     Answer(#[from] AnswerFault),
-    /// A lease was generated, but its answer cannot be used.
+    /// A lease was generated, but its answer is invalid.
     #[error("the lease {lease} was generated, but {source}")]
     OrphanedLease {
         /// The lease.
         lease: LeaseId,
-        /// Why its answer cannot be used.
+        /// Why its answer is invalid.
         source: Box<ErrorKind>,
     },
 }
 
 impl ErrorKind {
-    /// Takes what was sent with the request out of what the server says about it.
+    /// Removes what was sent with the request from the server's message.
     pub(crate) fn without(mut self, sent: &[&SecretString]) -> Self {
         if let Self::Refused(refusal) = &mut self {
             let sent: Vec<_> = sent.iter().map(|secret| secret.expose_secret()).collect();
@@ -279,43 +282,44 @@ impl ErrorKind {
     }
 }
 
-/// What is wrong with an answer.
+/// The problem with an answer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AnswerFault {
-    /// A redirect, which is never followed: it would carry the token to wherever it points.
+    /// A redirect. It is never followed, because the token would be sent to its target.
     #[error("it is a redirect (status {0}), and redirects are not followed")]
     Redirect(u16),
     /// Another protocol.
     #[error("it is not HTTP/1.1")]
     NotHttp,
-    /// More bytes than are read.
+    /// Larger than the limit.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
-        /// The most bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// Not JSON, or not the JSON that the route answers. Neither place nor text: both could be a value's.
+    /// Not JSON, or not the format of the route. Neither position nor text is reported, because
+    /// both could reveal a value.
     #[error("it is not the JSON of this route")]
     Json,
-    /// A secret's data is not what data may be.
+    /// A secret's data is invalid.
     #[error(transparent)]
     Data(#[from] DataFault),
-    /// An identifier that cannot stand in a URL.
+    /// An identifier that is not allowed in a URL.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// Something is missing.
+    /// A member is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A length of time, or an end, in a form that is not read.
+    /// A duration or time in an unknown format.
     #[error(
         "its member {0} is no time; expected seconds, such as 3600, or text, such as 1h30m, PT1H30M or a timestamp"
     )]
     Time(&'static str),
-    /// The credentials of a lease are not what data may be.
+    /// The credentials of a lease are invalid.
     #[error("its member {0} cannot be used: {1}")]
     Credentials(&'static str, DataFault),
-    /// A lease that has no time left.
+    /// A lease without remaining time.
     #[error("its lease has ended already by this host's clock; compare the clocks and the role's lifetime")]
     Ended,
 }
@@ -326,7 +330,7 @@ impl From<DataFault> for ErrorKind {
     }
 }
 
-/// An error that the server answered.
+/// An error in the server's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message:?} ({code}, status {status}{})", .request_id.as_deref().map(|id| format!(", request {id}")).unwrap_or_default())]
 pub struct Refusal {
@@ -334,24 +338,24 @@ pub struct Refusal {
     pub status: u16,
     /// The code.
     pub code: ErrorCode,
-    /// What the server says to people, at most [`Self::MESSAGE_CHARS`] characters. Shown escaped.
+    /// The server's message, at most [`Self::MESSAGE_CHARS`] characters. Shown escaped.
     pub message: String,
-    /// The server's name for this request, to be found in its log.
+    /// The server's identifier of this request, for its log.
     pub request_id: Option<String>,
-    /// How long the server asks to be left alone.
+    /// The pause that the server requests.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// The most characters of a message that are kept.
+    /// The maximum length of a message that is kept, in characters.
     pub const MESSAGE_CHARS: usize = 300;
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn class(&self) -> Class {
         self.code.classify(self.status).0
     }
 
-    /// Whether the same request is worth another try.
+    /// Whether the same request may be retried.
     pub fn retry(&self) -> Retry {
         match (self.code.classify(self.status).1, self.retry_after) {
             (Retry::Backoff, Some(after)) => Retry::After(after),

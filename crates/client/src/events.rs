@@ -7,63 +7,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventId;
 
-/// The longest that the server waits for an event in one call, as published.
+/// The maximum wait of the server for an event in one request, as published.
 pub const POLL_WAIT_LIMIT: Duration = Duration::from_mins(1);
 
-/// A subscription to be made. Its owner is the identity that makes it, and only that one may poll it.
+/// A subscription to be created. Only the identity that creates it may poll it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSubscription {
-    /// Says to people whose it is, such as `scaivault-sidecar/billing/web-0`.
+    /// A name that shows the owner, such as `scaivault-sidecar/billing/web-0`.
     pub name: String,
     /// The secrets.
     pub paths: Vec<SecretPath>,
-    /// Which events of them.
+    /// The kinds of their events.
     pub events: Vec<EventKind>,
-    /// The most events that the server keeps for the owner; its default is 1000.
+    /// The maximum number of events that the server buffers; its default is 1000.
     pub buffer_size: u32,
 }
 
-/// One wait for events.
+/// The parameters of one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// How long the server waits for the first event: whole seconds, at most [`POLL_WAIT_LIMIT`].
     pub wait: Duration,
-    /// Deliver only what came after this one.
+    /// Only deliver events after this one.
     pub since: Option<EventId>,
-    /// The most events of one answer; the server's default is 100.
+    /// The maximum number of events in one answer; the server's default is 100.
     pub max_events: u32,
 }
 
 impl Default for Poll {
-    /// The server's own defaults.
+    /// The server's defaults.
     fn default() -> Self {
         Self { wait: Duration::from_secs(30), since: None, max_events: 100 }
     }
 }
 
-/// Something that happened in `ScaiVault`.
+/// An event of `ScaiVault`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Names it; equal for an event that comes again.
+    /// Its identifier, which is the same if the event is delivered again.
     pub id: EventId,
-    /// What happened; none for an event that this client does not know.
+    /// The kind; `None` for an unknown one.
     pub kind: Option<EventKind>,
-    /// The secret that it happened to; none for what has no path.
+    /// The secret; `None` for an event without a path.
     pub path: Option<SecretPath>,
-    /// The version that is current since then, where the event says it.
+    /// The new current version, if the event contains it.
     pub new_version: Option<u64>,
 }
 
-/// What happens to a secret.
+/// The kind of an event about a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// `secret.created`.
     #[serde(rename = "secret.created")]
     Created,
-    /// `secret.updated`: somebody wrote a version.
+    /// `secret.updated`: a client wrote a version.
     #[serde(rename = "secret.updated")]
     Updated,
-    /// `secret.rotated`: a rotation policy made a version.
+    /// `secret.rotated`: a rotation policy created a version.
     #[serde(rename = "secret.rotated")]
     Rotated,
     /// `secret.deleted`.

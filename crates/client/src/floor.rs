@@ -1,24 +1,27 @@
-//! The lowest version of a secret that is accepted. Pure: time is a parameter.
+//! The lowest accepted version of a secret. Pure: time is a parameter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lower versions for this long, and at least [`LOWER_ANSWERS`] of them and no other, are not a replica that lags: the
-/// secret was restored from a backup, or deleted and created again.
+/// If all answers have lower versions for this long, and there are at least [`LOWER_ANSWERS`] of
+/// them, the cause is not a lagging replica: the secret was restored from a backup, or deleted and
+/// created again.
 const LOWER_FOR: Duration = Duration::from_mins(5);
-/// See [`LOWER_FOR`]. They are enough if the secret was deleted or created within that time.
+/// See [`LOWER_FOR`]. This number is sufficient if the secret was deleted or created within that
+/// time.
 const LOWER_ANSWERS: u32 = 3;
 
-/// The newest version that was seen or announced. A lower one comes from a replica or a cache that lags, and would take
-/// the application back to a value that may be revoked.
+/// The newest version that was read or announced. A lower one comes from a lagging replica or
+/// cache, and would return the application to a value that may be revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VersionFloor {
     version: u64,
-    /// The first of the lower answers since the last one that was accepted, and their number.
+    /// The time of the first lower answer since the last accepted one, and their number.
     lower: Option<(Instant, u32)>,
-    /// When the secret was last known to be deleted or created: its versions may start again with 1. An event may be a replayed
-    /// one and a 404 may come from a replica that lags, so neither lowers the floor by itself.
+    /// When the secret was last known to be deleted or created, so that its versions may start
+    /// again with 1. An event may be replayed and a 404 may come from a lagging replica, so neither
+    /// lowers the floor by itself.
     new_history: Option<Instant>,
 }
 
@@ -33,12 +36,12 @@ impl VersionFloor {
         self.version
     }
 
-    /// An event announced `version`.
+    /// Records that an event announced `version`.
     pub fn raise(&mut self, version: u64) {
         self.version = self.version.max(version);
     }
 
-    /// The secret was deleted or created, or was not there at `now`.
+    /// Records that the secret was deleted or created, or did not exist at `now`.
     pub fn expect_new_history(&mut self, now: Instant) {
         if self.new_history.is_none() {
             self.lower = None;
@@ -46,7 +49,7 @@ impl VersionFloor {
         self.new_history = Some(now);
     }
 
-    /// Whether `version`, answered at `now`, is accepted. It is the new floor then.
+    /// Whether `version`, read at `now`, is accepted. If so, it is the new floor.
     pub fn accept(&mut self, version: u64, now: Instant) -> bool {
         if version < self.version {
             let (since, before) = self.lower.unwrap_or((now, 0));
@@ -78,7 +81,7 @@ mod tests {
         assert!(floor.accept(5, now) && !floor.accept(4, now));
         floor.raise(7);
         assert!(!floor.accept(6, now + SECOND) && floor.accept(7, now + SECOND), "announced");
-        // A good answer in between: the lower ones are from a replica that lags.
+        // An acceptable answer in between shows that the lower ones are from a lagging replica.
         for second in 0..400 {
             assert!(!floor.accept(6, now + SECOND * second));
             assert!(second % 2 == 1 || floor.accept(7, now + SECOND * second));
@@ -113,8 +116,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever replicas answer in whatever order, what is accepted never goes back, but for the escape: then no
-        /// version above the accepted one came for five minutes.
+        /// For all answers in any order, the accepted version never decreases, with one exception:
+        /// no version above the accepted one was read for five minutes.
         #[test]
         fn accepted_versions_are_monotone(answers in prop::collection::vec((1..6_u64, 0..90_u64, 0..4_u8), 0..200)) {
             let mut floor = VersionFloor::default();

@@ -1,9 +1,9 @@
-//! All of the API that is not documented, in one place: what other modules send and read is as published. When ScaiVault
+//! All undocumented parts of the API. Other modules only use the published parts, so when ScaiVault
 //! publishes more, only this module changes.
 //!
-//! The exchange's bodies, the routes and bodies of leases, two of three rate-limit headers and the form of `ScaiKey`'s
-//! errors follow the conventions of what is documented. Requests keep to the smallest form; answers are read
-//! tolerantly, by all names that are likely.
+//! The bodies of the exchange, the routes and bodies of leases, two of three rate-limit headers and
+//! the format of `ScaiKey`'s errors follow the conventions of the documented parts. Requests use
+//! the smallest form; answers are parsed tolerantly, with all likely names.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -23,13 +23,13 @@ use crate::{
 /// Subscriptions with their names.
 type SubscriptionPage = Vec<(SubscriptionId, String)>;
 
-/// The header with a bucket's size a minute.
+/// The header with the rate limit per minute.
 pub(crate) const RATE_LIMIT_HEADER: &str = "x-ratelimit-limit";
 
-/// The header with what is left in it.
+/// The header with the remaining requests.
 pub(crate) const RATE_REMAINING_HEADER: &str = "x-ratelimit-remaining";
 
-/// The body of `POST /v1/auth/exchange`, by the names of RFC 8693.
+/// The body of `POST /v1/auth/exchange`, with the names of RFC 8693.
 pub(crate) fn exchange(token: &SecretString, audience: &str, role: Option<&str>) -> Content {
     #[derive(Serialize)]
     struct Exchange<'a> {
@@ -49,27 +49,29 @@ pub(crate) fn exchange(token: &SecretString, audience: &str, role: Option<&str>)
     })
 }
 
-/// The members of an answer, without those that are null.
+/// The members of an answer except those that are null.
 fn members(answer: &Answer) -> Result<BTreeMap<String, &RawValue>, AnswerFault> {
     let mut members: BTreeMap<_, &RawValue> = json(&answer.body)?;
     members.retain(|_, value| value.get() != "null");
     Ok(members)
 }
 
-/// The token of an exchange's answer; that of client credentials is documented and has the same form.
+/// The token in the answer to an exchange. The answer to client credentials is documented and has
+/// the same format.
 pub(crate) fn token(answer: &Answer, now: SystemTime) -> Result<Token, ErrorKind> {
     success_of_login(answer)?;
     let members = members(answer)?;
-    // A lifetime that is not understood is as good as none: a token that ends early is replaced when it is refused.
+    // An unknown lifetime is ignored: a token that expires early is replaced when it is rejected.
     let lifetime = members.get("expires_in").and_then(|raw| length(raw));
-    // The characters of a token need no escapes, so the text between the quotes is the token.
+    // The characters of a token need no escapes, so the raw text between the quotes is the token.
     let text = members.get("access_token").and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
     text.filter(|text| !text.contains('\\'))
         .and_then(|text| Token::new(text.into(), lifetime, now))
         .ok_or_else(|| AnswerFault::Missing("access_token that can be sent").into())
 }
 
-/// An error of `ScaiKey`'s token endpoint, as RFC 6749 has it: the error is a word there and no object.
+/// An error of `ScaiKey`'s token endpoint according to RFC 6749: the error is a string instead of
+/// an object.
 pub(crate) fn oauth_error(body: &[u8]) -> Option<EnvelopeError> {
     #[derive(Deserialize)]
     struct OauthError {
@@ -78,12 +80,12 @@ pub(crate) fn oauth_error(body: &[u8]) -> Option<EnvelopeError> {
         error_description: String,
     }
     let OauthError { error, error_description } = json(body).ok()?;
-    // "Not Found" and its like are of whatever stands in front.
+    // Texts such as "Not Found" come from a proxy.
     let is_code = !error.is_empty() && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     is_code.then(|| EnvelopeError::new(error, error_description))
 }
 
-/// The route that generates credentials. Its last three segments are seen in a diagram.
+/// The route that generates credentials. Its last three segments appear in a published diagram.
 pub(crate) fn generate_route(dynamic: &DynamicRef) -> String {
     format!("/v1/dynamic/engines/{}/creds/{}", dynamic.engine, dynamic.role)
 }
@@ -118,8 +120,8 @@ pub(crate) fn revoke_route(lease: &LeaseId) -> String {
     format!("/v1/dynamic/leases/{lease}/revoke")
 }
 
-/// A lease with its credentials. One whose answer names it, but is cut off or cannot be used otherwise, is an error that names
-/// it too: it exists.
+/// Parses a lease with its credentials. If the answer contains its identifier but is truncated or
+/// invalid, the error contains the identifier, because the lease exists.
 pub(crate) fn lease(answer: Answer, now: SystemTime) -> Result<Lease, ErrorKind> {
     let id = lease_id(&answer);
     let rest = answer.whole().and_then(|answer| Ok((credentials(&answer)?, term(&answer, now)?)));
@@ -132,7 +134,7 @@ pub(crate) fn lease(answer: Answer, now: SystemTime) -> Result<Lease, ErrorKind>
     }
 }
 
-/// The name of a lease, wherever it stands in the answer, also of one that is cut off or is no JSON.
+/// The identifier of a lease at any place in the answer, even if that is truncated or not JSON.
 fn lease_id(answer: &Answer) -> Option<Result<LeaseId, IdError>> {
     let (members, body) = (members(answer).unwrap_or_default(), &answer.body);
     let named = members.get("lease_id").or(members.get("id")).map(|id| id.get().trim_matches('"'));
@@ -140,7 +142,7 @@ fn lease_id(answer: &Answer) -> Option<Result<LeaseId, IdError>> {
     Some(id.parse())
 }
 
-/// The text or number behind the first `key`.
+/// The text or number after the first `key`.
 fn scan<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {
     let value = |at: usize| {
         let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
@@ -155,7 +157,8 @@ fn scan<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {
     keys.map(|(at, _)| at).find_map(value)
 }
 
-/// The credentials of a lease: a member `data` or `credentials`, or `username` and `password` beside the others.
+/// The credentials of a lease: a member `data` or `credentials`, or `username` and `password` next
+/// to the other members.
 fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
     let members = members(answer)?;
     for name in ["data", "credentials"] {
@@ -171,8 +174,8 @@ fn credentials(answer: &Answer) -> Result<SecretData, ErrorKind> {
     }
 }
 
-/// How long a lease lasts, of the answer to its generation or renewal. One without time left is refused: whoever took
-/// it for a lease would ask for the next at once, and so on.
+/// The term in the answer to a generation or renewal. A lease without remaining time is rejected:
+/// otherwise the caller would immediately request the next one, without end.
 pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorKind> {
     let members = members(answer)?;
     let length_of = |name| members.get(name).map(|raw| length(raw));
@@ -189,7 +192,8 @@ pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorK
         }
         .into());
     };
-    // None and less are what others write for no maximum. What is not read does no harm: ScaiVault knows its maximum.
+    // Zero and negative values commonly mean no maximum. An unknown format is harmless, because
+    // ScaiVault enforces its maximum.
     let max_ttl = ["max_ttl_seconds", "max_ttl"].into_iter().filter_map(length_of).flatten().next();
     let is_refused = |raw: &&RawValue| matches!(raw.get().trim_matches('"'), "false" | "0");
     Ok(LeaseTerm {
@@ -199,7 +203,8 @@ pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorK
     })
 }
 
-/// The most pages of subscriptions that are read: each costs one of the 20 operations a minute.
+/// The maximum number of pages of subscriptions that are read: each uses one of the 20 operations a
+/// minute.
 pub(crate) const SUBSCRIPTION_PAGES: usize = 10;
 
 /// The route that lists subscriptions. Only its path is documented.
@@ -208,13 +213,14 @@ pub(crate) fn subscriptions_route(cursor: Option<&str>) -> String {
     format!("{SUBSCRIPTIONS_ROUTE}?limit=100{cursor}")
 }
 
-/// Subscriptions with their names, and the cursor of the next page. What has no usable identifier is left out.
+/// Subscriptions with their names, and the cursor of the next page. Entries without a valid
+/// identifier are skipped.
 pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option<String>), ErrorKind> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Answered {
         Page {
-            // Documented for subscriptions is none; these are the names of other lists.
+            // The name is not documented for subscriptions; these are the names in other lists.
             #[serde(alias = "data", alias = "items")]
             subscriptions: Vec<Entry>,
             cursor: Option<String>,

@@ -1,46 +1,46 @@
-//! A lease that is held: when it is renewed, and when a new one takes its place. Pure: time is a parameter.
+//! A lease in use: when it is renewed, and when it is replaced. Pure: time is a parameter.
 
 use std::time::{Duration, SystemTime};
 
 use crate::{Lease, LeaseId, LeaseTerm, SecretData};
 
-/// A lease this close to its end is not taken up again: its credentials would end before they are used.
+/// A lease this close to its end is not resumed: its credentials would expire before they are used.
 const USABLE_MARGIN: Duration = Duration::from_secs(10);
-/// What a renewal must add to be worth one: with less, the lease is at its maximum.
+/// The minimum extension by a renewal; with less, the lease has reached its maximum.
 const WORTHWHILE: Duration = Duration::from_secs(1);
 
-/// A lease and what is known of its life.
+/// A lease with its times.
 #[derive(Clone, Debug)]
 pub struct HeldLease {
-    /// Names it.
+    /// Its identifier.
     pub id: LeaseId,
     /// Its credentials.
     pub credentials: SecretData,
     /// When it was generated.
     pub issued: SystemTime,
-    /// When its current term began: at the last renewal.
+    /// When its current term started: at the last renewal.
     pub renewed: SystemTime,
-    /// When it ends, unless it is renewed.
+    /// When it expires, unless it is renewed.
     pub ends: SystemTime,
-    /// When it ends with all renewals; none where ScaiVault does not say.
+    /// When it expires with all renewals; `None` if ScaiVault does not report it.
     pub last_end: Option<SystemTime>,
     /// Whether it can be renewed at all.
     pub is_renewable: bool,
 }
 
-/// What is to be done with a lease.
+/// The next action on a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseStep {
     /// Nothing until then.
     Wait(SystemTime),
-    /// Its term is to be renewed.
+    /// Renew its term.
     Renew,
-    /// A new lease is to take its place.
+    /// Replace it by a new lease.
     Replace,
 }
 
 impl HeldLease {
-    /// A lease that was generated at `now`.
+    /// A lease generated at `now`.
     pub fn generated(lease: Lease, now: SystemTime) -> Self {
         let Lease { id, credentials, term: LeaseTerm { ttl, is_renewable, max_ttl } } = lease;
         Self {
@@ -54,11 +54,11 @@ impl HeldLease {
         }
     }
 
-    /// Takes over the term of a renewal at `now`.
+    /// Applies the term of a renewal at `now`.
     pub fn renew(&mut self, term: LeaseTerm, now: SystemTime) {
         let LeaseTerm { ttl, is_renewable, max_ttl } = term;
         let ends = now + ttl;
-        // A server that gives no more time says so by its answer alone.
+        // A server that grants no more time only shows it by the returned term.
         let is_same_clock = self.renewed <= now;
         self.is_renewable = is_renewable && (!is_same_clock || ends >= self.ends + WORTHWHILE);
         self.renewed = now;
@@ -66,30 +66,32 @@ impl HeldLease {
         self.last_end = max_ttl.map(|max| self.issued + max).or(self.last_end);
     }
 
-    /// It is not renewed any more: from here on it is to be replaced.
+    /// Marks it as not renewable: it will be replaced.
     pub fn refuse_renewal(&mut self) {
         self.is_renewable = false;
     }
 
-    /// Whether its credentials can be handed out at `now`.
+    /// Whether its credentials can be used at `now`.
     pub fn is_usable(&self, now: SystemTime) -> bool {
         self.issued <= now && now + USABLE_MARGIN < self.ends
     }
 
-    /// How long its current term is in all. Does not depend on the clock of now.
+    /// The length of its current term. Independent of the current clock.
     pub fn term(&self) -> Duration {
         self.ends.duration_since(self.renewed).unwrap_or_default()
     }
 
-    /// Whether less than a sixth of its term is left at `now`. A renewal that still fails then has failed for half of the time
-    /// that there was for it, and new credentials need the rest to be there before the old ones end.
+    /// Whether less than a sixth of its term is left at `now`. A renewal that still fails then has
+    /// failed for half of the time reserved for it, and the rest is needed to get new credentials
+    /// before the old ones expire.
     pub fn is_nearly_over(&self, now: SystemTime) -> bool {
         now > self.nearly_over()
     }
 
-    /// How long a renewal that is sent at `now` may take: if it hangs, there is still time for new credentials.
+    /// The timeout of a renewal sent at `now`: if it hangs, there must be time left for new
+    /// credentials.
     pub fn renewal_timeout(&self, now: SystemTime) -> Duration {
-        // After a step of the clock forward, as long as the part of the term that is meant for it.
+        // After a forward step of the clock, the part of the term that is reserved for it.
         self.nearly_over().duration_since(now).unwrap_or(self.term() / 6)
     }
 
@@ -97,12 +99,13 @@ impl HeldLease {
         self.ends - self.term() / 6
     }
 
-    /// What is due at `now`. `jitter` is from 0 to 1 and the same for the whole life of the lease.
+    /// The next action at `now`. `jitter` is from 0 to 1 and constant for the life of the lease.
     ///
-    /// A term is over at two thirds, up to a tenth of it earlier, so that the replicas of a workload do not come
-    /// together. At its maximum a lease is replaced at that moment, so that the new credentials overlap the old ones.
-    /// After a step of the clock the times that are held say nothing: a renewal tells new ones, also of a lease that seems to
-    /// have ended. If it has, ScaiVault refuses, and it is replaced then.
+    /// A lease is renewed after two thirds of its term, minus up to a tenth, so that the replicas
+    /// of a workload do not renew together. At its maximum, it is replaced at that time, so that
+    /// new and old credentials overlap. After a step of the clock the stored times are not
+    /// reliable, so a renewal is attempted, even if the lease seems to have expired: the answer has
+    /// new times, or ScaiVault rejects it and the lease is replaced.
     pub fn step(&self, now: SystemTime, jitter: f64) -> LeaseStep {
         let due = self.renewed + self.term().mul_f64(2.0 / 3.0 - jitter.clamp(0.0, 1.0) / 10.0);
         if self.renewed <= now && now < due {

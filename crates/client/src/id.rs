@@ -1,5 +1,5 @@
-//! Identifiers that the server gives and that stand in URLs and headers later: checked, so that none can name
-//! another route.
+//! Identifiers from the server that are later used in URLs and headers. They are validated, so that
+//! none can change the route.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use scaivault_contract::Excerpt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The most characters of an identifier: well above every published one.
+/// The maximum length of an identifier in characters: far above every published one.
 const MAX_CHARS: usize = 256;
 
 macro_rules! ids {
@@ -49,13 +49,13 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Names a lease.
+    /// Identifies a lease.
     LeaseId;
-    /// Names a subscription.
+    /// Identifies a subscription.
     SubscriptionId;
-    /// Names an event.
+    /// Identifies an event.
     EventId;
-    /// Names a tenant, such as `tnt_acme_prod`.
+    /// Identifies a tenant, such as `tnt_acme_prod`.
     TenantId;
 }
 

@@ -1,4 +1,4 @@
-//! A token and a lease as they are kept in a file for a later start. Times are seconds since 1970.
+//! The stored form of a token and a lease, for a later run. Times are seconds since 1970.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HeldLease, LeaseId, SecretData, Token};
 
-/// A token on its way to a file and back. `Debug` is not implemented, because it holds the token as text.
+/// The stored form of a token. It does not implement `Debug`, because it contains the token as
+/// text.
 #[derive(Serialize, Deserialize)]
 pub struct KeptToken {
     secret: String,
@@ -16,7 +17,7 @@ pub struct KeptToken {
 }
 
 impl KeptToken {
-    /// What is written of `token`.
+    /// The stored form of `token`.
     pub fn new(token: &Token) -> Self {
         Self {
             secret: token.secret().expose_secret().to_owned(),
@@ -25,17 +26,17 @@ impl KeptToken {
         }
     }
 
-    /// The token; none if the file says something that no token has.
+    /// The token; `None` if the stored values are invalid.
     pub fn restore(self) -> Option<Token> {
         let [received, use_until] = [self.received, self.use_until].map(from_unix_seconds);
         Token::restore(self.secret.into(), received, use_until)
     }
 }
 
-/// A lease on its way to a file and back, with its credentials.
+/// The stored form of a lease with its credentials.
 #[derive(Serialize, Deserialize)]
 pub struct KeptLease {
-    /// Names it.
+    /// Its identifier.
     pub id: LeaseId,
     credentials: String,
     issued: u64,
@@ -46,7 +47,7 @@ pub struct KeptLease {
 }
 
 impl KeptLease {
-    /// What is written of `lease`.
+    /// The stored form of `lease`.
     pub fn new(lease: &HeldLease) -> Self {
         Self {
             id: lease.id.clone(),
@@ -59,7 +60,7 @@ impl KeptLease {
         }
     }
 
-    /// The lease; none if its credentials are not readable.
+    /// The lease; `None` if its credentials are invalid.
     pub fn restore(self) -> Option<HeldLease> {
         Some(HeldLease {
             id: self.id,
@@ -78,7 +79,8 @@ pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The time of so many seconds since 1970. One that the system cannot represent, as in a broken file, is the earliest.
+/// The time of this many seconds since 1970. If the system cannot represent it, as in a corrupt
+/// file, the result is 1970.
 pub fn from_unix_seconds(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,27 +1,28 @@
-//! Dynamic credentials and how long they last.
+//! Dynamic credentials and their terms.
 
 use std::time::Duration;
 
 use crate::{LeaseId, SecretData};
 
-/// Credentials that `ScaiVault` made for the caller and takes away when they end.
+/// Credentials that `ScaiVault` generated for the caller and removes when they expire.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Names it, to renew and revoke it.
+    /// Its identifier, to renew and revoke it.
     pub id: LeaseId,
     /// The credentials, for a database `username` and `password`.
     pub credentials: SecretData,
-    /// How long they last.
+    /// Their term.
     pub term: LeaseTerm,
 }
 
-/// How long a lease lasts, counted from the answer that says so.
+/// The term of a lease, counted from the answer that contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTerm {
-    /// Until its end, unless it is renewed.
+    /// Until it expires, unless it is renewed.
     pub ttl: Duration,
     /// Whether it can be renewed at all.
     pub is_renewable: bool,
-    /// The longest it can last with all its renewals, counted from its generation; none where the server does not say.
+    /// The maximum lifetime with all renewals, counted from its generation; `None` if the server
+    /// does not report it.
     pub max_ttl: Option<Duration>,
 }

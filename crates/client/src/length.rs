@@ -1,4 +1,4 @@
-//! Lengths of time and points in time in answers. Their form is not documented, so every likely one is read.
+//! Durations and times in answers. Their format is not documented, so every likely one is parsed.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,16 +6,16 @@ use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 use scaivault_contract::Duration as Ttl;
 use serde_json::value::RawValue;
 
-/// A longer one is taken for this: no length overflows when it is added to a clock.
+/// The maximum; longer values are capped, so that adding them to a time cannot overflow.
 const LIMIT: Duration = Ttl::MAX.to_std();
 
-/// A length of time: a number of seconds, or text of one, such as `1h30m`, or of ISO 8601, such as `PT1H30M`. None if it
-/// is neither, or negative.
+/// A duration: a number of seconds, or text such as `1h30m` or ISO 8601 such as `PT1H30M`. `None`
+/// for other formats and negative values.
 pub(crate) fn length(json: &RawValue) -> Option<Duration> {
     length_of(&text(json))
 }
 
-/// The same of text alone.
+/// The same for a text.
 pub(crate) fn length_of(text: &str) -> Option<Duration> {
     if let Some(seconds) = number(text) {
         return Some(seconds_of(seconds));
@@ -25,8 +25,9 @@ pub(crate) fn length_of(text: &str) -> Option<Duration> {
     Some(Duration::try_from(length).ok()?.min(LIMIT))
 }
 
-/// The time from `now` to a point in time: a timestamp, of UTC if it names no offset, or a number of seconds since 1970
-/// (or of milliseconds and less, if it is too large for seconds). None if it is neither.
+/// The duration from `now` to a time: a timestamp, in UTC without an offset, or a number of seconds
+/// since 1970 (or of milliseconds or smaller units, if it is too large for seconds). `None` for
+/// other formats.
 pub(crate) fn until(json: &RawValue, now: SystemTime) -> Option<Duration> {
     /// In the year 5138.
     const LARGEST_SECONDS: f64 = 1e11;
@@ -49,13 +50,14 @@ pub(crate) fn until(json: &RawValue, now: SystemTime) -> Option<Duration> {
     Some(end.duration_since(now).unwrap_or_default().min(LIMIT))
 }
 
-/// JSON text without its quotes, or any other JSON as it is written.
+/// A JSON string without its quotes, or other JSON as written.
 fn text(json: &RawValue) -> String {
     serde_json::from_str(json.get())
         .map_or_else(|_| json.get().to_owned(), |text: String| text.trim().to_owned())
 }
 
-/// A number that is not negative. No words such as `inf` and `NaN`; what is too large is infinite.
+/// A number that is not negative. Words such as `inf` and `NaN` are rejected; a number that is too
+/// large is infinite.
 fn number(text: &str) -> Option<f64> {
     text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.parse().ok())?
 }

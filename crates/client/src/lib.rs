@@ -1,16 +1,18 @@
-//! ScaiVault's HTTP API, as far as pods need it: log in, read secrets, hold leases, listen to events.
+//! The part of ScaiVault's HTTP API that pods need: log in, read secrets, generate and renew
+//! leases, receive events.
 //!
-//! A [`Client`] sends each request once, with two exceptions. If the token is refused, the client logs in again and repeats
-//! the request, once, unless the call had logged in itself. If the server has closed a kept connection, the client opens another one. Whether
-//! anything else is worth another attempt is data, [`Error::retry`], and the caller's decision; [`Backoff`] computes the
-//! pauses.
+//! A [`Client`] sends each request once, with two exceptions. If the token is rejected, the client
+//! logs in again and repeats the request once, unless the call had just logged in. If the server
+//! has closed an idle connection, the client opens another one. Whether anything else may be
+//! retried is data, [`Error::retry`], and the caller decides; [`Backoff`] computes the pauses.
 //!
-//! A file of certificate authorities is read again when it changed, at the next new connection, and connections live for about
-//! ten minutes. Of a host with several addresses all are tried (RFC 8305). The one message that has no caller, about such a file, goes to
-//! `tracing`.
+//! A CA file is reloaded at the next new connection after it changed, and connections live for
+//! about ten minutes. All addresses of a host are tried (RFC 8305). The only logged message, about
+//! a CA file, goes to `tracing`, because no caller could receive it.
 //!
-//! Values and tokens are wiped by a program whose allocator wipes what is freed, as the agent's does; what the HTTP and TLS
-//! layers buffer is freed a second after a connection's last use. None of them has a `Debug` that shows it.
+//! Values and tokens are zeroed if the program's allocator zeroes freed memory, as the agent's
+//! does; the buffers of the HTTP and TLS layers are freed one second after a connection's last use.
+//! No `Debug` implementation shows them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -64,7 +66,7 @@ pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};
 pub use token::{TOKEN_LIFETIME_LIMIT, Token};
 
-/// Locks what a panic elsewhere has left whole.
+/// Locks a mutex and ignores poisoning: a panic leaves the data consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Listens to ScaiVault's events, so that a change is read at once. Nothing depends on it: without events, changes are found by
-//! the next refresh.
+//! Listens to ScaiVault's events, so that a change is read immediately. It is an optimization:
+//! without events, changes are found by the next refresh.
 
 use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
@@ -21,65 +21,71 @@ use cursor::Cursor;
 pub use cursor::{Announced, Changes};
 use pauses::{Pauses, Step};
 
-/// The most events that are kept for the owner: each only says that a secret is to be read again.
+/// The size of the server's event buffer. An event only triggers a read of its secret.
 const BUFFER_SIZE: u32 = 1000;
-/// The shortest time between two polls of which the first brought nothing new.
+/// The minimum time between two polls if the first returned nothing new.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
-/// The shortest time between the starts of any two polls. It bounds what a server that never waits can cause, and delays changes
-/// that follow one another by no more than this.
+/// The minimum time between the starts of two polls. It limits the load if a server never waits,
+/// and delays consecutive changes by at most this time.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
-/// The first and the longest pause after an acknowledgement that failed.
+/// The first and the longest pause after a failed acknowledgement.
 const ACKNOWLEDGE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
-/// After so many answers in a row without a code that a subscription is not there, it is taken for gone.
+/// After this many consecutive answers without a code that a subscription does not exist, it is
+/// assumed to be deleted.
 const CODELESS_BELIEVED: u32 = 3;
-/// The most subscriptions that are deleted at a start, of the few operations that all pods of an identity share.
+/// The maximum number of subscriptions deleted at start, because all pods of an identity share a
+/// small number of operations.
 const EXTRA_LIMIT: usize = 5;
-/// The shortest time between two changes of a subscription's paths: 20 operations a minute are granted to all subscriptions of
-/// an identity together.
+/// The minimum time between two changes of a subscription's paths: the limit of 20 operations a
+/// minute is shared by all subscriptions of an identity.
 const CHANGE_PAUSE: Duration = Duration::from_secs(30);
-/// The same if the server refuses to change a subscription, so that a new one has to be made, and each secret is read again.
+/// The same if the server rejects changes of a subscription, so that a new one has to be created
+/// and each secret is read again.
 const REPLACE_PAUSE: Duration = Duration::from_mins(5);
 
-/// What a listener reports.
+/// A notification of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerUpdate {
-    /// There is a new subscription, to be kept for a later start. No event reports earlier changes.
+    /// A subscription was created, which should be stored for a later run. Earlier changes are not
+    /// reported by events.
     Subscribed(SubscriptionId),
-    /// From now on, changes of these secrets are reported. Sent only if the paths may change.
+    /// From now on, changes of these secrets are reported. Only sent if the paths can change.
     Covers(BTreeSet<SecretPath>),
-    /// Events arrive.
+    /// Events are being received.
     Connected,
-    /// No events arrive. After [`Self::Connected`] those of the meantime come.
+    /// No events are being received. After [`Self::Connected`] the missed ones are delivered.
     Disconnected,
     /// Secrets have changed.
     Changed(Changes),
 }
 
-/// The secrets that a listener subscribes to.
+/// The secrets to subscribe to.
 pub enum ListenerPaths {
-    /// The same for its whole life.
+    /// Constant.
     Fixed(BTreeSet<SecretPath>),
-    /// The latest value. The subscription follows when a path is added.
+    /// Use the latest value. The subscription is updated when a path is added.
     Changing(watch::Receiver<BTreeSet<SecretPath>>),
 }
 
-/// What to listen to, and as whom.
+/// The settings of a listener.
 pub struct ListenerSettings {
-    /// The latest value sends the requests.
+    /// Requests are sent with the latest value.
     pub client: watch::Receiver<Arc<Client>>,
-    /// Says to people and to a next start whose the subscription is.
+    /// The name of the subscription, which shows the owner to users and to later runs.
     pub name: String,
-    /// Which secrets.
+    /// The secrets.
     pub paths: ListenerPaths,
-    /// The subscription of an earlier start.
+    /// The subscription of the previous run.
     pub kept: Option<SubscriptionId>,
-    /// Whether an earlier start may have made a subscription of this name that was not kept.
+    /// Whether a previous run may have created a subscription with this name that was not stored.
     pub may_have_left: bool,
 }
 
-/// Listens until the receiver of `updates` is closed. Returns the subscription that there is at the end.
+/// Listens until the receiver of `updates` is closed. Returns the subscription that exists at the
+/// end.
 ///
-/// A subscription that is being made is always awaited: one whose answer is dropped could not be deleted.
+/// The creation of a subscription is always awaited: one whose answer is dropped could not be
+/// deleted.
 pub async fn listen(settings: ListenerSettings, updates: Sender<ListenerUpdate>) -> Option<SubscriptionId> {
     let is_adopting = settings.kept.is_none() && settings.may_have_left;
     let mut listener = Listener::new(settings, updates.clone());
@@ -102,33 +108,34 @@ pub async fn listen(settings: ListenerSettings, updates: Sender<ListenerUpdate>)
 struct Listener {
     client: watch::Receiver<Arc<Client>>,
     new: NewSubscription,
-    /// None if they never change.
+    /// `None` if they never change.
     paths: Option<watch::Receiver<BTreeSet<SecretPath>>>,
-    /// What the subscription is known to cover, if its paths may change.
+    /// The paths that the subscription is known to cover, if they can change.
     covered: BTreeSet<SecretPath>,
     /// When its paths may be changed next.
     change_at: Instant,
-    /// Changes of its paths that failed, in a row.
+    /// The number of consecutive failed changes of its paths.
     failed_changes: u32,
-    /// Whether the server does not change subscriptions.
+    /// Whether the server rejects changes of subscriptions.
     is_change_refused: bool,
     updates: Sender<ListenerUpdate>,
     subscription: Option<SubscriptionId>,
     cursor: Cursor,
-    /// Acknowledgements that failed.
+    /// Backoff of failed acknowledgements.
     acknowledging: Backoff,
     is_connected: bool,
     codeless: Codeless,
     pauses: Pauses,
 }
 
-/// How many polls in a row were answered 404 or 410 without a code.
+/// The number of consecutive polls that were answered 404 or 410 without a code.
 #[derive(Debug, Default)]
 struct Codeless(u32);
 
 impl Codeless {
-    /// Whether after this error of a poll the subscription is gone, so that a new one has to be made. An answer without a code is not
-    /// ScaiVault's own and is believed only when it is repeated.
+    /// Whether this error of a poll means that the subscription no longer exists, so that a new one
+    /// has to be created. An answer without a code does not come from ScaiVault itself and is only
+    /// believed if it is repeated.
     fn is_gone(&mut self, error: &Error) -> bool {
         let is_codeless = error.operation == Operation::Poll
             && matches!(&error.kind, ErrorKind::Refused(Refusal { status: 404 | 410, code, .. }) if code.is_empty());
@@ -146,7 +153,8 @@ impl Listener {
         };
         Self {
             client,
-            // A rotation policy's versions and those that people write; and what ends the count of a secret's versions.
+            // Versions from rotation policies and from clients, and the events after which version
+            // numbers start again.
             new: NewSubscription {
                 name,
                 paths: fixed,
@@ -172,8 +180,8 @@ impl Listener {
         Arc::clone(&self.client.borrow())
     }
 
-    /// Takes up a subscription that an earlier start of the same pod left, and deletes others that it left. Without a list of
-    /// them a new one is made.
+    /// Reuses a subscription that a previous run of the same pod left, and deletes further ones. If
+    /// they cannot be listed, a new one is created.
     async fn adopt(&mut self) {
         let listed = match self.client().subscriptions().await {
             Ok(listed) => listed,
@@ -195,7 +203,7 @@ impl Listener {
         }
     }
 
-    /// Makes a subscription if there is none. Must be awaited to its end.
+    /// Creates a subscription if there is none. Not cancel safe.
     async fn subscribe(&mut self) -> Result<(), Error> {
         if self.subscription.is_none() {
             let changing = self.paths.as_mut().map(|paths| paths.borrow_and_update().clone());
@@ -214,7 +222,7 @@ impl Listener {
         Ok(())
     }
 
-    /// One poll, and the pause after a step that failed. May be dropped at any time.
+    /// One poll, and the pause after a failed step. Cancel safe.
     async fn round(&mut self, subscribed: Result<(), Error>) {
         let (step, error) = match (subscribed, self.subscription.clone()) {
             (Err(error), _) => (Step::Subscribe, error),
@@ -230,7 +238,7 @@ impl Listener {
             if error.code().is_some_and(ErrorCode::is_empty)
                 && let Some(subscription) = &self.subscription
             {
-                // If it is there after all, it must not stay.
+                // If it exists nevertheless, it must not remain.
                 drop(self.client().unsubscribe(subscription).await);
             }
             (self.subscription, self.cursor, self.codeless) = (None, Cursor::default(), Codeless::default());
@@ -280,20 +288,20 @@ impl Listener {
         Ok(())
     }
 
-    /// Waits until the subscription lacks a path and may be changed.
+    /// Waits until a path is missing in the subscription and a change is allowed.
     fn path_added(&self) -> impl Future<Output = ()> + use<> {
         let (paths, covered, change_at) = (self.paths.clone(), self.covered.clone(), self.change_at);
         async move {
             let Some(mut paths) = paths else { return pending().await };
             if paths.wait_for(|paths| !paths.is_subset(&covered)).await.is_err() {
-                // Nobody adds paths any more.
+                // The sender was dropped, so no more paths will be added.
                 return pending().await;
             }
             sleep_until(change_at).await;
         }
     }
 
-    /// Has the subscription follow its paths. If the server refuses that, a new one is made.
+    /// Updates the subscription's paths. If the server rejects that, a new subscription is created.
     async fn change(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
         let Some(paths) = self.paths.as_ref().map(|paths| paths.borrow().clone()) else { return Ok(()) };
         if !self.is_change_refused {
@@ -304,7 +312,8 @@ impl Listener {
                     self.covers(paths).await;
                     return Ok(());
                 }
-                // An answer without a code is not ScaiVault's own and is believed only when it is repeated.
+                // An answer without a code does not come from ScaiVault itself and is only believed
+                // if it is repeated.
                 Err(error) if self.failed_changes < CODELESS_BELIEVED && is_passing(&error) => {
                     tracing::debug!(%error, "paths of the subscription not changed");
                     self.failed_changes += u32::from(error.class() != Class::Throttled);
@@ -339,7 +348,7 @@ impl Listener {
             ListenerUpdate::Disconnected => self.is_connected = false,
             ListenerUpdate::Covers(_) | ListenerUpdate::Changed(_) => {}
         }
-        // Fails only if the receiver is closed, which ends the listening.
+        // Fails only if the receiver is closed, which ends the listener.
         drop(self.updates.send(what).await);
     }
 }

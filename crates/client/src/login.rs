@@ -1,4 +1,4 @@
-//! How to log in, and the files that it takes.
+//! The ways to log in, and the files that they use.
 
 use std::{
     fs::File,
@@ -22,42 +22,43 @@ pub const CLIENT_ID_FILE: &str = "client_id";
 /// The file in a directory of client credentials with the secret.
 pub const CLIENT_SECRET_FILE: &str = "client_secret";
 
-/// The most bytes of a token or credential: a service account's token has about a thousand.
+/// The maximum size of a token or credential in bytes: a service account's token has about a
+/// thousand.
 pub const TOKEN_FILE_LIMIT: usize = 64 * 1024;
 
-/// So often credentials that change while they are read are read again.
+/// How often credentials are read again if they change while being read.
 const CHANGES: usize = 3;
 
-/// How to log in. Files are read at each login, as the kubelet replaces them.
+/// The way to log in. Files are read at each login, because the kubelet replaces them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
-    /// By a service account's token, which `ScaiVault` exchanges for one of its own.
+    /// With a service account's token, which `ScaiVault` exchanges for its own.
     Exchange {
         /// The file with the token.
         token_file: PathBuf,
-        /// The audience named in the exchange; the token's own must be the same.
+        /// The audience in the exchange request; it must equal that of the token.
         audience: String,
-        /// The `ScaiKey` identity to ask for; none where `ScaiVault` decides.
+        /// The requested `ScaiKey` identity; `None` lets `ScaiVault` choose.
         role: Option<String>,
     },
-    /// By client credentials, where `ScaiKey` does not trust the cluster's tokens.
+    /// With client credentials, if `ScaiKey` does not trust the cluster's tokens.
     ClientCredentials {
         /// The directory with [`CLIENT_ID_FILE`] and [`CLIENT_SECRET_FILE`].
         directory: PathBuf,
         /// `ScaiKey`'s token endpoint.
         token_url: Address,
-        /// Whose certificates are believed there.
+        /// The CAs trusted for this endpoint.
         trust: Trust,
     },
 }
 
-/// The text of a file without the white space around it. Reads synchronously: such files live in memory.
+/// The text of a file without surrounding white space. Blocking, because such files are in memory.
 pub(crate) fn read_file(file: &Path) -> Result<SecretString, LoginFileError> {
     read_open(File::open(file), file)
 }
 
-/// Identifier and secret of a directory, both of one generation. Another pair while a rotation is under way would be refused,
-/// and could lock the client out.
+/// Identifier and secret from a directory, both of the same version. A mixed pair during a rotation
+/// would be rejected, and could lock the client out.
 pub(crate) fn read_credentials(directory: &Path) -> Result<[SecretString; 2], LoginFileError> {
     let read = || -> Result<[SecretString; 2], LoginFileError> {
         let [id, secret] = [CLIENT_ID_FILE, CLIENT_SECRET_FILE];
@@ -71,8 +72,8 @@ pub(crate) fn read_credentials(directory: &Path) -> Result<[SecretString; 2], Lo
         Ok([read(id)?, read(secret)?])
     };
     let mut last = read();
-    // Where the kubelet replaces the directory as a whole, one look is consistent, unless the directory went away meanwhile.
-    // Elsewhere two looks in a row have to agree.
+    // If the kubelet replaces the directory as a whole, one read is consistent, unless the
+    // directory was removed meanwhile. Otherwise two consecutive reads have to agree.
     for _ in 0..CHANGES {
         let again = read();
         let exposed = |pair: &[SecretString; 2]| pair.each_ref().map(|text| text.expose_secret().to_owned());
@@ -84,7 +85,7 @@ pub(crate) fn read_credentials(directory: &Path) -> Result<[SecretString; 2], Lo
     last
 }
 
-/// The directory that `..data` of a kubelet's volume leads to now, or else the directory itself.
+/// The current target of `..data` in a kubelet's volume, or else the directory itself.
 fn generation(directory: &Path) -> io::Result<OwnedFd> {
     let root = open_at(CWD, directory, OFlags::DIRECTORY)?;
     match open_at(&root, "..data", OFlags::DIRECTORY) {
@@ -97,7 +98,7 @@ fn open_at(directory: impl AsFd, path: impl Arg, flags: OFlags) -> io::Result<Ow
     Ok(openat(directory, path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// `file` names it in errors.
+/// `file` is the name in errors.
 fn read_open(opened: io::Result<File>, file: &Path) -> Result<SecretString, LoginFileError> {
     let fail = |fault| LoginFileError { file: file.to_owned(), fault };
     let read = || -> io::Result<Vec<u8>> {
@@ -166,7 +167,8 @@ mod tests {
     fn credentials_are_of_one_generation() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        // As the kubelet lays out a volume: the files lead into a directory that is replaced as a whole.
+        // The layout of a kubelet's volume: the files are links into a directory that is replaced
+        // as a whole.
         let publish = |generation: usize| {
             let name = format!("..{generation}");
             fs::create_dir(root.join(&name)).unwrap();
@@ -185,7 +187,8 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| (1..500).for_each(publish));
             for _ in 0..500 {
-                // One that went away during every attempt is an error, and the login is tried again.
+                // A directory that was removed during every attempt is an error, and the login is
+                // retried.
                 if let Ok(pair) = read_credentials(root) {
                     let [id, secret] = pair.map(|text| text.expose_secret().to_owned());
                     assert_eq!(id, secret);

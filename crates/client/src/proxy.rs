@@ -1,4 +1,4 @@
-//! The proxy in between, by the variables that other programs obey too.
+//! The proxy, configured by the variables that other programs use, too.
 
 use std::{fmt, sync::Arc};
 
@@ -8,17 +8,18 @@ use thiserror::Error;
 
 use crate::{Address, PlainHttp};
 
-/// An HTTP proxy for `https://` addresses, by `CONNECT`: it sees host and port and never a token or secret.
+/// An HTTP proxy for `https://` addresses, used with `CONNECT`: it learns host and port, but never
+/// a token or secret.
 ///
-/// Plain HTTP never goes by a proxy: it is for this machine and for tests.
+/// Plain HTTP never uses a proxy: it is only for this machine and for tests.
 #[derive(Clone)]
 pub struct Proxy {
     matcher: Arc<Matcher>,
 }
 
 impl Proxy {
-    /// The proxy at `https_proxy` (`[http://][user:password@]host[:port]`) for all hosts but those in `no_proxy`
-    /// (names, `.domains`, addresses and CIDRs with commas between, or `*`).
+    /// The proxy at `https_proxy` (`[http://][user:password@]host[:port]`) for all hosts except
+    /// those in `no_proxy` (comma-separated names, `.domains`, addresses and CIDRs, or `*`).
     pub fn new(https_proxy: &str, no_proxy: &str) -> Result<Self, ProxyError> {
         let without_scheme = match https_proxy.split_once("://") {
             None => https_proxy,
@@ -32,8 +33,8 @@ impl Proxy {
         Ok(Self { matcher: Arc::new(Matcher::builder().https(https_proxy).no(no_proxy).build()) })
     }
 
-    /// The proxy that the variables `HTTPS_PROXY` or else `ALL_PROXY`, and `NO_PROXY`, name; the lower-case names go
-    /// before. An empty variable is none.
+    /// The proxy in the variables `HTTPS_PROXY` or else `ALL_PROXY`, with `NO_PROXY`; lower-case
+    /// names take precedence. An empty variable counts as not set.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ProxyError> {
         let first = |names: &[&str]| {
             names.iter().filter_map(|name| variable(name)).find(|value| !value.trim().is_empty())
@@ -45,7 +46,7 @@ impl Proxy {
         Self::new(https_proxy.trim(), &no_proxy).map(Some)
     }
 
-    /// The way to `address`; none for a direct one.
+    /// The proxy for `address`; `None` for a direct connection.
     pub(crate) fn way_to(&self, address: &Address) -> Option<Way> {
         let uri: Uri = address.origin().parse().ok()?;
         let found = self.matcher.intercept(&uri)?;
@@ -61,12 +62,12 @@ impl Proxy {
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It may have a password.
+        // It may contain a password.
         f.write_str("Proxy(...)")
     }
 }
 
-/// Where a proxy is, and what it is told about the caller.
+/// The address of a proxy, and the authorization sent to it.
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) host: String,
@@ -74,16 +75,16 @@ pub(crate) struct Way {
     pub(crate) authorization: Option<HeaderValue>,
 }
 
-/// A text that is not a proxy. It is not quoted: it may have a password.
+/// A text that is not a valid proxy. It is not quoted, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// `https://`, `socks5://`.
+    /// Another scheme, such as `https://` or `socks5://`.
     #[error(
         "HTTPS_PROXY names a kind of proxy that is not spoken here; allowed: [http://][user:password@]host[:port]"
     )]
     Scheme,
-    /// Neither host nor port.
+    /// Not a host with an optional port.
     #[error("HTTPS_PROXY is not the address of a proxy; allowed: [http://][user:password@]host[:port]")]
     Address,
 }

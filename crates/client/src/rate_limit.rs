@@ -1,28 +1,29 @@
-//! What the server's headers say about its rate limits.
+//! The rate limits in the server's headers.
 
 use std::time::{Duration, SystemTime};
 
-/// How long an empty bucket takes to be full again, as published: limits are requests a minute.
+/// How long an empty bucket takes to refill, as published: limits are requests per minute.
 const BUCKET: Duration = Duration::from_mins(1);
 
-/// What is left of the bucket of a kind of requests, as an answer's headers said. All replicas of a workload share it.
+/// The bucket of a kind of requests, as reported by an answer's headers. All replicas of a workload
+/// share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateLimit {
-    /// Requests a minute.
+    /// The limit in requests per minute.
     pub(crate) limit: Option<u64>,
-    /// Requests that are left.
+    /// The remaining requests.
     pub(crate) remaining: Option<u64>,
     /// When the bucket is full again, in seconds since 1970.
     pub(crate) reset: Option<u64>,
 }
 
 impl RateLimit {
-    /// The share of the bucket that is left at `now`, from 0 to 1; none where the headers do not say.
+    /// The share of the bucket that is left at `now`, from 0 to 1; `None` without such headers.
     pub(crate) fn left(&self, now: SystemTime) -> Option<f64> {
         let Self { limit, remaining, reset } = *self;
         let share = match (limit, remaining, reset) {
             (Some(limit @ 1..), Some(remaining), _) => share(remaining, limit),
-            // The one header whose name is published.
+            // The only header whose name is published.
             (_, _, Some(reset)) => {
                 let full = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(reset))?;
                 1.0 - full.duration_since(now).unwrap_or_default().div_duration_f64(BUCKET)

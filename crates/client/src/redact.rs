@@ -1,13 +1,14 @@
-//! Takes what was sent as a secret out of what a server says.
+//! Removes secrets that were sent from a server's messages.
 
-/// What stands in place of it.
+/// The replacement.
 const CUT: &str = "…";
 
-/// A piece of a secret this long is taken for one: servers and gateways quote parts of what they do not like. Shorter ones
-/// are found in any text.
+/// A part of a secret of at least this length is removed: servers and gateways quote parts of
+/// invalid input. Shorter parts would match ordinary text.
 const PIECE_CHARS: usize = 8;
 
-/// The text without the pieces of any of `secrets`: for what a server says about a request that held them.
+/// The text without parts of any of `secrets`: for a server's message about a request that
+/// contained them.
 pub fn redact(text: &str, secrets: &[&str]) -> String {
     let chars: Vec<_> = text.chars().collect();
     let mut is_secret = vec![false; chars.len()];

@@ -12,29 +12,30 @@ use serde::{Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// How many objects and arrays may stand in each other in a secret's data, the data itself counted: far above what
-/// anyone writes, and low enough that no reader further on runs out of stack.
+/// The maximum nesting of objects and arrays in a secret's data, including the data itself: far
+/// above realistic data, and low enough that no parser runs out of stack.
 pub const DATA_DEPTH_LIMIT: usize = 64;
 
-/// The most bytes of a secret's data: what a Kubernetes Secret may have.
+/// The maximum size of a secret's data in bytes: that of a Kubernetes Secret.
 pub const DATA_SIZE_LIMIT: usize = 1024 * 1024;
 
-/// The most values in a secret's data, all levels together. As a tree each takes some hundred bytes, far more than its
-/// text: with this limit 2 MiB at most.
+/// The maximum number of values in a secret's data, on all levels. As a tree each takes about a
+/// hundred bytes, far more than its text: with this limit 2 MiB at most.
 pub const DATA_VALUES_LIMIT: usize = 16 * 1024;
 
-/// A secret as it was read.
+/// A secret that was read.
 #[derive(Clone, Debug)]
 pub struct Secret {
-    /// Which version it is.
+    /// Its version.
     pub version: u64,
-    /// What it holds.
+    /// Its data.
     pub data: SecretData,
 }
 
-/// What a secret or a lease holds: the text of a JSON object.
+/// The data of a secret or a lease: the text of a JSON object.
 ///
-/// It stays text because a tree of values would not keep the digits of numbers, and would take more memory.
+/// It is kept as text, because a tree of values would lose the digits of numbers and take more
+/// memory.
 #[derive(Clone)]
 pub struct SecretData {
     json: SecretString,
@@ -42,7 +43,7 @@ pub struct SecretData {
 }
 
 impl SecretData {
-    /// Takes the text of a JSON object. What is wrong with it is said without quoting it.
+    /// Validates the text of a JSON object. Errors do not quote it.
     pub fn new(json: &str) -> Result<Self, DataFault> {
         if !json.trim_ascii_start().starts_with('{') {
             return Err(DataFault::NotAnObject);
@@ -62,25 +63,26 @@ impl SecretData {
         Ok(Self { json: SecretString::from(json), fingerprint })
     }
 
-    /// The fields, sorted by name. Of a name that stands several times the last value counts.
+    /// The fields, sorted by name. If a name occurs several times, the last value is used.
     #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
     pub fn fields(&self) -> BTreeMap<String, JsonValue<'_>> {
         serde_json::from_str(self.json()).expect(TAKEN)
     }
 
-    /// The whole object.
+    /// The object as a value.
     #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
     pub fn value(&self) -> JsonValue<'_> {
         serde_json::from_str(self.json()).expect(TAKEN)
     }
 
-    /// Equal for data with the same meaning, whatever the order of their fields and the spelling of numbers and texts:
-    /// `1e3` is `1000.0`. Differs for other data, and says nothing outside of this process.
+    /// Equal for data with the same meaning, independent of the order of fields and the notation of
+    /// numbers and texts: `1e3` is `1000.0`. Differs for other data. The key is random for each
+    /// process, so it reveals nothing outside this process.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The text of the object, as the server wrote it. The caller keeps copies out of logs.
+    /// The text of the object, as the server sent it. The caller must not log it.
     pub fn json(&self) -> &str {
         self.json.expose_secret()
     }
@@ -94,7 +96,7 @@ impl fmt::Debug for SecretData {
 
 const TAKEN: &str = "the same text was parsed when the data were taken";
 
-/// A value within a secret's data: its text, read one level at a time.
+/// A value within a secret's data: its text, parsed one level at a time.
 #[derive(Clone, Copy, serde::Deserialize)]
 #[serde(transparent)]
 pub struct JsonValue<'a>(#[serde(borrow)] &'a RawValue);
@@ -105,18 +107,18 @@ pub enum Json<'a> {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, with the digits that it was sent with.
+    /// A number, with its original digits.
     Number(&'a str),
-    /// A text, its escapes resolved.
+    /// A text, with its escapes resolved.
     Text(String),
     /// An array.
     List(Vec<JsonValue<'a>>),
-    /// An object, sorted by name. Of a name that stands several times the last value counts.
+    /// An object, sorted by name. If a name occurs several times, the last value is used.
     Object(BTreeMap<String, JsonValue<'a>>),
 }
 
 impl<'a> JsonValue<'a> {
-    /// What it is.
+    /// Parses one level of the value.
     #[expect(clippy::missing_panics_doc, reason = "the same parser has taken the same text")]
     pub fn read(self) -> Json<'a> {
         self.try_read().expect(TAKEN)
@@ -136,8 +138,8 @@ impl<'a> JsonValue<'a> {
     }
 }
 
-/// As JSON without spaces: the fields sorted by name, numbers with the digits they were sent with, and no more escapes in a text
-/// than JSON asks for.
+/// As JSON without spaces: fields sorted by name, numbers with their original digits, and only the
+/// escapes that JSON requires.
 impl Serialize for JsonValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.read() {
@@ -149,12 +151,12 @@ impl Serialize for JsonValue<'_> {
     }
 }
 
-/// What data mean, as a number that only this process can make: its key is drawn at random when the process starts.
+/// A keyed hash of the meaning of data. The key is random for each process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Fails where the text of a value cannot be read.
+    /// Fails if the text of a value is invalid.
     fn new(data: JsonValue<'_>) -> serde_json::Result<Self> {
         static KEY: OnceLock<RandomState> = OnceLock::new();
         let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
@@ -169,7 +171,8 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Each value after its kind, and what has parts after their number: no two values feed the same bytes.
+/// Hashes each value after its kind, and each compound value after its length, so that different
+/// values give different input.
 fn hash(value: JsonValue<'_>, hasher: &mut impl Hasher) -> serde_json::Result<()> {
     match value.try_read()? {
         Json::Null => 0_u8.hash(hasher),
@@ -191,12 +194,13 @@ fn hash(value: JsonValue<'_>, hasher: &mut impl Hasher) -> serde_json::Result<()
     Ok(())
 }
 
-/// A number without what does not change its value: zeros at both ends, and where the point stands.
+/// A number without parts that do not change its value: leading and trailing zeros, and the
+/// position of the point.
 #[derive(PartialEq, Eq, Hash)]
 enum Decimal<'a> {
-    /// Its significant digits, and the power of ten of the last of them.
+    /// The significant digits, and the power of ten of the last one.
     Digits { is_negative: bool, digits: String, exponent: i64 },
-    /// An exponent that nothing calculates with.
+    /// An exponent that is too large to compute with.
     Text(&'a str),
 }
 
@@ -210,7 +214,7 @@ impl<'a> Decimal<'a> {
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let digits = format!("{whole}{fraction}");
         let significant = digits.trim_end_matches('0');
-        // Both are at most as long as the data.
+        // Both lengths are limited by the size of the data.
         let shift =
             (digits.len() - significant.len()).cast_signed() as i64 - fraction.len().cast_signed() as i64;
         let significant = significant.trim_start_matches('0');
@@ -224,11 +228,11 @@ impl<'a> Decimal<'a> {
     }
 }
 
-/// What is known of JSON before it is parsed: never too low for what is valid.
+/// The shape of JSON before it is parsed: upper bounds for valid JSON.
 struct Shape {
-    /// How deep objects and arrays stand in each other.
+    /// The nesting of objects and arrays.
     depth: usize,
-    /// How many values it has.
+    /// The number of values.
     values: usize,
 }
 
@@ -241,7 +245,7 @@ impl Shape {
                 _ if is_escaped => is_escaped = false,
                 b'\\' if in_string => is_escaped = true,
                 b'"' => in_string = !in_string,
-                // The first value in it; each of the others has a comma before it.
+                // Counts the first value inside it; each further value follows a comma.
                 b'{' | b'[' if !in_string => {
                     depth += 1;
                     deepest = deepest.max(depth);
@@ -256,11 +260,11 @@ impl Shape {
     }
 }
 
-/// What is wrong with a secret's data.
+/// Why a secret's data is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DataFault {
-    /// Not JSON that can be parsed, or another value than an object.
+    /// Not valid JSON, or not an object.
     #[error("the secret's data is not a JSON object")]
     NotAnObject,
     /// Deeper than [`DATA_DEPTH_LIMIT`].
@@ -272,7 +276,7 @@ pub enum DataFault {
     /// More than [`DATA_VALUES_LIMIT`].
     #[error("the secret's data has more than {DATA_VALUES_LIMIT} values")]
     TooManyValues,
-    /// JSON by its grammar alone: half of a surrogate pair.
+    /// Valid by JSON's grammar only: half of a surrogate pair.
     #[error("the secret's data has a text that is not Unicode")]
     Unreadable,
 }

@@ -1,4 +1,4 @@
-//! What a client is made of.
+//! The settings of a client.
 
 use std::time::Duration;
 
@@ -9,38 +9,40 @@ use crate::{
     tls::{Trust, TrustError},
 };
 
-/// What a client is made of.
+/// The settings of a client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where `ScaiVault` is.
+    /// The address of `ScaiVault`.
     pub address: Address,
-    /// How to log in.
+    /// The way to log in.
     pub login: Login,
-    /// Whose certificates are believed.
+    /// The trusted CAs.
     pub trust: Trust,
-    /// The proxy in between; none for a direct way.
+    /// The proxy; `None` for direct connections.
     pub proxy: Option<Proxy>,
-    /// The tenant to act in; none for that of the identity.
+    /// The tenant; `None` for that of the identity.
     pub tenant: Option<TenantId>,
-    /// How long to wait.
+    /// The timeouts.
     pub timeouts: Timeouts,
 }
 
-/// How long a client waits.
+/// The timeouts of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection: name resolution, TCP, proxy and TLS together.
     pub connect: Duration,
-    /// For an answer's head, and then for each piece of its body: a server that makes progress is waited for, up to eight
-    /// times this in total. A poll has its own wait on top; a generation has the patience of its caller instead.
+    /// For an answer's head, and then for each piece of its body: a server that makes progress is
+    /// waited for, up to eight times this in total. A poll adds its own wait; a generation uses its
+    /// caller's timeout instead.
     pub idle: Duration,
-    /// The age, about, at which a connection is replaced, so that changes of DNS and of a load balancer take effect.
+    /// The approximate age at which a connection is replaced, so that changes of DNS and of a load
+    /// balancer take effect.
     pub connection_age: Duration,
 }
 
 impl Default for Timeouts {
-    /// 5 s for a connection, 15 s without progress: federated secrets are as slow as the backend behind them. Ten minutes
-    /// for a connection.
+    /// 5 s for a connection; 15 s without progress, because federated secrets are as slow as their
+    /// backend; ten minutes for the age of a connection.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
@@ -50,17 +52,17 @@ impl Default for Timeouts {
     }
 }
 
-/// Why there is no client.
+/// Why a client could not be created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// The authorities cannot be used.
+    /// The CAs cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// A host that no certificate can name.
+    /// A host that cannot be in a certificate.
     #[error("{0} is not a host that a certificate can name; use a DNS name or an IP address")]
     Host(String),
-    /// The TLS library refuses.
+    /// The error of the TLS library.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }

@@ -1,4 +1,4 @@
-//! Whose certificates are believed, and what is wrong with one that is not.
+//! The trusted CAs, and errors of certificates.
 
 use std::{
     fs::File,
@@ -18,22 +18,22 @@ use thiserror::Error;
 
 use crate::{SetupError, lock};
 
-/// Sessions that are kept to be resumed: there are two servers at most.
+/// The maximum number of TLS sessions to resume: there are two servers at most.
 const SESSIONS: usize = 4;
 
-/// The most bytes of a file of authorities: all public ones together have 250 KiB.
+/// The maximum size of a CA file in bytes: all public CAs together have 250 KiB.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// Whose certificates are believed.
+/// The trusted CAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// A PEM file of authorities. It is read again when it changed.
+    /// A PEM file of CAs. It is reloaded when it changes.
     pub file: Option<PathBuf>,
-    /// Mozilla's list of public authorities, as it was when the program was built: an image needs no files for it.
+    /// Mozilla's list of public CAs, as of the build: an image needs no files for it.
     pub public: bool,
 }
 
-/// Why authorities cannot be used.
+/// Why the CAs cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrustError {
@@ -42,13 +42,13 @@ pub enum TrustError {
     Read {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is not PEM, or has something else in it.
+    /// The file is not PEM, or contains something else.
     #[error("{} is not a PEM file of certificates; it needs at least one BEGIN CERTIFICATE", .0.display())]
     Pem(PathBuf),
-    /// Neither a file nor the public authorities.
+    /// Neither a file nor the public CAs are configured.
     #[error("no certificate authority is trusted; name a file of authorities or trust the public ones")]
     Nobody,
 }
@@ -60,7 +60,7 @@ impl Trust {
         Ok(pem)
     }
 
-    /// The authorities, with `pem` for what was read of the file.
+    /// The CAs, with `pem` as the content of the file.
     fn roots(&self, pem: Option<io::Result<Vec<u8>>>) -> Result<RootCertStore, TrustError> {
         let mut roots = RootCertStore::empty();
         if let (Some(file), Some(pem)) = (&self.file, pem) {
@@ -85,25 +85,26 @@ impl Trust {
     }
 }
 
-/// The TLS of a client whose authorities follow their file.
+/// The TLS configuration of a client, which follows the CA file.
 pub(crate) struct Authorities {
     pub(crate) trust: Trust,
     current: Mutex<(Arc<ClientConfig>, Seen)>,
 }
 
-/// What the file was when it was read last: a hash of its bytes, or of the kind of error.
+/// A hash of the file's content, or of the kind of error, when it was last read.
 type Seen = Option<u64>;
 
 impl Authorities {
-    /// Reads the file, which must be usable now.
+    /// Reads the file, which must be valid at this time.
     pub(crate) fn new(trust: Trust) -> Result<Self, SetupError> {
         let (pem, seen) = look(&trust);
         let config = client_config(trust.roots(pem)?)?;
         Ok(Self { trust, current: Mutex::new((config, seen)) })
     }
 
-    /// The configuration for a new connection, with the authorities that the file has now. A file that became unusable
-    /// changes nothing: the kubelet may be replacing it, or a person made a mistake.
+    /// The configuration for a new connection, with the current CAs of the file. If the file has
+    /// become invalid, the previous CAs are kept: the kubelet may be replacing it, or it was edited
+    /// by mistake.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let mut current = lock(&self.current);
         let (pem, seen) = look(&self.trust);
@@ -123,7 +124,7 @@ impl Authorities {
     }
 }
 
-/// Reads the file. Synchronously: it is small and lives in memory, and connections are rare.
+/// Reads the file. Blocking, because it is small and in memory, and connections are rare.
 fn look(trust: &Trust) -> (Option<io::Result<Vec<u8>>>, Seen) {
     let pem = trust.file.as_deref().map(Trust::read);
     let seen = pem.as_ref().map(|pem| {
@@ -134,7 +135,8 @@ fn look(trust: &Trust) -> (Option<io::Result<Vec<u8>>>, Seen) {
     (pem, seen)
 }
 
-/// TLS 1.2 and newer with aws-lc-rs, HTTP/1.1 by ALPN. Sessions of a configuration before are not resumed.
+/// TLS 1.2 and newer with aws-lc-rs, HTTP/1.1 by ALPN. Sessions of a previous configuration are not
+/// resumed.
 fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, SetupError> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -1,16 +1,18 @@
-//! The token that every request carries, and how long it is kept.
+//! The token of all requests, and its lifetime.
 
 use std::time::{Duration, SystemTime};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The longest that a token is kept, whatever its own lifetime: what `ScaiVault`'s Kubernetes page asks for.
+/// The maximum time that a token is used, independent of its own lifetime, as required by
+/// `ScaiVault`'s Kubernetes page.
 pub const TOKEN_LIFETIME_LIMIT: Duration = Duration::from_mins(50);
 
-/// What a token that does not say its lifetime has: one hour, as published.
+/// The lifetime of a token without one in its answer: one hour, as published.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
 
-/// A token is given up this long before its end, so that it does not end on the way; a tenth of a short lifetime.
+/// A token is replaced this long before it expires, so that it does not expire during a request; a
+/// tenth of a short lifetime.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// A bearer token of `ScaiVault`. `Debug` does not show it.
@@ -22,7 +24,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token that was kept somewhere. None where it cannot be one, or would be kept for longer than
+    /// A stored token. `None` if it is invalid, or would be used for longer than
     /// [`TOKEN_LIFETIME_LIMIT`].
     pub fn restore(secret: SecretString, received: SystemTime, use_until: SystemTime) -> Option<Self> {
         let kept = use_until.duration_since(received).ok()?;
@@ -31,7 +33,7 @@ impl Token {
         (can_be_sent && kept <= TOKEN_LIFETIME_LIMIT).then_some(Self { secret, received, use_until })
     }
 
-    /// A token received at `now` that ends `expires_in` later; none where it cannot be one.
+    /// A token received at `now` that expires `expires_in` later; `None` if it is invalid.
     pub(crate) fn new(secret: SecretString, expires_in: Option<Duration>, now: SystemTime) -> Option<Self> {
         let lifetime = expires_in.unwrap_or(DEFAULT_LIFETIME);
         let kept = lifetime.saturating_sub(MARGIN.min(lifetime / 10)).min(TOKEN_LIFETIME_LIMIT);
@@ -48,13 +50,13 @@ impl Token {
         self.received
     }
 
-    /// From when on it is not used any more.
+    /// The time from which it is no longer used.
     pub fn use_until(&self) -> SystemTime {
         self.use_until
     }
 
-    /// Whether a request at `now` may carry it. Not before it was received either: then a clock was set back, and how
-    /// old the token is cannot be known.
+    /// Whether it can be used for a request at `now`. False before the time at which it was
+    /// received: then a clock was set back, and its age is unknown.
     pub fn is_usable(&self, now: SystemTime) -> bool {
         (self.received..self.use_until).contains(&now)
     }

@@ -1,8 +1,9 @@
-//! Requests and answers over HTTP/1.1, to one address and no other: the one module besides `connect` that knows the
-//! HTTP library.
+//! Requests and answers over HTTP/1.1 to a single address. Except for `connect`, no other module
+//! uses the HTTP library.
 //!
-//! No redirect is followed and no cookie kept, so a token cannot reach another host. It uses hyper itself and no client library
-//! above it, because every further crate is in every pod.
+//! Redirects are not followed and cookies are not kept, so a token cannot reach another host. It
+//! uses hyper directly, without a client library, because every further crate increases the size of
+//! the agent in every pod.
 
 use std::{
     net::SocketAddr,
@@ -23,27 +24,28 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{AnswerFault, ErrorKind, Operation, Timeouts, connect::Connector, lock};
 
-/// The most bytes of an answer: a secret of the largest size, and some for what else the answer says. All answers under way
-/// count for the caller's memory.
+/// The maximum size of an answer in bytes: a secret of the maximum size, and some room for other
+/// members. All answers in flight count for the caller's memory.
 pub(crate) const BODY_LIMIT: usize = crate::DATA_SIZE_LIMIT + 256 * 1024;
 
-/// The most bytes of an answer's head; hyper reads bodies in pieces of this size too.
+/// The maximum size of an answer's head in bytes, and of a piece of a body that hyper reads.
 const HEAD_LIMIT: usize = 32 * 1024;
 
-/// The most headers of an answer.
+/// The maximum number of headers in an answer.
 const HEADER_COUNT_LIMIT: usize = 100;
 
-/// Connections that are kept for the next request: as many as an agent reads secrets at once.
+/// The maximum number of idle connections: the number of secrets that an agent reads concurrently.
 const IDLE_LIMIT: usize = 10;
 
-/// How long a connection is kept for the next request of the same work. Until it is closed its buffers have what was sent and
-/// received last: a token and a secret.
+/// How long an idle connection is kept for related requests. Until it is closed, its buffers
+/// contain what was last sent and received: a token and a secret.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So many times the idle limit an answer may take in total: a server that sends a byte now and then holds nothing for ever.
+/// The timeout of a complete answer as a multiple of the idle timeout, so that a server that sends
+/// a byte now and then cannot block a caller forever.
 const IDLES_IN_TOTAL: u32 = 8;
 
-/// The longest patience, so that the sum with a point in time cannot overflow.
+/// The maximum timeout, so that adding it to a time cannot overflow.
 const PATIENCE_LIMIT: Duration = Duration::from_hours(24);
 
 const USER_AGENT: HeaderValue =
@@ -54,15 +56,15 @@ const USER_AGENT: HeaderValue =
 pub(crate) struct Outgoing {
     pub(crate) operation: Operation,
     pub(crate) method: Method,
-    /// Behind the address: a path with a slash at its start, and a query.
+    /// A path that starts with a slash, and a query, relative to the address.
     pub(crate) route: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Content>,
-    /// Whether it does no harm if it arrives twice.
+    /// Whether the request may be sent twice.
     pub(crate) is_repeatable: bool,
-    /// How long to wait for the answer's head on top of the idle limit.
+    /// How long to wait for the answer's head in addition to the idle timeout.
     pub(crate) wait: Duration,
-    /// How long to wait for the answer, in place of the idle limit and of the total.
+    /// The timeout of the answer, instead of the idle and the total timeout.
     pub(crate) patience: Option<Duration>,
 }
 
@@ -85,7 +87,7 @@ impl Outgoing {
         self
     }
 
-    /// For what makes something new each time.
+    /// For requests that create something each time.
     pub(crate) fn only_once(mut self) -> Self {
         self.is_repeatable = false;
         self
@@ -110,17 +112,17 @@ impl Content {
     }
 }
 
-/// An answer, whatever its status.
+/// An answer with any status.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    /// Why the body does not reach to its end.
+    /// Why the body is incomplete.
     pub(crate) cut: Option<ErrorKind>,
 }
 
 impl Answer {
-    /// An error unless the body is whole.
+    /// An error if the body is incomplete.
     pub(crate) fn whole(mut self) -> Result<Self, ErrorKind> {
         self.cut.take().map_or(Ok(self), Err)
     }
@@ -151,13 +153,13 @@ impl Connection {
     }
 }
 
-/// How long an answer is waited for.
+/// The timeouts of an answer.
 struct Limits {
     /// For its head.
     head: Duration,
     /// For each piece of its body.
     idle: Duration,
-    /// For all of it.
+    /// For the complete answer.
     deadline: Instant,
 }
 
@@ -166,12 +168,12 @@ impl Transport {
         Self { connector, timeouts, idle: Arc::default() }
     }
 
-    /// Sends the request and reads the answer, to its end if it can be had.
+    /// Sends the request and reads as much of the answer as possible.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
         let limits = self.limits(&outgoing);
         loop {
-            // The server may close a kept connection at any time, also while a request is on its way there: one that must
-            // not arrive twice takes a new connection at once.
+            // The server may close an idle connection at any time, even while a request is being
+            // sent. A request that must not be sent twice uses a new connection.
             let kept = if outgoing.is_repeatable { self.take_idle() } else { None };
             let is_kept = kept.is_some();
             let mut connection = match kept {
@@ -185,7 +187,7 @@ impl Transport {
                 Ok(Err(error)) => self.broken(error),
                 Err(_) => self.timed_out(limits.head),
             };
-            // The others that are kept probably go the same dead way.
+            // The other idle connections probably use the same broken path.
             lock(&self.idle).clear();
             self.connector.prefer_others(connection.peer);
             return Err(error);
@@ -207,9 +209,9 @@ impl Transport {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;
-        // It ends with its sender. Its errors are those of the request that is under way.
+        // It ends with its sender. Its errors are reported by the request in flight.
         tokio::spawn(connection);
-        // Not all at the same moment, if all were made at the same moment.
+        // Jitter, so that connections opened together are not closed together.
         let age = self.timeouts.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
         Ok(Connection { sender, peer, ends: Instant::now() + age })
     }
@@ -258,7 +260,8 @@ impl Transport {
                         break Some(AnswerFault::TooLarge { limit: BODY_LIMIT }.into());
                     }
                     if length > bytes.capacity() {
-                        // Doubled as by itself, but never beyond the limit: all of it counts for the memory.
+                        // Doubles the capacity as usual, but not beyond the limit, because all of
+                        // it counts for the memory.
                         bytes.reserve_exact(length.max(2 * bytes.len()).min(BODY_LIMIT) - bytes.len());
                     }
                     bytes.extend_from_slice(&data);
@@ -277,7 +280,7 @@ impl Transport {
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
         idle.retain(|Idle { connection, since }| connection.is_usable() && since.elapsed() < IDLE_TIMEOUT);
-        // The youngest is the likeliest to be open still, and the others can age.
+        // The most recent connection is the most likely to be open, and the others can expire.
         idle.pop().map(|idle| idle.connection)
     }
 

@@ -84,7 +84,7 @@ fn a_lease_is_read_by_all_likely_names() {
 fn a_lease_has_a_name_credentials_and_an_end() {
     let nameless = lease(answer(&json!({"data": {}, "ttl": 60})), START).unwrap_err();
     assert!(matches!(nameless, ErrorKind::Answer(AnswerFault::Missing(_))), "{nameless:?}");
-    // It exists, so the error has its name.
+    // The lease exists, so the error has its identifier.
     for body in [
         json!({"lease_id": "l", "ttl": 60}),
         json!({"lease_id": "l", "username": "u", "ttl": 60}),

@@ -1,4 +1,4 @@
-//! Which events are new, and which secrets they are about. Pure.
+//! Determines which events are new, and which secrets they concern. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,45 +6,48 @@ use scaivault_contract::SecretPath;
 
 use crate::{Event, EventId, EventKind};
 
-/// So many events are acknowledged together: an acknowledgement is one of the 20 subscription operations a minute that
-/// all pods of one identity share, and the event before which nothing is new is named at each poll anyhow.
+/// The number of events acknowledged together: an acknowledgement is one of the 20 subscription
+/// operations a minute that all pods of one identity share, and each poll names the last received
+/// event anyway.
 const ACKNOWLEDGED_TOGETHER: usize = 100;
 
-/// The most identifiers that are kept to recognize events that come again: as many as a subscription buffers.
+/// The maximum number of stored identifiers to recognize repeated events: the size of a
+/// subscription's buffer.
 const KEPT: usize = super::BUFFER_SIZE as usize;
 
-/// How far a subscription's events were heard.
+/// The position in a subscription's events.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     since: Option<EventId>,
     unacknowledged: Vec<EventId>,
 }
 
-/// What events tell of.
+/// The secrets that events concern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
     /// Any secret may have changed.
     Any,
-    /// These have.
+    /// These secrets have changed.
     Of(BTreeMap<SecretPath, Announced>),
 }
 
-/// What the events of one answer say about one secret.
+/// The information about one secret in the events of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Announced {
-    /// The newest version; none if the events do not say it, or if the secret was deleted.
+    /// The newest version; `None` if the events do not contain it, or if the secret was deleted.
     pub version: Option<u64>,
     /// Whether the secret was deleted or created: its versions may start again with 1.
     pub is_new_history: bool,
 }
 
 impl Cursor {
-    /// The last event that was heard.
+    /// The last received event.
     pub(super) fn since(&self) -> Option<&EventId> {
         self.since.as_ref()
     }
 
-    /// What these events tell of; none where nothing is new: an event comes again until it is acknowledged.
+    /// The changes in these events; `None` if no event is new, because events are delivered again
+    /// until they are acknowledged.
     pub(super) fn hear(&mut self, events: Vec<Event>) -> Option<Changes> {
         let is_new = |event: &Event| !self.unacknowledged.contains(&event.id);
         let new: Vec<_> = events.into_iter().filter(is_new).collect();
@@ -54,13 +57,14 @@ impl Cursor {
         Some(changes(new))
     }
 
-    /// The events that it is time to acknowledge; `came_again` says that the server tells them again.
+    /// The events to acknowledge now; `came_again` means that the server has delivered some of them
+    /// again.
     pub(super) fn to_acknowledge(&self, came_again: bool) -> Option<&[EventId]> {
         let is_time = came_again || self.unacknowledged.len() >= ACKNOWLEDGED_TOGETHER;
         (is_time && !self.unacknowledged.is_empty()).then_some(&self.unacknowledged)
     }
 
-    /// They were acknowledged and do not come again.
+    /// Records that they were acknowledged and are not delivered again.
     pub(super) fn acknowledged(&mut self) {
         self.unacknowledged.clear();
     }
@@ -75,7 +79,7 @@ fn changes(events: Vec<Event>) -> Changes {
         announced.version = match kind {
             Some(EventKind::Deleted) => None,
             Some(EventKind::Created) => new_version,
-            // A change may be told twice, and not always with its version.
+            // A change may be announced twice, and not always with its version.
             _ => announced.version.max(new_version),
         };
     }

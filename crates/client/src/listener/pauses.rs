@@ -1,4 +1,4 @@
-//! How long not to listen after a failure. Pure.
+//! Computes pauses after failures. Pure.
 
 use std::time::Duration;
 
@@ -6,30 +6,31 @@ use tokio::time::Instant;
 
 use crate::{Backoff, Class, Retry};
 
-/// After a failure, about: the first pause and the longest.
+/// The first and the longest pause after a failure.
 const FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
-/// After a subscription that was throttled. Of these ScaiVault grants 20 operations a minute to all pods of one identity
-/// together: of 200 pods that start at once twenty listen at once, and the others within some ten minutes. What they
-/// ask for in vain must not be what the ones that listen need.
+/// After a throttled subscription. ScaiVault allows all pods of one identity together 20 of these
+/// operations a minute: of 200 pods that start at once, twenty subscribe immediately, and the
+/// others within about ten minutes. Their failed attempts must not use the operations that
+/// subscribed pods need.
 const SUBSCRIBING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
-/// After a poll that was throttled, of which there are 240 a minute.
+/// After a throttled poll; 240 polls a minute are allowed.
 const POLLING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
-/// The longest pause after a refusal, which is shortened at random by up to a half: policies may be changed, and a newer
-/// server may allow what it did not.
+/// The longest pause after a rejection, which is shortened at random by up to a half: policies may
+/// be changed, and a newer server may allow the request.
 const REFUSED: Duration = Duration::from_mins(10);
-/// The longest pause that a server can ask for.
+/// The longest pause that a server can request.
 const ASKED_LIMIT: Duration = Duration::from_mins(10);
 
-/// What was tried.
+/// The attempted step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// To make a subscription.
+    /// Creating a subscription.
     Subscribe,
-    /// To hear of what it is about.
+    /// Polling its events.
     Poll,
 }
 
-/// Pauses that grow until something works.
+/// Pauses that grow until a step succeeds.
 #[derive(Clone, Debug)]
 pub(super) struct Pauses {
     failed: Backoff,
@@ -45,9 +46,9 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// A step worked.
+    /// Records that a step succeeded.
     pub(super) fn worked(&mut self, step: Step) {
-        // A subscription that is taken away again and again does not bring the pauses back to their start.
+        // A subscription that is deleted repeatedly must not reset the pauses.
         match step {
             Step::Subscribe => self.subscribing.succeeded(),
             Step::Poll => {
@@ -57,7 +58,7 @@ impl Pauses {
         }
     }
 
-    /// How long to wait after a step that failed. Not shorter than the server asks, up to [`ASKED_LIMIT`].
+    /// The pause after a failed step. Not shorter than the server requests, up to [`ASKED_LIMIT`].
     pub(super) fn after(&mut self, step: Step, class: Class, retry: Retry) -> Duration {
         let backoff = match (step, class) {
             (_, Class::Denied | Class::Invalid | Class::NotFound | Class::Conflict)
@@ -67,7 +68,7 @@ impl Pauses {
             }
             (Step::Subscribe, Class::Throttled) => &mut self.subscribing,
             (Step::Poll, Class::Throttled) => &mut self.polling,
-            // What is no answer of ScaiVault's, or is about the login, may pass.
+            // An answer that is not ScaiVault's, or that concerns the login, may be temporary.
             _ => &mut self.failed,
         };
         let now = Instant::now();

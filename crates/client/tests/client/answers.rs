@@ -1,4 +1,5 @@
-//! Answers in other forms than the development server's: leases, lengths of time, lists, and answers that are cut off.
+//! Answers in other formats than the development server's: leases, durations, lists, and truncated
+//! answers.
 
 use std::{
     future::pending,
@@ -30,7 +31,7 @@ async fn generate(answer: Vec<u8>) -> Result<Lease, Error> {
     server.client().generate(&dynamic(), PATIENCE).await
 }
 
-/// A server that sends `pieces`, each that long after the one before, and closes the connection.
+/// A server that sends `pieces`, each after a pause, and closes the connection.
 async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -167,7 +168,7 @@ async fn progress_is_waited_for_but_not_for_ever() {
     let body = r#"{"version":1,"data":{"a":"b"}}"#;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut pieces = vec![(Duration::ZERO, head.into_bytes())];
-    // 30 bytes: longer than the idle limit in total.
+    // 30 bytes: longer in total than the idle timeout.
     pieces.extend(body.bytes().map(|byte| (SECOND / 50, vec![byte])));
     let server = slow(pieces).await;
     impatient(&server, SECOND / 4).read(&path(DATABASE), None).await.unwrap();
@@ -193,7 +194,7 @@ async fn subscriptions_are_listed_in_every_likely_form() {
         json!({"data": entries, "has_more": false, "cursor": "c"}),
         json!({"items": entries}),
         entries.clone(),
-        // A server that never ends, and one that repeats its cursor.
+        // A server whose list never ends, and one that repeats its cursor.
         json!({"subscriptions": entries, "cursor": null, "has_more": true}),
     ] {
         let server = Scripted::start(ok(&body.to_string())).await;
@@ -243,7 +244,7 @@ async fn a_subscription_that_is_gone_by_any_code_can_be_made_again() {
         assert_eq!(error.retry(), Retry::Backoff, "{error}");
         client.unsubscribe(&id).await.unwrap();
         client.revoke(&"lease_1".parse().unwrap()).await.unwrap();
-        // A secret that is not there stays so.
+        // A missing secret is not retried.
         assert_eq!(client.read(&path(DATABASE), None).await.unwrap_err().retry(), Retry::Never);
     }
 }

@@ -1,4 +1,4 @@
-//! Handshakes that fail: certificates of every fault, alerts, and authorities that are replaced.
+//! Failed handshakes: invalid certificates of each kind, alerts, and CAs that are replaced.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     hostile::{ok, read_head},
 };
 
-/// An authority of this name.
+/// A CA with this name.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -35,7 +35,7 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// A server with a certificate of this authority, which `change` changes.
+    /// A server with a certificate of this CA, modified by `change`.
     async fn serve(&self, change: impl FnOnce(&mut CertificateParams)) -> String {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -128,7 +128,7 @@ async fn an_authority_that_serves_itself_is_explained() {
 
 #[tokio::test]
 async fn a_replaced_authority_is_found_without_a_restart() {
-    // Also one that has the name of its predecessor: then the signature is what is wrong.
+    // Also a CA with the name of its predecessor: then the signature is invalid.
     for name in ["old", "new"] {
         let (old, new) = (Authority::new(name), Authority::new("new"));
         let url = new.serve(|_| {}).await;
@@ -140,7 +140,7 @@ async fn a_replaced_authority_is_found_without_a_restart() {
         assert!(matches!(error.kind, ErrorKind::Certificate { is_final: false, .. }), "{error}");
         assert!(error.to_string().contains("add the one that signed it to that file"), "{error}");
         assert_eq!(error.retry(), Retry::Backoff, "the file may be about to change");
-        // As the kubelet replaces it.
+        // Replaced as by the kubelet.
         let next = directory.path().join("next");
         fs::write(&next, &new.pem).unwrap();
         fs::rename(&next, &file).unwrap();
@@ -161,7 +161,7 @@ async fn a_handshake_that_fails_otherwise_is_worth_another_try() {
         alert(40),
         alert(80),
         alert(112),
-        // Of a server that wants a certificate of its caller.
+        // From a server that requires a client certificate.
         alert(116),
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
         b"garbage".to_vec(),
@@ -205,7 +205,7 @@ async fn each_server_has_authorities_of_its_own() {
     let settings = |trust, login| Settings { trust, login, ..settings(&vault_url) };
     let [of_vault, of_scaikey] = [trust(&vault, "vault.crt"), trust(&scaikey, "scaikey.crt")];
     let client = Client::new(settings(of_vault.clone(), login(of_scaikey))).unwrap();
-    // The answer is no token, but it is trusted.
+    // The answer is not a token, but the server is trusted.
     let error = client.login().await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(_)), "{error}");
     let client = Client::new(settings(of_vault.clone(), login(of_vault))).unwrap();

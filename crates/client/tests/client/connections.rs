@@ -1,4 +1,4 @@
-//! Which addresses are tried, and how long a connection is kept.
+//! The order of addresses, and the lifetime of connections.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_connection_is_replaced_when_it_is_old() {
 
 #[tokio::test]
 async fn every_address_of_a_host_is_tried() {
-    // It listens on 127.0.0.1 alone, and `localhost` is ::1 too where there is IPv6.
+    // It only listens on 127.0.0.1, and with IPv6 `localhost` is also ::1.
     let fixture = Fixture::new().await;
     let port = fixture.server.address().port();
     let address = Address::new(&format!("http://localhost:{port}"), PlainHttp::LoopbackOnly).unwrap();
@@ -44,7 +44,7 @@ async fn a_name_without_an_address_is_worth_another_try() {
 async fn an_address_that_accepts_and_does_nothing_is_not_tried_for_ever() {
     let fixture = Fixture::new().await;
     let port = fixture.server.address().port();
-    // Where there is no IPv6, `localhost` has one address.
+    // Without IPv6, `localhost` has one address.
     let Ok(useless) = tokio::net::TcpListener::bind(("::1", port)).await else { return };
     tokio::spawn(async move { while useless.accept().await.is_ok() {} });
     let address = Address::new(&format!("http://localhost:{port}"), PlainHttp::LoopbackOnly).unwrap();

@@ -1,4 +1,4 @@
-//! Subscriptions: made, waited on, acknowledged, deleted.
+//! Subscriptions: created, polled, acknowledged, deleted.
 
 use std::{pin::pin, time::Duration};
 
@@ -102,7 +102,7 @@ async fn a_rollout_that_subscribes_too_often_is_throttled() {
     let id = client.subscribe(&subscription()).await.unwrap();
     let error = client.subscribe(&subscription()).await.unwrap_err();
     assert_eq!(error.class(), Class::Throttled);
-    // Polls have a purse of their own.
+    // Polls have their own rate limit.
     client.poll(&id, &Poll { wait: Duration::ZERO, ..Poll::default() }).await.unwrap();
 }
 

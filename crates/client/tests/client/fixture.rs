@@ -1,4 +1,4 @@
-//! A server and a client of it.
+//! A server with a client.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,9 +9,9 @@ use scaivault_devserver::{DevServer, Handle, Issuer, Seed, Settings as ServerSet
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-/// The public authorities alone.
+/// Only the public CAs.
 pub(crate) const PUBLIC: Trust = Trust { file: None, public: true };
-/// How long a generation is waited for: never reached.
+/// The timeout of a generation, which is never reached.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const DATABASE: &str = "environments/production/billing/database";
@@ -48,14 +48,14 @@ impl Fixture {
         Self::with_tls(Tls::Off).await
     }
 
-    /// The pod's token is in its file already.
+    /// The pod's token is already in its file.
     pub(crate) async fn with_tls(tls: Tls) -> Self {
         let issuer = Arc::new(Issuer::generate().unwrap());
         let settings = ServerSettings { tls, ..ServerSettings::for_tests(Seed::new(SEED).unwrap(), &issuer) };
         let server = DevServer::start(settings).await.unwrap();
         let handle = server.handle();
         let fixture = Self { server, handle, issuer, directory: tempfile::tempdir().unwrap() };
-        // Longer than a kubelet's: nobody replaces it when a test moves the server's time.
+        // Longer than a kubelet's token: it is not replaced when a test advances the server's time.
         fixture.write_token("billing", "web", "scaivault", 7 * 24 * 3600);
         fixture
     }
@@ -83,7 +83,7 @@ impl Fixture {
     }
 }
 
-/// Settings for a server at `url`, whose login has no token.
+/// Settings for a server at `url`, without a token to log in.
 pub(crate) fn settings(url: &str) -> Settings {
     let login =
         Login::Exchange { token_file: "/nowhere/token".into(), audience: "scaivault".to_owned(), role: None };
@@ -93,7 +93,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         trust: PUBLIC,
         proxy: None,
         tenant: None,
-        // Long on a busy machine, and never reached where a test does not mean to.
+        // Long enough for a busy machine, and only reached if a test intends it.
         timeouts: Timeouts {
             connect: Duration::from_secs(30),
             idle: Duration::from_mins(1),

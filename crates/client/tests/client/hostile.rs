@@ -1,4 +1,4 @@
-//! Servers that are broken or mean harm.
+//! Broken and hostile servers.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::fixture::{DATABASE, PATIENCE, PUBLIC, path, settings};
 
-/// Answers every request with the same bytes and keeps the connection open. Notes the requests.
+/// Answers every request with the same bytes, keeps the connection open, and records the requests.
 pub(crate) struct Scripted {
     pub(crate) url: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -32,7 +32,7 @@ impl Scripted {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let head = read_head(&mut stream).await;
                 noted.lock().unwrap().push(head);
-                // The client may hang up before all of it is written.
+                // The client may close the connection before everything is written.
                 stream.write_all(&answer).await.ok();
                 open.push(stream);
             }
@@ -40,12 +40,12 @@ impl Scripted {
         Self { url, heads }
     }
 
-    /// Somewhere else.
+    /// A server with another URL.
     pub(crate) fn at(url: String) -> Self {
         Self { url, heads: Arc::default() }
     }
 
-    /// A client that is logged in already.
+    /// A client that is already logged in.
     pub(crate) fn client(&self) -> Client {
         self.client_with(settings(&self.url).timeouts)
     }
@@ -78,7 +78,7 @@ async fn fault(answer: Vec<u8>) -> ErrorKind {
     let text = format!("{error} {error:?}");
     assert!(!text.contains("swordfish"), "{text}");
     if let ErrorKind::Answer(fault) = &error.kind {
-        // Whatever stands before ScaiVault answers so while it is being replaced.
+        // A proxy in front of ScaiVault may answer so during its replacement.
         let may_pass = matches!(fault, AnswerFault::Redirect(_) | AnswerFault::NotHttp | AnswerFault::Json);
         let retry = if may_pass { Retry::Backoff } else { Retry::Never };
         assert_eq!((error.class(), error.retry()), (Class::Unexpected, retry));
@@ -155,7 +155,7 @@ async fn data_is_an_object_of_bounded_depth() {
         let kind = fault(ok(body)).await;
         assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Data(found)) if found == expected), "{kind:?}");
     }
-    // Deep where nobody looks.
+    // Deep nesting in a member that is not read.
     let beside =
         format!("{{\"version\":1,\"data\":{{}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let server = Scripted::start(ok(&beside)).await;
@@ -295,7 +295,8 @@ async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
 }
 
-/// Answers the first request of each connection, and closes it when the second one has arrived. Counts both.
+/// Answers the first request of each connection, and closes it when the second one has arrived.
+/// Counts both.
 async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Dynamic credentials: generated, renewed, ended, revoked.
+//! Dynamic credentials: generated, renewed, expired, revoked.
 
 use std::time::Duration;
 

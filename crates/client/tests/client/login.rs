@@ -1,4 +1,4 @@
-//! Logging in, and keeping the token.
+//! Login, and reuse of the token.
 
 use std::{
     fs,
@@ -114,7 +114,7 @@ async fn a_server_that_refuses_every_token_is_not_flooded_with_logins() {
         let error = client.read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!(code(&error), "token_invalid");
     }
-    // The first pause is of half a second at least.
+    // The first pause is at least half a second.
     let logins = fixture.handle.requests(Route::Exchange);
     assert!(logins <= 3, "{logins}");
 }

@@ -1,4 +1,4 @@
-//! The client against a ScaiVault in the same process, and against servers that mean harm.
+//! The client with a ScaiVault in the same process, and with hostile servers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! The way by a proxy.
+//! Connections through a proxy.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::fixture::{DATABASE, Fixture, path};
 
-/// A proxy that answers `CONNECT` with `status` and notes what it was asked.
+/// A proxy that answers `CONNECT` with `status` and records the request.
 struct TinyProxy {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,

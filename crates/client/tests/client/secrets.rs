@@ -1,4 +1,4 @@
-//! Reading, and what each refusal means.
+//! Reading secrets, and the meaning of each error.
 
 use std::time::{Duration, SystemTime};
 

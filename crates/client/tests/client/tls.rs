@@ -1,4 +1,4 @@
-//! HTTPS: whose certificates are believed, and where plain HTTP may go.
+//! HTTPS: which certificates are trusted, and where plain HTTP is allowed.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ async fn no_other_authority_is_believed() {
         let client = Client::new(Settings { trust, ..fixture.settings() }).unwrap();
         let error = client.read(&path(DATABASE), None).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Certificate { .. }), "{error}");
-        // The file may get the authority in a moment, as in a rotation; the public list does not change.
+        // The file may get the CA soon, as in a rotation; the public list does not change.
         let retry = if is_final { Retry::Never } else { Retry::Backoff };
         assert_eq!((error.class(), error.retry()), (Class::Unexpected, retry));
     }
