@@ -1,4 +1,5 @@
-//! The admin port: the switches of [`Handle`] by HTTP. It asks nobody who they are, so it listens on loopback alone.
+//! The admin port: the switches of [`Handle`] over HTTP. It has no authentication, so it only
+//! listens on loopback.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::{Fault, Handle, Issuer, route::Category, shared::Shared};
 struct Admin {
     handle: Handle,
     shared: Arc<Shared>,
-    /// None where the tokens of a real cluster are verified.
+    /// `None` if the tokens of a real cluster are verified.
     issuer: Option<Arc<Issuer>>,
 }
 
@@ -95,7 +96,7 @@ fn default_seconds() -> i64 {
     3600
 }
 
-/// A service account's token, where the server made its own issuer.
+/// Issues a service account's token, if the server has its own issuer.
 async fn mint(State(admin): State<Admin>, Json(wanted): Json<Mint>) -> Result<String, StatusCode> {
     let Mint { namespace, service_account, audience, seconds } = wanted;
     let issuer = admin.issuer.ok_or(StatusCode::NOT_FOUND)?;
@@ -151,7 +152,7 @@ async fn set_ready(State(admin): State<Admin>, Json(is_ready): Json<bool>) -> St
     StatusCode::NO_CONTENT
 }
 
-/// The body is the secret's data; the answer its version.
+/// The body is the secret's data; the answer is its version.
 async fn write(
     State(admin): State<Admin>,
     Path(path): Path<String>,

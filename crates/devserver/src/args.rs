@@ -1,4 +1,4 @@
-//! The program's arguments, and what they start.
+//! The program's arguments and its start.
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -73,7 +73,7 @@ impl Args {
         }
         let admin = server.admin_address().map(|address| format!("http://{address}"));
         tracing::info!(url = server.url(), admin, "serving");
-        // As pid 1 of a container it would not get SIGTERM without asking for it.
+        // As pid 1 of a container, the process ignores SIGTERM without a handler.
         let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
         let ended = tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(RunError::Signal),
@@ -108,7 +108,7 @@ struct IssuerArgs {
 }
 
 impl IssuerArgs {
-    /// None for an issuer that is made for this run.
+    /// `None` for an issuer that is created for this run.
     async fn keys(self) -> Result<Option<Keys>, RunError> {
         let Self { jwks, jwks_ca, jwks_token_file, issuer } = self;
         let keys = match jwks {
@@ -127,7 +127,7 @@ impl IssuerArgs {
     }
 }
 
-/// Why the program ends.
+/// Why the program exits.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
     #[error("{}: {source}", .file.display())]

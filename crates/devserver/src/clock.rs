@@ -1,4 +1,5 @@
-//! The server's time, which can be moved forward: so that a test sees a lease end without waiting for it.
+//! The server's time, which can be advanced, so that a test can observe the expiry of a lease
+//! without waiting.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -7,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The machine's clock and what was added to it.
+/// The machine's clock with an offset.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     added_seconds: AtomicI64,
@@ -18,17 +19,17 @@ impl Clock {
         Timestamp::now() + SignedDuration::from_secs(self.added_seconds.load(Ordering::Relaxed))
     }
 
-    /// Moves the time forward, whole seconds.
+    /// Advances the time by whole seconds.
     pub(crate) fn advance(&self, by: Duration) {
         let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX).min(MAX_ADVANCE_SECONDS);
         self.added_seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
-/// A hundred years at once: far enough, and inside of what a timestamp can say.
+/// A hundred years in one step: long enough, and within the range of a timestamp.
 const MAX_ADVANCE_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
 
-/// As most of `ScaiVault`'s objects write a time: whole seconds.
+/// A time in the format of most of `ScaiVault`'s objects: whole seconds.
 pub(crate) fn whole_seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }

@@ -1,4 +1,4 @@
-//! Errors as `ScaiVault` answers them.
+//! Errors in `ScaiVault`'s format.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// An error with its code. The request's identifier is added on the way out.
+/// An error with its code. The request's identifier is added later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
     code: String,
     message: String,
-    /// The one member of `details` that is needed here.
+    /// The only member of `details` that is needed here.
     path: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -32,12 +32,12 @@ impl ApiError {
         self
     }
 
-    /// The error as a batch's path gets it.
+    /// The error for one path of a batch.
     pub(crate) fn in_batch(&self) -> Value {
         json!({ "code": self.code, "message": self.message })
     }
 
-    /// The whole envelope.
+    /// The complete envelope.
     pub(crate) fn envelope(&self, request_id: &str) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message, "request_id": request_id });
         if let Some(path) = &self.path {
@@ -70,7 +70,7 @@ impl ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// The body follows in `gate`, which knows the request's identifier.
+    /// `gate` adds the body, because it knows the request's identifier.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if let Some(after) = self.retry_after {

@@ -1,4 +1,4 @@
-//! Patterns of paths, as policies and subscriptions write them.
+//! Path patterns of policies and subscriptions.
 
 /// Whether `path` matches `pattern`: `*` is one segment or a part of it, `**` any number of segments, `?` one character.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {

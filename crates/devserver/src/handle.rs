@@ -1,4 +1,4 @@
-//! What a test does to a running server, and sees of it.
+//! Controls and inspects a running server in tests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     vault::{Writer, faults::Fault, leases::LeaseState},
 };
 
-/// A hand on a running server. Most of it is there by HTTP on the admin port too.
+/// A handle to a running server. Most of it is also available over HTTP on the admin port.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -22,42 +22,43 @@ impl Handle {
         Self { shared }
     }
 
-    /// Requests to a route since the start, refused ones too.
+    /// Number of requests to a route since the start, including rejected ones.
     pub fn requests(&self, route: Route) -> u64 {
         self.shared.requests().borrow().get(&route).copied().unwrap_or(0)
     }
 
-    /// Waits until a route has had so many requests.
+    /// Waits until a route has had this many requests.
     pub async fn requested(&self, route: Route, count: u64) {
         let mut requests = self.shared.requests();
         let is_there = |requests: &std::collections::BTreeMap<Route, u64>| {
             requests.get(&route).copied().unwrap_or(0) >= count
         };
-        // It fails only without its sender, which this handle keeps alive.
+        // It only fails without its sender, which this handle keeps alive.
         drop(requests.wait_for(is_there).await);
     }
 
-    /// Writes a version as a person would; its number.
+    /// Writes a version as a client; returns its number.
     pub fn write(&self, path: &SecretPath, data: Map<String, Value>) -> u64 {
         self.write_by(path, data, Writer::Person)
     }
 
-    /// Writes a version as a rotation policy would; its number.
+    /// Writes a version as a rotation policy; returns its number.
     pub fn rotate(&self, path: &SecretPath, data: Map<String, Value>) -> u64 {
         self.write_by(path, data, Writer::Rotation)
     }
 
-    /// Deletes a secret, softly; whether there was one.
+    /// Soft-deletes a secret; returns whether it existed.
     pub fn delete(&self, path: &SecretPath) -> bool {
         self.shared.vault().secrets.delete(path, false).is_ok()
     }
 
-    /// Deletes a secret with all its versions, so that the next one is the first again; whether there was one.
+    /// Deletes a secret with all its versions, so that the next version is 1 again; returns whether
+    /// it existed.
     pub fn delete_for_good(&self, path: &SecretPath) -> bool {
         self.shared.vault().secrets.delete(path, true).is_ok()
     }
 
-    /// Ages all versions of a secret out but the current one.
+    /// Removes all versions of a secret except the current one.
     pub fn age_out(&self, path: &SecretPath) {
         self.shared.vault().secrets.age_out(path);
     }
@@ -67,7 +68,7 @@ impl Handle {
         self.shared.vault().faults.add(fault);
     }
 
-    /// The faults that are on.
+    /// The active faults.
     pub fn faults(&self) -> Vec<Fault> {
         self.shared.vault().faults.list().to_vec()
     }
@@ -77,22 +78,23 @@ impl Handle {
         self.shared.vault().faults.clear();
     }
 
-    /// Requests a minute from now on, for each identity.
+    /// Sets the rate limit per minute of each identity.
     pub fn set_rate_limit(&self, category: Category, per_minute: u32) {
         self.shared.vault().buckets.set_limit(category, per_minute);
     }
 
-    /// Requests that a rate limit refused since the start; those that a fault refused are not among them.
+    /// Number of requests that a rate limit rejected since the start, excluding those rejected by a
+    /// fault.
     pub fn rate_limited(&self, category: Category) -> u64 {
         self.shared.vault().buckets.refused(category)
     }
 
-    /// Lifetime of the tokens that are issued from now on.
+    /// Sets the lifetime of tokens issued from now on.
     pub fn set_token_lifetime(&self, seconds: u64) {
         self.shared.vault().tokens.set_lifetime(seconds);
     }
 
-    /// Ends all tokens, whatever their holders were told.
+    /// Expires all tokens, regardless of the lifetime in their answers.
     pub fn expire_tokens(&self) {
         let now = self.shared.now();
         self.shared.vault().tokens.expire_all(now);
@@ -103,34 +105,34 @@ impl Handle {
         self.shared.vault().tokens.revoke_all();
     }
 
-    /// All leases that were generated, the ended ones too.
+    /// All generated leases, including ended ones.
     pub fn leases(&self) -> Vec<LeaseState> {
         self.shared.vault().leases.states(self.shared.now())
     }
 
-    /// How many leases have neither ended nor been revoked: as many users as there are.
+    /// The number of active leases, which is the number of users.
     pub fn live_leases(&self) -> usize {
         self.leases().iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked).count()
     }
 
-    /// Revokes a lease behind its owner's back; whether there was one.
+    /// Revokes a lease without its owner's knowledge; returns whether it existed.
     pub fn take_lease_away(&self, id: &str) -> bool {
         let was_there = self.shared.vault().leases.take_away(id);
         self.shared.leases_changed().notify_one();
         was_there
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.shared.vault().subscriptions.count()
     }
 
-    /// Moves the server's time forward, whole seconds: tokens and leases end, buckets fill.
+    /// Advances the server's time by whole seconds: tokens and leases expire, buckets refill.
     pub fn advance(&self, by: Duration) {
         self.shared.advance(by);
     }
 
-    /// What `/v1/health/ready` says.
+    /// Sets the answer of `/v1/health/ready`.
     pub fn set_ready(&self, is_ready: bool) {
         self.shared.set_ready(is_ready);
     }

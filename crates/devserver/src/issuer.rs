@@ -1,4 +1,4 @@
-//! An issuer of service accounts' tokens, for where there is no cluster.
+//! An issuer of service account tokens for use without a cluster.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -9,20 +9,20 @@ use thiserror::Error;
 
 use crate::keys::Keys;
 
-/// The key's name in the generated set.
+/// The key's name in the generated key set.
 const KEY_ID: &str = "dev-1";
 
-/// The issuer that a generated issuer calls itself.
+/// The `iss` of a generated issuer.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// An issuer with a key of its own, which signs whatever it is asked to.
+/// An issuer with its own key, which signs any requested token.
 pub struct Issuer {
     key: EncodingKey,
     keys: Keys,
 }
 
 impl Issuer {
-    /// An issuer with a new ES256 key.
+    /// Creates an issuer with a new ES256 key.
     pub fn generate() -> Result<Self, IssuerError> {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| IssuerError)?;
         // An uncompressed point: 4, x, y.
@@ -36,12 +36,13 @@ impl Issuer {
         Ok(Self { key: EncodingKey::from_ec_der(&pair.serialize_der()), keys })
     }
 
-    /// What verifies its tokens.
+    /// The keys that verify its tokens.
     pub fn keys(&self) -> Keys {
         self.keys.clone()
     }
 
-    /// A token as a kubelet projects one, valid at `now` and for `seconds` (less than nothing makes an expired one).
+    /// A token like one projected by a kubelet, valid at `now` for `seconds` (a negative value
+    /// gives an expired one).
     pub fn mint(
         &self,
         namespace: &str,
@@ -53,7 +54,7 @@ impl Issuer {
         self.sign(&claims(namespace, service_account, audience, now, seconds))
     }
 
-    /// The same, bound to a pod, as the kubelet hands it to a CSI driver.
+    /// The same, bound to a pod, as the kubelet passes it to a CSI driver.
     pub fn mint_for_pod(
         &self,
         namespace: &str,
@@ -83,7 +84,7 @@ fn claims(namespace: &str, service_account: &str, audience: &str, now: Timestamp
     })
 }
 
-/// The crypto provider could not make a key or signature.
+/// The crypto provider could not create a key or signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("cannot generate a key or sign with it")]
 pub struct IssuerError;

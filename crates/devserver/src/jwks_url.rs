@@ -1,4 +1,4 @@
-//! A key set that is fetched: where it is, how the server there is known, and who asks.
+//! A key set that is fetched: its URL, the trust anchor of its server, and the authentication.
 
 use std::{fs, io, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -20,13 +20,14 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// The longest wait for a key set: a login waits for it, and gives up itself after some ten seconds.
+/// The timeout for fetching a key set: a login waits for it, and itself times out after about ten
+/// seconds.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most bytes of a key set: an API server's has some hundred for each key.
+/// The maximum size of a key set in bytes: an API server's has some hundred per key.
 const SIZE_LIMIT: usize = 1024 * 1024;
 
-/// Where a key set is fetched: an API server's `/openid/v1/jwks`, or that of any other issuer.
+/// The URL of a key set: an API server's `/openid/v1/jwks`, or that of another issuer.
 pub struct JwksUrl {
     url: Uri,
     host: String,
@@ -36,8 +37,9 @@ pub struct JwksUrl {
 }
 
 impl JwksUrl {
-    /// `https` is trusted by the authorities in `ca_pem`; `http` leads to loopback alone (`kubectl proxy`). The token in
-    /// `token_file` is read anew for each request, since a projected one changes.
+    /// `https` is verified with the authorities in `ca_pem`; `http` is only allowed for loopback
+    /// (`kubectl proxy`). The token in `token_file` is read for each request, because a projected
+    /// one changes.
     pub fn new(url: &str, ca_pem: Option<&[u8]>, token_file: Option<PathBuf>) -> Result<Self, JwksUrlError> {
         let bad = |what| JwksUrlError { url: url.to_owned(), what };
         let parsed: Uri = url.parse().map_err(|_| bad("is not an URL"))?;
@@ -67,7 +69,7 @@ impl JwksUrl {
         Ok(Self { url: parsed, host, port, tls, token_file })
     }
 
-    /// The key set, as text.
+    /// Fetches the key set as text.
     pub(crate) async fn fetch(&self) -> Result<String, FetchError> {
         let fetched = timeout(TIMEOUT, self.fetch_without_limit()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}").into()));
@@ -90,7 +92,7 @@ impl JwksUrl {
     }
 }
 
-/// An URL at which no key set can be fetched.
+/// A URL that is not valid for a key set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the key set's address {url} {what}")]
 pub struct JwksUrlError {
@@ -98,7 +100,7 @@ pub struct JwksUrlError {
     what: &'static str,
 }
 
-/// A key set that cannot be fetched.
+/// Why a key set could not be fetched.
 #[derive(Debug, Error)]
 #[error("cannot fetch the key set {url}: {source}")]
 pub struct FetchError {

@@ -1,4 +1,4 @@
-//! The keys of an issuer of service accounts' tokens, and what they verify.
+//! The keys of a token issuer, and token verification.
 
 use std::sync::Arc;
 
@@ -13,35 +13,35 @@ use thiserror::Error;
 
 use crate::jwks_url::{FetchError, JwksUrl};
 
-/// The public keys of an issuer of service accounts' tokens.
+/// The public keys of an issuer of service account tokens.
 #[derive(Clone)]
 pub struct Keys {
     set: JwkSet,
-    /// Where they are fetched again; none for keys that stay as they are.
+    /// The URL for fetching them again; `None` for constant keys.
     url: Option<Arc<JwksUrl>>,
-    /// What a token's `iss` must be; none for anything.
+    /// The required `iss` of a token; `None` accepts any.
     issuer: Option<String>,
 }
 
 impl Keys {
-    /// Reads a key set as an API server publishes it at `/openid/v1/jwks`.
+    /// Parses a key set as an API server publishes it at `/openid/v1/jwks`.
     pub fn new(jwks: &str) -> Result<Self, KeysError> {
         Ok(Self { set: parse(jwks)?, url: None, issuer: None })
     }
 
-    /// Fetches a key set. A token with a key that is not in it has it fetched again.
+    /// Fetches a key set. It is fetched again if a token has an unknown key.
     pub async fn fetch(url: JwksUrl) -> Result<Self, KeysError> {
         let set = parse(&url.fetch().await?)?;
         Ok(Self { set, url: Some(Arc::new(url)), issuer: None })
     }
 
-    /// The same keys, for tokens of this issuer alone: their `iss`.
+    /// The same keys, only for tokens with this `iss`.
     #[must_use]
     pub fn of_issuer(self, issuer: &str) -> Self {
         Self { issuer: Some(issuer.to_owned()), ..self }
     }
 
-    /// Takes the place of the keys that were there, for the same issuer.
+    /// Replaces the keys, keeping the required issuer.
     pub(crate) fn replace(&mut self, jwks: &str) -> Result<(), KeysError> {
         self.set = parse(jwks)?;
         Ok(())
@@ -51,13 +51,14 @@ impl Keys {
         self.url.clone()
     }
 
-    /// Whether the token names a key that is not among these.
+    /// Whether the token names an unknown key.
     pub(crate) fn lack_key_of(&self, token: &str) -> bool {
         let named = decode_header(token).ok().and_then(|header| header.kid);
         named.is_some_and(|id| self.set.find(&id).is_none())
     }
 
-    /// Who the token is about, if one of the keys signed it, it has the issuer and the audience and is valid at `now`.
+    /// The service account of the token, if one of the keys signed it, issuer and audience match,
+    /// and it is valid at `now`.
     pub(crate) fn verify(
         &self,
         token: &str,
@@ -81,7 +82,7 @@ impl Keys {
             validation.set_issuer(&[issuer]);
             validation.set_required_spec_claims(&["exp", "aud", "sub", "iss"]);
         }
-        // Against the server's own clock, below.
+        // Checked against the server's own clock below.
         validation.validate_exp = false;
         let decoded = decode::<Claims>(token, &key, &validation);
         let claims = decoded.map_err(|error| Fault::Invalid(what_is_wrong(&error)))?.claims;
@@ -96,19 +97,19 @@ impl Keys {
     }
 }
 
-/// A key set that cannot be had or used.
+/// Why a key set is not available.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeysError {
-    /// It is not a key set.
+    /// It is not a valid key set.
     #[error("the key set cannot be used: {0}; it is what `kubectl get --raw /openid/v1/jwks` prints")]
     Malformed(String),
-    /// It cannot be fetched.
+    /// It could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
 }
 
-/// Why a token is not accepted.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Invalid(&'static str),

@@ -1,9 +1,11 @@
-//! A ScaiVault in one process, for development and tests. It protects nothing: no real secret belongs into it.
+//! A ScaiVault in one process, for development and tests. It has no protection: never put a real
+//! secret into it.
 //!
-//! Tokens of service accounts are really verified, policies, versions, leases and rate limits are kept as published,
-//! and faults can be switched on while it runs. Where `ScaiVault`'s documentation says nothing, the routes follow its
-//! conventions; [`Route`] says of each which part is guessed. Dynamic credentials are made up, or users of a real
-//! PostgreSQL where an engine of the [`Seed`] names one.
+//! Service account tokens are really verified, policies, versions, leases and rate limits behave as
+//! published, and faults can be switched on at run time. If `ScaiVault`'s documentation does not
+//! specify something, the routes follow its conventions; [`Route`] documents which parts are
+//! guessed. Dynamic credentials are random, or users of a real PostgreSQL if an engine of the
+//! [`Seed`] refers to one.
 
 mod admin;
 mod clock;

@@ -1,4 +1,4 @@
-//! PostgreSQL servers: the users of leases are made, given more time and dropped there.
+//! PostgreSQL servers, in which the users of leases are created, extended and dropped.
 
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
@@ -11,18 +11,18 @@ use crate::seed::{Engine, Filling, Role};
 
 mod statements;
 
-/// The longest wait for a server that does not answer.
+/// The timeout for connecting to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest wait for an operation, with those that came before it: a client waits some ten seconds.
+/// The timeout of an operation including queued ones before it: a client waits about ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The servers behind the engines that have one.
+/// The servers of the engines that have one.
 #[derive(Default)]
 pub(crate) struct Databases(BTreeMap<EngineName, Database>);
 
 impl Databases {
-    /// Connects to all of them.
+    /// Connects to all servers.
     pub(crate) async fn connect(engines: &BTreeMap<EngineName, Engine>) -> Result<Self, ConnectError> {
         let mut databases = BTreeMap::new();
         for (name, engine) in engines {
@@ -41,13 +41,13 @@ impl Databases {
         self.0.is_empty()
     }
 
-    /// None for an engine whose credentials are made up.
+    /// `None` for an engine with random credentials.
     pub(crate) fn get(&self, engine: &EngineName) -> Option<&Database> {
         self.0.get(engine)
     }
 }
 
-/// A server that an engine names and that cannot be used.
+/// A configured server that cannot be used.
 #[derive(Debug, Error)]
 #[error("the PostgreSQL of the engine {engine} cannot be used: {source}")]
 pub struct ConnectError {
@@ -55,30 +55,31 @@ pub struct ConnectError {
     source: DatabaseError,
 }
 
-/// Why a server did not do what it should.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// It does not answer, or not now. Whether it did what it should is not known.
+    /// The server does not answer, or fails temporarily. Whether the operation was executed is
+    /// unknown.
     #[error("{0}")]
     Unavailable(String),
-    /// It refuses, and nothing was done.
+    /// The server rejects the operation, which was not executed.
     #[error("{message} (SQLSTATE {code})")]
     Refused {
-        /// The server's five characters for it.
+        /// The SQLSTATE code.
         code: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
 }
 
 impl DatabaseError {
-    /// Whether there is no such user.
+    /// Whether the user does not exist.
     pub(crate) fn is_undefined(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == SqlState::UNDEFINED_OBJECT.code())
     }
 
-    /// The same, without a word that nobody should see.
+    /// The same error with a secret removed from its message.
     fn without(self, secret: &str) -> Self {
         match self {
             Self::Refused { code, message } => {
@@ -96,7 +97,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             return Self::Unavailable(format!("{error}{cause}"));
         };
         let (code, message) = (refusal.code().code(), refusal.message());
-        // Lack of resources, an operator, the system, a conflict with others: all may pass.
+        // Lack of resources, operator intervention, system errors and conflicts may be temporary.
         if ["40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) {
             return Self::Unavailable(format!("{message} (SQLSTATE {code})"));
         }
@@ -104,7 +105,8 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
-/// A server. It is asked for one thing at a time: statements that grant rights on the same object fail beside each other.
+/// A server. It executes one operation at a time, because concurrent grants on the same object
+/// fail.
 pub(crate) struct Database {
     config: Config,
     roles: BTreeMap<RoleName, Role>,
@@ -112,7 +114,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Makes a user; all of its statements or none.
+    /// Creates a user; either all statements take effect or none.
     pub(crate) async fn create_user(
         &self,
         role: &RoleName,
@@ -123,7 +125,7 @@ impl Database {
         created.map_err(|error| error.without(filling.password))
     }
 
-    /// Gives a user more time.
+    /// Extends the validity of a user.
     pub(crate) async fn renew_user(
         &self,
         role: &RoleName,
@@ -134,7 +136,7 @@ impl Database {
         self.run(async |client| Ok(client.batch_execute(&batch).await?)).await
     }
 
-    /// Takes a user away; one that is not there is no error.
+    /// Drops a user; succeeds if it does not exist.
     pub(crate) async fn drop_user(&self, role: &RoleName, name: &str) -> Result<(), DatabaseError> {
         let batches = statements::revocation(self.role(role), Filling { name, password: "", expiration: "" });
         self.run(async |client| {
@@ -158,7 +160,7 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         let run = async {
             let mut kept = self.client.lock().await;
-            // Taken out, so that a connection on which something was given up is not used again.
+            // Taken out, so that a connection with a cancelled operation is not reused.
             let client = match kept.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
                 None => self.connect().await?,
@@ -173,7 +175,7 @@ impl Database {
 
     async fn connect(&self) -> Result<Client, DatabaseError> {
         let (client, connection) = self.config.connect(NoTls).await?;
-        // It ends with its client; its errors are those of what is asked.
+        // It ends with its client; its errors are those of the request.
         tokio::spawn(connection);
         Ok(client)
     }

@@ -1,4 +1,4 @@
-//! Names and passwords that cannot be guessed.
+//! Unpredictable names and passwords.
 
 use std::fmt::Write as _;
 

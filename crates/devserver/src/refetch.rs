@@ -1,4 +1,4 @@
-//! When the key set is fetched again.
+//! Decides when the key set is fetched again.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use tokio::sync::Mutex;
 
 use crate::{error::ApiError, jwks_url::JwksUrl, shared::Shared};
 
-/// Between two fetches of the key set at least: anybody can send a token with an unknown key.
+/// The minimum time between two fetches of the key set, because any client can send a token with an
+/// unknown key.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
-/// Where the key set is fetched, and when that was tried last.
+/// The URL of the key set, and the time of the last attempt.
 pub(crate) struct Refetch {
     url: Arc<JwksUrl>,
     last: Mutex<Option<Attempt>>,
@@ -28,8 +29,9 @@ struct Attempt {
     has_failed: bool,
 }
 
-/// Fetches the key set again if the token names a key that is not in it: the issuer may have a new one. Logins that come
-/// meanwhile wait for the same fetch. An issuer that cannot be asked is no fault of the token's.
+/// Fetches the key set again if the token names an unknown key, because the issuer may have a new
+/// one. Concurrent logins wait for the same fetch. If the issuer is unavailable, the error does not
+/// blame the token.
 pub(crate) async fn for_token(shared: &Shared, token: &str) -> Result<(), ApiError> {
     let Some(refetch) = shared.refetch() else { return Ok(()) };
     if !shared.vault().keys.lack_key_of(token) {
@@ -42,14 +44,14 @@ pub(crate) async fn for_token(shared: &Shared, token: &str) -> Result<(), ApiErr
         _ => Attempt { at: now, has_failed: !fetch(shared, &refetch.url).await },
     };
     *last = Some(attempt);
-    // Whoever waited may find that the keys are there.
+    // A concurrent login may have fetched the keys meanwhile.
     if attempt.has_failed && shared.vault().keys.lack_key_of(token) {
         return Err(ApiError::new("service_unavailable", "the issuer's keys cannot be fetched"));
     }
     Ok(())
 }
 
-/// Whether it succeeds.
+/// Returns whether it succeeded.
 async fn fetch(shared: &Shared, url: &JwksUrl) -> bool {
     let replaced = match url.fetch().await {
         Ok(jwks) => shared.vault().keys.replace(&jwks),

@@ -1,8 +1,8 @@
-//! The routes, as they are counted, limited and disturbed.
+//! The routes, as used for counting, rate limits and faults.
 
 use serde::{Deserialize, Serialize};
 
-/// A route of the API. Documented where nothing else is said.
+/// A route of the API. It is documented unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Route {
@@ -28,8 +28,8 @@ pub enum Route {
     List,
     /// `POST /v1/secrets/batch`.
     ReadBatch,
-    /// `POST /v1/dynamic/engines/{engine}/creds/{role}`. The route is seen in part, its bodies are guessed, and so are
-    /// the codes for a database that fails.
+    /// `POST /v1/dynamic/engines/{engine}/creds/{role}`. The route is partly published; its bodies
+    /// and the codes for a failing database are guessed.
     Generate,
     /// `POST /v1/dynamic/leases/{id}/renew`. Guessed.
     Renew,
@@ -50,7 +50,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// The scope that a token needs; none where any token will do.
+    /// The scope that a token needs; `None` if any token is sufficient.
     pub(crate) fn scope(self) -> Option<&'static str> {
         match self {
             Self::Read | Self::ReadBatch => Some("secrets:read"),
@@ -76,7 +76,7 @@ impl Route {
         !matches!(self, Self::Health | Self::Ready | Self::Version | Self::Exchange | Self::ClientCredentials)
     }
 
-    /// What it is counted as in the rate limits.
+    /// Its rate-limit category.
     pub(crate) fn category(self) -> Option<Category> {
         match self {
             Self::Read => Some(Category::Read),
@@ -98,11 +98,11 @@ impl Route {
     }
 }
 
-/// What is counted together, for each identity.
+/// The rate-limit categories, which apply per identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Category {
-    /// Reads, each path of a batch too.
+    /// Reads, including each path of a batch.
     Read,
     /// Writes.
     Write,
@@ -125,7 +125,7 @@ pub enum Category {
 }
 
 impl Category {
-    /// Requests a minute, as published for the managed service.
+    /// Requests per minute, as published for the managed service.
     pub(crate) fn default_limit(self) -> u32 {
         match self {
             Self::Read => 1000,

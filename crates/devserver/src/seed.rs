@@ -1,4 +1,4 @@
-//! What the server knows when it starts: a file, YAML or JSON.
+//! The initial content of the server: a YAML or JSON file.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub use engine::{ConnectionUrl, Engine, Postgres, Role, Statement};
 
 mod engine;
 
-/// What the server knows when it starts.
+/// The initial content of the server.
 ///
 /// ```yaml
 /// policies:
@@ -38,15 +38,15 @@ pub struct Seed {
     pub audience: String,
     /// Lifetime of `ScaiVault`'s tokens in seconds.
     pub token_seconds: u64,
-    /// Who may log in.
+    /// The identities that may log in.
     pub identities: Vec<Identity>,
-    /// Rules by the name of their policy.
+    /// Rules, by the name of their policy.
     pub policies: BTreeMap<String, Vec<Rule>>,
     /// The secrets.
     pub secrets: BTreeMap<SecretPath, SeedSecret>,
     /// The dynamic engines.
     pub engines: BTreeMap<EngineName, Engine>,
-    /// Requests a minute where they are not the published ones.
+    /// Rate limits per minute that differ from the published ones.
     pub rate_limits: BTreeMap<Category, u32>,
 }
 
@@ -66,9 +66,9 @@ impl Default for Seed {
 }
 
 impl Seed {
-    /// Reads a seed. JSON is YAML too.
+    /// Parses a seed. JSON is valid YAML.
     pub fn new(text: &str) -> Result<Self, SeedError> {
-        // Without the lines around the mistake: they may hold a database's password.
+        // Without the lines around the error, because they may contain a database's password.
         let options = serde_saphyr::options! { with_snippet: false };
         let seed: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| SeedError::Yaml(error.to_string()))?;
@@ -95,7 +95,7 @@ impl Seed {
         Ok(seed)
     }
 
-    /// Uses this password where the URL of a PostgreSQL server has none.
+    /// Sets this password in the URLs of PostgreSQL servers that have none.
     #[must_use]
     pub fn with_postgres_password(mut self, password: &str) -> Self {
         let servers = self.engines.values_mut().filter_map(|engine| engine.postgres.as_mut());
@@ -104,30 +104,31 @@ impl Seed {
     }
 }
 
-/// Who may log in, and what it may do then.
+/// An identity that may log in, and its permissions.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Such as `sa:billing-prod`.
     pub id: String,
-    /// The service accounts that are this identity, `namespace/name`; `*` stands for any.
+    /// The service accounts of this identity, `namespace/name`; `*` matches any.
     #[serde(default)]
     pub service_accounts: Vec<String>,
-    /// The client credentials that are this identity.
+    /// The client credentials of this identity.
     #[serde(default)]
     pub client: Option<ClientCredentials>,
-    /// What its tokens may do.
+    /// The scopes of its tokens.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<String>,
     /// The policies bound to it.
     #[serde(default)]
     pub policies: Vec<String>,
-    /// The dynamic roles that it may use, `engine/role`; `*` stands for any. How `ScaiVault` says that is not documented.
+    /// The dynamic roles that it may use, `engine/role`; `*` matches any. `ScaiVault`'s own
+    /// notation is not documented.
     #[serde(default)]
     pub dynamic: Vec<String>,
 }
 
-/// An application's name and password.
+/// The identifier and secret of an application.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCredentials {
@@ -141,13 +142,13 @@ pub struct ClientCredentials {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Which paths.
+    /// The paths.
     pub path_pattern: String,
-    /// What may be done with them.
+    /// The allowed operations.
     pub permissions: Vec<Permission>,
 }
 
-/// What may be done with a path.
+/// An operation on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
@@ -171,50 +172,50 @@ pub enum Permission {
 pub struct SeedSecret {
     /// What it holds.
     pub data: Map<String, Value>,
-    /// A hint, as `ScaiVault` has it.
+    /// A type hint, as in `ScaiVault`.
     #[serde(default = "default_type")]
     pub secret_type: String,
 }
 
-/// A seed that cannot be used.
+/// Why a seed is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SeedError {
-    /// Not the seed's form.
+    /// Not in the format of a seed.
     #[error("the seed cannot be read: {0}")]
     Yaml(String),
-    /// A policy that is not there.
+    /// A policy that is not defined.
     #[error(
         "the identity {identity} has the policy {policy}, which the seed does not define; write it under `policies`, \
          or use one of those there: {}",
         .defined.join(", ")
     )]
     Policy {
-        /// Who has it.
+        /// The identity.
         identity: String,
         /// Its name.
         policy: String,
-        /// Those that are there.
+        /// The defined policies.
         defined: Vec<String>,
     },
-    /// A service account that none can be.
+    /// An invalid service account.
     #[error(
         "the identity {identity} has the service account {account}; write namespace/name, with * for any of either"
     )]
     ServiceAccount {
-        /// Who has it.
+        /// The identity.
         identity: String,
-        /// What stands there.
+        /// The invalid value.
         account: String,
     },
-    /// A role of an engine that contradicts itself.
+    /// A contradictory role of an engine.
     #[error("the role {role} of the engine {engine}: {what}")]
     Role {
-        /// Whose role.
+        /// The engine.
         engine: EngineName,
         /// Its name.
         role: RoleName,
-        /// What is wrong and what to write.
+        /// The problem and the fix.
         what: String,
     },
 }

@@ -31,24 +31,25 @@ use crate::{
 /// How long a generated certificate is valid.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// What a server is made of.
+/// The settings of a server.
 pub struct Settings {
-    /// What it knows when it starts.
+    /// Its initial content.
     pub seed: Seed,
-    /// Whose tokens it takes.
+    /// The keys of the tokens that it accepts.
     pub keys: Keys,
-    /// An issuer whose tokens the admin port hands out; none where a cluster's are taken.
+    /// An issuer for the tokens that the admin port hands out; `None` if a cluster's tokens are
+    /// accepted.
     pub issuer: Option<Arc<Issuer>>,
-    /// Where it listens; port 0 for a free one.
+    /// Its address; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Where the admin port listens, on loopback; none for no admin port.
+    /// The loopback address of the admin port; `None` for no admin port.
     pub admin: Option<SocketAddr>,
     /// HTTPS or not.
     pub tls: Tls,
 }
 
 impl Settings {
-    /// Plain HTTP on a free loopback port, without an admin port: what most tests want.
+    /// Plain HTTP on a free loopback port, without an admin port: the settings of most tests.
     pub fn for_tests(seed: Seed, issuer: &Arc<Issuer>) -> Self {
         Self {
             seed,
@@ -64,51 +65,52 @@ impl Settings {
 /// HTTPS or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Plain HTTP, on loopback alone.
+    /// Plain HTTP, only on loopback.
     Off,
-    /// With a certificate of an authority made for this run, for these DNS names and addresses.
+    /// With a certificate for these DNS names and addresses, issued by an authority created for
+    /// this run.
     Generated(Vec<String>),
     /// With `tls.crt` and `tls.key` in this directory.
     Directory(PathBuf),
 }
 
-/// Why a server does not start.
+/// Why a server could not start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Plain HTTP, or the admin port, where others could reach it.
+    /// Plain HTTP, or the admin port, on an address that other machines can reach.
     #[error("{what} on {address} could be reached from elsewhere; listen on a loopback address{cure}")]
     NotLoopback {
         /// Which port.
         what: &'static str,
-        /// Where it was to listen.
+        /// The requested address.
         address: IpAddr,
-        /// What else would do.
+        /// An alternative fix.
         cure: &'static str,
     },
-    /// The port.
+    /// The port could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         /// Where.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// No certificate could be made.
+    /// No certificate could be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The PostgreSQL of an engine.
+    /// The PostgreSQL of an engine cannot be used.
     #[error(transparent)]
     Database(#[from] ConnectError),
-    /// The TLS library refuses.
+    /// The error of the TLS library.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// A running server. It ends, with all its connections, when this is dropped.
+/// A running server. It stops, with all its connections, on drop.
 pub struct DevServer {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -121,7 +123,7 @@ pub struct DevServer {
 }
 
 impl DevServer {
-    /// Binds the ports and starts to serve, in the runtime this is called in.
+    /// Binds the ports and starts serving in the current runtime.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { seed, keys, issuer, listen, admin, tls } = settings;
         if tls == Tls::Off && !listen.ip().is_loopback() {
@@ -170,39 +172,39 @@ impl DevServer {
         })
     }
 
-    /// Where it listens.
+    /// The address of the API.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the admin port listens.
+    /// The address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// What a client is given as the address of `ScaiVault`.
+    /// The URL of the API for clients.
     pub fn url(&self) -> String {
         format!("{}://{}", if self.is_https { "https" } else { "http" }, self.address)
     }
 
-    /// The authority of a generated certificate, PEM.
+    /// The CA certificate of a generated certificate, PEM.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
 
-    /// Connections since the start, the admin port's apart.
+    /// Number of connections since the start, excluding those of the admin port.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Ends it with all its leases: no user of theirs stays in a database.
+    /// Stops it and ends all leases, so that no database user remains.
     pub async fn stop(self) {
         let Self { shared, _running: running, .. } = self;
         drop(running);
         users::drop_all(&shared).await;
     }
 
-    /// What a test does to it.
+    /// A handle for tests.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -243,7 +245,7 @@ async fn serve(
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                // Out of descriptors, most likely: others have to end first.
+                // Most likely out of file descriptors: other connections have to end first.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

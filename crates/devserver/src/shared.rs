@@ -1,4 +1,4 @@
-//! What requests, tests and the admin port share.
+//! The state shared by requests, tests and the admin port.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use crate::{clock::Clock, postgres::Databases, refetch::Refetch, route::Route, v
 
 pub(crate) struct Shared {
     vault: Mutex<Vault>,
-    /// None where the keys stay as they are.
+    /// `None` if the keys are constant.
     refetch: Option<Refetch>,
     clock: Clock,
-    /// Woken when subscribers may have something new.
+    /// Notified when subscribers may have new events.
     published: Notify,
-    /// Behind the engines that have one.
+    /// The databases of the engines that have one.
     databases: Databases,
-    /// Woken when a lease may end earlier than the others.
+    /// Notified when a lease may end earlier than the others.
     leases_changed: Notify,
     requests: watch::Sender<BTreeMap<Route, u64>>,
     is_ready: AtomicBool,
@@ -55,7 +55,7 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Moves the time forward, whole seconds.
+    /// Advances the time by whole seconds.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.leases_changed.notify_one();

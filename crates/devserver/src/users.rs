@@ -1,4 +1,4 @@
-//! The users of leases in databases: made with their lease, and gone with it.
+//! The database users of leases: created and dropped with their lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,15 +14,17 @@ use crate::{
     vault::leases::{Draft, User},
 };
 
-/// When a user that could not be dropped is tried again.
+/// The retry interval if a user could not be dropped.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The longest time between two looks at the leases: the machine's clock may be set.
+/// The maximum time between two checks of the leases, because the machine's clock may be set.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// Makes the user of a lease, if its engine has a database, and then the lease; its answer.
+/// Creates the user of a lease, if its engine has a database, and then the lease; returns the
+/// answer.
 pub(crate) async fn generate(shared: Arc<Shared>, draft: Draft) -> Result<Value, ApiError> {
-    // To its end, also if the client goes away meanwhile: a user without a lease would never be dropped.
+    // Spawned, so that it completes even if the client disconnects: a user without a lease would
+    // never be dropped.
     let generated = tokio::spawn(async move { create(&shared, draft).await }).await;
     generated.unwrap_or_else(|_| Err(ApiError::new("internal_error", "the credentials could not be made")))
 }
@@ -34,7 +36,7 @@ async fn create(shared: &Shared, draft: Draft) -> Result<Value, ApiError> {
         let filling = Filling { name: &user.name, password: draft.password(), expiration: &expiration };
         if let Err(error) = database.create_user(&user.role, filling).await {
             if matches!(error, DatabaseError::Unavailable(_)) {
-                // It may be there after all.
+                // The user may exist nevertheless.
                 shared.vault().leases.insert_ended(draft);
                 shared.leases_changed().notify_one();
             }
@@ -47,7 +49,7 @@ async fn create(shared: &Shared, draft: Draft) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
-/// Gives a user time until `expires`, if it is one of a database.
+/// Extends a user until `expires`, if it is one of a database.
 pub(crate) async fn renew(shared: &Shared, user: &User, expires: Timestamp) -> Result<(), ApiError> {
     let Some(database) = shared.databases().get(&user.engine) else { return Ok(()) };
     let renewed = database.renew_user(&user.role, &user.name, &expires.to_string()).await;
@@ -59,7 +61,8 @@ pub(crate) async fn renew(shared: &Shared, user: &User, expires: Timestamp) -> R
     })
 }
 
-/// Drops a user whose lease has ended, if it is one of a database. It is tried again later where that fails.
+/// Drops a user whose lease has ended, if it is one of a database. After a failure it is retried
+/// later.
 pub(crate) async fn drop_user(shared: &Shared, user: &User) -> Result<(), ApiError> {
     let Some(database) = shared.databases().get(&user.engine) else { return Ok(()) };
     if let Err(error) = database.drop_user(&user.role, &user.name).await {
@@ -80,7 +83,7 @@ pub(crate) async fn drop_as_they_end(shared: Arc<Shared>) {
             next.map(|end| Duration::try_from(end.duration_since(shared.now())).unwrap_or_default());
         let longest = if has_failed { RETRY } else { LONGEST_WAIT };
         let wait = until_next.map_or(longest, |until| until.min(longest));
-        // Elapsed or notified, it is time to look.
+        // A timeout and a notification both require a check.
         let _ = timeout(wait, shared.leases_changed().notified()).await;
     }
 }
@@ -91,7 +94,7 @@ pub(crate) async fn drop_all(shared: &Shared) {
     drop_ended(shared).await;
 }
 
-/// Whether one of them could not be dropped.
+/// Returns whether one of them could not be dropped.
 async fn drop_ended(shared: &Shared) -> bool {
     let ended = shared.vault().leases.users_to_drop(shared.now());
     let mut has_failed = false;

@@ -1,4 +1,4 @@
-//! All that the server knows, as a plain value: time comes in as a parameter, nothing waits.
+//! The server's state as a plain value: time is a parameter, and nothing waits.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl Vault {
         }
     }
 
-    /// A token for the service account that `subject_token` is about.
+    /// Issues a token for the service account in `subject_token`.
     pub(crate) fn exchange(
         &mut self,
         subject_token: &str,
@@ -91,7 +91,7 @@ impl Vault {
         Ok(self.tokens.issue(&identity.id, now, &mut self.random))
     }
 
-    /// A token for client credentials; none where they are not known.
+    /// Issues a token for client credentials; `None` if they are unknown.
     pub(crate) fn client_credentials(
         &mut self,
         id: &str,
@@ -105,7 +105,7 @@ impl Vault {
         Some(self.tokens.issue(&identity.id, now, &mut self.random))
     }
 
-    /// Who carries this token, if it may use the route.
+    /// The identity of a token, if it may use the route.
     pub(crate) fn authenticate(
         &self,
         authorization: Option<&str>,
@@ -130,7 +130,7 @@ impl Vault {
         Ok(identity.clone())
     }
 
-    /// Whether a policy of the identity lets it.
+    /// Whether a policy of the identity allows the operation.
     pub(crate) fn authorize(
         &self,
         identity: &Identity,
@@ -149,7 +149,7 @@ impl Vault {
         Err(ApiError::of_path("access_denied", path.as_str(), what))
     }
 
-    /// Adds a version and tells the subscribers.
+    /// Adds a version and publishes its events.
     pub(crate) fn write(
         &mut self,
         path: &SecretPath,
@@ -167,10 +167,10 @@ impl Vault {
     }
 }
 
-/// Through what a version comes.
+/// The origin of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// Somebody's `PUT`.
+    /// A `PUT` of a client.
     Person,
     /// A rotation policy.
     Rotation,

@@ -1,4 +1,4 @@
-//! The engine of a real PostgreSQL: users that log in, live longer, and are gone.
+//! The engine with a real PostgreSQL: users that log in, are extended, and are dropped.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 mod support;
@@ -27,10 +27,10 @@ use tokio_postgres::{Client, NoTls};
 
 use support::{Answered, send};
 
-/// How long a test waits for what must happen.
+/// How long a test waits for an expected event.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What most tests give their role besides its times.
+/// The statements of the role in most tests.
 const MAY_READ: &str = r#"creation_statements:
           - CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'
           - GRANT SELECT ON bills TO "{{name}}" -- and nothing else"#;
@@ -41,11 +41,11 @@ fn shared() -> &'static Postgres {
     SHARED.get_or_init(|| Postgres::start().unwrap())
 }
 
-/// A database with a table, and ScaiVault beside it.
+/// A database with a table, and a ScaiVault that uses it.
 struct World {
     postgres: &'static Postgres,
     database: String,
-    /// The server's administrator.
+    /// A client for the server's administrator.
     admin: Client,
     vault: DevServer,
     token: String,
@@ -59,7 +59,7 @@ struct Credentials {
 }
 
 impl World {
-    /// ScaiVault's own user is no superuser: it owns the database and may make roles.
+    /// ScaiVault's own user is not a superuser: it owns the database and may create roles.
     async fn new(role: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let postgres = shared();
@@ -97,7 +97,7 @@ impl World {
         client(&self.postgres.url(&user.name, &user.password, &self.database)).await
     }
 
-    /// Until when the user may log in; none where there is no such user.
+    /// Until when the user may log in; `None` if the user does not exist.
     async fn valid_until(&self, user: &Credentials) -> Option<jiff::Timestamp> {
         let asked =
             "SELECT floor(extract(epoch FROM rolvaliduntil))::bigint FROM pg_roles WHERE rolname = $1";
@@ -145,7 +145,7 @@ engines:
     )
 }
 
-/// ScaiVault and a token of the identity.
+/// A ScaiVault, and a token of the identity.
 async fn vault(url: &str, role: &str) -> (DevServer, String) {
     let issuer = Arc::new(Issuer::generate().unwrap());
     let vault = DevServer::start(Settings::for_tests(seed(url, role), &issuer)).await.unwrap();
@@ -283,7 +283,7 @@ async fn a_user_that_somebody_dropped_is_a_lease_that_is_gone() {
 async fn a_user_that_cannot_be_dropped_is_tried_again() {
     let world = World::new("").await;
     let user = world.generate("1h").await;
-    // Rights in another database, which the engine does not see.
+    // Privileges in another database, which the engine does not use.
     let elsewhere = client(&world.postgres.admin_url("postgres")).await.unwrap();
     let table = format!("of_{}", world.database);
     let grant = format!(r#"CREATE TABLE {table} (); GRANT SELECT ON {table} TO "{}""#, user.name);

@@ -1,4 +1,5 @@
-//! The server over HTTP, where the client of this project does not reach: other clients' requests, and the admin port.
+//! The server over HTTP in the parts that this project's client does not use: requests of other
+//! clients, and the admin port.
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
 mod support;
@@ -35,7 +36,7 @@ async fn admin(server: &DevServer, method: &str, path: &str, body: Value) -> Ans
     send(server.admin_address().unwrap(), request, &body.to_string()).await
 }
 
-/// A token of the server, got as a pod gets it.
+/// A token of the server, obtained like in a pod.
 async fn token(server: &DevServer) -> String {
     let wanted = json!({"namespace": "billing", "service_account": "web"});
     let subject = admin(server, "POST", "/tokens", wanted).await.body;

@@ -1,4 +1,4 @@
-//! An API server whose every answer a test gives by hand.
+//! An API server whose answers the tests script.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests, which fail where it panics")]
 
@@ -20,10 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How long anything may take here.
+/// The timeout of every wait.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Serves these routes on loopback, for as long as the runtime lives, and gives the address.
+/// Serves these routes on loopback for the lifetime of the runtime, and returns the URL.
 pub async fn serve(routes: Router) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -31,9 +31,9 @@ pub async fn serve(routes: Router) -> String {
     url
 }
 
-/// A client that sends each request once.
+/// A client without retries.
 pub fn client(url: &str) -> Client {
-    // What a program does when it starts; tests share one process.
+    // Normally done at program start; tests share one process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut config = Config::new(url.parse().unwrap());
     config.default_retry = false;
@@ -47,17 +47,17 @@ pub struct Asked {
     answer: oneshot::Sender<Response>,
 }
 
-/// An API server on loopback that answers nothing by itself.
+/// An API server on loopback without automatic answers.
 pub struct ApiServer {
     url: String,
     asked: mpsc::Receiver<Asked>,
 }
 
-/// The open answer to a watch.
+/// The open response to a watch.
 pub struct WatchAnswer(mpsc::Sender<Result<Bytes, std::io::Error>>);
 
 impl ApiServer {
-    /// Starts it.
+    /// Starts the server.
     pub async fn start() -> Self {
         let (sender, asked) = mpsc::channel(16);
         let routes = Router::new().fallback(async move |request: Request| {
@@ -70,12 +70,12 @@ impl ApiServer {
         Self { url: serve(routes).await, asked }
     }
 
-    /// A client of it.
+    /// A client for this server.
     pub fn client(&self) -> Client {
         client(&self.url)
     }
 
-    /// The next request, whatever it asks for.
+    /// The next request.
     pub async fn request(&mut self) -> Asked {
         timeout(DEADLINE, self.asked.recv()).await.expect("a request in time").unwrap()
     }
@@ -90,31 +90,31 @@ impl ApiServer {
         }
     }
 
-    /// Answers the next request, whose target begins so, and gives the target.
+    /// Answers the next request, whose target must have this prefix, and returns the target.
     pub async fn answer(&mut self, target: &str, body: &Value) -> String {
         self.answer_text(target, &body.to_string()).await
     }
 
-    /// The same with any text.
+    /// The same with arbitrary text.
     pub async fn answer_text(&mut self, target: &str, body: &str) -> String {
         let Asked { target, answer, .. } = self.next(target).await;
         answer.send(response(StatusCode::OK, Body::from(body.to_owned()))).unwrap();
         target
     }
 
-    /// Answers the next request with what it sent.
+    /// Answers the next request with its own body.
     pub async fn echo(&mut self, target: &str) -> Bytes {
         let asked = self.next(target).await;
         asked.answer.send(response(StatusCode::CREATED, Body::from(asked.body.clone()))).unwrap();
         asked.body
     }
 
-    /// Answers the next request with a failure.
+    /// Answers the next request with an error.
     pub async fn refuse(&mut self, target: &str, status: StatusCode, message: &str) {
         self.next(target).await.refuse(status, message);
     }
 
-    /// Begins the answer to the next request, a watch.
+    /// Starts the response to the next request, a watch.
     pub async fn watch(&mut self, target: &str) -> WatchAnswer {
         self.next(target).await.watch()
     }
@@ -126,18 +126,18 @@ impl Asked {
         &self.target
     }
 
-    /// Answers it.
+    /// Answers the request.
     pub fn answer(self, body: &Value) {
         self.answer.send(response(StatusCode::OK, Body::from(body.to_string()))).unwrap();
     }
 
-    /// Answers it with a failure.
+    /// Answers the request with an error.
     pub fn refuse(self, status: StatusCode, message: &str) {
         let body = failure(status, message).to_string();
         self.answer.send(response(status, Body::from(body))).unwrap();
     }
 
-    /// Begins the answer to a watch.
+    /// Starts the response to a watch.
     pub fn watch(self) -> WatchAnswer {
         let (sender, receiver) = mpsc::channel(16);
         let lines = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
@@ -149,7 +149,7 @@ impl Asked {
 }
 
 impl WatchAnswer {
-    /// Sends an event.
+    /// Sends a watch event.
     pub async fn send(&self, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
         self.0.send(Ok(Bytes::from(line))).await.unwrap();

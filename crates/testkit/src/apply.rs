@@ -1,24 +1,24 @@
-//! A webhook's patch, applied with the rules of the API server.
+//! Applies a webhook's patch with the rules of the API server.
 
 use serde_json::Value;
 use thiserror::Error;
 
-/// Why the API server would answer the user with an internal error.
+/// Why the API server would answer with an internal error.
 #[derive(Debug, Error)]
 pub enum ApplyError {
     /// The text is JSON, but not an RFC 6902 patch.
     #[error("not a JSON patch: {0}")]
     NotAPatch(#[source] serde_json::Error),
-    /// An operation names a parent or an entry that is not there.
+    /// The parent or the target of an operation does not exist.
     #[error("does not apply: {0}")]
     DoesNotApply(#[source] json_patch::PatchError),
-    /// An operation replaces the whole document by something that is no object.
+    /// An operation replaces the whole document by a value that is not an object.
     #[error("the patched document is not an object")]
     NotAnObject,
 }
 
-/// The pod after `patch`. All operations or none: an `add` below a parent that is absent or null is an error, as is an
-/// index beyond the end.
+/// The pod after `patch`. All operations apply or none: an `add` below a parent that is absent or
+/// null is an error, and so is an index beyond the end.
 pub fn apply(pod: &Value, patch: &Value) -> Result<Value, ApplyError> {
     let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(ApplyError::NotAPatch)?;
     let mut patched = pod.clone();

@@ -1,4 +1,4 @@
-//! What a Service does for its clients: one address, and a set of backends that changes.
+//! Emulates a Service for its clients: one address, and a changing set of backends.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Spreads TCP connections over its backends in turn. Ends with the value; connections that are open go on.
+/// Distributes TCP connections over its backends in turn. Stops on drop; open connections continue.
 ///
-/// A control plane without a network reaches it by a Service of type `ExternalName` with the name `localhost`, whose port
-/// a webhook's configuration names. Like a Service, it keeps a connection where it is when its backend is taken away, and it
-/// does not look for another backend when one does not answer.
+/// A control plane without a network reaches it by a Service of type `ExternalName` with the name
+/// `localhost`, and the port in a webhook's configuration. Like a Service, it keeps a connection
+/// when its backend is removed, and it does not try another backend when one does not answer.
 pub struct Balancer {
     address: SocketAddr,
     backends: Arc<Mutex<Backends>>,
@@ -24,7 +24,8 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Listens on a free port of the loopback address, with no backend yet. Needs a tokio runtime, on which it runs.
+    /// Listens on a free port of the loopback address, without backends. Needs a tokio runtime, on
+    /// which it runs.
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -38,7 +39,7 @@ impl Balancer {
         self.address
     }
 
-    /// From now on new connections go to these; with none they are reset.
+    /// Sets the backends for new connections; without backends they are reset.
     pub fn set_backends(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
         lock(&self.backends).addresses = addresses.into_iter().collect();
     }
@@ -64,13 +65,13 @@ impl Backends {
     }
 }
 
-/// The lock is never held while anything can panic.
+/// No code panics while the lock is held.
 fn lock(backends: &Mutex<Backends>) -> MutexGuard<'_, Backends> {
     backends.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(listener: TcpListener, backends: Arc<Mutex<Backends>>) {
-    // A connection that could not be accepted has failed by itself; the next one need not.
+    // A failed accept only affects that connection.
     loop {
         if let Ok((client, _)) = listener.accept().await {
             let backend = lock(&backends).next();
@@ -86,11 +87,12 @@ async fn connect(mut client: TcpStream, backend: Option<SocketAddr>) {
     };
     match server {
         Some(mut server) => {
-            // An error is the end of the connection, which both sides see.
+            // An error ends the connection, which both sides observe.
             let _ = copy_bidirectional(&mut client, &mut server).await;
         }
         None => {
-            // A reset instead of an orderly end: the client shall know at once that nobody was there.
+            // A reset instead of an orderly end, so that the client knows at once that there was no
+            // backend.
             let _ = client.set_zero_linger();
         }
     }
@@ -102,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that greets each connection with a letter, and then repeats what it is told.
+    /// A server that sends a letter on each connection, and then echoes.
     async fn greeter(letter: u8) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,8 +1,8 @@
-//! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager, where wanted also the
-//! scheduler and nodes that exist on paper only.
+//! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager,
+//! optionally with the scheduler and simulated nodes.
 //!
-//! Everything listens on the loopback address and lives in one directory for temporary files. It is gone when the value is
-//! dropped, and also when the process that holds it is killed.
+//! Everything listens on the loopback address and uses one temporary directory. It is removed on
+//! drop, and also when its process is killed.
 
 mod assets;
 mod credentials;
@@ -34,16 +34,18 @@ pub use program::{Directory, Program};
 use crate::poll;
 use credentials::{ADMIN, CONTROLLER_MANAGER, Credentials, SCHEDULER, kubeconfig_name};
 
-/// How long a program may take to become ready. A start takes some four seconds; this is for a machine with much else to do.
+/// How long a program may take to become ready. A start takes about four seconds; this is for a
+/// busy machine.
 const START_LIMIT: Duration = Duration::from_mins(3);
-/// How often all is started again when others took the ports that were free a moment before.
+/// How often the start is repeated because other processes took the chosen ports.
 const STARTS: usize = 3;
 
-/// What a control plane has.
+/// The options of a control plane.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Nodes without a machine, called `node-0` and so on. With any, there is a scheduler, and pods become ready (and those
-    /// of Jobs succeed) without running anything. With none, pods stay pending.
+    /// Simulated nodes, called `node-0` and so on. With at least one, there is a scheduler, and
+    /// pods become ready (and those of Jobs succeed) without running anything. Without nodes, pods
+    /// stay pending.
     pub nodes: usize,
     /// The API server's `--feature-gates`, for example `WatchList=false`.
     pub feature_gates: String,
@@ -51,7 +53,7 @@ pub struct Options {
 
 /// A running control plane.
 pub struct ControlPlane {
-    // Dropped in this order: the directory goes when nobody writes there any more.
+    // Dropped in this order: the directory is removed after the programs have ended.
     programs: Vec<Program>,
     credentials: Credentials,
     server_url: String,
@@ -60,7 +62,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts it with the programs of [`Assets::from_env`], and returns when it can be used.
+    /// Starts it with the programs of [`Assets::from_env`], and returns when it is usable.
     pub async fn start(options: &Options) -> Result<Self, ControlPlaneError> {
         let assets = Assets::from_env()?;
         let mut starts = 1;
@@ -101,12 +103,13 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// The kubeconfig of the administrator.
+    /// The path of the administrator's kubeconfig.
     pub fn kubeconfig_path(&self) -> PathBuf {
         self.path().join(kubeconfig_name(ADMIN))
     }
 
-    /// A client for the administrator. It belongs to the tokio runtime on which it is made, so every test makes its own.
+    /// A client for the administrator. It is bound to the current tokio runtime, so every test
+    /// creates its own.
     pub async fn client(&self) -> Result<Client, ControlPlaneError> {
         client(&self.kubeconfig_path()).await
     }
@@ -116,7 +119,7 @@ impl ControlPlane {
         &self.server_url
     }
 
-    /// Where everything lives; tests may write there too.
+    /// The directory of all files, which tests may use, too.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -126,14 +129,14 @@ impl ControlPlane {
         &self.assets
     }
 
-    /// The server's own kubectl, as the administrator.
+    /// A kubectl command of the server's version, as the administrator.
     pub fn kubectl(&self) -> Result<Command, ControlPlaneError> {
         let mut command = self.command("kubectl")?;
         command.env("KUBECACHEDIR", self.path().join("kubectl"));
         Ok(command)
     }
 
-    /// helm, as the administrator, with homes of its own.
+    /// A helm command as the administrator, with separate home directories.
     pub fn helm(&self) -> Result<Command, ControlPlaneError> {
         let mut command = self.command("helm")?;
         for home in ["CACHE", "CONFIG", "DATA"] {
@@ -148,7 +151,7 @@ impl ControlPlane {
         Ok(command)
     }
 
-    /// A new namespace whose name starts with `prefix`, in which pods can be made.
+    /// A new namespace whose name starts with `prefix`, in which pods can be created.
     pub async fn namespace(&self, prefix: &str) -> Result<String, ControlPlaneError> {
         let client = self.client().await?;
         let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &core_v1("Namespace"));
@@ -161,7 +164,8 @@ impl ControlPlane {
         Ok(name)
     }
 
-    /// A kubeconfig with a token of a service account (valid for an hour), and so with just that account's rights.
+    /// A kubeconfig with a token of a service account (valid for an hour), and therefore with only
+    /// that account's permissions.
     pub async fn kubeconfig_for_service_account(
         &self,
         namespace: &str,
@@ -183,7 +187,8 @@ impl ControlPlane {
         self.directory.write(&kubeconfig_name(&format!("{namespace}/{name}")), &text)
     }
 
-    /// A kubeconfig for any user with any groups: it carries the administrator's token and impersonates the user.
+    /// A kubeconfig for any user with any groups: it uses the administrator's token and
+    /// impersonates the user.
     pub fn kubeconfig_for_user(&self, user: &str, groups: &[&str]) -> Result<PathBuf, ControlPlaneError> {
         let text = self.credentials.impersonating(&self.server_url, user, groups);
         self.directory.write(&kubeconfig_name(&format!("as-{user}")), &text)
@@ -196,7 +201,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Waits until the program that was started last does something.
+    /// Waits for a condition of the program that was started last.
     async fn wait(
         &mut self,
         what: &str,
@@ -226,19 +231,19 @@ impl ControlPlane {
     }
 }
 
-/// A client for whoever a kubeconfig names. It belongs to the tokio runtime on which it is made.
+/// A client for the user of a kubeconfig. It is bound to the current tokio runtime.
 pub async fn client(kubeconfig: &Path) -> Result<Client, ControlPlaneError> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Client::try_from(config).map_err(ControlPlaneError::api("set a client up"))
 }
 
-/// How a kind of the core group is reached.
+/// The API resource of a kind in the core group.
 fn core_v1(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
 }
 
-/// An object as its JSON says.
+/// Converts JSON to an object.
 fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).expect("an object has metadata, and nothing else is asked of it")
 }
@@ -254,7 +259,7 @@ async fn has_service_account(client: &Client, namespace: &str) -> bool {
     accounts.get("default").await.is_ok()
 }
 
-/// A port that was free a moment ago. Somebody else may take it before it is used; see [`STARTS`].
+/// A port that was just free. Another process may take it before it is used; see [`STARTS`].
 fn free_port() -> Result<u16, ControlPlaneError> {
     let find =
         || -> io::Result<u16> { Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()) };

@@ -1,33 +1,33 @@
-//! Objects that are made to cost as much as their size allows: one shape for each way in which work could grow faster
-//! than a review.
+//! Objects built to be as expensive as their size allows: one shape for each way in which work
+//! could grow faster than a review.
 
 use std::fmt::Write as _;
 
 use crate::{PREFIX, SplitMix};
 
-/// What a review is about.
+/// The object of a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A pod, created.
     Pod,
     /// A Deployment, updated.
     Deployment,
-    /// An object of a kind that is not known; updated if there is a former one, else created.
+    /// An object of an unknown kind; updated if there is a previous version, else created.
     Custom,
 }
 
-/// An object of about the size that was asked for.
+/// An object of about the requested size.
 #[derive(Clone, Debug)]
 pub struct Hostile {
     /// What it is.
     pub kind: Kind,
-    /// JSON.
+    /// In JSON.
     pub object: String,
-    /// JSON; what an updated object was before.
+    /// The previous version of an updated object, in JSON.
     pub old_object: Option<String>,
 }
 
-/// A way to make an object of about so many bytes.
+/// Builds an object of about this many bytes.
 pub type Shape = fn(usize) -> Hostile;
 
 /// Every shape with its name.
@@ -260,7 +260,7 @@ pub const SHAPES: &[(&str, Shape)] = &[
         custom(&format!(r#""{}":[{templates}]"#, long(bytes, 'k')), None)
     }),
     ("pod templates below keys of equal beginning", |bytes| {
-        // In the former object each stands where the search comes to it last.
+        // In the previous version, each is at the position that is searched last.
         let key = long((bytes / 2 / 64).min(1_000), 'k');
         let member = |n| format!(r#""{key}{n:04}":{}"#, template("{}", 1, 1));
         let count = (bytes / 2 / key.len().max(1)).clamp(1, 20_000);
@@ -303,7 +303,7 @@ pub const SHAPES: &[(&str, Shape)] = &[
 ];
 
 impl Hostile {
-    /// The review of it, and the path that it is posted to.
+    /// The review of the object, and the path to which it is posted.
     pub fn review(&self) -> (String, &'static str) {
         let (group, kind, operation, path) = match self.kind {
             Kind::Pod => ("", "Pod", "CREATE", "/mutate"),
@@ -320,14 +320,14 @@ impl Hostile {
     }
 }
 
-/// A review of a random shape, with at most `bytes` of a size that is as often small as large.
+/// A review of a random shape. The size is logarithmically distributed up to `bytes`.
 pub fn random_review(random: &mut SplitMix, bytes: usize) -> (String, &'static str) {
     let (_, shape) = SHAPES[random.below(SHAPES.len())];
     let halvings = random.below(14);
     let size = (bytes >> halvings).max(1) / 2 + random.below((bytes >> halvings).max(2) / 2);
     let (mut text, path) = shape(size).review();
     if random.below(20) == 0 {
-        // Broken off: the reading ends at the end.
+        // Truncated: parsing stops at the end.
         let end = (0..=text.len() * 99 / 100).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
     }
@@ -362,14 +362,14 @@ fn workload(own: &[(&str, &str)], template: &str, former: Option<&str>) -> Hosti
     Hostile { kind: Kind::Deployment, object, old_object }
 }
 
-/// An object of an unknown kind with these members in its `spec`, and what they were before.
+/// An object of an unknown kind with these members in its `spec`, and their previous version.
 fn custom(spec: &str, former: Option<&str>) -> Hostile {
     let object = |spec: &str| format!(r#"{{"spec":{{{spec}}}}}"#);
     let (object, old_object) = (object(spec), former.map(object));
     Hostile { kind: Kind::Custom, object, old_object }
 }
 
-/// At most 64 of a pod template.
+/// At most 64 copies of a pod template.
 fn templates(bytes: usize, template: &str) -> Hostile {
     custom(
         &format!(r#""x":[{}]"#, list((bytes / template.len()).clamp(1, 64), |_| template.to_owned(), ",")),
@@ -377,7 +377,7 @@ fn templates(bytes: usize, template: &str) -> Hostile {
     )
 }
 
-/// A pod template with these annotations, JSON, and so many containers.
+/// A pod template with these annotations (JSON) and this many containers.
 fn template(annotations: &str, count: usize, name_bytes: usize) -> String {
     format!(
         r#"{{"metadata":{{"annotations":{annotations}}},"spec":{{"containers":[{}]}}}}"#,
@@ -385,7 +385,7 @@ fn template(annotations: &str, count: usize, name_bytes: usize) -> String {
     )
 }
 
-/// A pod that says it was injected, with its receipt (as the inside of a JSON string).
+/// A pod marked as injected, with its receipt (escaped for a JSON string).
 fn injected(containers: &str, receipt: &str, keys: &[(&str, &str)]) -> Hostile {
     let mut all = vec![("inject-secret-a", "a"), ("receipt", receipt)];
     all.extend_from_slice(keys);
@@ -410,7 +410,7 @@ fn annotated(bytes: usize, annotation: impl Fn(usize) -> (String, String)) -> Ho
     )
 }
 
-/// Items of one list in each of some containers.
+/// Items of one list in each of several containers.
 fn in_containers(bytes: usize, field: &str, item: &str) -> Hostile {
     let all = (bytes / (item.len() + 1)).min(9_000);
     let each = all.min(4_500);

@@ -1,7 +1,8 @@
-//! For tests only: pods, random input, and rules that Kubernetes applies to what the injector says.
+//! For tests only: pods, random input, and rules of Kubernetes that apply to the injector's output.
 //!
-//! Nothing here depends on the injector. What a name, a default or an inverse must be is written down a second time, so
-//! that a test compares the product with Kubernetes and with the published contract, not with itself.
+//! This crate does not depend on the injector. Names, defaults and inverses are written down a
+//! second time, so that a test compares the product with Kubernetes and with the published
+//! contract, and not with itself.
 
 mod apply;
 mod pod;
@@ -37,7 +38,7 @@ pub use shuffle::shuffle_keys;
 pub use split_mix::SplitMix;
 pub use users::{path_not_allowed, strip_ours, users_content};
 
-/// What every annotation of the injector starts with.
+/// The prefix of all annotations of the injector.
 pub const PREFIX: &str = "scaivault.scailabs.ai/";
 
 /// The key `name` under [`PREFIX`].

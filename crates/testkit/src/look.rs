@@ -1,8 +1,8 @@
-//! Finding things in a pod, for assertions.
+//! Finds parts of a pod, for assertions.
 
 use serde_json::Value;
 
-/// The entries of `spec.<list>`; none where it is absent or null.
+/// The entries of `spec.<list>`; empty if it is absent or null.
 pub fn entries<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
     pod["spec"][list].as_array().map_or(&[], Vec::as_slice)
 }
@@ -37,12 +37,12 @@ pub fn mount<'a>(container: &'a Value, volume: &str) -> Option<&'a Value> {
     list(container, "volumeMounts").iter().find(|mount| mount["name"] == volume)
 }
 
-/// The volume that a container mounts at `path`, as it is written.
+/// The volume that a container mounts at exactly `path`.
 pub fn volume_at<'a>(container: &'a Value, path: &str) -> Option<&'a str> {
     list(container, "volumeMounts").iter().find(|mount| mount["mountPath"] == path)?["name"].as_str()
 }
 
-/// The text of a container's variable.
+/// The value of a container's variable.
 pub fn env<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     named(list(container, "env"), name)?["value"].as_str()
 }
@@ -52,7 +52,7 @@ pub fn env_names(container: &Value) -> Vec<&str> {
     names(list(container, "env"))
 }
 
-/// The text of the pod's annotation under our prefix.
+/// The value of the pod's annotation under the injector's prefix.
 pub fn ours<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
     pod["metadata"]["annotations"][crate::key(name)].as_str()
 }

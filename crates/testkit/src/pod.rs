@@ -1,10 +1,11 @@
-//! Pods by hand.
+//! Builds pods.
 
 use serde_json::{Map, Value, json};
 
 use crate::key;
 
-/// A pod with one container `app`, as a user writes it: `metadata.annotations`, `spec.volumes` and all else absent.
+/// A pod with one container `app`, as a user writes it: `metadata.annotations`, `spec.volumes` and
+/// everything else are absent.
 pub fn pod() -> PodBuilder {
     PodBuilder {
         pod: json!({
@@ -16,7 +17,7 @@ pub fn pod() -> PodBuilder {
     }
 }
 
-/// A container with a name and an image and nothing else.
+/// A container with only a name and an image.
 pub fn container(name: &str) -> Value {
     json!({"name": name, "image": format!("registry.invalid/{name}:1")})
 }
@@ -28,7 +29,7 @@ pub struct PodBuilder {
 }
 
 impl PodBuilder {
-    /// Goes on from a pod that is there.
+    /// Starts with an existing pod.
     pub fn from(pod: Value) -> Self {
         Self { pod }
     }
@@ -46,7 +47,7 @@ impl PodBuilder {
         self
     }
 
-    /// Takes an annotation of the injector away.
+    /// Removes an annotation of the injector.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.metadata_map("annotations").remove(&key(name));
@@ -60,19 +61,19 @@ impl PodBuilder {
         self
     }
 
-    /// Adds an app container behind the others.
+    /// Appends an app container.
     #[must_use]
     pub fn container(self, container: Value) -> Self {
         self.push("containers", container)
     }
 
-    /// Adds an init container behind the others.
+    /// Appends an init container.
     #[must_use]
     pub fn init_container(self, container: Value) -> Self {
         self.push("initContainers", container)
     }
 
-    /// Adds a volume behind the others.
+    /// Appends a volume.
     #[must_use]
     pub fn volume(self, volume: Value) -> Self {
         self.push("volumes", volume)

@@ -1,12 +1,13 @@
-//! The Pod Security Standards, for one container and for volumes.
+//! The Pod Security Standards for a single container and for volumes.
 //!
-//! Written after <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, the controls that stand in a
-//! container. The container is judged alone, as if the pod's own security context were empty: what is injected has
-//! to pass in any pod.
+//! Based on the container-level controls in
+//! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>. The container is checked
+//! as if the pod's own security context were empty, because an injected container has to comply in
+//! any pod.
 
 use serde_json::Value;
 
-/// Capabilities a baseline container may add.
+/// Capabilities that a baseline container may add.
 const BASELINE_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -23,11 +24,11 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
-/// Types of `seLinuxOptions` a baseline container may name.
+/// Types in `seLinuxOptions` that a baseline container may use.
 const BASELINE_SELINUX_TYPES: [&str; 5] =
     ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
-/// Kinds of volume a restricted pod may have.
+/// Kinds of volumes that a restricted pod may have.
 const RESTRICTED_VOLUMES: [&str; 9] = [
     "configMap",
     "csi",
@@ -40,7 +41,7 @@ const RESTRICTED_VOLUMES: [&str; 9] = [
     "secret",
 ];
 
-/// The controls of the baseline profile that the container breaks.
+/// The controls of the baseline profile that the container violates.
 pub fn baseline_violations(container: &Value) -> Vec<&'static str> {
     let context = &container["securityContext"];
     let added = strings(&context["capabilities"]["add"]);
@@ -77,7 +78,7 @@ pub fn baseline_violations(container: &Value) -> Vec<&'static str> {
     violations
 }
 
-/// The controls of the restricted profile (which contains baseline) that the container breaks.
+/// The controls of the restricted profile (which includes baseline) that the container violates.
 pub fn restricted_violations(container: &Value) -> Vec<&'static str> {
     let context = &container["securityContext"];
     let mut violations = baseline_violations(container);

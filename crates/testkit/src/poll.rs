@@ -1,11 +1,11 @@
-//! Waiting for what announces nothing.
+//! Polls conditions that send no notification.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks: short beside what is waited for, long beside a look.
+/// The polling interval: short compared with the awaited events, long compared with a check.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks until there is something, and returns it; none if there is nothing within `limit`.
+/// Polls until there is a result, and returns it; `None` if there is none within `limit`.
 pub async fn poll<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

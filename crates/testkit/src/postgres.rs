@@ -10,14 +10,16 @@ use std::{
 
 use thiserror::Error;
 
-/// The user who may do everything on the server.
+/// The superuser of the server.
 const ADMIN: &str = "admin";
 
-/// That user's password. The server is reached through a directory that nobody else can enter.
+/// That user's password. The server is only reachable through a directory that other users cannot
+/// enter.
 const ADMIN_PASSWORD: &str = "example";
 
-/// Makes a server in `$1` and says `ready`. It ends and is removed when standard input ends, which it does with the
-/// process that holds the other end of the pipe, however that ends. A Ctrl-C is for that process: it ends the pipe.
+/// Creates a server in `$1` and prints `ready`. It stops and is removed when standard input is
+/// closed, which happens when the process at the other end of the pipe ends in any way. The script
+/// ignores Ctrl-C, because that ends the other process and thereby closes the pipe.
 const SERVER: &str = r#"
 trap : INT TERM HUP
 initdb --pgdata "$1/data" --username "$2" --pwfile "$1/password" --auth scram-sha-256 \
@@ -30,7 +32,7 @@ pg_ctl stop --wait --silent --mode immediate --pgdata "$1/data" </dev/null >/dev
 rm -rf "$1"
 "#;
 
-/// A server. It ends when dropped, and when this process ends.
+/// A server. It stops on drop, and when this process ends.
 pub struct Postgres {
     directory: PathBuf,
     shell: Child,
@@ -38,16 +40,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A new server, without a port: it listens on a socket in a directory of its own. `initdb` and `pg_ctl` have to be
-    /// on the `PATH`.
+    /// Starts a server without a port: it listens on a socket in its own directory. `initdb` and
+    /// `pg_ctl` must be on the `PATH`.
     ///
-    /// PostgreSQL does not run as root; for root it runs as the user `postgres`, or `nobody` where there is none.
+    /// PostgreSQL does not run as root; for root it runs as the user `postgres`, or `nobody` if
+    /// that does not exist.
     pub fn start() -> Result<Self, PostgresError> {
         let directory = tempfile::Builder::new().prefix("pg-").tempdir()?.keep();
         fs::write(directory.join("password"), ADMIN_PASSWORD)?;
         let mut command = Command::new("sh");
         command.args(["-c", SERVER, "sh"]).arg(&directory).arg(ADMIN).current_dir(&directory);
-        // The settings of whoever runs the tests.
+        // Removes settings of the test's environment.
         for variable in ["PGDATA", "PGHOST", "PGPORT", "PGOPTIONS", "PGCTLTIMEOUT"] {
             command.env_remove(variable);
         }
@@ -66,12 +69,13 @@ impl Postgres {
         if line.trim() == "ready" { Ok(server) } else { Err(PostgresError::Start(server.log())) }
     }
 
-    /// What a client of the server's administrator is given.
+    /// The connection URL of the server's administrator.
     pub fn admin_url(&self, database: &str) -> String {
         self.url(ADMIN, ADMIN_PASSWORD, database)
     }
 
-    /// What a client of this user is given. Names and passwords of letters, digits, `-` and `_`.
+    /// The connection URL of this user. Names and passwords may contain letters, digits, `-` and
+    /// `_`.
     pub fn url(&self, user: &str, password: &str, database: &str) -> String {
         let host = self.directory.to_string_lossy().replace('/', "%2F");
         format!("postgres://{user}:{password}@{host}/{database}")
@@ -85,33 +89,33 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // Fails only if somebody waited before, and then it is gone.
+        // Fails only if it was already waited for, and then it has ended.
         let _: io::Result<_> = self.shell.wait();
     }
 }
 
-/// Why there is no server.
+/// Why a server could not be started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PostgresError {
-    /// Files or processes.
+    /// An error with files or processes.
     #[error("cannot set up a PostgreSQL server")]
     Setup(#[from] io::Error),
-    /// The user as whom it would run.
+    /// The user to run as does not exist.
     #[error("there is neither a user postgres nor nobody, and PostgreSQL does not run as root")]
     User,
-    /// The server's own words.
+    /// The server's error.
     #[error("PostgreSQL does not start; with `cargo xtask test`, its programs are found: {0}")]
     Start(String),
 }
 
-/// Whether this process, which made the directory, is root's.
+/// Whether this process, which created the directory, runs as root.
 fn is_roots(directory: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     Ok(fs::metadata(directory)?.uid() == 0)
 }
 
-/// The numbers of a user and its group.
+/// The ids of a user and its group.
 fn unprivileged(passwd: &str) -> Result<(u32, u32), PostgresError> {
     let numbers = |wanted: &str| {
         passwd.lines().find_map(|line| {

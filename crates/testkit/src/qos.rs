@@ -1,8 +1,8 @@
 //! A pod's quality-of-service class, computed as the kubelet does.
 //!
-//! After `ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`: init containers count, zero counts as
-//! absent, and only `cpu` and `memory` are looked at. The API server's default of a request (its limit) is
-//! applied first, because a manifest that never met an API server may leave it out.
+//! Follows `ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`: init containers
+//! count, zero counts as absent, and only `cpu` and `memory` matter. The API server's default of a
+//! request (its limit) is applied first, because a manifest may omit it.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use crate::look::entries;
 
-/// The class that decides who is evicted first, and who may have exclusive CPUs.
+/// The class that decides the order of eviction, and which pods may have exclusive CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Every container limits cpu and memory, and requests as much.
+    /// Every container has cpu and memory limits, and equal requests.
     Guaranteed,
-    /// Something is requested or limited.
+    /// There is a request or a limit.
     Burstable,
-    /// Nothing is.
+    /// There are neither requests nor limits.
     BestEffort,
 }
 
-/// The class of a pod. Quantities that do not parse count as absent.
+/// The class of a pod. Quantities that cannot be parsed count as absent.
 pub fn class(pod: &Value) -> Class {
     let pod_level = &pod["spec"]["resources"];
     let all: Vec<_> = if pod_level.is_object() {
@@ -78,7 +78,8 @@ fn quantities(list: &Value) -> BTreeMap<&'static str, i128> {
         .collect()
 }
 
-/// A Kubernetes quantity in billionths: `100m`, `64Mi`, `0.5`, `1e3`. None if it is not one, or beyond 128 bits.
+/// A Kubernetes quantity in billionths: `100m`, `64Mi`, `0.5`, `1e3`. `None` if it is invalid or
+/// exceeds 128 bits.
 pub fn quantity_nano(text: &str) -> Option<i128> {
     const NANO: i128 = 1_000_000_000;
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

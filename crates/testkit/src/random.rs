@@ -1,9 +1,9 @@
 //! Random pods and annotations (proptest).
 //!
-//! [`ordinary_pods`] are pods that the injector has no reason to refuse, [`any_pods`] are all that a user may write.
-//! Both carry fields that no release of Kubernetes knows, parents that are absent, null or empty, and keys in any
-//! order. [`annotated_pods`] and [`two_selections`] put annotations on them,
-//! of the keys that they are given.
+//! [`ordinary_pods`] are pods that the injector has no reason to reject, [`any_pods`] are all pods
+//! that a user may write. Both contain fields that are unknown to Kubernetes, parents that are
+//! absent, null or empty, and keys in any order. [`annotated_pods`] and [`two_selections`] add
+//! annotations with the given keys.
 
 mod annotations;
 mod containers;
@@ -20,7 +20,7 @@ pub use text::{arbitrary_json, arbitrary_pod_json};
 
 use crate::shuffle_keys;
 
-/// A pod of `pods` with a valid selection over its containers.
+/// A pod from `pods` with a valid selection for its containers.
 pub fn annotated_pods(
     pods: impl Strategy<Value = Value> + 'static,
     keys: impl IntoIterator<Item = AnnotationKey>,
@@ -29,7 +29,7 @@ pub fn annotated_pods(
         .prop_map(|(pod, selection, seed)| shuffle_keys(&selection.put_on(&pod), seed))
 }
 
-/// A pod of `pods`, once with each of two selections that differ in what they select.
+/// A pod from `pods` with each of two selections that differ in what they select.
 pub fn two_selections(
     pods: impl Strategy<Value = Value> + 'static,
     keys: impl IntoIterator<Item = AnnotationKey>,
@@ -41,7 +41,7 @@ pub fn two_selections(
     })
 }
 
-/// A pod of `pods` with anything under our prefix.
+/// A pod from `pods` with arbitrary annotations under the injector's prefix.
 pub fn garbled_pods(
     pods: impl Strategy<Value = Value> + 'static,
     keys: impl IntoIterator<Item = AnnotationKey>,
@@ -56,14 +56,14 @@ pub fn garbled_pods(
     })
 }
 
-/// One of the strategies, each as likely.
+/// One of the strategies with equal probability.
 fn one_of<T: std::fmt::Debug>(
     strategies: impl IntoIterator<Item = BoxedStrategy<T>>,
 ) -> Union<BoxedStrategy<T>> {
     Union::new(strategies)
 }
 
-/// An object of the fields that are there.
+/// An object with the present fields.
 fn object(
     fields: impl IntoIterator<Item = (&'static str, Option<Value>)>,
     unknown: Map<String, Value>,

@@ -1,10 +1,10 @@
-//! The same JSON with its keys in another order.
+//! Changes the order of keys in JSON.
 
 use serde_json::{Map, Value};
 
 use crate::SplitMix;
 
-/// `value` with the keys of every object in an order that `seed` chooses. Arrays keep their order.
+/// `value` with the keys of every object in an order determined by `seed`. Arrays keep their order.
 #[must_use]
 pub fn shuffle_keys(value: &Value, seed: u64) -> Value {
     shuffle(value, &mut SplitMix::new(seed))

@@ -1,22 +1,23 @@
-//! Numbers that look random and come again.
+//! Reproducible pseudorandom numbers.
 
-/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014): the smallest generator that is good
-/// enough to order keys and to choose moments, and its sequence never changes under a recorded test case.
+/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014): the smallest
+/// generator that is good enough to order keys and to choose times. Its sequence never changes, so
+/// recorded test cases stay valid.
 #[derive(Clone, Debug)]
 pub struct SplitMix(u64);
 
 impl SplitMix {
-    /// Equal seeds give equal numbers.
+    /// Equal seeds give equal sequences.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number from 0 up to, and without, `bound`.
+    /// The next number from 0 up to but excluding `bound`.
     ///
     /// # Panics
     ///
-    /// With a bound of 0.
+    /// If `bound` is 0.
     pub fn below<T: TryFrom<u64> + TryInto<u64>>(&mut self, bound: T) -> T {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -32,7 +33,7 @@ impl SplitMix {
 mod tests {
     use super::*;
 
-    /// The reference's own sequence from seed 0, so that what was recorded with a seed comes again.
+    /// The published sequence for seed 0, so that recorded seeds stay valid.
     #[test]
     fn the_sequence_is_the_published_one() {
         let mut random = SplitMix::new(0);

@@ -1,4 +1,4 @@
-//! What is the user's in a pod, told apart from what is ours without the product's own detach.
+//! Separates the user's part of a pod from the injector's, without the product's own detach.
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,9 @@ pub(crate) fn is_our_container(container: &Value) -> bool {
     container["name"].as_str().is_some_and(|name| OUR_CONTAINERS.contains(&name))
 }
 
-/// The pod without what the injector adds: its init containers, volumes, mounts, variables and annotations, all
-/// found by name. A switch that only the original can explain (`shareProcessNamespace`) stays as it is.
+/// The pod without the injector's additions: its init containers, volumes, mounts, variables and
+/// annotations, all found by name. A setting that cannot be attributed without the original
+/// (`shareProcessNamespace`) is kept.
 #[must_use]
 pub fn strip_ours(pod: &Value) -> Value {
     let mut pod = pod.clone();
@@ -37,10 +38,12 @@ pub fn strip_ours(pod: &Value) -> Value {
     pod
 }
 
-/// What may not change by an injection: the stripped pod, with parents that were absent, null or empty made equal,
-/// because an injection may fill them. Compare `users_content(original)` with `users_content(injected)`.
+/// The part that an injection must not change: the stripped pod, with absent, null and empty
+/// parents made equal, because an injection may fill them. Compare `users_content(original)` with
+/// `users_content(injected)`.
 ///
-/// `shareProcessNamespace` is left out where it is absent, null or true: an injection may switch it on.
+/// `shareProcessNamespace` is omitted if it is absent, null or true, because an injection may
+/// switch it on.
 #[must_use]
 pub fn users_content(pod: &Value) -> Value {
     let mut pod = strip_ours(pod);
@@ -67,7 +70,7 @@ pub fn users_content(pod: &Value) -> Value {
     pod
 }
 
-/// The first path of `patch` that the injector has no business with; none if it keeps to its allow-list.
+/// The first path in `patch` that the injector must not change; `None` if all are allowed.
 pub fn path_not_allowed(patch: &Value) -> Option<&str> {
     let operations = patch.as_array().map_or(&[][..], Vec::as_slice);
     operations

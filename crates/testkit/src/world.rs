@@ -1,8 +1,10 @@
-//! The world between a client and its server: a proxy that misbehaves as networks, load balancers and servers do.
+//! A proxy between a client and its server that misbehaves like networks, load balancers and
+//! servers.
 //!
-//! It speaks HTTP/1.1 by hand, because a library would not send a wrong length or half a body. Which request suffers from
-//! what is drawn from a seed. The server behind it goes on when it is [stopped](World::stop), as a database does when the
-//! servers before it are restarted.
+//! It implements HTTP/1.1 itself, because a library would not send a wrong length or half a body.
+//! The affected requests and faults are drawn from a seed. The server behind it keeps running when
+//! the proxy is [stopped](World::stop), like a database when the servers in front of it are
+//! restarted.
 
 use std::{
     collections::HashMap,
@@ -33,37 +35,39 @@ use message::{Request, ask, read_request};
 pub use plan::{Calls, Chance, Misbehaviour};
 use plan::{Loss, Plan, Rule};
 
-/// How long a certificate of this world is valid.
+/// The validity of a certificate.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
-/// What a lagging replica remembers at most.
+/// The maximum number of answers that a lagging replica remembers.
 const HISTORY_LIMIT: usize = 1000;
-/// How much of an answer that trickles is sent at once.
+/// The chunk size of a trickled answer.
 const TRICKLE_BYTES: usize = 16;
 
-/// What happens to new connections.
+/// The treatment of new connections.
 #[derive(Clone, Debug)]
 pub enum Door {
     /// They are served.
     Open,
     /// They are closed.
     Closed,
-    /// They hear nothing.
+    /// They get no answer.
     Silent,
-    /// What arrives is answered with these bytes, and the end. [`Door::alert`] is one of these.
+    /// Whatever arrives is answered with these bytes, then the connection is closed.
+    /// [`Door::alert`] creates one of these.
     Says(Vec<u8>),
 }
 
 impl Door {
-    /// A fatal TLS alert with this number, before any handshake: 80 is `internal_error`, 112 `unrecognized_name`.
+    /// A fatal TLS alert with this number before any handshake: 80 is `internal_error`, 112
+    /// `unrecognized_name`.
     pub fn alert(number: u8) -> Self {
         Self::Says(vec![0x15, 3, 3, 0, 2, 2, number])
     }
 }
 
-/// A request that was carried out.
+/// A processed request.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// Such as `POST`.
+    /// For example, `POST`.
     pub method: String,
     /// With its query.
     pub path: String,
@@ -71,17 +75,17 @@ pub struct Seen {
     pub from: Instant,
     /// When the last byte of the answer was written, or the connection ended.
     pub to: Instant,
-    /// The server's own answer; none if it was not asked.
+    /// The server's own answer; `None` if the server did not get the request.
     pub answer: Option<String>,
-    /// Whether the whole answer went out as a complete message that has what the server said, in whatever shape.
+    /// Whether a complete message with the content of the server's answer was sent, in any shape.
     pub is_told: bool,
 }
 
-/// A proxy. It ends, with all its connections, when this is dropped.
+/// A proxy. It stops, with all its connections, on drop.
 pub struct World {
     state: Arc<State>,
     address: SocketAddr,
-    /// Bound and never listening: while the world is stopped, no connection gets the port as its own.
+    /// Bound but never listening: while the proxy is stopped, no other socket can get the port.
     _port: TcpSocket,
 }
 
@@ -104,17 +108,18 @@ struct Inner {
     history: HashMap<Vec<u8>, Vec<(Instant, Answer)>>,
     seen: Vec<Seen>,
     connections: u64,
-    /// All that runs: accepting, connections, requests.
+    /// All running tasks: accept loop, connections, requests.
     running: JoinSet<()>,
 }
 
 impl World {
-    /// Stands before a server, on a free loopback port, without TLS on either side. Needs a tokio runtime, on which it runs.
+    /// Starts in front of a server, on a free loopback port, without TLS on either side. Needs a
+    /// tokio runtime, on which it runs.
     pub fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
         Self::run(upstream, seed, None)
     }
 
-    /// The same with TLS, for these names. The first authority is the second result, PEM.
+    /// The same with TLS for these names. The second result is the first CA, PEM.
     pub fn start_tls(upstream: SocketAddr, seed: u64, names: &[&str]) -> io::Result<(Self, String)> {
         let resolver = Arc::new(CertResolver::empty());
         let config = server_config(Arc::clone(&resolver)).map_err(io::Error::other)?;
@@ -146,7 +151,7 @@ impl World {
         self.address
     }
 
-    /// What a client is given as the server's address. The host is `localhost` with TLS.
+    /// The server URL for clients. The host is `localhost` with TLS.
     pub fn url(&self) -> String {
         match self.state.tls {
             None => format!("http://{}", self.address),
@@ -154,50 +159,50 @@ impl World {
         }
     }
 
-    /// Takes a certificate of a new authority for the connections that begin now; the authority, PEM.
+    /// Uses a certificate of a new CA for new connections; returns the CA, PEM.
     ///
     /// # Panics
     ///
-    /// Without TLS.
+    /// If it runs without TLS.
     pub fn new_authority(&self) -> io::Result<String> {
         self.state.tls.as_ref().expect("it has TLS").new_authority()
     }
 
-    /// From now on, some requests suffer, also from what they suffered before.
+    /// Adds a rule: from now on some requests are affected, in addition to earlier rules.
     pub fn add(&self, calls: Calls, chance: Chance, misbehaviour: Misbehaviour) {
         self.state.lock().rules.push(Rule { calls, chance, misbehaviour, count: 0 });
     }
 
-    /// All is well again. Requests that suffer already go on to do so.
+    /// Removes all rules. Requests that are already affected stay affected.
     pub fn clear(&self) {
         let mut inner = self.state.lock();
         inner.rules.clear();
         inner.door = Door::Open;
     }
 
-    /// What happens to connections that begin now.
+    /// Sets the treatment of new connections.
     pub fn set_door(&self, door: Door) {
         self.state.lock().door = door;
     }
 
-    /// The requests so far that have ended.
+    /// The completed requests so far.
     pub fn seen(&self, calls: Calls) -> Vec<Seen> {
         self.state.lock().seen.iter().filter(|seen| calls.has(&seen.method, &seen.path)).cloned().collect()
     }
 
-    /// Listens at another loopback address too, with the same port, until it is stopped.
+    /// Also listens on another loopback address with the same port, until it is stopped.
     pub async fn listen_at(&self, ip: Ipv4Addr) -> io::Result<()> {
         let listener = TcpListener::bind((ip, self.address.port())).await?;
         self.state.spawn(accept(listener, Arc::clone(&self.state)));
         Ok(())
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> u64 {
         self.state.lock().connections
     }
 
-    /// Ends all connections, with the requests that are on their way, and refuses new ones.
+    /// Closes all connections with their requests, and refuses new ones.
     pub async fn stop(&self) {
         let mut running = std::mem::take(&mut self.state.lock().running);
         running.shutdown().await;
@@ -236,7 +241,7 @@ impl Tls {
 }
 
 impl State {
-    /// The lock is never held while anything can panic.
+    /// No code panics while the lock is held.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,7 +257,7 @@ impl State {
         Plan::new(rules, request, random)
     }
 
-    /// Asks the server; the answer, and what the server said.
+    /// Sends the request to the server; returns the answer, and the server's own one.
     async fn carry_out(&self, request: &Request, plan: &Plan) -> io::Result<(Answer, Option<String>)> {
         sleep(plan.before).await;
         if let Some(answer) = &plan.answer {
@@ -278,7 +283,7 @@ impl State {
         Ok((answer, Some(said)))
     }
 
-    /// Keeps an answer for replicas that lag, and gives theirs.
+    /// Records an answer for lagging replicas, and returns theirs.
     fn remember(&self, request: &Request, answer: Answer, lag: Option<Duration>) -> Answer {
         if request.method != "GET" || !answer.is_success() {
             return answer;
@@ -300,7 +305,7 @@ impl State {
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
-    // A connection that could not be accepted has failed by itself; the next one need not.
+    // A failed accept only affects that connection.
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             state.spawn(connection(stream, Arc::clone(&state)));
@@ -331,13 +336,13 @@ async fn connection(mut stream: TcpStream, state: Arc<State>) {
             Err(_) => return,
         },
     };
-    // An error is the end of the connection, which the client sees.
+    // An error ends the connection, which the client observes.
     if is_reset.is_err() {
         let _ = stream.set_zero_linger();
     }
 }
 
-/// Serves requests until the client or the world ends the connection; an error where it is to be reset.
+/// Serves requests until the client or the proxy ends the connection; an error resets it.
 async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<State>) -> io::Result<()> {
     let mut buffered = Vec::new();
     while let Some(request) = read_request(stream, &mut buffered).await? {
@@ -345,14 +350,14 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
         if plan.loss == Some(Loss::Reset) {
             return Err(ErrorKind::ConnectionReset.into());
         }
-        // What a server has begun it ends, whether or not somebody waits for it.
+        // Like a server, it completes a request even if the client no longer waits.
         let (done, outcome) = oneshot::channel();
         let work = work(Arc::clone(state), request, Arc::clone(&plan), done);
         state.spawn(work);
         let (answer, number) = tokio::select! {
             biased;
             read = stream.read_buf(&mut buffered) => {
-                // The client has given up: nobody pipelines.
+                // The client has disconnected, because no client pipelines.
                 read?;
                 return Ok(());
             }
@@ -376,8 +381,8 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
     Ok(())
 }
 
-/// Carries a request out, and hands over the answer and the number of what was seen. Without an answer it hands over
-/// nothing.
+/// Processes a request, and sends the answer with the index of the record. Sends nothing if there
+/// is no answer.
 async fn work(state: Arc<State>, request: Request, plan: Arc<Plan>, done: oneshot::Sender<(Answer, usize)>) {
     let from = Instant::now();
     let outcome = state.carry_out(&request, &plan).await;
@@ -393,7 +398,7 @@ async fn work(state: Arc<State>, request: Request, plan: Arc<Plan>, done: onesho
         inner.seen.len() - 1
     };
     if let Some(answer) = answer {
-        // Nobody waits for it any more.
+        // The receiver may no longer wait.
         let _ = done.send((answer, number));
     }
 }

@@ -1,4 +1,4 @@
-//! Logging in.
+//! Login.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ struct Exchange {
     role: Option<String>,
 }
 
-/// Guessed: the bodies of request and answer, by RFC 8693.
+/// Guessed: the bodies of request and answer, according to RFC 8693.
 pub(super) async fn exchange(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -60,7 +60,7 @@ pub(super) struct ClientCredentials {
     client_secret: String,
 }
 
-/// `ScaiKey`'s token endpoint. Guessed: its errors, by RFC 6749.
+/// `ScaiKey`'s token endpoint. Guessed: its errors, according to RFC 6749.
 pub(super) async fn client_credentials(
     State(shared): State<Arc<Shared>>,
     Form(ClientCredentials { grant_type, client_id, client_secret }): Form<ClientCredentials>,

@@ -1,4 +1,4 @@
-//! Bodies and paths of requests, and what is wrong with them in `ScaiVault`'s words.
+//! Bodies and paths of requests, with errors in `ScaiVault`'s format.
 
 use axum::body::Bytes;
 use scaivault_contract::SecretPath;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
-/// The JSON of a body; an empty one is an empty object.
+/// Parses the JSON of a body; an empty body is an empty object.
 pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| ApiError::new("invalid_request", error.to_string()))

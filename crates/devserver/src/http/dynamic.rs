@@ -64,7 +64,7 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, ApiError> {
     let now = shared.now();
     let user = shared.vault().leases.revoke(&caller, &id, now)?;
-    // The client may go away before its user is gone.
+    // The client may disconnect before the user is dropped.
     shared.leases_changed().notify_one();
     users::drop_user(&shared, &user).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,4 +1,4 @@
-//! What happens to every request before its route: it is counted, disturbed, authenticated and limited.
+//! The steps of every request before its route: counting, faults, authentication and rate limits.
 
 use std::{future::pending, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Who sent the request.
+/// The identity that sent the request.
 #[derive(Clone)]
 pub(super) struct Caller(pub(super) Identity);
 
@@ -61,7 +61,8 @@ pub(super) async fn gate(
     complete(response, &request_id, level)
 }
 
-/// None for a route that asks nobody who they are. `level` is what the bucket's headers say, whatever the outcome.
+/// Returns `None` for a route without authentication. `level` is set for the rate-limit headers,
+/// whatever the outcome.
 fn admit(
     shared: &Shared,
     route: Route,
@@ -84,7 +85,7 @@ fn admit(
     Ok(Some(Caller(identity)))
 }
 
-/// Adds what every answer has, and gives an error its body.
+/// Adds the common headers, and the body of an error.
 fn complete(mut response: Response, request_id: &str, level: Option<Level>) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         let (head, _) = response.into_parts();

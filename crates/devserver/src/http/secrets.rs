@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{body, gate::Caller};
 use crate::{error::ApiError, route::Category, seed::Permission, shared::Shared, vault::Writer};
 
-/// The most paths of a batch, as published.
+/// The maximum number of paths in a batch, as published.
 const BATCH_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct BatchOptions {
     version: Option<u64>,
 }
 
-/// Guessed: the status of more paths than allowed, and what `fail_fast` answers.
+/// Guessed: the status for too many paths, and the answer with `fail_fast`.
 pub(super) async fn read_batch(
     State(shared): State<Arc<Shared>>,
     Extension(Caller(caller)): Extension<Caller>,
@@ -139,7 +139,7 @@ pub(super) struct ListQuery {
     prefix: String,
 }
 
-/// All in one page. Guessed: the name of the array.
+/// Returns all in one page. Guessed: the name of the array.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Extension(Caller(caller)): Extension<Caller>,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{body, gate::Caller};
 use crate::{error::ApiError, shared::Shared, vault::subscriptions::NewSubscription};
 
-/// The longest wait, as published. Guessed: a longer one is cut and not refused.
+/// The maximum wait, as published. Guessed: a longer one is capped instead of rejected.
 const WAIT_LIMIT_SECONDS: u64 = 60;
 
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ fn default_buffer_size() -> usize {
     1000
 }
 
-/// Delivery by webhook is not offered.
+/// Delivery by webhook is not supported.
 pub(super) async fn subscribe(
     State(shared): State<Arc<Shared>>,
     Extension(Caller(caller)): Extension<Caller>,
@@ -58,7 +58,7 @@ pub(super) async fn subscribe(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// Guessed: the answer, which has one page here.
+/// Guessed: the answer, which has a single page here.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Extension(Caller(caller)): Extension<Caller>,

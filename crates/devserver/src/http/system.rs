@@ -16,7 +16,7 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({ "status": "healthy", "timestamp": whole_seconds(shared.now()) }))
 }
 
-/// Not the error envelope, as published.
+/// Not in the error envelope, as published.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.is_ready() {
         let checks = json!({ "database": "ok", "redis": "ok", "encryption": "ok" });

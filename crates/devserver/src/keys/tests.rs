@@ -44,7 +44,7 @@ fn a_key_set_has_keys() {
     assert!(Keys::new("no").is_err());
 }
 
-/// As an API server signs: RSA with SHA-256.
+/// Signed like an API server: RSA with SHA-256.
 #[test]
 fn a_token_of_an_api_server_is_verified() {
     let api_server = "https://kubernetes.default.svc";
@@ -83,13 +83,14 @@ fn a_key_that_is_lacking_is_noticed() {
     let token = |header: &Value| signed(header, &json!({}), &pair);
     assert!(issuer.keys().lack_key_of(&token(&json!({"alg": "RS256", "kid": "new"}))));
     assert!(!issuer.keys().lack_key_of(&token(&json!({"alg": "RS256", "kid": "dev-1"}))));
-    // Nothing that a key set could help with.
+    // Fetching the key set again would not help.
     assert!(!issuer.keys().lack_key_of(&token(&json!({"alg": "RS256"}))));
     assert!(!issuer.keys().lack_key_of("eyJ"));
 }
 
 pub(crate) fn rsa_key(pair: &KeyPair, id: &str) -> Value {
-    // SEQUENCE (4 bytes) of INTEGER (4 bytes, a zero, 256 of the modulus) and INTEGER (2 bytes, the exponent).
+    // SEQUENCE (4 bytes) of INTEGER (4 bytes, a zero, 256 of the modulus) and INTEGER (2 bytes, the
+    // exponent).
     let public = pair.public_key_raw();
     let (modulus, exponent) = (&public[9..265], &public[267..]);
     json!({

@@ -1,4 +1,4 @@
-//! What is said to a server. Pure.
+//! The SQL for a server. Pure.
 
 use crate::seed::{Filling, Role, Statement};
 
@@ -6,15 +6,16 @@ const CREATION: &str = r#"CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' V
 
 const RENEWAL: &str = r#"ALTER ROLE "{{name}}" VALID UNTIL '{{expiration}}'"#;
 
-/// One transaction each: nobody logs in any more once the first is done, so that the second ends all sessions. Who is no
-/// superuser has to be a member of the role for the rest.
+/// One transaction each: after the first one no login is possible, so that the second one ends all
+/// sessions. A user that is not a superuser has to be a member of the role for the following
+/// statements.
 const REVOCATION: [&str; 3] = [
     r#"ALTER ROLE "{{name}}" NOLOGIN; GRANT "{{name}}" TO CURRENT_USER"#,
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{{name}}'",
     r#"REASSIGN OWNED BY "{{name}}" TO CURRENT_USER; DROP OWNED BY "{{name}}"; DROP ROLE "{{name}}""#,
 ];
 
-/// One batch, which PostgreSQL does as a whole or not at all.
+/// One batch, which PostgreSQL executes as a whole or not at all.
 pub(super) fn creation(role: &Role, filling: Filling<'_>) -> String {
     batch(&role.creation_statements, CREATION, filling)
 }
@@ -24,7 +25,7 @@ pub(super) fn renewal(role: &Role, filling: Filling<'_>) -> String {
     batch(&role.renew_statements, RENEWAL, filling)
 }
 
-/// The batches, one after the other.
+/// The batches in order.
 pub(super) fn revocation(role: &Role, filling: Filling<'_>) -> Vec<String> {
     match &role.revocation_statements[..] {
         [] => REVOCATION.iter().map(|text| default(text).fill(filling)).collect(),
@@ -36,7 +37,7 @@ fn batch(statements: &[Statement], default_text: &str, filling: Filling<'_>) -> 
     if statements.is_empty() { default(default_text).fill(filling) } else { joined(statements, filling) }
 }
 
-/// On lines of their own: the last of a statement may be a comment.
+/// Each on its own lines, because a statement may end with a comment.
 fn joined(statements: &[Statement], filling: Filling<'_>) -> String {
     let filled: Vec<_> = statements.iter().map(|statement| statement.fill(filling)).collect();
     filled.join("\n;\n")

@@ -22,12 +22,12 @@ use crate::{
 const SEED: &str = "identities: [{id: 'sa:web', service_accounts: [billing/web]}]";
 const API_SERVER: &str = "https://kubernetes.default.svc";
 
-/// What an API server shows of its keys, and who asked for them.
+/// The keys that an API server publishes, and the requests for them.
 #[derive(Default)]
 struct Published {
-    /// None while it is down.
+    /// `None` while it is unavailable.
     jwks: Mutex<Option<Value>>,
-    /// The headers `Authorization` of the requests so far.
+    /// The `Authorization` headers of the requests so far.
     asked: Mutex<Vec<Option<String>>>,
 }
 
@@ -50,7 +50,7 @@ impl Published {
         response
     }
 
-    /// Serves until the runtime ends; where.
+    /// Serves until the runtime ends; returns the address.
     async fn serve(self: &Arc<Self>, tls: Option<TlsAcceptor>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,7 +98,7 @@ async fn server(url: JwksUrl) -> DevServer {
     DevServer::start(settings).await.unwrap()
 }
 
-/// The code of the answer's error; `ok` for none.
+/// The code of the answer's error; `ok` for a success.
 async fn login(server: &DevServer, token: &str) -> String {
     let stream = TcpStream::connect(server.address()).await.unwrap();
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();

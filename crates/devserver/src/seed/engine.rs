@@ -11,7 +11,7 @@ use tokio_postgres::config::SslMode;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
-    /// The server whose users are the credentials; none for credentials that are made up.
+    /// The server whose users are the credentials; `None` for random credentials.
     #[serde(default)]
     pub postgres: Option<Postgres>,
     /// Its roles.
@@ -22,7 +22,7 @@ pub struct Engine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Postgres {
-    /// Where it is, and as whom users are made and dropped there.
+    /// Its address, and the user that creates and drops other users.
     pub connection_url: ConnectionUrl,
 }
 
@@ -30,23 +30,24 @@ pub struct Postgres {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /// How long a lease lasts that does not ask for a time.
+    /// The lifetime of a lease if the request contains none.
     pub default_ttl: Ttl,
-    /// How long a lease lasts at most, with its renewals.
+    /// The maximum lifetime of a lease with its renewals.
     pub max_ttl: Ttl,
-    /// What makes a user. Default: one that may log in, with no rights but those of everybody.
+    /// Statements that create a user. Default: a user that may log in, without further privileges.
     #[serde(default)]
     pub creation_statements: Vec<Statement>,
-    /// What gives a user more time.
+    /// Statements that extend a user's validity.
     #[serde(default)]
     pub renew_statements: Vec<Statement>,
-    /// What takes a user away. Default: its sessions end, the server's own user gets what it owns, it is dropped.
+    /// Statements that remove a user. Default: end its sessions, reassign its objects to the
+    /// server's own user, and drop it.
     #[serde(default)]
     pub revocation_statements: Vec<Statement>,
 }
 
 impl Engine {
-    /// The role that contradicts itself or its engine, and how.
+    /// The first role that contradicts itself or its engine, with the problem.
     pub(super) fn check(&self) -> Result<(), (RoleName, String)> {
         let check = |role: &Role| role.check(self.postgres.is_some());
         self.roles.iter().try_for_each(|(name, role)| check(role).map_err(|what| (name.clone(), what)))
@@ -80,19 +81,19 @@ impl Role {
     }
 }
 
-/// What stands for the user's name in a statement.
+/// The placeholders for the user's name in a statement.
 const NAMES: &[&str] = &["name", "username"];
 
-/// All that may stand in double braces.
+/// All valid placeholders.
 const PLACEHOLDERS: [&str; 4] = ["name", "username", "password", "expiration"];
 
-/// SQL with placeholders: `{{name}}` (or `{{username}}`), `{{password}}`, `{{expiration}}`. What is put there has no
-/// quotes and no backslashes, so it can stand in any quotes.
+/// SQL with placeholders: `{{name}}` (or `{{username}}`), `{{password}}`, `{{expiration}}`. The
+/// values contain neither quotes nor backslashes, so they can be used in any quotes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Statement(String);
 
-/// What is put into statements.
+/// The values of the placeholders.
 #[derive(Clone, Copy)]
 pub(crate) struct Filling<'a> {
     /// Letters, digits, `-` and `_`: a role's name and random digits.
@@ -145,15 +146,15 @@ impl TryFrom<String> for Statement {
     }
 }
 
-/// A placeholder that nothing is put for.
+/// An unknown placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "a statement has the placeholder {{{{{0}}}}}; there are {{{{name}}}}, {{{{password}}}} and {{{{expiration}}}}"
 )]
 pub struct StatementError(String);
 
-/// A PostgreSQL server, its database and the user who makes others there: `postgres://user:password@host:port/database`.
-/// Its password is never shown.
+/// A PostgreSQL server, its database and the user that creates other users:
+/// `postgres://user:password@host:port/database`. Its password is never shown.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ConnectionUrl(tokio_postgres::Config);
@@ -163,7 +164,7 @@ impl ConnectionUrl {
         &self.0
     }
 
-    /// Where the URL has none.
+    /// Used if the URL has none.
     pub(super) fn set_password(&mut self, password: &str) {
         if self.0.get_password().is_none() {
             self.0.password(password);
@@ -203,7 +204,7 @@ impl TryFrom<String> for ConnectionUrl {
     }
 }
 
-/// An address at which no database can be used; it is not quoted, since it may hold a password.
+/// An invalid URL of a database. It is not quoted, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("connection_url {0}")]
 pub struct ConnectionUrlError(&'static str);

@@ -1,4 +1,4 @@
-//! Rate limits: one token bucket for each identity and category, refilled without a break.
+//! Rate limits: one token bucket for each identity and category, refilled continuously.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{error::ApiError, route::Category};
 pub(crate) struct Buckets {
     limits: BTreeMap<Category, u32>,
     of_callers: BTreeMap<(String, Category), Bucket>,
-    /// How often there was too little in a bucket.
+    /// The number of rejected requests.
     refused: BTreeMap<Category, u64>,
 }
 
@@ -19,14 +19,14 @@ struct Bucket {
     at: Timestamp,
 }
 
-/// What the headers of an answer say.
+/// The values of the rate-limit headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) limit: u32,
     pub(crate) remaining: u32,
-    /// Seconds since 1970 when the bucket is full again.
+    /// When the bucket is full again, in seconds since 1970.
     pub(crate) reset: i64,
-    /// Whole seconds until the next request, where this one was refused.
+    /// Whole seconds until the next request is allowed, if this one was rejected.
     pub(crate) retry_after: Option<u64>,
 }
 
@@ -35,18 +35,18 @@ impl Buckets {
         Self { limits, ..Self::default() }
     }
 
-    /// Requests a minute from now on; the buckets of the category start full again.
+    /// Sets the limit per minute; the buckets of the category start full.
     pub(crate) fn set_limit(&mut self, category: Category, per_minute: u32) {
         self.limits.insert(category, per_minute);
         self.of_callers.retain(|(_, of), _| *of != category);
     }
 
-    /// How many requests of a category were refused since the start, of all identities.
+    /// The number of rejected requests of a category since the start, for all identities.
     pub(crate) fn refused(&self, category: Category) -> u64 {
         self.refused.get(&category).copied().unwrap_or(0)
     }
 
-    /// Takes `count` requests out of the bucket, or none if there are fewer in it.
+    /// Takes `count` requests from the bucket, or none if fewer are left.
     pub(crate) fn take(&mut self, identity: &str, category: Category, count: u32, now: Timestamp) -> Level {
         let limit = self.limits.get(&category).copied().unwrap_or_else(|| category.default_limit());
         let (size, per_second) = (f64::from(limit), f64::from(limit) / 60.0);
@@ -76,7 +76,7 @@ impl Buckets {
 }
 
 impl Level {
-    /// The refusal, if it is one.
+    /// The error, if the request was rejected.
     pub(crate) fn check(self) -> Result<Self, ApiError> {
         match self.retry_after {
             None => Ok(self),
@@ -86,7 +86,7 @@ impl Level {
     }
 }
 
-/// Rounded up; a limit of nothing is a minute away.
+/// Rounded up; with a limit of zero it is an hour, the maximum.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
 fn seconds(value: f64) -> u64 {
     value.ceil().clamp(0.0, 3600.0) as u64

@@ -1,4 +1,4 @@
-//! Faults that can be switched on while the server runs.
+//! Faults that can be switched on at run time.
 
 use std::time::Duration;
 
@@ -10,39 +10,40 @@ use crate::{error::ApiError, route::Route};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The route it is on; none for all.
+    /// The affected route; `None` for all.
     #[serde(default)]
     pub route: Option<Route>,
-    /// What happens.
+    /// The effect.
     pub effect: Effect,
-    /// How often; none for as long as it is switched on.
+    /// How many requests are affected; `None` for all until it is switched off.
     #[serde(default)]
     pub times: Option<u32>,
 }
 
-/// What a fault does to a request.
+/// The effect of a fault on a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Effect {
-    /// It is answered with this code and its status.
+    /// The answer has this code and its status.
     Refuse {
         /// Such as `rate_limited`, `service_unavailable` or `internal_error`.
         code: String,
-        /// Seconds for the header `Retry-After`.
+        /// The value of the header `Retry-After` in seconds.
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// It is answered so much later.
+    /// The request is delayed.
     Delay {
         /// Milliseconds.
         milliseconds: u64,
     },
-    /// It is done, and answered so much later: what it changes has changed before the caller knows.
+    /// The request is processed, and its answer is delayed: the change happens before the caller
+    /// knows.
     Late {
         /// Milliseconds.
         milliseconds: u64,
     },
-    /// It is answered with this status and body, whatever was asked: what stands before a server may do so.
+    /// The answer has this status and body for every request, as from a proxy in front of a server.
     Answer {
         /// The HTTP status.
         #[serde(default = "ok")]
@@ -50,7 +51,7 @@ pub enum Effect {
         /// The body.
         body: String,
     },
-    /// It is never answered.
+    /// No answer is sent.
     Hang,
 }
 
@@ -59,32 +60,32 @@ fn ok() -> u16 {
 }
 
 impl Fault {
-    /// A fault on one route, until it is switched off.
+    /// A fault on one route until it is switched off.
     pub fn on(route: Route, effect: Effect) -> Self {
         Self { route: Some(route), effect, times: None }
     }
 
-    /// A fault on all routes, until it is switched off.
+    /// A fault on all routes until it is switched off.
     pub fn everywhere(effect: Effect) -> Self {
         Self { route: None, effect, times: None }
     }
 
-    /// One route answers with `code`, until this is switched off.
+    /// One route answers with `code` until the fault is switched off.
     pub fn always(route: Route, code: &str) -> Self {
         Self::on(route, Effect::refuse(code))
     }
 
-    /// One route never answers, until this is switched off.
+    /// One route never answers until the fault is switched off.
     pub fn hang(route: Route) -> Self {
         Self::on(route, Effect::Hang)
     }
 
-    /// One route answers with `code`, `times` times.
+    /// One route answers `times` requests with `code`.
     pub fn refuse(route: Route, code: &str, times: u32) -> Self {
         Self::always(route, code).times(times)
     }
 
-    /// The same, which ends after so many requests.
+    /// The same fault, limited to this many requests.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
@@ -92,7 +93,7 @@ impl Fault {
 }
 
 impl Effect {
-    /// A refusal with `code` that does not say when to come back.
+    /// An error with `code` and without `Retry-After`.
     pub fn refuse(code: &str) -> Self {
         Self::Refuse { code: code.to_owned(), retry_after: None }
     }
@@ -101,7 +102,8 @@ impl Effect {
 #[derive(Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
-/// What the faults make of one request: first wait, then perhaps answer or refuse, then wait with the answer.
+/// The combined effect of the faults on one request: first a delay, then perhaps an answer or
+/// error, then a delay of the answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disturbance {
     pub(crate) delay: Duration,
@@ -124,8 +126,8 @@ impl Faults {
         &self.0
     }
 
-    /// What happens to a request on `route`; counts it. Refusals come one after the other, in the order in which they
-    /// were switched on; delays add up.
+    /// The effects on a request to `route`; counts them. Only the first active error applies, in
+    /// the order in which they were switched on; delays add up.
     pub(crate) fn disturb(&mut self, route: Route) -> Disturbance {
         let mut disturbance = Disturbance::default();
         for fault in self.0.iter_mut().filter(|fault| fault.route.is_none_or(|of| of == route)) {

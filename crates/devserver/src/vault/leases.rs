@@ -1,5 +1,5 @@
-//! Leases of dynamic credentials: whose they are and when they end. What they are for, a user of a database or nothing
-//! at all, is made before a lease is inserted and taken away after it has ended.
+//! Leases of dynamic credentials: their owners and expiry. A database user, if there is one, is
+//! created before its lease is inserted and dropped after it has ended.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Leases {
     engines: BTreeMap<EngineName, Engine>,
-    /// Those that were generated, the ended ones too.
+    /// All generated leases, including ended ones.
     leases: BTreeMap<String, Lease>,
 }
 
@@ -29,16 +29,16 @@ struct Lease {
     owner: String,
     username: String,
     expires: Timestamp,
-    /// No renewal goes beyond.
+    /// The limit of all renewals.
     last: Timestamp,
     max_ttl: Ttl,
     default_ttl: Ttl,
     is_revoked: bool,
-    /// Whether there may be a user of a database, who is to be dropped at the end.
+    /// Whether there may be a database user that has to be dropped at the end.
     has_user: bool,
 }
 
-/// A lease that is not there yet.
+/// A lease that is not inserted yet.
 pub(crate) struct Draft {
     id: String,
     lease: Lease,
@@ -68,20 +68,20 @@ pub(crate) struct User {
     pub(crate) name: String,
 }
 
-/// A lease as a test or the admin port sees it, without its password.
+/// A lease as shown to tests and the admin port, without its password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaseState {
     /// Its identifier.
     pub id: String,
     /// `engine/role`.
     pub role: String,
-    /// Whose it is.
+    /// The owner's identity.
     pub owner: String,
-    /// The user, made up or one of a database.
+    /// The username, random or in a database.
     pub username: String,
-    /// Seconds that are left; 0 once it has ended.
+    /// Remaining seconds; 0 once it has ended.
     pub seconds_left: u64,
-    /// Whether somebody revoked it before its end.
+    /// Whether it was revoked before its end.
     pub is_revoked: bool,
 }
 
@@ -125,7 +125,7 @@ impl Leases {
         Ok(Draft { id: format!("lease_{}", random.word()), lease, password: random.word() })
     }
 
-    /// The lease with its credentials.
+    /// Inserts the lease; returns it with its credentials.
     pub(crate) fn insert(&mut self, draft: Draft, now: Timestamp) -> Value {
         let Draft { id, lease, password } = draft;
         let mut answer = lease.describe(&id, now);
@@ -134,13 +134,13 @@ impl Leases {
         answer
     }
 
-    /// For credentials that nobody has got, and of which there may be a user nevertheless.
+    /// Inserts an ended lease for credentials that were not handed out but whose user may exist.
     pub(crate) fn insert_ended(&mut self, draft: Draft) {
         let Draft { id, lease, password: _ } = draft;
         self.leases.insert(id, Lease { is_revoked: true, ..lease });
     }
 
-    /// Whose renewal that would be, and until when.
+    /// The user of the lease to be renewed, and the new expiry.
     pub(crate) fn draft_renewal(
         &mut self,
         identity: &Identity,
@@ -165,7 +165,7 @@ impl Leases {
         Ok(lease.describe(id, now))
     }
 
-    /// Whose lease it was.
+    /// Revokes a lease; returns its user.
     pub(crate) fn revoke(&mut self, identity: &Identity, id: &str, now: Timestamp) -> Result<User, ApiError> {
         let lease = self.live(identity, id, now)?;
         lease.is_revoked = true;
@@ -176,26 +176,26 @@ impl Leases {
         self.leases.values_mut().for_each(|lease| lease.is_revoked = true);
     }
 
-    /// Users of databases whose lease has ended.
+    /// The database users whose lease has ended.
     pub(crate) fn users_to_drop(&self, now: Timestamp) -> Vec<User> {
         let ended = |lease: &Lease| lease.has_user && (lease.is_revoked || lease.expires <= now);
         self.leases.iter().filter(|(_, lease)| ended(lease)).map(|(id, lease)| lease.user(id)).collect()
     }
 
-    /// When the next user of a database is to be dropped.
+    /// When the next database user has to be dropped.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
         let live = self.leases.values().filter(|lease| lease.has_user && !lease.is_revoked);
         live.map(|lease| lease.expires).min()
     }
 
-    /// The user was dropped.
+    /// Records that the user was dropped.
     pub(crate) fn forget_user(&mut self, id: &str) {
         if let Some(lease) = self.leases.get_mut(id) {
             lease.has_user = false;
         }
     }
 
-    /// Revokes a lease behind its owner's back; whether there was one.
+    /// Revokes a lease without its owner's knowledge; returns whether it existed.
     pub(crate) fn take_away(&mut self, id: &str) -> bool {
         self.leases.get_mut(id).is_some_and(|lease| !std::mem::replace(&mut lease.is_revoked, true))
     }
@@ -212,7 +212,7 @@ impl Leases {
         states.collect()
     }
 
-    /// A lease that has ended is not there any more.
+    /// The active lease with this id; an ended lease counts as missing.
     fn live(&mut self, identity: &Identity, id: &str, now: Timestamp) -> Result<&mut Lease, ApiError> {
         let lease = self.leases.get_mut(id).filter(|lease| !lease.is_revoked && lease.expires > now);
         let lease =
@@ -248,13 +248,13 @@ impl Lease {
     }
 
     fn seconds_left(&self, now: Timestamp) -> u64 {
-        // Rounded: what was granted a moment ago has not lost a second.
+        // Rounded, so that a lease granted a moment ago has not lost a second.
         let left = self.expires.duration_since(now).as_millis();
         u64::try_from((left + 500) / 1000).unwrap_or(0)
     }
 }
 
-/// At most 63 bytes: PostgreSQL cuts longer names.
+/// At most 63 bytes, because PostgreSQL truncates longer names.
 fn username(role: &RoleName, word: &str) -> String {
     format!("v_{:.36}_{word}", role.as_str())
 }

@@ -14,7 +14,7 @@ pub(crate) struct Secrets(BTreeMap<SecretPath, Stored>);
 struct Stored {
     secret_type: String,
     created: Timestamp,
-    /// Kept for ever, but for those that were aged out.
+    /// Kept for ever, except for those that were aged out.
     versions: BTreeMap<u64, Version>,
     is_deleted: bool,
 }
@@ -24,7 +24,7 @@ struct Version {
     written: Timestamp,
 }
 
-/// A version that was written.
+/// A written version.
 pub(crate) struct Written {
     pub(crate) old_version: Option<u64>,
     pub(crate) new_version: u64,
@@ -63,7 +63,7 @@ impl Secrets {
         Written { old_version, new_version, secret_type: stored.secret_type.clone() }
     }
 
-    /// The secret as `GET` answers it.
+    /// The answer of `GET` for the secret.
     pub(crate) fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Value, ApiError> {
         let stored = self.stored(path)?;
         let current = stored.versions.last_key_value().map(|(version, _)| *version);
@@ -85,12 +85,12 @@ impl Secrets {
         }))
     }
 
-    /// Whether the secret is deleted and still holds its path.
+    /// Whether the secret is soft-deleted, so that its path is still in use.
     pub(crate) fn is_deleted(&self, path: &SecretPath) -> bool {
         self.0.get(path).is_some_and(|stored| stored.is_deleted)
     }
 
-    /// All paths that begin with `prefix`, with their current versions.
+    /// All paths with `prefix`, with their current versions.
     pub(crate) fn list(&self, prefix: &str) -> impl Iterator<Item = (&SecretPath, u64)> {
         let current = |stored: &Stored| stored.versions.last_key_value().map_or(0, |(version, _)| *version);
         let there = self
@@ -100,7 +100,7 @@ impl Secrets {
         there.map(move |(path, stored)| (path, current(stored)))
     }
 
-    /// Deletes the secret; softly, so that its path stays taken.
+    /// Deletes the secret; a soft delete keeps its path in use.
     pub(crate) fn delete(&mut self, path: &SecretPath, is_permanent: bool) -> Result<(), ApiError> {
         self.stored(path)?;
         if is_permanent {
@@ -111,7 +111,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// Ages all versions out but the current one.
+    /// Removes all versions except the current one.
     pub(crate) fn age_out(&mut self, path: &SecretPath) {
         if let Some(stored) = self.0.get_mut(path)
             && let Some((last, version)) = stored.versions.pop_last()

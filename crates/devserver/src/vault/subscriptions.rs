@@ -18,7 +18,7 @@ struct Subscription {
     paths: Vec<String>,
     events: Vec<String>,
     buffer_size: usize,
-    /// Not acknowledged yet, oldest first.
+    /// Unacknowledged events, oldest first.
     waiting: VecDeque<Waiting>,
 }
 
@@ -27,16 +27,16 @@ struct Waiting {
     event: Value,
 }
 
-/// Something that happened to a secret.
+/// An event about a secret.
 pub(super) struct NewEvent<'a> {
     pub(super) kind: &'static str,
     pub(super) path: &'a SecretPath,
     pub(super) data: Value,
-    /// Through whom.
+    /// The identity that caused it.
     pub(super) identity: &'static str,
 }
 
-/// Which events of which paths.
+/// The settings of a subscription.
 pub(crate) struct NewSubscription {
     pub(crate) name: String,
     pub(crate) paths: Vec<String>,
@@ -45,7 +45,7 @@ pub(crate) struct NewSubscription {
 }
 
 impl Subscriptions {
-    /// The new subscription's identifier.
+    /// Creates a subscription and returns its identifier.
     pub(crate) fn create(&mut self, owner: &Identity, new: NewSubscription, random: &mut Random) -> String {
         let NewSubscription { name, paths, events, buffer_size } = new;
         let id = format!("sub_{}", random.word());
@@ -61,7 +61,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// From now on events of these paths.
+    /// Replaces the paths for later events.
     pub(crate) fn change(&mut self, caller: &Identity, id: &str, paths: Vec<String>) -> Result<(), ApiError> {
         self.owned(caller, id)?.paths = paths;
         Ok(())
@@ -71,14 +71,14 @@ impl Subscriptions {
         self.0.len()
     }
 
-    /// The caller's, each with its name.
+    /// The caller's subscriptions with their names.
     pub(crate) fn named(&self, caller: &Identity) -> Vec<(String, String)> {
         let own = self.0.iter().filter(|(_, subscription)| subscription.owner == caller.id);
         own.map(|(id, subscription)| (id.clone(), subscription.name.clone())).collect()
     }
 
-    /// What waits for the caller, and whether there is more of it. An event that was delivered and not acknowledged
-    /// comes again, unless `since` says that it was seen.
+    /// The pending events, and whether there are more. An event that was delivered but not
+    /// acknowledged is delivered again, unless `since` marks it as received.
     pub(crate) fn waiting(
         &mut self,
         caller: &Identity,
@@ -93,7 +93,7 @@ impl Subscriptions {
         Ok((events.collect(), waiting.len().saturating_sub(start) > max_events))
     }
 
-    /// How many events were waiting and do no longer.
+    /// Acknowledges events; returns how many of them were pending.
     pub(crate) fn acknowledge(
         &mut self,
         caller: &Identity,
@@ -106,7 +106,7 @@ impl Subscriptions {
         Ok(before - waiting.len())
     }
 
-    /// Puts an event before everybody who subscribed to it. A full buffer loses its oldest event.
+    /// Adds an event to all matching subscriptions. A full buffer drops its oldest event.
     pub(super) fn publish(&mut self, event: NewEvent<'_>, tenant: &str, now: Timestamp, random: &mut Random) {
         let NewEvent { kind, path, data, identity } = event;
         let id = format!("evt_{}", random.word());
@@ -139,7 +139,7 @@ impl Subscriptions {
     }
 }
 
-/// The events of a version that was written, with their data.
+/// The events for a written version, with their data.
 pub(super) fn of_write(written: &Written, by: Writer) -> Vec<(&'static str, Value)> {
     let Written { old_version, new_version, secret_type } = written;
     let Some(old_version) = old_version else {

@@ -1,4 +1,4 @@
-//! Bearer tokens that were issued.
+//! Issued bearer tokens.
 
 use std::collections::HashMap;
 
@@ -23,12 +23,12 @@ impl Tokens {
         Self { lifetime_seconds, issued: HashMap::new() }
     }
 
-    /// The lifetime of tokens that are issued from now on.
+    /// Sets the lifetime of tokens issued from now on.
     pub(crate) fn set_lifetime(&mut self, seconds: u64) {
         self.lifetime_seconds = seconds;
     }
 
-    /// A new token and its lifetime in seconds.
+    /// Issues a token; returns it with its lifetime in seconds.
     pub(super) fn issue(&mut self, identity: &str, now: Timestamp, random: &mut Random) -> (String, u64) {
         let token = format!("dev-{}{}", random.word(), random.word());
         let lifetime = i64::try_from(self.lifetime_seconds).unwrap_or(i64::MAX);
@@ -49,7 +49,7 @@ impl Tokens {
         }
     }
 
-    /// Ends all tokens, whatever they were told about their lifetime.
+    /// Expires all tokens, regardless of the lifetime in their answers.
     pub(crate) fn expire_all(&mut self, now: Timestamp) {
         self.issued.values_mut().for_each(|issued| issued.expires = now);
     }

@@ -1,4 +1,4 @@
-//! Requests of any client.
+//! Arbitrary requests.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// An answer, its body as JSON or else as a JSON string.
+/// An answer, with its body as JSON or else as a JSON string.
 pub(crate) struct Answered {
     pub(crate) status: u16,
     #[allow(dead_code, reason = "not every test program looks")]
@@ -16,7 +16,7 @@ pub(crate) struct Answered {
     pub(crate) body: Value,
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) async fn send(
     address: SocketAddr,
     request: hyper::http::request::Builder,

@@ -1,4 +1,4 @@
-//! Where the programs of a control plane are.
+//! Finds the programs of a control plane.
 
 use std::{
     env,
@@ -7,19 +7,20 @@ use std::{
 
 use super::ControlPlaneError;
 
-/// The variable that names the directory with the programs; the name is that of controller-runtime's envtest.
+/// The variable with the directory of the programs, named as in controller-runtime's envtest.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
-/// The directory with the programs.
+/// The directory of the programs.
 #[derive(Clone, Debug)]
 pub struct Assets {
     directory: PathBuf,
-    /// Where a program is looked for that the directory has not; as `PATH` is written.
+    /// The search path for programs that are not in the directory, in the format of `PATH`.
     path: Option<std::ffi::OsString>,
 }
 
 impl Assets {
-    /// The directory that [`ASSETS_VARIABLE`] names; programs that are not in it are looked for on the `PATH`.
+    /// Uses the directory in [`ASSETS_VARIABLE`], with the `PATH` for programs that it does not
+    /// contain.
     #[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
     pub fn from_env() -> Result<Self, ControlPlaneError> {
         let directory = env::var_os(ASSETS_VARIABLE).filter(|directory| !directory.is_empty());
@@ -32,7 +33,7 @@ impl Assets {
         &self.directory
     }
 
-    /// The path of a program by its name, `kubectl`.
+    /// The path of a program, for example `kubectl`.
     pub fn program(&self, name: &str) -> Result<PathBuf, ControlPlaneError> {
         let elsewhere = self.path.iter().flat_map(env::split_paths);
         std::iter::once(self.directory.clone())

@@ -1,4 +1,4 @@
-//! Certificates, keys and tokens of one control plane, and the kubeconfigs that carry them.
+//! Certificates, keys and tokens of one control plane, and kubeconfigs with them.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -11,25 +11,25 @@ use serde_json::{Value, json};
 
 use super::{ControlPlaneError, program::Directory};
 
-/// The first address of [`SERVICE_RANGE`]: the API server's own Service.
+/// The first address of [`SERVICE_RANGE`], which is the API server's own Service.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
-/// Where Services get their addresses from. Nothing routes there.
+/// The range of Service addresses. They are not routed.
 pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// Longer than any test runs.
 const LIFETIME: Duration = Duration::from_hours(24);
 
-/// The users that the API server knows from its start, and their groups.
+/// The users in the API server's token file, with their groups.
 const USERS: [(&str, &str); 3] = [(ADMIN, "system:masters"), (CONTROLLER_MANAGER, ""), (SCHEDULER, "")];
 pub(super) const ADMIN: &str = "admin";
 pub(super) const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 pub(super) const SCHEDULER: &str = "system:kube-scheduler";
 
-/// Where the files are.
+/// The paths of the files.
 pub(super) struct Credentials {
     pub(super) authority: PathBuf,
     pub(super) server_certificate: PathBuf,
     pub(super) server_key: PathBuf,
-    /// A certificate, for its public key.
+    /// A certificate that contains the public key.
     pub(super) service_account_certificate: PathBuf,
     pub(super) service_account_key: PathBuf,
     pub(super) tokens: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes everything anew, and a kubeconfig for each of [`USERS`].
+    /// Creates everything, and a kubeconfig for each of [`USERS`].
     pub(super) fn make(
         directory: &Directory,
         server_url: &str,
@@ -75,24 +75,24 @@ impl Credentials {
         })
     }
 
-    /// A kubeconfig for whoever has this token.
+    /// A kubeconfig with this token.
     pub(super) fn with_token(&self, server_url: &str, token: &str) -> String {
         kubeconfig(server_url, &self.authority, &json!({"token": token}))
     }
 
-    /// A kubeconfig for a user that need not exist: the administrator in that user's place.
+    /// A kubeconfig for a user that need not exist: the administrator impersonates it.
     pub(super) fn impersonating(&self, server_url: &str, user: &str, groups: &[&str]) -> String {
         let user = json!({"token": self.admin_token, "as": user, "as-groups": groups});
         kubeconfig(server_url, &self.authority, &user)
     }
 }
 
-/// The kubeconfig's file of a user, below the control plane's directory.
+/// The kubeconfig of a user, relative to the control plane's directory.
 pub(super) fn kubeconfig_name(user: &str) -> String {
     format!("kubeconfigs/{}", user.replace([':', '/'], "-"))
 }
 
-/// JSON, which is YAML too.
+/// In JSON, which is valid YAML.
 fn kubeconfig(server_url: &str, authority: &Path, user: &Value) -> String {
     json!({
         "apiVersion": "v1",
@@ -105,7 +105,8 @@ fn kubeconfig(server_url: &str, authority: &Path, user: &Value) -> String {
     .to_string()
 }
 
-/// Nobody guesses it within the minutes for which a control plane on the loopback address is there.
+/// It cannot be guessed within the few minutes for which a control plane on the loopback address
+/// exists.
 fn token() -> String {
     let number = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", number(), number())

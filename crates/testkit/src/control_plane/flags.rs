@@ -1,24 +1,24 @@
-//! How the programs are started.
+//! The command lines of the programs.
 
 use std::path::Path;
 
 use super::credentials::{Credentials, SERVICE_RANGE};
 
-/// etcd, for one control plane's life: nothing has to survive a crash.
+/// etcd without durability, because its data need not survive a crash.
 pub(super) fn etcd(port: u16, data: &Path) -> Vec<String> {
     let url = format!("http://127.0.0.1:{port}");
     vec![
         format!("--data-dir={}", data.display()),
         format!("--listen-client-urls={url}"),
         format!("--advertise-client-urls={url}"),
-        // There are no peers; any free port will do.
+        // There are no peers, so any free port is sufficient.
         "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
         "--log-level=warn".to_owned(),
         "--unsafe-no-fsync".to_owned(),
     ]
 }
 
-/// The API server, with the admission plugins that are on by default (Pod Security among them).
+/// The API server with the default admission plugins (including Pod Security).
 pub(super) fn api_server(
     port: u16,
     etcd_port: u16,
@@ -49,7 +49,7 @@ pub(super) fn api_server(
         format!("--service-account-key-file={}", service_account_certificate.display()),
         format!("--service-account-signing-key-file={}", service_account_key.display()),
         format!("--service-cluster-ip-range={SERVICE_RANGE}"),
-        // Endpoints may not be loopback addresses, and nobody dials this one.
+        // Endpoints may not be loopback addresses, and no client uses this one.
         "--endpoint-reconciler-type=none".to_owned(),
         "--allow-privileged=true".to_owned(),
         "--profiling=false".to_owned(),
@@ -60,7 +60,7 @@ pub(super) fn api_server(
     flags
 }
 
-/// The controllers, each as its own service account of kube-system, as in an ordinary cluster.
+/// The controllers, each as its own service account in kube-system, as in an ordinary cluster.
 pub(super) fn controller_manager(
     kubeconfig: &Path,
     credentials: &Credentials,
@@ -71,13 +71,14 @@ pub(super) fn controller_manager(
         "--use-service-account-credentials=true".to_owned(),
         format!("--root-ca-file={}", credentials.authority.display()),
         format!("--service-account-private-key-file={}", credentials.service_account_key.display()),
-        // It is made where it is missing.
+        // The default directory would be created if it is missing.
         format!("--flex-volume-plugin-dir={}", directory.join("volume-plugins").display()),
         "--leader-elect=false".to_owned(),
-        // With the default of 20 a second, a thousand Deployments of one test keep the controllers from the others for minutes.
+        // With the default of 20 a second, a thousand Deployments of one test would block the
+        // controllers for minutes.
         "--kube-api-qps=1000".to_owned(),
         "--kube-api-burst=1000".to_owned(),
-        // No port of its own: nobody asks it anything.
+        // No port, because it is never queried.
         "--secure-port=0".to_owned(),
     ]
 }
@@ -91,7 +92,7 @@ pub(super) fn scheduler(kubeconfig: &Path) -> Vec<String> {
     ]
 }
 
-/// kwok, which keeps the nodes' leases and says of every pod on them that it runs.
+/// kwok, which renews the nodes' leases and reports every pod on them as running.
 pub(super) fn kwok(kubeconfig: &Path, stages: &Path) -> Vec<String> {
     vec![
         format!("--kubeconfig={}", kubeconfig.display()),

@@ -1,4 +1,4 @@
-//! Nodes that exist on paper only.
+//! Simulated nodes.
 
 use kube::{
     Client,
@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{ControlPlaneError, core_v1, object};
 
-/// What happens to nodes and pods, for kwok.
+/// The life cycle of nodes and pods in kwok.
 pub(super) const STAGES: &str = include_str!("stages.yaml");
 
-/// Makes nodes called `node-0` and so on, whose kubelet is of the API server's version.
+/// Creates nodes called `node-0` and so on, whose kubelet has the API server's version.
 pub(super) async fn create(client: &Client, number: usize) -> Result<(), ControlPlaneError> {
     let version =
         client.apiserver_version().await.map_err(ControlPlaneError::api("read the server's version"))?;
@@ -33,7 +33,7 @@ pub(super) async fn create(client: &Client, number: usize) -> Result<(), Control
     Ok(())
 }
 
-/// Whether pods can be put on every node.
+/// Whether pods can be scheduled on every node.
 pub(super) async fn are_ready(client: &Client) -> bool {
     let nodes: Api<DynamicObject> = Api::all_with(client.clone(), &core_v1("Node"));
     let Ok(nodes) = nodes.list(&ListParams::default()).await else { return false };
@@ -43,7 +43,7 @@ pub(super) async fn are_ready(client: &Client) -> bool {
             .into_iter()
             .flatten()
             .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-        // Taken away by the node controller once the node is ready.
+        // The node controller removes them when the node is ready.
         let taints = node.data["spec"]["taints"].as_array();
         is_ready && taints.is_none_or(Vec::is_empty)
     })

@@ -1,4 +1,4 @@
-//! Programs that end with the process that started them, however that ends.
+//! Programs that end with the process that started them, in whatever way it ends.
 
 use std::{
     fs::{self, File},
@@ -9,11 +9,13 @@ use std::{
 
 use super::ControlPlaneError;
 
-/// Runs `$@` and kills it when standard input ends, which it does with the process that holds the other end of the pipe.
-/// A SIGKILL of that process is noticed like every other end. `$1` is where the program's process id is written.
+/// Runs `$@` and kills it when standard input is closed, which happens when the process at the
+/// other end of the pipe ends, also by SIGKILL. The program's process id is written to the file
+/// `$1`.
 ///
-/// The shell waits for its program, so the id cannot belong to another process when it is killed. A background job's
-/// standard input is the null device unless it is given another, hence descriptor 3.
+/// The shell waits for its program, so the id cannot be reused before the program is killed. The
+/// standard input of a background job is the null device unless it is redirected, hence descriptor
+/// 3.
 const WATCH: &str = r#"
 exec 3<&0
 pid_file=$1; shift
@@ -28,7 +30,8 @@ kill -KILL "$watch" 2>/dev/null
 exit "$status"
 "#;
 
-/// Removes the directory `$1` when standard input ends: again while programs that are being killed still write there.
+/// Removes the directory `$1` when standard input is closed; repeatedly, because programs that are
+/// being killed may still write there.
 const REMOVE: &str = r#"
 read -r _
 tries=0
@@ -38,10 +41,10 @@ while ! rm -rf "$1" 2>/dev/null && [ "$tries" -lt 100 ]; do
 done
 "#;
 
-/// Lines of a log that are shown when its program fails.
+/// The number of log lines that are shown when a program fails.
 const LOG_LINES: usize = 30;
 
-/// A program that runs. Killed when dropped, and when this process ends.
+/// A running program. Killed on drop, and when this process ends.
 pub struct Program {
     name: String,
     log: PathBuf,
@@ -50,10 +53,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a program whose output goes to `<name>.log` in `directory`, its process id to `<name>.pid`. Of `command`, program,
-    /// arguments and variables are taken.
+    /// Starts a program with its output in `<name>.log` in `directory`, and its process id in
+    /// `<name>.pid`. Program, arguments and variables of `command` are used.
     ///
-    /// `directory` is its home, and it knows no kubeconfig or proxy of whoever runs the tests.
+    /// `directory` is its home directory, and the kubeconfig and proxy of the test's environment
+    /// are hidden.
     pub fn start(name: &str, command: &Command, directory: &Path) -> Result<Self, ControlPlaneError> {
         let log = directory.join(format!("{name}.log"));
         let process_id = directory.join(format!("{name}.pid"));
@@ -68,35 +72,35 @@ impl Program {
         Ok(Self { name: name.to_owned(), log, process_id, shell })
     }
 
-    /// The name under which it was started.
+    /// The name with which it was started.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How it ended, or nothing while it runs. A signal is 128 and its number.
+    /// The exit status, or `None` while it runs. A signal is reported as 128 plus its number.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 
-    /// Its process id; none within its first moments.
+    /// The process id; `None` immediately after the start.
     pub fn process_id(&self) -> Option<String> {
         let text = fs::read_to_string(&self.process_id).ok()?;
         text.strip_suffix('\n').map(str::to_owned)
     }
 
-    /// All it wrote.
+    /// The complete log.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The last lines it wrote.
+    /// The last lines of the log.
     pub fn log_tail(&self) -> String {
         let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
-    /// An error if it runs no longer.
+    /// An error if it no longer runs.
     pub(super) fn check(&mut self) -> Result<(), ControlPlaneError> {
         match self.ended() {
             Ok(None) => Ok(()),
@@ -111,14 +115,14 @@ impl Drop for Program {
     }
 }
 
-/// A directory for temporary files that is removed when dropped, and when this process ends.
+/// A temporary directory that is removed on drop, and when this process ends.
 pub struct Directory {
     path: PathBuf,
     shell: Child,
 }
 
 impl Directory {
-    /// A new one in the system's directory for temporary files.
+    /// Creates a directory in the system's temporary directory.
     pub fn new(prefix: &str) -> Result<Self, ControlPlaneError> {
         let make = || {
             let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
@@ -159,17 +163,17 @@ impl Drop for Directory {
 fn shell(script: &str, home: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).stdin(Stdio::piped()).env("HOME", home);
-    // A proxy would get the API server's calls of webhooks, whose names are no loopback names.
+    // A proxy would receive the API server's calls of webhooks, whose names are not loopback names.
     for variable in ["KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
         command.env_remove(variable);
     }
     command
 }
 
-/// Closes the shell's standard input, on which it ends what it watches, and waits for it.
+/// Closes the shell's standard input, so that it ends its program, and waits for it.
 fn end(shell: &mut Child) {
     drop(shell.stdin.take());
-    // Fails only if somebody waited before, and then it is gone.
+    // Fails only if it was already waited for, and then it has ended.
     let _: io::Result<_> = shell.wait();
 }
 

@@ -1,8 +1,8 @@
-//! Annotations: valid ones over every key, and anything at all.
+//! Random annotations: valid ones with all keys, and arbitrary ones.
 //!
-//! Keys and values come from the injector's registry, which the caller passes as [`AnnotationKey`]s. A key of which this
-//! file knows nothing is drawn from its examples like the others. What is written here are the keys whose values depend on the
-//! pod or on each other.
+//! Keys and values come from the injector's registry, which the caller passes as
+//! [`AnnotationKey`]s. Values of keys that this file does not mention are drawn from their
+//! examples. Only keys whose values depend on the pod or on each other are handled here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,17 +18,17 @@ use crate::{key, look};
 /// A row of the injector's registry.
 #[derive(Clone, Copy, Debug)]
 pub struct AnnotationKey {
-    /// The key without the prefix, up to the name that may follow.
+    /// The key without the prefix, up to an optional name.
     pub text: &'static str,
     /// Whether the name of a file or variable follows.
     pub takes_name: bool,
-    /// Whether the injector writes it and nobody else.
+    /// Whether only the injector writes it.
     pub is_written: bool,
-    /// Values that are accepted.
+    /// Valid values.
     pub examples: &'static [&'static str],
 }
 
-/// Keys whose values depend on the pod: the containers that it has, and who may be signalled.
+/// Keys whose values depend on the pod: its containers, and the process to signal.
 const OF_THE_POD: [&str; 5] =
     ["containers", "init-containers", "reload-signal", "reload-target", "reload-url"];
 /// Keys that switch the injection off.
@@ -51,7 +51,7 @@ const OF_A_SECRET: [&str; 9] = [
 pub(super) struct Keys(BTreeMap<&'static str, AnnotationKey>);
 
 impl Keys {
-    /// Panics where the registry lacks a key that is written here, or a key has no example to be tried with.
+    /// Panics if the registry lacks a key that is used here, or if a key has no example.
     pub(super) fn new(rows: impl IntoIterator<Item = AnnotationKey>) -> Self {
         let keys = Self(rows.into_iter().map(|row| (row.text, row)).collect());
         for text in OF_THE_POD.iter().chain(&SWITCHES).chain(&OF_A_SECRET) {
@@ -71,7 +71,7 @@ impl Keys {
         self.0.get(text).map_or(&[], |row| row.examples)
     }
 
-    /// The settings of which any example goes with any other key, by whether a name follows.
+    /// The settings whose examples are valid with all other keys, by whether a name follows.
     fn independent(&self, takes_name: bool) -> impl Iterator<Item = &AnnotationKey> {
         let known: BTreeSet<&str> = OF_THE_POD.into_iter().chain(SWITCHES).chain(OF_A_SECRET).collect();
         self.0
@@ -80,7 +80,7 @@ impl Keys {
     }
 }
 
-/// Annotations that ask for at least one secret, with no two at odds. Keys are without the prefix.
+/// Annotations that request at least one secret, without contradictions. Keys have no prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     annotations: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ pub(super) struct Selection {
     reload: Reload,
 }
 
-/// How the application is told of a change.
+/// How the application is notified of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reload {
     None,
@@ -96,24 +96,24 @@ enum Reload {
     Url(&'static str),
 }
 
-/// Who gets the mount; names are only known when the pod is.
+/// The containers that get the mount; their names depend on the pod.
 #[derive(Clone, Copy, Debug)]
 enum Readers {
     Default,
     All,
-    /// The first app container alone.
+    /// Only the first app container.
     First,
 }
 
 impl Selection {
-    /// The same with one more annotation.
+    /// Adds an annotation.
     #[must_use]
     pub(super) fn with(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// The pod with these annotations besides its own.
+    /// The pod with these annotations added to its own.
     #[must_use]
     pub(super) fn put_on(&self, pod: &Value) -> Value {
         let first = look::names(look::entries(pod, "containers")).first().copied().unwrap_or("app");
@@ -129,7 +129,7 @@ impl Selection {
                 all.insert("reload-signal".into(), signal.into());
                 all.insert("reload-target".into(), format!("{first}/billing"));
             }
-            // The loopback of such a pod is the node's.
+            // The loopback interface of such a pod is the node's.
             Reload::Url(_) if pod["spec"]["hostNetwork"] == true => {}
             Reload::Url(url) => drop(all.insert("reload-url".into(), url.into())),
         }
@@ -145,11 +145,12 @@ impl Selection {
     }
 }
 
-/// Valid selections over every key a pod may set.
+/// Valid selections with every key that a pod may set.
 pub(super) fn selections(keys: &Keys) -> BoxedStrategy<Selection> {
     let secrets = (vec(secret(keys), 0..4), vec(dynamic(), 0..3), vec(variable(), 0..3));
     let settings: Vec<_> = keys.independent(false).map(|row| one(row.examples, row.text)).collect();
-    // Most selections do not reload: a target's user is often unknown, and then the pod is refused.
+    // Most selections do not reload: a target's user is often unknown, and then the pod is
+    // rejected.
     let url = select(keys.examples("reload-url")).prop_map(Reload::Url);
     let signal = select(keys.examples("reload-signal")).prop_map(Reload::Signal);
     let reload = prop_oneof![6 => Just(Reload::None), 2 => signal, 1 => url];
@@ -172,7 +173,8 @@ pub(super) fn selections(keys: &Keys) -> BoxedStrategy<Selection> {
             let renews =
                 reload != Reload::None || settings.iter().any(|(key, _)| key.starts_with("refresh-"));
             annotations.extend(settings.into_iter().filter_map(|(key, value)| {
-                // What is fetched once is neither refreshed nor signalled; who signals must be the target's user.
+                // A secret that is fetched once is neither refreshed nor signalled; an agent that
+                // signals must run as the target's user.
                 let at_odds = (renews && key == "pattern")
                     || (matches!(reload, Reload::Signal(_)) && key.starts_with("run-as-"));
                 (!at_odds).then(|| (key.to_owned(), value))
@@ -182,7 +184,8 @@ pub(super) fn selections(keys: &Keys) -> BoxedStrategy<Selection> {
     selections.boxed()
 }
 
-/// Anything under our prefix: known keys with any value, keys of nobody. Keys are whole.
+/// Arbitrary annotations under the injector's prefix: known keys with any value, and unknown keys.
+/// Keys are complete.
 pub(super) fn garbage(keys: &Keys) -> BoxedStrategy<BTreeMap<String, String>> {
     let texts = |takes_name: bool| -> Vec<&'static str> {
         keys.0.values().filter(|row| row.takes_name == takes_name).map(|row| row.text).collect()
@@ -196,7 +199,7 @@ pub(super) fn garbage(keys: &Keys) -> BoxedStrategy<BTreeMap<String, String>> {
         select(PLAUSIBLE_VALUES).prop_map(str::to_owned).boxed(),
         (0..5000_usize).prop_map(|length| "x".repeat(length)).boxed(),
     ]);
-    // Opting out by luck would take thousands of tries.
+    // Random values would very rarely opt out.
     let modes = keys.examples("mutation-mode").iter().copied();
     let switches: Vec<(&str, &str)> = [("inject", "false")]
         .into_iter()
@@ -214,7 +217,7 @@ pub(super) fn garbage(keys: &Keys) -> BoxedStrategy<BTreeMap<String, String>> {
 
 type Pairs = Vec<(&'static str, String)>;
 
-/// The keys of one static secret, each before its name.
+/// The keys of one static secret; its name follows each key.
 fn secret(keys: &Keys) -> BoxedStrategy<Pairs> {
     let raw = |format: &&&str| **format == "raw";
     let formats: Vec<&'static str> =
@@ -251,7 +254,7 @@ fn secret(keys: &Keys) -> BoxedStrategy<Pairs> {
                     }
                     (None, None) => pairs.extend(form),
                 }
-                // The number keeps two secrets from one file.
+                // The number keeps two secrets from using the same file.
                 pairs.extend(file.map(|file| ("secret-file-", format!("f{number}/{file}"))));
                 pairs.extend([mode, optional].into_iter().chain(others).flatten());
                 pairs
@@ -260,7 +263,8 @@ fn secret(keys: &Keys) -> BoxedStrategy<Pairs> {
         .boxed()
 }
 
-/// The form of one secret as it may be for several: each is named by its alias, so a template of one is none of theirs.
+/// The form of one secret adapted to several: each is referred to by its alias, so a template for a
+/// single secret is not valid.
 fn form_of_several((key, form): (&'static str, String)) -> Option<(&'static str, String)> {
     match key {
         "secret-template-" => Some((key, "{{ secrets.s_0.data.user }}@{{ secrets['s_0'].path }}".into())),
@@ -268,7 +272,7 @@ fn form_of_several((key, form): (&'static str, String)) -> Option<(&'static str,
     }
 }
 
-/// One file in four is written from several secrets.
+/// One file in four is composed of several secrets.
 fn several() -> BoxedStrategy<Option<String>> {
     let separator = select(vec![" ", ", ", "\n", ","]);
     let secrets =

@@ -1,4 +1,4 @@
-//! Containers, with what the injector looks at and what it must carry along.
+//! Random containers, with the fields that the injector reads and fields that it must preserve.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -8,7 +8,8 @@ use super::{
     text::{name_tail, odd_text, unknown_fields},
 };
 
-/// How a pod asks for resources; all its containers do it the same way, or there would be no Guaranteed pod at all.
+/// How a pod requests resources. All its containers do it in the same way, because otherwise there
+/// would be no Guaranteed pods.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resourcing {
     Guaranteed,
@@ -16,12 +17,12 @@ pub(super) enum Resourcing {
     None,
 }
 
-/// What a container may do that an ordinary one does not.
+/// Whether a container may have unusual properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manners {
-    /// Nothing that the injector has a reason to refuse.
+    /// No properties that the injector rejects.
     Ordinary,
-    /// Mounts at and below the secrets' own path as well.
+    /// Also mounts at and below the path of the secrets.
     Any,
 }
 
@@ -43,12 +44,12 @@ pub(super) fn app_container(
     resourcing: Resourcing,
     manners: Manners,
 ) -> impl Strategy<Value = Value> {
-    // 63 characters are the most that a container's name may have.
+    // A container's name has at most 63 characters.
     name_tail(0..59)
         .prop_flat_map(move |tail| container(format!("a{index}-{tail}"), None, resourcing, manners))
 }
 
-/// Init container number `index`: run once, a native sidecar, or a part of a mesh.
+/// Init container number `index`: an ordinary one, a native sidecar, or part of a mesh.
 pub(super) fn init_container(
     index: usize,
     resourcing: Resourcing,
@@ -140,11 +141,11 @@ fn mounts(manners: Manners) -> impl Strategy<Value = Vec<Value>> {
     })
 }
 
-/// A security context, of a container or of a pod.
+/// A security context of a container or of a pod.
 pub(super) fn security_context() -> impl Strategy<Value = Value> {
     let user = select(vec![0, 1000, 1000, 1000, 10001]);
     (option::of(user), option::of(any::<bool>()), unknown_fields()).prop_map(|(user, non_root, unknown)| {
-        // The API server refuses a pod that says both.
+        // The API server rejects a pod with both.
         let non_root = non_root.filter(|non_root| !(*non_root && user == Some(0)));
         object([("runAsUser", user.map(Value::from)), ("runAsNonRoot", non_root.map(Value::from))], unknown)
     })

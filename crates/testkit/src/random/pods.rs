@@ -1,4 +1,4 @@
-//! Whole pods.
+//! Random pods.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::shuffle_keys;
 
-/// Names the injector keeps for itself.
+/// Names that the injector reserves.
 const RESERVED_CONTAINERS: &[&str] = &["scaivault-init", "scaivault-sidecar"];
 const RESERVED_VOLUMES: &[&str] = &[
     "scaivault-secrets",
@@ -21,17 +21,19 @@ const RESERVED_VOLUMES: &[&str] = &[
     "scaivault-credentials",
 ];
 
-/// Pods that a valid selection has no reason to be refused on. `metadata.annotations` is there, with a stranger's key.
+/// Pods with which a valid selection is not rejected. `metadata.annotations` exists, with an
+/// unrelated key.
 pub fn ordinary_pods() -> impl Strategy<Value = Value> {
     pods(Manners::Ordinary)
 }
 
-/// All kinds of pods: host namespaces, Windows, pod-level resources, mounts in the way of the secrets.
+/// All kinds of pods: host namespaces, Windows, pod-level resources, mounts that conflict with the
+/// secrets.
 pub fn any_pods() -> impl Strategy<Value = Value> {
     pods(Manners::Any)
 }
 
-/// Pods with something of the user's under a reserved name.
+/// Pods in which the user has used a reserved name.
 pub fn colliding_pods() -> impl Strategy<Value = Value> {
     let collision = prop_oneof![
         (select(vec!["containers", "initContainers"]), select(RESERVED_CONTAINERS)),
@@ -101,7 +103,7 @@ fn spec_fields(manners: Manners) -> impl Strategy<Value = Map<String, Value>> {
         Manners::Ordinary => vec![None, None, Some(Value::Null), Some(json!(true))],
         Manners::Any => vec![None, Some(Value::Null), Some(json!(true)), Some(json!(false))],
     };
-    // Of ten pods of any kind about one has each of these.
+    // Each of these is in about one of ten pods of any kind.
     let rare = move |value: Value| {
         let mut choices = vec![None; 9];
         choices.extend((manners == Manners::Any).then_some(Some(value)));
@@ -134,7 +136,7 @@ fn spec_fields(manners: Manners) -> impl Strategy<Value = Map<String, Value>> {
                     [
                         ("volumes", volumes),
                         ("restartPolicy", restart.map(Value::from)),
-                        // The API server refuses both together.
+                        // The API server rejects both together.
                         ("shareProcessNamespace", if host_pid.is_some() { None } else { share }),
                         ("hostPID", host_pid),
                         ("hostNetwork", host_network.map(Value::from)),

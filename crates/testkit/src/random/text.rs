@@ -1,4 +1,4 @@
-//! Texts, names and JSON of no particular meaning.
+//! Random texts, names and JSON.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Value};
@@ -7,7 +7,8 @@ use super::one_of;
 
 const NAME_CHARS: &[char] = &['a', 'b', 'c', 'x', 'y', 'z', '0', '7', '-'];
 
-/// Words that a pod's reader looks for, so that random JSON meets its code and not only the skipping of the unknown.
+/// Words that the pod parser knows, so that random JSON reaches its code and not only the skipping
+/// of unknown fields.
 const POD_WORDS: &[&str] = &[
     "metadata",
     "spec",
@@ -41,7 +42,7 @@ const POD_WORDS: &[&str] = &[
     "args",
 ];
 
-/// A text that ASCII habits break on; short ones of any characters as well.
+/// A text that breaks assumptions about ASCII; also short texts of any characters.
 pub(super) fn odd_text() -> impl Strategy<Value = String> {
     one_of([
         select(vec![
@@ -62,7 +63,7 @@ pub(super) fn odd_text() -> impl Strategy<Value = String> {
     ])
 }
 
-/// The tail of a DNS label: `length` says how many characters, the last is a letter.
+/// The tail of a DNS label: `length` is the number of characters, the last is a letter.
 pub(super) fn name_tail(length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     vec(select(NAME_CHARS), length).prop_map(|mut chars| {
         chars.push('n');
@@ -70,7 +71,7 @@ pub(super) fn name_tail(length: std::ops::Range<usize>) -> impl Strategy<Value =
     })
 }
 
-/// Zero to two fields that no release of Kubernetes knows.
+/// Zero to two fields that are unknown to Kubernetes.
 pub(super) fn unknown_fields() -> impl Strategy<Value = Map<String, Value>> {
     let names =
         select(vec!["brandNewField", "x-extension", "nameless", "Ünïcode", "$ref", "volumeMount", "envs"]);
@@ -83,7 +84,7 @@ pub fn arbitrary_json() -> impl Strategy<Value = Value> {
     json_with_keys(odd_text().boxed())
 }
 
-/// Any JSON object made of the words of a pod, in places where they make sense and where they do not.
+/// Any JSON object with the words of a pod, at meaningful and meaningless positions.
 pub fn arbitrary_pod_json() -> impl Strategy<Value = Value> {
     json_with_keys(select(POD_WORDS).prop_map(str::to_owned).boxed())
 }

@@ -1,4 +1,4 @@
-//! Messages of HTTP/1.1, as far as a proxy has to understand them.
+//! HTTP/1.1 messages, as far as the proxy needs to parse them.
 
 use std::{
     io::{self, ErrorKind},
@@ -13,24 +13,24 @@ use tokio::{
 /// An answer of HTTP.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status line and the headers, but for the length, each with its line end.
+    /// The status line and the headers except the length, each with its line end.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    /// A body of this type.
+    /// An answer with a body of this type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let head = format!("HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\n");
         Self { head, body: body.into() }
     }
 
-    /// A body of JSON.
+    /// An answer with a JSON body.
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self::new(status, "application/json", body)
     }
 
-    /// The published envelope of an error.
+    /// An error in the published envelope.
     pub fn error(status: u16, code: &str) -> Self {
         let body = serde_json::json!({
             "error": { "code": code, "message": "the world misbehaves", "request_id": "req_world" },
@@ -38,7 +38,7 @@ impl Answer {
         Self::json(status, body.to_string())
     }
 
-    /// The page of something that stands before the server.
+    /// The error page of a proxy.
     pub fn html(status: u16) -> Self {
         Self::new(status, "text/html", "<html><body><h1>Bad Gateway</h1></body></html>")
     }
@@ -59,7 +59,7 @@ impl Answer {
 pub(super) struct Request {
     pub(super) method: String,
     pub(super) path: String,
-    /// As it came, with the empty line.
+    /// As received, with the empty line.
     head: String,
     pub(super) body: Vec<u8>,
 }
@@ -75,7 +75,7 @@ pub(super) async fn read_request(
     Ok(Some(Request { method, path, head, body }))
 }
 
-/// Asks the server, on a connection of its own.
+/// Sends the request to the server on a new connection.
 pub(super) async fn ask(upstream: SocketAddr, request: &Request) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(upstream).await?;
     let whole = [request.head.as_bytes(), &request.body].concat();
@@ -87,7 +87,7 @@ pub(super) async fn ask(upstream: SocketAddr, request: &Request) -> io::Result<A
     Ok(Answer { head: lines.flat_map(|line| [line, "\r\n"]).collect(), body })
 }
 
-/// A head and its body; none where the stream ends before.
+/// A head and its body; `None` if the stream ends before.
 pub(super) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     buffered: &mut Vec<u8>,

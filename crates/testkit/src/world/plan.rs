@@ -1,4 +1,4 @@
-//! Which requests suffer, and from what.
+//! Selects the affected requests and their faults.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Answer, message::Request};
 use crate::SplitMix;
 
-/// Some requests: those of a method (all if empty) whose path contains this text.
+/// A set of requests: those of a method (all if empty) whose path contains this text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Calls(pub &'static str, pub &'static str);
 
@@ -24,7 +24,7 @@ impl Calls {
     pub const RENEW: Self = Self("POST", "/renew");
     /// Revocations of leases.
     pub const REVOKE: Self = Self("POST", "/revoke");
-    /// All that has to do with subscriptions.
+    /// All requests about subscriptions.
     pub const SUBSCRIPTIONS: Self = Self("", "/v1/subscriptions");
 
     pub(super) fn has(self, method: &str, path: &str) -> bool {
@@ -32,45 +32,48 @@ impl Calls {
     }
 }
 
-/// What can go wrong with a request. Several may happen to one.
+/// A fault of a request. Several can apply to the same request.
 #[derive(Clone, Debug)]
 pub enum Misbehaviour {
-    /// The answer takes a time between these two. The server acts at some moment within it.
+    /// The answer takes a time between these two. The server processes the request at some time
+    /// within it.
     Slow(Duration, Duration),
-    /// A replica that lags behind by so much answers: with what the server answered to the same request then.
+    /// A replica that lags by this much answers: with the server's earlier answer to the same
+    /// request.
     Lag(Duration),
-    /// This is the answer. The server never gets the request.
+    /// This is the answer. The server does not get the request.
     Answer(Answer),
-    /// This is the answer, but the server has acted.
+    /// This is the answer, but the server has processed the request.
     Replace(Answer),
-    /// The server's answer with another shape. The status stays.
+    /// The server's answer in another shape. The status is kept.
     Reshape(fn(&mut Value, &mut SplitMix)),
-    /// Half of the answer, with a length to match.
+    /// Half of the answer, with the matching length.
     Truncate,
-    /// Half of the answer, with the length of all of it, and the end of the connection.
+    /// Half of the answer with the length of the complete one, then the connection is closed.
     Cut,
-    /// The answer with a length that is so much too long (and the connection stays open), or too short.
+    /// The answer with a length that is too long by this much (and the connection stays open), or
+    /// too short.
     WrongLength(i64),
-    /// The answer, a few bytes at a time with this pause between them.
+    /// The answer in chunks of a few bytes, with this pause between them.
     Trickle(Duration),
-    /// Never an answer. The server has acted.
+    /// No answer. The server has processed the request.
     Hang,
-    /// The connection is reset. The server never gets the request.
+    /// The connection is reset. The server does not get the request.
     Reset,
-    /// The connection is reset after the server has acted.
+    /// The connection is reset after the server has processed the request.
     ResetAnswer,
 }
 
-/// Which requests of some suffer.
+/// The affected part of a set of requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Chance {
     /// Each of them.
     Always,
-    /// Every other one, beginning with the second.
+    /// Every other one, starting with the second.
     EveryOther,
-    /// So many of a hundred.
+    /// This percentage.
     Percent(u64),
-    /// Only the first so many.
+    /// Only this many at the start.
     First(u64),
 }
 
@@ -82,7 +85,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// Whether the next request of these calls suffers.
+    /// Whether the next request of the set is affected.
     fn applies(&mut self, random: &mut SplitMix) -> bool {
         self.count += 1;
         match self.chance {
@@ -94,7 +97,7 @@ impl Rule {
     }
 }
 
-/// What the rules make of one request.
+/// The combined effect of the rules on one request.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) before: Duration,
@@ -103,13 +106,13 @@ pub(super) struct Plan {
     pub(super) answer: Option<Answer>,
     pub(super) replacement: Option<Answer>,
     pub(super) reshapes: Vec<fn(&mut Value, &mut SplitMix)>,
-    /// Of several such misbehaviours, the last one.
+    /// If several apply, the last one.
     pub(super) loss: Option<Loss>,
     pub(super) length: i64,
     pub(super) trickle: Option<Duration>,
 }
 
-/// How an answer does not arrive.
+/// How an answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     Truncated,
@@ -153,7 +156,7 @@ impl Plan {
         }
     }
 
-    /// Whether what the server said arrives as a message that can be read.
+    /// Whether the content of the server's answer arrives as a readable message.
     pub(super) fn tells(&self) -> bool {
         self.loss.is_none()
             && self.lag.is_none()

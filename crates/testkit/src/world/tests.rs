@@ -1,6 +1,6 @@
 use super::{message::read_message, *};
 
-/// A server that counts its requests, and says the count as `{"count": n}`.
+/// A server that counts its requests, and returns the count as `{"count": n}`.
 async fn counter() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -7,9 +7,9 @@ use std::{
 
 use super::*;
 
-/// Far more than ending a program takes.
+/// Far longer than ending a program takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Set for the process that holds a program and is killed.
+/// Set for the child process that starts a program and is killed.
 const HOLDER: &str = "SCAIVAULT_TESTKIT_HOLDER";
 
 fn sleeper(directory: &Directory) -> Program {
@@ -93,7 +93,7 @@ fn nothing_is_left_of_a_process_that_is_killed() {
     wait_until("the directory's end", || !path.exists());
 }
 
-/// Holds a program until it is killed, or until whoever started this process is gone.
+/// Keeps a program running until this process is killed, or until its parent ends.
 fn hold() {
     let directory = Directory::new("scaivault-program-").unwrap();
     let _program = sleeper(&directory);
