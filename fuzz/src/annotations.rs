@@ -1,4 +1,4 @@
-//! What users write.
+//! Annotations written by users.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use scaivault_testkit::PREFIX;
 
 use crate::laws;
 
-/// Reads lines of `key=value` as annotations of a pod, those that start with `@` as annotations of its namespace; keys
-/// stand without the prefix.
+/// Parses lines of `key=value` as annotations of a pod, and lines that start with `@` as
+/// annotations of its namespace. Keys have no prefix.
 pub fn annotations(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut pod = scaivault_testkit::pod();
@@ -25,7 +25,7 @@ pub fn annotations(bytes: &[u8]) {
     laws::check(&pod.json(), &namespace);
 }
 
-/// Keys and values, one pair a line; a line without `=` is a key without a value.
+/// Keys and values, one pair per line; a line without `=` is a key without a value.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().map(|line| line.split_once('=').unwrap_or((line, "")))
 }

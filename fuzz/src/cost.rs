@@ -1,4 +1,4 @@
-//! What an answer costs.
+//! The cost of an answer.
 
 use std::{fmt::Write as _, hint::black_box, sync::Arc, sync::LazyLock};
 
@@ -12,14 +12,16 @@ static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
 
 /// The longest body that the injector reads.
 const BODY_BYTES: usize = 7 * 1024 * 1024;
-/// The most of one line: more are no pod that the core handles.
+/// The maximum number of copies of one line; the core handles no larger pods.
 const MOST: usize = 20_000;
 
-/// Makes a review of lines and of the same lines twice as often, and says where its cost is out of proportion.
+/// Builds a review from lines and another with each line twice as often, and reports
+/// disproportionate cost.
 ///
-/// A line is `<how often> <where> <what>`, where `#` in the last is the number of the copy: `a` is an annotation
-/// `key=value`, `c` a container, `i` an init container, `v` a volume, `s` a member of the spec, and `e` or `m` what each
-/// container has of variables and mounts. So a short input says much, and the fuzzer finds what grows.
+/// A line is `<count> <kind> <content>`, where `#` in the content is the number of the copy: `a` is
+/// an annotation `key=value`, `c` a container, `i` an init container, `v` a volume, `s` a member of
+/// the spec, and `e` or `m` a variable or mount of each container. So a short input describes a
+/// large review, and the fuzzer finds what grows.
 pub fn cost(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (small, large) = (review(&text, 1), review(&text, 2));
@@ -33,7 +35,8 @@ pub fn cost(bytes: &[u8]) {
         "{bytes} bytes take {after} steps, and {} are allowed",
         work::most(bytes)
     );
-    // Twice the lines may be four times the bytes: so many variables in so many containers.
+    // Twice the lines may give four times the bytes, because variables are repeated in each
+    // container.
     let growth = bytes / small.len() as u64 + 1;
     assert!(
         after <= work::most(0) + 2 * growth * before,
@@ -88,7 +91,8 @@ fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// How often the core looks at the texts of a review: unlike a time, that is the same on every machine.
+/// How often the core accesses the texts of a review: unlike a time, the number is the same on
+/// every machine.
 fn steps(review: &str) -> u64 {
     work::take();
     black_box(review_to_response(Entry::Mutate, review.as_bytes(), &CONTEXT));

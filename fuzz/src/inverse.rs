@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use crate::{annotations, laws};
 
-/// Makes a pod of the bytes and checks the laws on it: the first byte chooses between pods that should be injected and
-/// pods of any kind, the next 32 seed the test kit's generator, the rest are more annotations, as lines of `key=value`.
+/// Builds a pod from the bytes and checks the laws on it: the first byte selects pods that should
+/// be injected or pods of any kind, the next 32 seed the test kit's generator, and the rest are
+/// further annotations as lines of `key=value`.
 ///
-/// The bytes are no direct source of the random numbers: those would run out, and rejection sampling over an endless
-/// row of zeros does not end.
+/// The bytes are not used directly as random numbers: they would run out, and rejection sampling
+/// does not terminate on an endless sequence of zeros.
 pub fn inverse(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else {
         return;
@@ -46,7 +47,7 @@ fn keys() -> Vec<AnnotationKey> {
     specs().map(row).collect()
 }
 
-/// What the generator's random numbers start from.
+/// The length of the generator's seed.
 const SEED_BYTES: usize = 32;
 
 fn generate(pods: impl Strategy<Value = Value>, bytes: &[u8]) -> Option<Value> {

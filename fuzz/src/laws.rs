@@ -1,4 +1,4 @@
-//! What holds for every pod.
+//! Properties of every pod.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -11,16 +11,17 @@ use serde_json::Value;
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 
-/// The time by which exceptions are over.
+/// The time at which expiry of exceptions is checked.
 pub(crate) const NOW: i64 = 1_800_000_000;
 
-/// Decides on a pod and checks the decision: a refusal has its reasons, a patch keeps to its paths, applies, and leaves
-/// what is the user's; an injection is complete the first time, and detach is its inverse.
+/// Decides on a pod and checks the decision: a rejection has reasons; a patch only uses allowed
+/// paths, applies, and preserves the user's part; an injection is complete after one call, and
+/// detach is its inverse.
 pub(crate) fn check(pod: &Value, namespace: &Namespace) {
     check_under(pod, namespace, PolicySet::empty());
 }
 
-/// The same under policies.
+/// The same with policies.
 pub(crate) fn check_under(pod: &Value, namespace: &Namespace, policies: &PolicySet) {
     let decide_on = |pod, namespace| decide_under(pod, namespace, policies);
     let decision = decide_on(pod, namespace);
@@ -49,7 +50,7 @@ fn check_injected(pod: &Value, injected: &Value, namespace: &Namespace, policies
         Decision::Skip(skip) => assert_eq!(skip.reason, SkipReason::AlreadyInjected),
         other => panic!("a second inject comes to {other:?}"),
     }
-    // A pod that came with our names or our marks may be brought back to less than it was.
+    // A pod whose input already used reserved names or the injector's marks may lose them.
     if strip_ours(pod) != *pod {
         return;
     }

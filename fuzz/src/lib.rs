@@ -1,7 +1,8 @@
-//! The bodies of the fuzz targets, as functions of bytes that panic where something is wrong.
+//! The bodies of the fuzz targets, as functions of bytes that panic on a violation.
 //!
-//! A body says more than "does not crash": each checks what must hold for every input. They are ordinary functions, so
-//! that the seeds run through them in a test on the stable toolchain; `fuzz_targets` only hands them to libFuzzer.
+//! Each body checks properties of every input, not only the absence of crashes. They are ordinary
+//! functions, so that a test runs them on the seeds with the stable toolchain; `fuzz_targets` only
+//! passes them to libFuzzer.
 #![forbid(unsafe_code)]
 
 mod annotations;
@@ -27,7 +28,7 @@ pub use workload::workload;
 mod tests {
     use std::{fs, path::Path};
 
-    /// Every seed, and every beginning of it: what a connection that breaks off leaves.
+    /// Runs every seed and every prefix of it, as an interrupted connection would leave.
     #[track_caller]
     fn run_seeds(target: &str, body: fn(&[u8])) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);

@@ -1,4 +1,4 @@
-//! What the injector writes and the agent reads.
+//! The mappings that the injector writes and the agent parses.
 
 use std::fmt::Display;
 
@@ -7,8 +7,8 @@ use scaivault_contract::{
     parse_variables,
 };
 
-/// Reads the bytes in each of the four grammars. What is understood says the same after it was written and read again;
-/// what is not has its reasons.
+/// Parses the bytes with each of the four grammars. A valid text has the same meaning after it is
+/// written and parsed again; an invalid one has reasons.
 pub fn mapping(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -9,17 +9,19 @@ use serde_json::{Value, json};
 
 use crate::{annotations::lines, laws};
 
-/// The most policies of one input: what matters is how they meet, and a few meet in every way.
+/// The maximum number of policies in one input: a few are sufficient for all kinds of interaction.
 const POLICIES: usize = 6;
 
-/// Reads lines of `key=value`. `policy=NAME` begins a policy, and the lines behind it are of that policy until the next:
+/// Parses lines of `key=value`. `policy=NAME` starts a policy, to which the lines up to the next
+/// one belong:
 ///
 /// * `priority`, `environment`, `account`, `mode`, `override`, `enforcement`
 /// * `namespaces:KEY`, `pods:KEY` for a label, with `!` before the value for another operator
 /// * `inject:KEY`, `default:KEY`, `allow:FIELD`, and `exception` for a glob of paths that it allows
 ///
-/// Lines before the first policy are of the pod and its namespace: `+KEY` an annotation, `~KEY` a label, `@KEY` an annotation
-/// of the namespace, `%KEY` a label of it, `bare` the pod's metadata.
+/// Lines before the first policy describe the pod and its namespace: `+KEY` is an annotation,
+/// `~KEY` a label, `@KEY` an annotation of the namespace, `%KEY` a label of the namespace, and
+/// `bare` is the pod's metadata.
 pub fn policy(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut namespace = Namespace { name: "billing".to_owned(), ..Namespace::default() };

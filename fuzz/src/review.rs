@@ -1,4 +1,4 @@
-//! What the API server posts.
+//! Reviews from the API server.
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +13,8 @@ static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
     AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
 });
 
-/// Answers the bytes of a review in every entry. What comes out is a complete answer to the request that came in, or a refusal to
-/// read it.
+/// Answers the bytes of a review at every endpoint. The result is a complete answer to the request,
+/// or an error about reading it.
 pub fn review(bytes: &[u8]) {
     for entry in Entry::ALL {
         answered(entry, bytes);
@@ -43,13 +43,14 @@ fn answered(entry: Entry, bytes: &[u8]) {
                 "a patch has its type"
             );
         }
-        // Every namespace is known here, so there is nothing to wait for.
+        // Every namespace is known here, so no request is deferred.
         400 => {}
         other => panic!("unexpected status {other}"),
     }
 }
 
-/// The members of an object as they are written: a pod may hold a number that fits into no type, and is still JSON.
+/// The members of an object as raw text, because a pod may contain a number that fits no type and
+/// is still valid JSON.
 fn members(json: &[u8]) -> BTreeMap<String, Box<RawValue>> {
     serde_json::from_slice(json).expect("only a review in JSON is answered by a review")
 }

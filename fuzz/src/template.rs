@@ -4,8 +4,9 @@ use scaivault_contract::{
     TEMPLATE_MAX_TOKENS, TemplateError, TemplateNames, check_template, template_environment,
 };
 
-/// Checks a text as the template of a file from one secret, from a lease and from several. What is accepted compiles in
-/// the agent's environment; what is not has a reason that quotes little of it.
+/// Checks a text as the template of a file from one secret, from a lease and from several secrets.
+/// An accepted template compiles in the agent's environment; a rejected one has a reason that
+/// quotes little of it.
 pub fn template(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -1,4 +1,4 @@
-//! What is posted about workloads.
+//! Reviews of workloads.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,9 +12,10 @@ static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
     AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
 });
 
-/// Posts a workload to the entries `mode` and `validate`: the bytes are what it was and what it is applied as, two JSON
-/// texts one behind the other, and its kind is what the second says. A patch applies, keeps to our keys of the template,
-/// and is complete the first time; nothing is refused that was there before.
+/// Posts a workload to the endpoints `mode` and `validate`. The bytes are two consecutive JSON
+/// texts: the previous and the applied version; the second one determines the kind. A patch
+/// applies, only changes the injector's keys of the template, and is complete after one call;
+/// problems that existed before are not rejected.
 pub fn workload(bytes: &[u8]) {
     let mut objects = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
     let (Some(Ok(former)), Some(Ok(applied))) = (objects.next(), objects.next()) else {
@@ -62,7 +63,7 @@ fn patch(response: &Value) -> Option<Value> {
     Some(serde_json::from_slice(&patch).expect("a patch is JSON"))
 }
 
-/// The object without our keys in its templates, and without parents that hold nothing.
+/// The object without the injector's keys in its templates, and without empty parents.
 fn users(object: &Value) -> Value {
     let mut object = object.clone();
     for pointer in ["/spec/template", "/spec/jobTemplate/spec/template"] {

@@ -1,6 +1,6 @@
-//! What the tests of chart and cluster need: etcd, Kubernetes, helm, kwok and promtool, built from Go modules into a cache,
-//! and what the API of each supported Kubernetes knows. Other tests need readers of text formats, and the end-to-end test the
-//! Secrets Store CSI driver.
+//! The requirements of the tests: etcd, Kubernetes, helm, kwok and promtool, built from Go modules
+//! into a cache, and the API documents of each supported Kubernetes. Other tests need readers of
+//! text formats, and the end-to-end test needs the Secrets Store CSI driver.
 
 mod cache;
 mod kubernetes;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     kube: Option<Release>,
 }
 
-/// Makes what is missing and prints the directory with it.
+/// Builds what is missing and prints the directory.
 pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{}", directory(args.kube)?.display());
     Ok(())
@@ -38,7 +38,8 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
     programs.map(|(_, name)| (*name).to_owned()).chain(openapi::names())
 }
 
-/// The directory with all programs and documents; what is missing is made first, one module at a time.
+/// The directory with all programs and documents; missing ones are built first, one module at a
+/// time.
 pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
     let (shell, go) = shell_with_go()?;
     let builds =
@@ -66,7 +67,7 @@ pub(crate) fn build_csi_driver() -> Result<()> {
     Ok(())
 }
 
-/// The directory of a module's programs. One build takes all cores, and gives way to everything else.
+/// The directory of a module's programs. A build uses all cores with low priority.
 fn build_module(shell: &Shell, cache: &Cache, build: &Build) -> Result<PathBuf> {
     let Build { module, version, key, .. } = build;
     cache.get_or_make(shell, &cache.module(module.name, key), |out| {
@@ -76,7 +77,7 @@ fn build_module(shell: &Shell, cache: &Cache, build: &Build) -> Result<PathBuf> 
         let sources = build.sources(shell, cache)?;
         let _directory = shell.push_dir(sources);
         let command = cmd!(shell, "nice -n 10 go build -o {out} {flags...} tool");
-        // Without the C library: the images of these have none.
+        // Without the C library, which their images do not contain.
         if module.is_static { command.env("CGO_ENABLED", "0") } else { command }.run()?;
         for (built_as, name) in module.programs {
             fs::rename(out.join(built_as), out.join(name))
@@ -87,12 +88,13 @@ fn build_module(shell: &Shell, cache: &Cache, build: &Build) -> Result<PathBuf> 
     })
 }
 
-/// What reads the agent's text formats in its tests: libraries of npm, `PyPI` and Go, in pinned versions. The directory with
-/// `node/node_modules`, `python` and `go/readers`; made where it is missing.
+/// The readers of the agent's text formats for its tests: libraries from npm, `PyPI` and Go, in
+/// pinned versions. Returns the directory with `node/node_modules`, `python` and `go/readers`,
+/// which is created if it is missing.
 pub(crate) fn readers() -> Result<PathBuf> {
     let (shell, go) = shell_with_go()?;
     let source = module::assets().join("readers");
-    // A wheel is for one version of Python.
+    // A wheel is specific to a version of Python.
     let python = cmd!(shell, "python3 --version").quiet().read().context("python3 is one of the readers")?;
     let key = cache::key(&[&module::fingerprint(&shell, &source)?, &go, &python]);
     let cache = cache()?;
@@ -115,7 +117,7 @@ pub(crate) fn readers() -> Result<PathBuf> {
     })
 }
 
-/// A shell for Go, and what `go version` says.
+/// A shell for Go, with the output of `go version`.
 fn shell_with_go() -> Result<(Shell, String)> {
     let shell = workspace::shell()?;
     shell.set_var("GOWORK", "off");

@@ -13,7 +13,7 @@ use crate::{
 
 struct Step {
     name: &'static str,
-    /// What it returns is said in the table, so that a check that is left out is seen.
+    /// The returned text is shown in the table, so that a skipped check is visible.
     run: fn(&Shell) -> Result<&'static str>,
 }
 
@@ -22,7 +22,7 @@ const PASSED: &str = "passed";
 const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
     Step { name: "tidy", run: |_| tidy::run().map(|()| PASSED) },
-    // All targets: examples and benchmarks are compiled here, and nowhere else.
+    // With all targets, because examples and benchmarks are only compiled here.
     Step { name: "clippy", run: clippy },
     Step { name: "test", run: |_| test::run(&test::Args::everything()).map(|()| PASSED) },
     Step { name: "docs", run: |_| docs::run(true).map(|()| PASSED) },
@@ -37,7 +37,8 @@ pub(crate) fn step_names() -> PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// Runs the named steps, or all of them. A step that fails does not stop the others, so that one run shows all that is wrong.
+/// Runs the named steps, or all of them. A failed step does not stop the others, so that one run
+/// shows all failures.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let shell = workspace::shell()?;
     let chosen = STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name));
@@ -64,7 +65,7 @@ fn fmt(shell: &Shell) -> Result<&'static str> {
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
-/// With the tests on a cluster and on PostgreSQL, for which nothing has to be started here.
+/// Includes the tests with a cluster and PostgreSQL, which are only compiled here.
 fn clippy(shell: &Shell) -> Result<&'static str> {
     let members = metadata(shell)?.packages;
     let features = [test::CLUSTER, test::POSTGRES].map(|feature| test::features(&members, feature).join(","));
@@ -79,8 +80,8 @@ fn rustdoc(shell: &Shell) -> Result<&'static str> {
     Ok(PASSED)
 }
 
-/// Built together, packages share the features that any of them asks for, and a missing one goes unnoticed. The last is
-/// the injector as it ships.
+/// Built together, packages share all requested features, and a missing one is not noticed. The
+/// last build is the injector as it ships.
 fn each_package_alone(shell: &Shell) -> Result<&'static str> {
     for package in metadata(shell)?.packages {
         cargo(shell, &["check", "--locked", "--package", &package.name]).run()?;
@@ -91,10 +92,10 @@ fn each_package_alone(shell: &Shell) -> Result<&'static str> {
     Ok(PASSED)
 }
 
-/// The bodies of the fuzz targets run over their seeds; the thin targets are only checked, without libFuzzer, which
-/// would need a C++ compiler and the nightly toolchain.
+/// Runs the bodies of the fuzz targets on their seeds. The thin targets are only checked without
+/// libFuzzer, which would need a C++ compiler and the nightly toolchain.
 fn fuzz_targets_on_stable(shell: &Shell) -> Result<&'static str> {
-    // The workspace's own target directory: dependencies that are the same ones are built once.
+    // Uses the workspace's target directory, so that common dependencies are built once.
     let target = metadata(shell)?.target_directory.to_string_lossy().into_owned();
     let shared = ["--manifest-path=fuzz/Cargo.toml", "--locked", "--target-dir", &target];
     cargo(shell, &["test", "--lib"]).args(shared).run()?;
@@ -103,7 +104,7 @@ fn fuzz_targets_on_stable(shell: &Shell) -> Result<&'static str> {
     Ok(PASSED)
 }
 
-/// Advisories are left out: they need a download, and they change without a change of ours.
+/// Advisories are not checked: they need a download, and they change independently of this project.
 fn deny(shell: &Shell) -> Result<&'static str> {
     let version = cargo(shell, &["deny", "--version"]).quiet().ignore_stdout().ignore_stderr();
     if version.run().is_err() {

@@ -1,4 +1,5 @@
-//! The generated files of the project: written by the program they describe, and checked to be up to date.
+//! The generated files of the project: written by the program they describe, and checked to be up
+//! to date.
 
 use std::{fs, path::PathBuf};
 
@@ -21,7 +22,7 @@ const CSI_CHART_SCHEMA: &str = "charts/secrets-store-csi-driver-scaivault/values
 const CSI_CHART_VALUES: &str = "charts/secrets-store-csi-driver-scaivault/values.yaml";
 const POLICIES: &str = "docs/policies.md";
 
-/// A page and what writes it.
+/// A page and its generator.
 type Page = (&'static str, fn(&Injector) -> Result<String>);
 
 /// Every generated file of the project.
@@ -51,7 +52,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(workspace::root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// Writes every page, or only says which are out of date.
+/// Writes every page, or only reports which are out of date.
 pub(crate) fn run(check: bool) -> Result<()> {
     let injector = Injector::build()?;
     let mut stale = Vec::new();
@@ -73,7 +74,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// The built binary of the injector.
+/// The built injector.
 struct Injector {
     shell: Shell,
     program: PathBuf,
@@ -87,8 +88,8 @@ impl Injector {
         Ok(Self { shell, program })
     }
 
-    /// What it writes to standard output for these arguments. It sees nothing of this machine, neither its environment
-    /// nor the width of its terminal, so that the pages are the same everywhere.
+    /// Its standard output for these arguments. It runs without this machine's environment and
+    /// terminal width, so that the pages are the same everywhere.
     fn say(&self, arguments: &[&str]) -> Result<String> {
         let Self { shell, program } = self;
         let command = cmd!(shell, "{program} {arguments...}").quiet().env_clear().env("COLUMNS", "100");

@@ -1,4 +1,4 @@
-//! The fuzz targets, run by cargo-fuzz.
+//! Runs the fuzz targets with cargo-fuzz.
 
 use std::path::Path;
 
@@ -20,11 +20,12 @@ pub(crate) struct Args {
     target: Option<String>,
 }
 
-/// Runs the targets one after the other and stops at the first crash. libFuzzer prints how many inputs each has seen.
+/// Runs the targets one after the other and stops at the first crash. libFuzzer prints the number
+/// of inputs.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { seconds, target } = args;
     let shell = workspace::shell()?;
-    // The `cargo` that started this program is the pinned one, which takes no `+nightly`.
+    // The `cargo` that started this program is the pinned one, which does not support `+nightly`.
     shell.set_var("RUSTUP_TOOLCHAIN", "nightly");
     let is_installed = cmd!(shell, "cargo fuzz --version").quiet().ignore_stdout().ignore_stderr().run();
     is_installed.context(
@@ -43,10 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("there is no such fuzz target; there are: {}", all.join(", "));
     }
     for target in chosen {
-        // libFuzzer writes what it finds into the first directory and only reads the others.
+        // libFuzzer writes new inputs to the first directory and only reads the others.
         let (found, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
         shell.create_dir(&found)?;
-        // libFuzzer's own limit is the longest seed, and what costs too much is long.
+        // libFuzzer's default limit is the longest seed, but expensive inputs are long.
         let limits = [format!("-max_len={BODY_BYTES}"), format!("-max_total_time={seconds}")];
         let dictionary = format!("fuzz/dictionaries/{target}.dict");
         let dictionary = shell.path_exists(Path::new(&dictionary)).then(|| format!("-dict={dictionary}"));

@@ -85,8 +85,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the benchmarks of the workspace. Each is named to cargo: a plain `cargo bench` would also start the test harness of
-/// every library, which does not know criterion's arguments.
+/// Runs the benchmarks of the workspace. Each is named explicitly: a plain `cargo bench` would also
+/// start the test harness of every library, which does not know criterion's arguments.
 fn bench(only: Option<&str>, args: &[String]) -> Result<()> {
     let shell = workspace::shell()?;
     let mut is_any = false;

@@ -1,4 +1,4 @@
-//! The test command of the README.
+//! Runs the tests, with the programs that some of them need.
 
 mod selection;
 
@@ -20,19 +20,21 @@ use selection::{Selection, Wanted};
 pub(crate) const CLUSTER: &str = "cluster-tests";
 /// The feature of tests with a PostgreSQL server.
 pub(crate) const POSTGRES: &str = "postgres-tests";
-/// The test of text formats. It is built without a feature, and leaves out the readers that are missing.
+/// The test of text formats. It is built without a feature, and skips missing readers.
 const FORMATS: &str = "formats";
-/// The package whose cluster tests run with any release of Kubernetes.
+/// The package whose cluster tests run with any supported release of Kubernetes.
 const INJECTOR: &str = "scaivault-injector";
-/// The variable by which the tests find the programs; the name is that of controller-runtime's envtest.
+/// The variable with the directory of programs, named as in controller-runtime's envtest.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
-/// What has to be in one place, because it is of one version; other programs may be on the PATH.
+/// Programs that must be in the same directory, because they must have the same version; others may
+/// be on the `PATH`.
 const SERVERS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
-/// The programs of a PostgreSQL server, and where Debian's packages put them, below a directory for each version.
+/// The programs of a PostgreSQL server, and where Debian's packages install them, in a directory
+/// for each version.
 const POSTGRES_PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
-/// Finds or builds what some tests need, and sets the variables by which they find it.
+/// Finds or builds the requirements of some tests, and sets the variables for them.
 type Prepare = fn(&Shell) -> Result<()>;
 
 /// Which tests run.
@@ -47,17 +49,18 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// All tests, also those after a failure.
+    /// All tests, including those after a failure.
     pub(crate) fn everything() -> Self {
         Self { kube: None, args: vec!["--no-fail-fast".to_owned()] }
     }
 }
 
-/// Runs every test of every package, doc tests included. What is passed on goes to `cargo test` as it is; packages chosen
-/// there (`-p`) take the place of the whole workspace.
+/// Runs every test of every package, including doc tests. Additional arguments are passed to `cargo
+/// test`; packages selected there (`-p`) replace the whole workspace.
 ///
-/// Some tests need programs of Kubernetes, which are found, or built where there is Go; others those of PostgreSQL. Where
-/// there are none, the tests are left out, which is said at the end and is a failure with `CI=true`.
+/// Some tests need programs of Kubernetes, which are found, or built if Go is installed; others
+/// need PostgreSQL. If they are missing, the tests are skipped, which is reported at the end and is
+/// a failure with `CI=true`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let shell = workspace::shell()?;
     let members = workspace::metadata(&shell)?.packages;
@@ -114,13 +117,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A feature of all members that have it, as cargo takes it: `package/feature`.
+/// A feature of all members that have it, in cargo's notation `package/feature`.
 pub(crate) fn features(members: &[Package], feature: &str) -> Vec<String> {
     let with_feature = members.iter().filter(|member| member.features.contains_key(feature));
     with_feature.map(|member| format!("{}/{feature}", member.name)).collect()
 }
 
-/// The names of the test programs that are only built with a feature.
+/// The names of test programs that are only built with a feature.
 fn tests_behind<'a>(members: &'a [Package], feature: &str) -> Vec<&'a str> {
     let targets = members.iter().flat_map(|member| &member.targets);
     let tests = targets.filter(|target| target.required_features.iter().any(|required| required == feature));
@@ -132,7 +135,8 @@ fn set_assets(shell: &Shell, directory: &Path) {
     shell.set_var(ASSETS_VARIABLE, directory);
 }
 
-/// The directory that the environment names, if it has all that it takes; else what has been built or can be built.
+/// The directory in the environment variable, if it is complete; else the cached or newly built
+/// one.
 fn find_assets() -> Result<PathBuf> {
     let named = env::var_os(ASSETS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     match named.filter(|directory| is_complete(directory, &path(), Path::is_file)) {
@@ -151,7 +155,7 @@ fn is_complete(directory: &Path, path: &[PathBuf], is_file: impl Fn(&Path) -> bo
     })
 }
 
-/// The directory with PostgreSQL's programs: the first of the PATH, else the newest version.
+/// The directory with PostgreSQL's programs: the first one on the `PATH`, else the newest version.
 fn find_postgres() -> Result<PathBuf> {
     let versions = fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten();
     let found = newest_complete(path(), versions.map(|entry| entry.path()).collect(), Path::is_file);

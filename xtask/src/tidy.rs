@@ -1,7 +1,8 @@
-//! The rules of the project that the compiler, clippy and cargo-deny do not know, as `ARCHITECTURE.md` states them.
+//! The rules in `ARCHITECTURE.md` that the compiler, clippy and cargo-deny cannot check.
 //!
-//! A rule is a pure function over a [`Tree`]: what cargo says about the packages, and the text of every file. Each is in
-//! [`RULES`] under an id, and `ARCHITECTURE.md` marks what it claims with the same id, `[tidy:<id>]`.
+//! A rule is a pure function of a [`Tree`]: cargo's metadata about the packages, and the text of
+//! every file. [`RULES`] lists each with an id, and `ARCHITECTURE.md` marks its statements with the
+//! same id, `[tidy:<id>]`.
 
 use anyhow::{Result, bail};
 
@@ -14,7 +15,7 @@ mod sources;
 mod tests;
 mod tree;
 
-/// One rule: its name in `ARCHITECTURE.md` and in findings, and what returns the findings.
+/// A rule: its id in `ARCHITECTURE.md` and in findings, and the function that returns the findings.
 type Rule = (&'static str, fn(&Tree) -> Vec<String>);
 
 const RULES: &[Rule] = &[
@@ -34,7 +35,7 @@ const RULES: &[Rule] = &[
     ("invariants-are-checked", documents::invariants_are_checked),
 ];
 
-/// Checks all rules and prints every finding, not the first one.
+/// Checks all rules and prints all findings.
 pub(crate) fn run() -> Result<()> {
     let findings = check(&Tree::read()?);
     for finding in &findings {
@@ -54,7 +55,7 @@ fn check(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// Whether `word` is in the line, not as a part of a longer name.
+/// Whether `word` is in the line, but not as part of a longer name.
 fn has_word(line: &str, word: &str) -> bool {
     let in_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {

@@ -1,4 +1,4 @@
-//! The workspace as cargo describes it, and the shell that its tasks run programs in.
+//! The workspace according to cargo, and the shell for running programs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use xshell::{Cmd, Shell, cmd};
 
-/// The directory of the workspace.
+/// The workspace's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in a directory of the workspace")
 }
 
-/// A shell in the directory of the workspace.
+/// A shell in the workspace's directory.
 pub(crate) fn shell() -> Result<Shell> {
     let shell = Shell::new()?;
     shell.change_dir(root());
@@ -27,12 +27,12 @@ pub(crate) fn cargo<'a>(shell: &'a Shell, words: &[&str]) -> Cmd<'a> {
     cmd!(shell, "{cargo} {words...}")
 }
 
-/// What `cargo metadata --no-deps` writes, as far as the tasks use it.
+/// The used fields of `cargo metadata --no-deps`.
 #[derive(Deserialize)]
 pub(crate) struct Metadata {
     /// The members of the workspace.
     pub(crate) packages: Vec<Package>,
-    /// Where cargo builds.
+    /// Cargo's target directory.
     pub(crate) target_directory: PathBuf,
 }
 
@@ -42,34 +42,34 @@ pub(crate) struct Metadata {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) manifest_path: PathBuf,
-    /// The registries it may be published to; all if there is none, and no registry if it is empty.
+    /// The registries to which it may be published; `None` means all, and an empty list means none.
     pub(crate) publish: Option<Vec<String>>,
     pub(crate) features: BTreeMap<String, Vec<String>>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
 }
 
-/// A line of a package's `[dependencies]`, `[dev-dependencies]` or `[build-dependencies]`.
+/// A dependency in a package's `[dependencies]`, `[dev-dependencies]` or `[build-dependencies]`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
-    /// None for `[dependencies]`, else `dev` or `build`.
+    /// `None` for `[dependencies]`, else `dev` or `build`.
     pub(crate) kind: Option<String>,
 }
 
-/// What a package builds.
+/// A build target of a package.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, `bench`, …
     pub(crate) kind: Vec<String>,
-    /// The features without which it is not built.
+    /// The features that are required to build it.
     #[serde(default, rename = "required-features")]
     pub(crate) required_features: Vec<String>,
 }
 
 impl Package {
-    /// Its directory from the workspace's; empty for the root package.
+    /// Its directory relative to the workspace's; empty for the root package.
     pub(crate) fn directory(&self) -> String {
         let directory = self.manifest_path.parent().unwrap_or(root());
         directory.strip_prefix(root()).unwrap_or(directory).to_string_lossy().replace('\\', "/")
@@ -77,23 +77,24 @@ impl Package {
 }
 
 impl Dependency {
-    /// Whether it is for tests, benches and examples alone.
+    /// Whether it is only for tests, benches and examples.
     pub(crate) fn is_dev(&self) -> bool {
         self.kind.as_deref() == Some("dev")
     }
 }
 
-/// What cargo says about the members of the workspace.
+/// Cargo's metadata about the members of the workspace.
 pub(crate) fn metadata(shell: &Shell) -> Result<Metadata> {
     let text = cargo(shell, &["metadata", "--no-deps", "--format-version=1", "--locked"]).quiet().read()?;
     serde_json::from_str(&text).context("`cargo metadata` wrote something unexpected")
 }
 
-/// The names of all packages that are built into `package`, directly or not, when it is built alone on this machine with
-/// these flags; the package itself and what only tests use are not among them.
+/// The names of all direct and indirect packages that are built into `package` when it is built
+/// alone on this machine with these flags; the package itself and dependencies of tests are
+/// excluded.
 ///
-/// From `cargo tree` and not from the graph of `cargo metadata`: that graph has the features of the whole workspace, and so
-/// packages that are never built into this one.
+/// Uses `cargo tree` instead of the graph of `cargo metadata`, because that contains the features
+/// of the whole workspace, and therefore packages that are never built into this one.
 pub(crate) fn built_into(shell: &Shell, package: &str, flags: &[&str]) -> Result<BTreeSet<String>> {
     let words = ["tree", "--locked", "--edges=normal,build", "--prefix=none", "--format={p}", "--package"];
     let tree = cargo(shell, &words).arg(package).args(flags).quiet().read()?;

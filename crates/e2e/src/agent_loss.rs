@@ -1,4 +1,4 @@
-//! The agent is killed beside a running application, with and without a `ScaiVault` that answers.
+//! The agent is killed while the application runs, with `ScaiVault` available and unavailable.
 
 use std::time::Duration;
 
@@ -15,20 +15,21 @@ use super::{
     world::World,
 };
 
-/// From the agent's end to its next start: the kubelet's pauses grow with the restarts.
+/// The maximum time from the agent's exit to its next start: the kubelet's backoff grows with the
+/// restarts.
 const RESTART: Duration = Duration::from_mins(2);
 /// Longer than the `fetch-timeout` of the Deployment `dynamic`, after which an agent would give up.
 const OUTAGE: Duration = Duration::from_secs(12);
-/// The agent's exit code for what may pass by itself.
+/// The agent's exit code for temporary failures.
 const EXIT_FAILED: u64 = 1;
-/// From the application's container: the process namespace is shared, and the user is the same.
+/// Run in the application's container: the process namespace is shared, and the user is the same.
 const KILL: &str = "kill -9 $(pidof scaivault-agent)";
 const FILES: &str = "cd /run/secrets && cat db.json stripe.key user.json";
-/// What the agent's log says when it is started again.
+/// The agent's log message after a restart.
 const RESTARTED: &str = "an earlier start wrote the files";
 const SIGNALS: &str = "hup db.json: ";
 
-/// `kill -9` of the agent: the application goes on with the same files and the same lease.
+/// After `kill -9` of the agent, the application continues with the same files and the same lease.
 pub(super) fn agent_killed(world: &World<'_>) -> Result<String> {
     let pod = ready(world, DYNAMIC)?;
     let before = seen(world, &pod)?;
@@ -50,7 +51,7 @@ pub(super) fn agent_killed(world: &World<'_>) -> Result<String> {
     Ok("the application goes on; same files, no second lease, no second login".to_owned())
 }
 
-/// `ScaiVault` ends; then the agent, too. A running pod stays up, a new one waits and says why.
+/// `ScaiVault` stops, then the agent. A running pod stays up, a new one waits and reports why.
 pub(super) fn vault_gone(world: &World<'_>) -> Result<String> {
     let (pod, other) = (ready(world, DYNAMIC)?, ready(world, INIT)?);
     let files = pod.exec(world, FILES)?;
@@ -71,7 +72,7 @@ pub(super) fn vault_gone(world: &World<'_>) -> Result<String> {
     Ok(format!("a running pod stays up with its files; a new one waits: {message}"))
 }
 
-/// A pod that starts now: its application does not, and its status says why.
+/// The application of a new pod does not start, and the pod's status contains the reason.
 fn new_pod_waits(world: &World<'_>) -> Result<String> {
     const NAME: &str = "waiting";
     let annotations = two_secrets_and(&json!({"pattern": "init", "fetch-timeout": "3s"}));

@@ -1,4 +1,5 @@
-//! Applications whose pods are injected and really run, in a namespace that enforces the Pod Security Standard `restricted`.
+//! Applications whose pods are injected and really run, in a namespace that enforces the Pod
+//! Security Standard `restricted`.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -11,18 +12,18 @@ use super::{
     world::World,
 };
 
-/// The pods of all applications.
+/// Selects the pods of all applications.
 pub(super) const SELECTOR: &str = "--selector=part-of=scaivault-e2e";
-/// The container of the agent that stays.
+/// The container of the sidecar.
 pub(super) const SIDECAR: &str = "scaivault-sidecar";
-/// The container of the agent that ends.
+/// The init container.
 pub(super) const INIT: &str = "scaivault-init";
 
-/// The `ConfigMap` with `ScaiVault`'s authority, which the namespace's annotation names.
+/// The `ConfigMap` with `ScaiVault`'s CA, to which the namespace's annotation refers.
 pub(super) const CA: &str = "scaivault-ca";
-/// Of no other user on the node, so that no other process of this uid is met by chance.
+/// A user id that no other process on the node has.
 const UID: u32 = 10_001;
-/// Says its files when it starts and after each SIGHUP, a line for each.
+/// Prints its files at start and after each SIGHUP, one line each.
 pub(super) const SCRIPT: &str = r#"
 say() { for file in /run/secrets/*; do test -d "$file" || echo "$1 ${file##*/}: $(cat "$file")"; done; }
 trap 'say hup' HUP
@@ -33,7 +34,8 @@ say start
 while :; do sleep 1 & wait $!; done
 "#;
 
-/// Tells the namespaces of pods that run whom to trust, and what is enforced for the applications.
+/// Creates the CA's `ConfigMap` in the namespaces of running pods, and enforces Pod Security for
+/// the applications.
 pub(super) fn prepare(world: &World<'_>) -> Result<String> {
     let ca_configmap = format!("{PREFIX}ca-configmap={CA}");
     world.kubectl.run(&["annotate", "namespace", World::APPS, &ca_configmap])?;
@@ -46,7 +48,7 @@ pub(super) fn prepare(world: &World<'_>) -> Result<String> {
     Ok(format!("{} takes the tokens of the cluster's issuer", world.vault.url()))
 }
 
-/// Annotations for two secrets, and these; keys without their prefix.
+/// Annotations for two secrets, and additional ones; keys have no prefix.
 pub(super) fn two_secrets_and(more: &Value) -> Value {
     let mut annotations = json!({
         "inject-secret-db.json": seed::DATABASE,
@@ -56,7 +58,7 @@ pub(super) fn two_secrets_and(more: &Value) -> Value {
     annotations
 }
 
-/// The template of pods that run until they are told to end.
+/// The template of pods that run until they are terminated.
 pub(super) fn serving(world: &World<'_>, annotations: &Value) -> Value {
     template(world, annotations, SCRIPT)
 }
@@ -86,7 +88,7 @@ pub(super) fn template(world: &World<'_>, annotations: &Value, script: &str) -> 
     })
 }
 
-/// A Deployment of one pod.
+/// A Deployment with one pod.
 pub(super) fn deployment(name: &str, mut template: Value) -> Value {
     template["metadata"]["labels"][APP] = json!(name);
     json!({
@@ -97,7 +99,6 @@ pub(super) fn deployment(name: &str, mut template: Value) -> Value {
     })
 }
 
-/// A pod.
 pub(super) fn pod(name: &str, template: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod"});
     merge(&mut pod, template);
@@ -105,18 +106,18 @@ pub(super) fn pod(name: &str, template: &Value) -> Value {
     pod
 }
 
-/// Waits until the one pod of a Deployment of the applications is ready; the pod.
+/// Waits until the only pod of an application's Deployment is ready, and returns it.
 pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
     ready_in(world, World::APPS, name)
 }
 
-/// Waits until the Deployment's one pod is ready; the pod.
+/// Waits until the only pod of a Deployment is ready, and returns it.
 pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -> Result<Running> {
     let timeout = format!("--timeout={}s", START.as_secs());
     let deployment = format!("deployment/{name}");
     world.kubectl.text(&["rollout", "status", &deployment, "--namespace", namespace, &timeout])?;
     let selector = format!("{APP}={name}");
-    // A pod that is replaced stays until it has ended.
+    // A replaced pod is listed until it has ended.
     wait_for("the Deployment has one pod", START, || {
         let pods = world.kubectl.items(&["pods", "--namespace", namespace, "--selector", &selector])?;
         let staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
@@ -127,7 +128,7 @@ pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -
     })
 }
 
-/// The pod of a Job that was tried once.
+/// The pod of a Job that was run once.
 pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<Running> {
     let selector = format!("batch.kubernetes.io/job-name={job}");
     let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
@@ -135,17 +136,17 @@ pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<Running> {
     Ok(Running::app(name.with_context(|| format!("the Job {job} has no pod"))?))
 }
 
-/// The first line that begins so, without its beginning.
+/// The rest of the first line with this prefix.
 pub(super) fn line<'a>(log: &'a str, begin: &str) -> Option<&'a str> {
     log.lines().find_map(|line| line.strip_prefix(begin))
 }
 
-/// How many lines begin so.
+/// The number of lines with this prefix.
 pub(super) fn count(log: &str, begin: &str) -> usize {
     log.lines().filter(|line| line.starts_with(begin)).count()
 }
 
-/// The status of a container, of whatever sort.
+/// The status of a container or init container.
 pub(super) fn status<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
     ["initContainerStatuses", "containerStatuses"].iter().find_map(|list| {
         let statuses = pod["status"][*list].as_array()?;
@@ -153,7 +154,7 @@ pub(super) fn status<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
     })
 }
 
-/// Sets all keys that `more` has.
+/// Sets all keys of `more`.
 pub(super) fn merge(object: &mut Value, more: &Value) {
     for (key, value) in more.as_object().into_iter().flatten() {
         object[key] = value.clone();

@@ -1,14 +1,15 @@
-//! How often the API server asks for one pod.
+//! The number of webhook calls for one pod.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{injection::pod, release, world::World};
 
-/// The API server asks again where something else has changed the pod after the injection; never more than once.
+/// The API server calls again if another component changed the pod after the injection, but only
+/// once.
 const MOST: u64 = 2;
 
-/// Creates a pod, and looks at the injector's own count.
+/// Creates a pod, and compares the injector's own count.
 pub(super) fn for_a_pod(world: &World<'_>) -> Result<String> {
     let before = admissions(world)?;
     let pod = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
@@ -31,7 +32,7 @@ fn admissions(world: &World<'_>) -> Result<u64> {
         .sum()
 }
 
-/// The reviews of pods that a replica has answered, those of dry runs apart.
+/// The number of pod reviews that a replica has answered, without dry runs.
 fn of_pods(metrics: &str) -> u64 {
     let counted = metrics.lines().filter(|line| {
         line.starts_with("scaivault_injector_admissions_total{")

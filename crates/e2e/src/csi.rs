@@ -1,4 +1,4 @@
-//! CSI volumes, with the real Secrets Store CSI driver and the chart of the provider.
+//! CSI volumes with the real Secrets Store CSI driver and the provider's chart.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ pub(super) mod socket;
 
 /// The namespace of driver and provider.
 pub(super) const NAMESPACE: &str = "--namespace=kube-system";
-/// The provider's pods.
+/// Selects the provider's pods.
 pub(super) const PROVIDER_SELECTOR: &str =
     "--selector=app.kubernetes.io/name=secrets-store-csi-driver-scaivault";
 const SYSTEM: &str = "kube-system";
@@ -36,15 +36,15 @@ const DRIVER_RELEASE: &str = "csi-secrets-store";
 const DRIVER: &str = "secrets-store.csi.k8s.io";
 const PROVIDER_RELEASE: &str = "scaivault-csi";
 const PROVIDER_CHART: &str = "charts/secrets-store-csi-driver-scaivault";
-/// The definitions of the driver's chart, which helm leaves behind.
+/// The CRDs of the driver's chart, which helm does not remove.
 const DEFINITIONS: [&str; 2] = [
     "customresourcedefinition/secretproviderclasses.secrets-store.csi.x-k8s.io",
     "customresourcedefinition/secretproviderclasspodstatuses.secrets-store.csi.x-k8s.io",
 ];
-/// The objects of driver and provider.
+/// The `DaemonSet`s of driver and provider.
 const PROVIDER_DAEMONSET: &str = "scaivault-csi-secrets-store-csi-driver-scaivault";
 const DRIVER_DAEMONSET: &str = "csi-secrets-store-secrets-store-csi-driver";
-/// The provider repeats a request for 20 s; the kubelet says an event afterwards.
+/// The provider retries a request for 20 s; afterwards the kubelet creates an event.
 const EVENT: Duration = Duration::from_mins(2);
 const REGISTERED: Duration = Duration::from_mins(2);
 
@@ -68,7 +68,7 @@ pub(crate) struct CsiArgs {
     set: Vec<String>,
 }
 
-/// Nothing of somebody else's may be overwritten.
+/// Fails if an existing installation would be overwritten.
 pub(super) fn claim(world: &World<'_>) -> Result<()> {
     for object in [&["csidriver", DRIVER][..], &DEFINITIONS[..1]] {
         if world.kubectl.exists(object)? {
@@ -81,7 +81,8 @@ pub(super) fn claim(world: &World<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The driver by its own chart, as docs/csi.md says, and the provider by ours.
+/// Installs the driver with its own chart, as docs/csi.md describes, and the provider with this
+/// project's chart.
 pub(super) fn install(world: &World<'_>) -> Result<String> {
     let CsiArgs { image, driver_chart, driver_set, set, .. } = &world.args.csi;
     let chart = match driver_chart {
@@ -94,7 +95,7 @@ pub(super) fn install(world: &World<'_>) -> Result<String> {
         "enableSecretRotation=true",
         "rotationPollInterval=1ms",
         "syncSecret.enabled=true",
-        // The definitions come with the chart itself; its Jobs are for upgrades.
+        // The CRDs are part of the chart; its Jobs are only for upgrades.
         "linux.crds.enabled=false",
     ];
     let args = set_args(values.into_iter().map(str::to_owned).chain(driver_set.iter().cloned()));
@@ -121,7 +122,7 @@ pub(super) fn install(world: &World<'_>) -> Result<String> {
     Ok("driver and provider are ready".to_owned())
 }
 
-/// The driver's own chart, in the release that `tests/assets/csi-driver` pins. Go fetches it.
+/// The driver's own chart, in the release that `tests/assets/csi-driver` pins. Go downloads it.
 fn driver_chart_of_module() -> Result<PathBuf> {
     const MODULE: &str = "sigs.k8s.io/secrets-store-csi-driver";
     let go = |args: &[&str]| {
@@ -133,7 +134,7 @@ fn driver_chart_of_module() -> Result<PathBuf> {
     Ok(Path::new(directory.trim()).join("charts/secrets-store-csi-driver"))
 }
 
-/// Takes driver and provider away.
+/// Uninstalls driver and provider.
 pub(super) fn clean_up(world: &World<'_>) -> Result<()> {
     let provider = world.helm.uninstall(PROVIDER_RELEASE, SYSTEM);
     let driver = world.helm.uninstall(DRIVER_RELEASE, SYSTEM);
@@ -159,7 +160,7 @@ pub(super) fn class(world: &World<'_>, name: &str, objects: &str) -> Value {
     })
 }
 
-/// A pod whose application says its files.
+/// A pod whose application prints its files.
 fn pod(world: &World<'_>, name: &str, class: &str) -> Value {
     let mut pod = super::app::pod(name, &template(world, &json!({}), SCRIPT));
     pod["spec"]["terminationGracePeriodSeconds"] = json!(5);
@@ -167,7 +168,8 @@ fn pod(world: &World<'_>, name: &str, class: &str) -> Value {
     pod
 }
 
-/// Mounts a class at `/run/secrets`. Without the token of the API server: its mount point cannot be made in a read-only volume.
+/// Mounts a class at `/run/secrets`. Without the API server's token, because its mount point cannot
+/// be created in a read-only volume.
 pub(super) fn add_volume(pod: &mut Value, class: &str) {
     pod["spec"]["automountServiceAccountToken"] = json!(false);
     pod["spec"]["containers"][0]["volumeMounts"] =
@@ -179,7 +181,7 @@ pub(super) fn add_volume(pod: &mut Value, class: &str) {
     }}]);
 }
 
-/// The messages with which the volume of a pod was not mounted.
+/// The event messages about failed mounts of a pod's volume.
 fn mount_errors(world: &World<'_>, pod: &str) -> Result<String> {
     let selector = format!("--field-selector=reason=FailedMount,involvedObject.name={pod}");
     let events = world.kubectl.items(&["events", "--namespace", World::CSI, &selector])?;
@@ -187,7 +189,8 @@ fn mount_errors(world: &World<'_>, pod: &str) -> Result<String> {
     Ok(messages.collect::<Vec<_>>().join("\n"))
 }
 
-/// Waits until an event of the pod has all of these texts. Its application must not have started.
+/// Waits until an event of the pod contains all of these texts. Its application must not have
+/// started.
 fn wait_for_error(world: &World<'_>, pod: &str, texts: &[&str]) -> Result<()> {
     let mut errors = String::new();
     let seen = wait_for("an event says why", EVENT, || {
@@ -210,7 +213,7 @@ fn wait_for_files(world: &World<'_>, pod: &str, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// The provider's pods. One for each node.
+/// The provider's pods, one for each node.
 fn provider_pods(world: &World<'_>) -> Result<Vec<Value>> {
     world.kubectl.items(&["pods", NAMESPACE, PROVIDER_SELECTOR])
 }

@@ -1,4 +1,4 @@
-//! What cannot be delivered: no application starts, and the pod's status says which secret it is.
+//! Failed deliveries: no application starts, and the pod's status names the secret.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use super::{
 };
 
 const SAID: Duration = Duration::from_mins(1);
-/// The agent's exit code for a secret that the identity may not read.
+/// The agent's exit code if the identity may not read a secret.
 const EXIT_DENIED: u64 = 3;
-/// The agent's exit code for a secret that is not there.
+/// The agent's exit code if a secret does not exist.
 const EXIT_NOT_FOUND: u64 = 4;
 
-/// A Job whose secret its identity may not read.
+/// A Job whose identity may not read its secret.
 pub(super) fn denied(world: &World<'_>) -> Result<String> {
     const NAME: &str = "job-denied";
     let annotations = json!({"pattern": "sidecar", "inject-secret-payroll.json": seed::DENIED});
@@ -38,7 +38,7 @@ pub(super) fn denied(world: &World<'_>) -> Result<String> {
     Ok(format!("the Job fails, and the status of its pod names {}", seed::DENIED))
 }
 
-/// Pods of both patterns with a secret that is not there.
+/// Pods of both patterns with a secret that does not exist.
 pub(super) fn missing(world: &World<'_>) -> Result<String> {
     let cases = [("missing-init", "init", app::INIT), ("missing-sidecar", "sidecar", app::SIDECAR)];
     for (name, pattern, _) in cases {
@@ -63,7 +63,7 @@ pub(super) fn missing(world: &World<'_>) -> Result<String> {
     Ok(format!("the status of both patterns names {}", seed::ABSENT))
 }
 
-/// The message with which a container has ended, now or before; it has to have ended with this code.
+/// The current or last termination message of a container, which must have exited with this code.
 pub(super) fn ended(pod: &Value, container: &str, exit_code: u64) -> Result<Option<String>> {
     let Some(status) = status(pod, container) else { return Ok(None) };
     let ends = ["state", "lastState"].map(|state| &status[state]["terminated"]);

@@ -1,4 +1,4 @@
-//! The product's images, and how they get to the nodes.
+//! The product's images: building and loading into the nodes.
 
 use std::{fmt, process::Command, str::FromStr};
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Args, Part, world::World};
 use crate::process;
 
-/// An image by repository and tag: the chart has a value for each.
+/// An image as repository and tag, for which the chart has separate values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImageName {
     pub(super) repository: String,
@@ -35,7 +35,7 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// Makes and loads the product's images, where commands for it are given.
+/// Builds and loads the product's images, if commands for it are given.
 pub(super) fn provide(world: &World<'_>) -> Result<String> {
     let Args { image, init_image, sidecar_image, build_image, load_image, part, csi, .. } = world.args;
     let images = [

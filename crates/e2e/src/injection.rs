@@ -1,4 +1,4 @@
-//! What comes out when an annotated workload is created.
+//! The result of creating annotated workloads.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{kubectl::wait_for, world::World};
 
 pub(super) const PREFIX: &str = "scaivault.scailabs.ai/";
-/// No such scheduler runs: the pods are created and stay pending, whatever images they name.
+/// No such scheduler runs, so the pods are created and stay pending, with any image.
 const NO_SCHEDULER: &str = "scaivault-e2e";
 /// The name of the application's container.
 pub(super) const APP: &str = "app";
 
-/// An annotated Deployment: its pod, made by the cluster's own controllers, carries the injection.
+/// The pod of an annotated Deployment, created by the cluster's own controllers, is injected.
 pub(super) fn deployment(world: &World<'_>) -> Result<String> {
     let template = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
     let deployment = json!({
@@ -37,7 +37,7 @@ pub(super) fn deployment(world: &World<'_>) -> Result<String> {
     Ok("the pod of a Deployment has agent, volumes and mount".to_owned())
 }
 
-/// A pod that opts out is created as it is.
+/// A pod that opts out is not changed.
 pub(super) fn opted_out(world: &World<'_>) -> Result<String> {
     let mut pod = pod(&json!({
         "inject": "false",
@@ -53,7 +53,7 @@ pub(super) fn opted_out(world: &World<'_>) -> Result<String> {
     }
 }
 
-/// A mistake is refused with its cure.
+/// A mistake is rejected with its fix.
 pub(super) fn mistake(world: &World<'_>) -> Result<String> {
     let wrong = pod(&json!({
         "inject-secret-db.json": "environments/production/billing/database",
@@ -69,7 +69,7 @@ pub(super) fn mistake(world: &World<'_>) -> Result<String> {
     Ok("a pod with a wrong annotation is refused with the reason".to_owned())
 }
 
-/// A pod with these annotations, keys without their prefix. Its name is made up by the API server.
+/// A pod with these annotations (keys without prefix) and a generated name.
 pub(super) fn pod(annotations: &Value) -> Value {
     let annotations = annotations.as_object().into_iter().flatten();
     let annotations: serde_json::Map<_, _> =
@@ -85,7 +85,8 @@ pub(super) fn pod(annotations: &Value) -> Value {
     })
 }
 
-/// Whether a pod carries the injection of one secret by an init container; otherwise what is missing.
+/// Checks that a pod has the injection of one secret by an init container; the error is what is
+/// missing.
 pub(super) fn injected(pod: &Value) -> Result<(), String> {
     let named = |list: &str, key: &str, name: &str| {
         let items = pod.pointer(list).and_then(Value::as_array);

@@ -1,4 +1,4 @@
-//! Jobs end: those of a sidecar, too.
+//! Jobs complete, also with a sidecar.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use super::{
     world::World,
 };
 
-/// A job's own pod: a few seconds on a quiet node.
+/// The timeout of a Job's pod, which needs a few seconds on a quiet node.
 const END: Duration = Duration::from_mins(2);
-/// The schedule is that of each minute.
+/// The timeout of a schedule that triggers every minute.
 const SCHEDULE: Duration = Duration::from_mins(3);
 const SCRIPT: &str = "cat /run/secrets/stripe.key";
 
-/// Jobs of each restart policy with a sidecar, one of the pattern init, and the one that a `CronJob` makes.
+/// Jobs with each restart policy and a sidecar, one with the pattern init, and one created by a
+/// `CronJob`.
 pub(super) fn complete(world: &World<'_>) -> Result<String> {
     let sidecar = json!({"pattern": "sidecar"});
     world.kubectl.create(World::APPS, &cron_job("nightly", &job_spec(world, &sidecar, "Never")))?;
@@ -59,7 +60,7 @@ fn finished(world: &World<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a Job is at its end; `Complete` or `Failed`.
+/// Waits until a Job has ended; returns `Complete` or `Failed`.
 pub(super) fn ending(world: &World<'_>, name: &str) -> Result<String> {
     wait_for(&format!("the Job {name} ends"), END, || {
         let job = world.kubectl.json(&["get", "job", name, "--namespace", World::APPS, "--output=json"])?;
@@ -73,11 +74,11 @@ fn end_of(job: &Value) -> Option<&str> {
         .iter()
         .filter(|condition| condition["status"] == "True")
         .filter_map(|it| it["type"].as_str());
-    // Others say what is about to be.
+    // Other conditions announce the result.
     types.into_iter().find(|kind| ["Complete", "Failed"].contains(kind))
 }
 
-/// A Job that is tried once.
+/// A Job without retries.
 pub(super) fn job_spec(world: &World<'_>, annotations: &Value, restart_policy: &str) -> Value {
     let mut template = template(world, &two_secrets_and(annotations), SCRIPT);
     template["spec"]["restartPolicy"] = json!(restart_policy);

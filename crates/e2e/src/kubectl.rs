@@ -1,4 +1,4 @@
-//! kubectl, as a person would use it: what it does here can be repeated by hand.
+//! Runs kubectl as a user does, so that every step can be repeated manually.
 
 use std::{
     env,
@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use crate::process;
 
-/// Between two looks at the cluster.
+/// The polling interval.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A program of the directory that `KUBEBUILDER_ASSETS` names (a convention of controller tests), else of the PATH.
+/// A program in the directory `KUBEBUILDER_ASSETS` (a convention of controller tests), else on the
+/// `PATH`.
 pub(super) fn find(program: &str) -> Result<PathBuf> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
@@ -30,7 +31,7 @@ fn find_in(program: &str, dirs: impl Iterator<Item = PathBuf>) -> Option<PathBuf
     dirs.map(|dir| dir.join(program)).find(|file| Path::is_file(file))
 }
 
-/// kubectl on the cluster of KUBECONFIG.
+/// kubectl for the cluster of KUBECONFIG.
 pub(super) struct Kubectl(PathBuf);
 
 impl Kubectl {
@@ -38,46 +39,45 @@ impl Kubectl {
         find("kubectl").map(Self)
     }
 
-    /// Runs it with our own standard streams.
+    /// Runs it with this process's standard streams.
     pub(super) fn run(&self, args: &[&str]) -> Result<()> {
         process::run(&mut self.command(args))
     }
 
-    /// What it answers, as text.
+    /// Its output as text.
     pub(super) fn text(&self, args: &[&str]) -> Result<String> {
         process::output(&mut self.command(args))
     }
 
-    /// What it answers to some input.
+    /// Its output for some input.
     pub(super) fn text_of(&self, args: &[&str], input: &str) -> Result<String> {
         process::output_of(&mut self.command(args), input)
     }
 
-    /// What it answers, as JSON: the arguments have to ask for it.
+    /// Its output as JSON, which the arguments must request.
     pub(super) fn json(&self, args: &[&str]) -> Result<Value> {
         let text = self.text(args)?;
         serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
     }
 
-    /// The items of a list.
     pub(super) fn items(&self, args: &[&str]) -> Result<Vec<Value>> {
         let list = self.json(&[&["get", "--output=json"], args].concat())?;
         list.get("items").and_then(Value::as_array).cloned().context("kubectl wrote no list")
     }
 
-    /// Whether an object is there.
+    /// Whether an object exists.
     pub(super) fn exists(&self, object: &[&str]) -> Result<bool> {
         let args = [&["get", "--ignore-not-found", "--output=name"], object].concat();
         Ok(!self.text(&args)?.trim().is_empty())
     }
 
-    /// Creates an object, or a list of them; an error has what the API server said.
+    /// Creates an object, or a list of them; the error contains the API server's message.
     pub(super) fn create(&self, namespace: &str, object: &Value) -> Result<()> {
         let namespace = format!("--namespace={namespace}");
         self.text_of(&["create", "--filename=-", "--output=name", &namespace], &object.to_string()).map(drop)
     }
 
-    /// What the API server would store of an object, after all admission.
+    /// The result of creating an object as a dry run, after admission.
     pub(super) fn dry_run(&self, namespace: &str, object: &Value) -> Result<Value> {
         let namespace = format!("--namespace={namespace}");
         let args = ["create", "--dry-run=server", "--filename=-", "--output=json", &namespace];
@@ -85,11 +85,11 @@ impl Kubectl {
         serde_json::from_str(&text).context("kubectl wrote something that is not JSON")
     }
 
-    /// The warnings with which the API server would store an object.
+    /// The API server's warnings when creating an object as a dry run.
     pub(super) fn warnings(&self, namespace: &str, object: &Value) -> Result<String> {
         let namespace = format!("--namespace={namespace}");
         let args = ["create", "--dry-run=server", "--warnings-as-errors", "--filename=-", &namespace];
-        // It has an error's text for what it writes beside its answer, and no other way to it.
+        // Only an error contains kubectl's standard error, so the command is made to fail.
         let Err(error) = self.text_of(&args, &object.to_string()) else {
             return Ok(String::new());
         };
@@ -101,7 +101,7 @@ impl Kubectl {
         }
     }
 
-    /// Takes objects away and waits until they are gone.
+    /// Deletes objects and waits until they are gone.
     pub(super) fn delete(&self, namespace: &str, objects: &[&str]) -> Result<()> {
         let args = ["delete", "--ignore-not-found", "--wait=true", "--timeout=2m", "--namespace", namespace];
         self.text(&[&args, objects].concat()).map(drop)
@@ -114,7 +114,7 @@ impl Kubectl {
     }
 }
 
-/// Looks until there is something to see, for at most so long.
+/// Polls until there is a result, with a timeout.
 pub(super) fn wait_for<T>(
     what: &str,
     at_most: Duration,
@@ -132,7 +132,7 @@ pub(super) fn wait_for<T>(
     }
 }
 
-/// Looks all the while for so long, and fails as soon as a look does.
+/// Polls for this time, and fails as soon as a check fails.
 pub(super) fn hold(at_least: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
     let end = Instant::now() + at_least;
     loop {
@@ -153,7 +153,7 @@ mod tests {
         let here = process::root();
         let dirs = || [here.join("docs"), here.to_owned(), here.join("xtask")].into_iter();
         assert_eq!(find_in("Cargo.toml", dirs()), Some(here.join("Cargo.toml")));
-        // A directory is no program.
+        // A directory is not a program.
         assert_eq!(find_in("src", dirs()), None);
     }
 

@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 
 use super::{app::ready, kubectl::wait_for, patterns::DYNAMIC, world::World};
 
-/// The pod's grace period, and time for the node.
+/// The timeout: the pod's grace period, and some time for the node.
 const END: Duration = Duration::from_mins(1);
 
-/// Deletes a pod with a database user: the user goes, and the next pod gets one of its own.
+/// Deletes a pod with a database user: the user is dropped, and the next pod gets its own user.
 pub(super) fn ends_with_its_pod(world: &World<'_>) -> Result<String> {
     let pod = ready(world, DYNAMIC)?;
     let user = pod.lease(world)?;

@@ -1,4 +1,4 @@
-//! Annotated pods that are created all the while something happens to the injector.
+//! Creates annotated pods continuously while the injector is disturbed.
 
 use std::{
     fmt,
@@ -16,18 +16,20 @@ use super::{
     world::World,
 };
 
-/// At once, so that one that waits does not hide what the next would meet.
+/// The number of concurrent writers: more than one, so that a waiting writer does not hide later
+/// failures.
 const WRITERS: usize = 2;
-/// Pods a call of kubectl: its start costs more than a pod does.
+/// Pods per call of kubectl, whose start takes longer than creating a pod.
 const BATCH: usize = 10;
-/// Between two calls of a writer. Some forty pods a second in all; more would only test the cluster.
+/// The pause between two calls of a writer. This gives about forty pods a second; more would only
+/// test the cluster.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Fewer pods than this are no load.
+/// The minimum number of pods for a meaningful test.
 const FEWEST: usize = 100;
 /// How long they may take on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What became of the pods.
+/// The results of creating pods.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     created: usize,
@@ -35,7 +37,8 @@ pub(super) struct Tally {
     longest: Duration,
 }
 
-/// Does `work` while pods are created in `namespace`, and fails if one of them was refused or is not injected.
+/// Runs `work` while pods are created in `namespace`, and fails if one of them was rejected or is
+/// not injected.
 pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
     let (stop, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (worked, tally) = thread::scope(|scope| {
@@ -44,13 +47,13 @@ pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> 
         let enough = |pods: usize| Ok((created.load(Ordering::Relaxed) >= pods).then_some(()));
         let worked = wait_for("pods are created", PATIENCE, || enough(1))
             .and_then(|()| work())
-            // What breaks may break late.
+            // Failures may occur late, so creation continues for a while.
             .and_then(|()| wait_for("pods are created still", PATIENCE, || enough(FEWEST)));
         stop.store(true, Ordering::Relaxed);
         let tallies = writers.into_iter().map(|writer| writer.join().expect("a writer does not panic"));
         (worked, tallies.fold(Tally::default(), Tally::and))
     });
-    // A refusal says more than what it led to.
+    // A rejected pod is more informative than its consequences.
     tally.check()?;
     worked?;
     let pods = world.kubectl.items(&["pods", "--namespace", namespace])?;

@@ -1,9 +1,9 @@
-//! The end-to-end test on a real cluster, `cargo xtask e2e`: the chart from its installation to its removal, while pods are
-//! created where that matters, and pods whose secrets come from a development server on this machine. It is not part of
-//! `cargo xtask ci`: it needs images and a cluster for tests.
+//! The end-to-end test on a real cluster, `cargo xtask e2e`: the chart from installation to
+//! removal, partly while pods are created, and pods with secrets from a development server on this
+//! machine. It is not part of `cargo xtask ci`, because it needs images and a test cluster.
 //!
-//! A step is a function over [`World`] in a file of its own; [`STEPS`] is the order. What a step leaves in the cluster
-//! is in the namespaces of [`world`], which are deleted at the end.
+//! A step is a function of [`World`] in its own file; [`STEPS`] defines the order. Objects created
+//! by a step are in the namespaces of [`world`], which are deleted at the end.
 #![allow(
     clippy::print_stdout,
     reason = "the test reports to the person who started it; no program reads its output"
@@ -104,7 +104,7 @@ enum Part {
 }
 
 impl Part {
-    /// Whether `other` is tested when this is asked for.
+    /// Whether `other` is tested if this part is selected.
     fn includes(self, other: Self) -> bool {
         self == Self::All || other == Self::All || self == other
     }
@@ -113,7 +113,7 @@ impl Part {
 struct Step {
     name: &'static str,
     part: Part,
-    /// What it returns is said in the table.
+    /// The returned text is shown in the table.
     run: fn(&World<'_>) -> Result<String>,
 }
 
@@ -169,14 +169,15 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // On standard output like everything else: two streams are not kept in order.
+            // On standard output like everything else, because the order of two streams is not
+            // guaranteed.
             println!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs all steps and stops at the first that fails, then removes everything from the cluster.
+/// Runs all steps up to the first failure, then removes everything from the cluster.
 fn run(args: &Args) -> Result<()> {
     let world = World::new(args)?;
     println!("cluster: {}", world.claim()?);
@@ -219,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// clap checks them only when the program starts.
+    /// clap only checks them at program start.
     #[test]
     fn the_options_do_not_contradict_each_other() {
         Args::command().debug_assert();

@@ -1,5 +1,5 @@
-//! A workload that mounts a native Secret is compared with `ScaiVault` and goes over to it, by what the injector's own
-//! program writes.
+//! A workload that mounts a native Secret is compared with `ScaiVault` and migrated, using the
+//! output of the injector's own program.
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -13,11 +13,12 @@ use super::{
 
 const NAME: &str = "native";
 const JOB: &str = "scaivault-verify-native";
-/// The native Secret, with the last level of the path as its name.
+/// The native Secret, whose name is the last segment of the path.
 const SECRET: &str = "database";
 const SCRIPT: &str = r#"echo "password: $(cat /etc/app/secrets/password)"; exec sleep 1000"#;
 
-/// A Job that finds all equal, one that finds what differs and does not say it, and the migrated workload.
+/// A Job that finds everything equal, a Job that finds a difference without revealing it, and the
+/// migrated workload.
 pub(super) fn from_a_native_secret(world: &World<'_>) -> Result<String> {
     let mut workload = deployment(NAME, template(world, &json!({}), SCRIPT));
     let spec = &mut workload["spec"]["template"]["spec"];
@@ -28,7 +29,7 @@ pub(super) fn from_a_native_secret(world: &World<'_>) -> Result<String> {
         json!([{"name": "secret", "mountPath": "/etc/app/secrets", "readOnly": true}]);
     let mut native = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": seed::database(1)});
     world.kubectl.create(World::APPS, &native)?;
-    // Not by `create`: what kubectl has not applied it does not remove either.
+    // Not by `create`, because kubectl only removes fields that it has applied.
     apply(world, &workload.to_string())?;
     ready(world, NAME)?;
 
@@ -63,7 +64,7 @@ fn apply(world: &World<'_>, manifest: &str) -> Result<()> {
     world.kubectl.text_of(&["apply", "--filename=-", "--namespace", World::APPS], manifest).map(drop)
 }
 
-/// What a subcommand of the injector writes for a workload.
+/// The output of a subcommand of the injector for a workload.
 fn written(world: &World<'_>, subcommand: &str, workload: &Value) -> Result<String> {
     let injector = format!("deployment/{}", World::RELEASE);
     let exec = ["exec", "--stdin", "--namespace", World::SYSTEM, &injector, "--", "/scaivault-injector"];
@@ -72,7 +73,7 @@ fn written(world: &World<'_>, subcommand: &str, workload: &Value) -> Result<Stri
     world.kubectl.text_of(&args, &workload.to_string())
 }
 
-/// What a Job of `verify` says, once it has ended so.
+/// The log of a Job of `verify`, once it has this condition.
 fn verdict(world: &World<'_>, jobs: &str, condition: &str) -> Result<String> {
     world.kubectl.text_of(&["create", "--filename=-", "--namespace", World::APPS], jobs)?;
     let (condition, timeout) =

@@ -1,4 +1,4 @@
-//! Pods with another volume below the mount path, as cloud providers mount their tokens.
+//! Pods with another volume below the mount path, like the tokens of cloud providers.
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ const TOKEN_DIR: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
 /// A single file below the mount path.
 const LICENSE: &str = "/run/secrets/license.key";
 
-/// The other webhook mounts before the injector, and behind it, when the API server calls the injector again.
+/// The other webhook adds its mount before the injector, and after it, so that the API server calls
+/// the injector again.
 pub(super) fn below_the_path(world: &World<'_>) -> Result<String> {
     let patterns = [("init", json!({"pattern": "init"})), ("sidecar", json!({"pattern": "sidecar"}))];
     let mut names = Vec::new();
@@ -27,7 +28,7 @@ pub(super) fn below_the_path(world: &World<'_>) -> Result<String> {
         mount(&mut manifest);
         world.kubectl.create(World::APPS, &manifest)?;
 
-        // What the injector's second call sees: its own answer with the mount of another webhook.
+        // The input of the injector's second call: its own result with another webhook's mount.
         let after = format!("token-after-{pattern}");
         let mut answered = world.kubectl.dry_run(World::APPS, &pod(&after, &template))?;
         if !answered["spec"].to_string().contains("scaivault-secrets") {
@@ -73,7 +74,7 @@ fn push(list: &mut Value, entry: Value) {
     }
 }
 
-/// A pod as one would create it, from what the API server answered.
+/// A pod for creation, from the API server's answer.
 fn unstored(name: &str, answered: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
     merge(

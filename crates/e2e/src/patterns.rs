@@ -13,17 +13,17 @@ use super::{
 
 /// Fetched once.
 pub(super) const INIT: &str = "init";
-/// Kept fresh by events, with a signal.
+/// Updated by events, with a signal.
 pub(super) const SIDECAR: &str = "sidecar";
-/// Kept fresh by looking, held back by a probe.
+/// Updated by polling, with the start delayed by a probe.
 pub(super) const PROBE: &str = "probe";
-/// With a database user of the pod's own.
+/// With a database user for each pod.
 pub(super) const DYNAMIC: &str = "dynamic";
 
-/// The first Kubernetes with `fileKeyRef` switched on.
+/// The first minor version of Kubernetes with `fileKeyRef` enabled by default.
 const FILE_KEY_REF: u64 = 35;
 
-/// Each pattern, and what its pod says besides its two secrets.
+/// Each pattern, with its annotations in addition to the two secrets.
 fn patterns() -> [(&'static str, Value); 4] {
     let sidecar = json!({
         "pattern": "sidecar",
@@ -34,7 +34,7 @@ fn patterns() -> [(&'static str, Value); 4] {
     let dynamic = json!({
         "inject-dynamic-user.json": seed::DYNAMIC,
         "refresh-on-event": "true",
-        // Shares the process namespace, in which another step ends the agent.
+        // Shares the process namespace, so that another step can kill the agent.
         "reload-signal": "SIGHUP",
         "reload-target": "sh",
         "fetch-timeout": "5s",
@@ -47,7 +47,7 @@ fn patterns() -> [(&'static str, Value); 4] {
     ]
 }
 
-/// One Deployment of each pattern, all at once.
+/// Starts one Deployment of each pattern at once.
 pub(super) fn start(world: &World<'_>) -> Result<String> {
     let patterns = patterns();
     for (pattern, annotations) in &patterns {
@@ -84,17 +84,17 @@ fn reads_its_files(world: &World<'_>, pod: &Running) -> Result<()> {
     Ok(())
 }
 
-/// Whether the cluster has `fileKeyRef`.
+/// Whether the cluster supports `fileKeyRef`.
 pub(super) fn has_variables_of_files(world: &World<'_>) -> Result<bool> {
     let minor = world.kubectl.json(&["version", "--output=json"])?;
     let minor = minor.pointer("/serverVersion/minor").and_then(Value::as_str).and_then(|minor| {
-        // Some providers write `35+`.
+        // Some providers report `35+`.
         minor.trim_end_matches('+').parse::<u64>().ok()
     });
     Ok(minor.is_none_or(|minor| minor >= FILE_KEY_REF))
 }
 
-/// A variable by `fileKeyRef`, in both patterns; an older cluster refuses it.
+/// A variable by `fileKeyRef` with both patterns; an older cluster rejects it.
 pub(super) fn variables(world: &World<'_>) -> Result<String> {
     let variable = json!({"inject-env-DB_PASSWORD": format!("{}#password", seed::DATABASE)});
     let sidecar = json!({"pattern": "sidecar"});

@@ -1,4 +1,4 @@
-//! Clusters that choose the user, and namespaces with a quota.
+//! Clusters that assign user ids, and namespaces with a quota.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use super::{
     world::World,
 };
 
-/// A uid as `OpenShift` gives one to a namespace.
+/// A uid as `OpenShift` assigns it to a namespace.
 const ASSIGNED_UID: u32 = 1_000_650_000;
 const QUOTA: &str = "scaivault-e2e";
 
-/// Pods as `OpenShift`'s admission leaves them: `runAsNonRoot`, and a uid of the namespace for the application.
+/// Pods after `OpenShift`'s admission: `runAsNonRoot`, and a uid of the namespace for the
+/// application.
 pub(super) fn assigned_users(world: &World<'_>) -> Result<String> {
     let cases = [
-        // The agent takes over the uid that all containers share.
+        // The agent uses the uid that all containers share.
         ("assigned-init", json!({"pattern": "init"})),
         ("assigned-sidecar", json!({"pattern": "sidecar"})),
-        // The agent's uid is left to the platform, and here to the image.
+        // The agent's uid is left to the platform, here to the image.
         ("unset-init", json!({"pattern": "init", "run-as-user": "unset"})),
         ("unset-sidecar", json!({"pattern": "sidecar", "run-as-user": "unset"})),
     ];
@@ -49,7 +50,7 @@ pub(super) fn assigned_users(world: &World<'_>) -> Result<String> {
     Ok("pods with runAsNonRoot and without a known uid start in both patterns".to_owned())
 }
 
-/// A quota refuses pods of which one container has no limit.
+/// A quota rejects pods with a container without limits.
 pub(super) fn quota(world: &World<'_>) -> Result<String> {
     let hard = json!({
         "limits.cpu": "4", "limits.memory": "4Gi", "requests.cpu": "4", "requests.memory": "4Gi",
@@ -73,7 +74,7 @@ pub(super) fn quota(world: &World<'_>) -> Result<String> {
     limited["spec"]["containers"][0]["resources"] = json!({"limits": amounts, "requests": amounts});
     let mut unlimited = injection::pod(&annotations);
     unlimited["metadata"]["name"] = json!("unlimited");
-    // The quota is in force.
+    // The quota is enforced.
     let Err(refused) = world.kubectl.create(World::WORKLOADS, &unlimited) else {
         bail!("a pod without limits was created in spite of the quota");
     };

@@ -1,6 +1,8 @@
-//! What the injection adds to the start of a pod, from its creation to its application's first instruction.
+//! Measures how much the injection adds to the start of a pod, from its creation to its
+//! application's first instruction.
 //!
-//! Both ends are read from the kernel's uptime, which pods see as it is: so the node has to be this machine, as with kind.
+//! Both times are the kernel's uptime, which pods can read, so the node has to be this machine, as
+//! with kind.
 
 use std::{fs, thread, time::Duration};
 
@@ -24,8 +26,9 @@ const SCRIPT: &str = r#"read up rest </proc/uptime; read boot </proc/sys/kernel/
 const START: Duration = Duration::from_mins(1);
 const NAME: &str = "pod-start";
 
-/// Rounds in which all pods take turns, after one that does not count. Beside each injected pod runs its twin: the same
-/// containers, volumes and hooks, with programs that do nothing. What the twin adds is the kubelet's share, the rest ours.
+/// Runs rounds in which all pods are started in turn, after a warm-up round. Each injected pod has
+/// a twin with the same containers, volumes and hooks, whose programs do nothing. What the twin
+/// adds is the kubelet's share; the rest is the agent's.
 pub(super) fn measure(world: &World<'_>) -> Result<String> {
     let Some(rounds) = world.args.bench else {
         return Ok("not asked for; --bench ROUNDS measures it".to_owned());
@@ -51,8 +54,8 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
     }
     let mut times = vec![Vec::new(); pods.len()];
     for round in 0..=rounds {
-        // The kubelet relists its containers once a second. Pods created as soon as others are gone would always meet it at
-        // the same moment.
+        // The kubelet relists its containers once a second. If each pod were created right after
+        // the previous one is gone, it would always be created at the same phase.
         thread::sleep(Duration::from_secs(1) * round / (rounds + 1));
         for ((_, pod), times) in pods.iter().zip(&mut times) {
             let took = start(world, pod)?;
@@ -86,7 +89,7 @@ fn csi_pod(world: &World<'_>) -> Result<Value> {
     Ok(pod)
 }
 
-/// The times of each twin and of the pod it is compared with.
+/// The times of each twin and of its injected pod.
 fn cases_of(times: &[Vec<i64>]) -> impl Iterator<Item = (&[i64], &[i64])> {
     times[1..].chunks_exact(2).map(|pair| (pair[0].as_slice(), pair[1].as_slice()))
 }
@@ -98,8 +101,8 @@ fn bench_pod(world: &World<'_>, annotations: &Value, restart_policy: &str) -> Va
     pod(NAME, &template)
 }
 
-/// An injected pod whose injected containers, hooks and probes do nothing. Without annotations, so that it is not injected
-/// once more.
+/// A copy of an injected pod whose injected containers, hooks and probes do nothing. It has no
+/// annotations, so that it is not injected again.
 fn idle_twin(injected: &Value, image: &str) -> Value {
     let mut twin = json!({
         "apiVersion": "v1",
@@ -133,13 +136,14 @@ fn row(name: &str, sorted: &[i64]) -> [String; 7] {
     [name.to_owned(), at(0), at(25), at(50), at(75), at(95), at(100)]
 }
 
-/// Milliseconds from the creation of a pod to its application; the pod is gone afterwards.
+/// Milliseconds from the creation of a pod to the start of its application; afterwards the pod is
+/// deleted.
 fn start(world: &World<'_>, pod: &Value) -> Result<i64> {
     let created = hundredths(&fs::read_to_string(UPTIME)?)?;
     world.kubectl.create(World::APPS, pod)?;
     let pod = Running::app(NAME);
     let began = wait_for("the application begins", START, || {
-        // There is no log before the container is there.
+        // There is no log before the container exists.
         Ok(pod.log(world).ok().and_then(|log| line(&log, "began: ").map(str::to_owned)))
     })?;
     let (began, boot) = began.split_once(' ').context("the application says when and where it begins")?;
@@ -150,7 +154,7 @@ fn start(world: &World<'_>, pod: &Value) -> Result<i64> {
     Ok((hundredths(began)? - created) * 10)
 }
 
-/// Hundredths of a second, of a text such as `3600.07 …`.
+/// Parses hundredths of a second from a text such as `3600.07 …`.
 fn hundredths(uptime: &str) -> Result<i64> {
     let parse = || {
         let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
@@ -159,7 +163,7 @@ fn hundredths(uptime: &str) -> Result<i64> {
     parse().with_context(|| format!("{uptime:?} is no uptime"))
 }
 
-/// The value below which that share of the values lies, by the nearest rank; 0 where there are none.
+/// The percentile by the nearest-rank method; 0 without values.
 pub(super) fn percentile(sorted: &[i64], percent: usize) -> i64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last * percent + 50) / 100).copied().unwrap_or_default()

@@ -1,4 +1,5 @@
-//! A policy gives secrets to pods of a namespace in which nothing has an annotation, and limits what they may ask for.
+//! A policy injects secrets into pods of a namespace without annotations, and limits what they may
+//! request.
 
 use std::time::Duration;
 
@@ -14,12 +15,11 @@ use super::{
     world::World,
 };
 
-/// The policy's name.
 const NAME: &str = "scaivault-e2e";
-/// Until a policy that was written is in force on every replica, and its status says so.
+/// The timeout until a policy is in force on every replica and its status is updated.
 const SOON: Duration = Duration::from_mins(1);
 
-/// A file and a variable without an annotation anywhere, a refusal, and the status of the policy.
+/// A file and a variable without annotations, a rejection, and the status of the policy.
 pub(super) fn gives_and_limits(world: &World<'_>) -> Result<String> {
     prepare(world)?;
     let has_variables = has_variables_of_files(world)?;
@@ -72,7 +72,7 @@ fn is_injected(world: &World<'_>, pod: &Value) -> Result<bool> {
     Ok(world.kubectl.dry_run(World::POLICIES, pod)?.to_string().contains("scaivault-secrets"))
 }
 
-/// A policy whose path is wrong is refused when it is applied, and the other one stays in force.
+/// A policy with an invalid path is rejected when it is applied, and the valid one stays in force.
 fn is_not_stopped_by_a_broken_one(world: &World<'_>, policy: &Value, probe: &Value) -> Result<()> {
     let mut broken = policy.clone();
     broken["metadata"]["name"] = json!("scaivault-e2e-broken");
@@ -87,7 +87,8 @@ fn is_not_stopped_by_a_broken_one(world: &World<'_>, policy: &Value, probe: &Val
     Ok(())
 }
 
-/// A second policy gives the same file another source: pods that both select are refused until it is gone.
+/// A second policy gives the same file another source: pods selected by both are rejected until it
+/// is deleted.
 fn disagrees(world: &World<'_>, mut policy: Value, probe: &Value) -> Result<()> {
     const OTHER: &str = "scaivault-e2e-other";
     policy["metadata"]["name"] = json!(OTHER);
@@ -103,7 +104,7 @@ fn disagrees(world: &World<'_>, mut policy: Value, probe: &Value) -> Result<()> 
     wait_for("the pod is injected again", SOON, injects)
 }
 
-/// Under `warn` what is outside of the limits passes with a warning, under `audit` the policy changes nothing.
+/// Under `warn`, a path outside the limits gives a warning; under `audit` the policy has no effect.
 fn warns_and_audits(world: &World<'_>, probe: &Value) -> Result<()> {
     let outside = outside(world);
     enforcement(world, "warn")?;
@@ -135,7 +136,7 @@ fn says(text: &str, words: &[&str]) -> Result<()> {
     }
 }
 
-/// The namespace: every pod of it is sent to the injector.
+/// Creates the namespace, all of whose pods are sent to the injector.
 fn prepare(world: &World<'_>) -> Result<()> {
     for label in ["pod-security.kubernetes.io/enforce=restricted", "scaivault.scailabs.ai/injection=enabled"]
     {
@@ -152,7 +153,7 @@ fn refuses(world: &World<'_>) -> Result<()> {
     says(&format!("{error:#}"), &[NAME, seed::DENIED, &format!("{PREFIX}inject-secret-payroll.json")])
 }
 
-/// A pod that names a path outside of the policy's limits.
+/// A pod that requests a path outside the policy's limits.
 fn outside(world: &World<'_>) -> Value {
     let mut pod = template(world, &json!({"inject-secret-payroll.json": seed::DENIED}), SCRIPT);
     pod["apiVersion"] = json!("v1");

@@ -1,4 +1,4 @@
-//! Starts other programs, and says which.
+//! Runs other programs, with error messages that contain the command.
 
 use std::{
     io::Write,
@@ -8,21 +8,21 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The directory of the workspace.
+/// The workspace's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this crate is two directories below")
 }
 
 /// The cargo that started this program, in the workspace's directory.
 pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    // Cargo sets `CARGO` for what it runs; without it the program was started by hand.
+    // Cargo sets `CARGO` for the programs it runs; without it, this program was started manually.
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command
 }
 
-/// Runs a program with our own standard streams.
+/// Runs a program with this process's standard streams.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     println!("$ {line}");
@@ -33,27 +33,27 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program and returns what it wrote to standard output.
+/// Runs a program and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` does not start"))?;
     answer(&line, output)
 }
 
-/// Gives a program its standard input, and returns what it wrote to standard output. For programs that read all of it
-/// before they answer.
+/// Runs a program with this standard input, and returns its standard output. The program must read
+/// all input before it writes.
 pub(crate) fn output_of(command: &mut Command, input: &str) -> Result<String> {
     let line = line(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("`{line}` does not start"))?;
     let mut stdin = child.stdin.take().context("standard input is piped")?;
-    // A program that ends without reading says why in its answer.
+    // A program that exits without reading reports the reason in its output.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     answer(&line, child.wait_with_output()?)
 }
 
-/// A command as a person would type it.
+/// A command as it would be typed.
 pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());

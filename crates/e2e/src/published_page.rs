@@ -1,5 +1,5 @@
-//! Pods written by hand after ScaiVault's page on Kubernetes run with the product's images: nothing of them is injected. Besides
-//! the names of images and `ScaiVault`'s address, only its authority is added.
+//! Pods written by hand according to ScaiVault's Kubernetes page run with the product's images,
+//! without injection. Apart from image names and `ScaiVault`'s address, only its CA is added.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ use super::{
 
 const INIT: &str = "page-init";
 const SIDECAR: &str = "page-sidecar";
-/// Looked for every 2 s, on a busy machine.
+/// The files are polled every 2 s, on a busy machine.
 const ARRIVAL: Duration = Duration::from_secs(30);
 const CA_FILE: &str = "/var/run/scaivault/ca/ca.crt";
 
-/// An init container and a sidecar beside the application, as the page has them, its dynamic credentials included.
+/// An init container and a sidecar as on the page, including dynamic credentials.
 pub(super) fn by_hand(world: &World<'_>) -> Result<String> {
     let before = seed::database(2);
     for pod in [init(world), sidecar(world)] {
@@ -67,7 +67,7 @@ fn init(world: &World<'_>) -> Value {
     pod
 }
 
-/// Not a native sidecar: it starts after the application, and gets its signal to end at the same time.
+/// Not a native sidecar: it starts after the application, and is terminated at the same time.
 fn sidecar(world: &World<'_>) -> Value {
     let mut pod = pod(world, SIDECAR);
     let agent = json!({
@@ -91,9 +91,9 @@ fn sidecar(world: &World<'_>) -> Value {
     pod
 }
 
-/// What both have: the application, and the volumes.
+/// The common parts: the application and the volumes.
 fn pod(world: &World<'_>, name: &str) -> Value {
-    // Nothing holds it back until the files are there.
+    // Without a native sidecar the application has to wait for the files itself.
     let script = format!("until test -e /run/secrets/db.json; do sleep 1; done\n{SCRIPT}");
     json!({
         "apiVersion": "v1",

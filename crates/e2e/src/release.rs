@@ -1,4 +1,4 @@
-//! The chart, by the real helm.
+//! Installs the chart with helm.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::{Args, kubectl::find, world::World};
 use crate::process;
 
-/// Replicas, so that one can go.
+/// Two replicas, so that one can be removed.
 pub(super) const REPLICAS: usize = 2;
 const CHART: &str = "charts/scaivault-injector";
 const TIMEOUT: &str = "--timeout=5m";
 
-/// helm on the cluster of KUBECONFIG.
+/// helm for the cluster of KUBECONFIG.
 pub(super) struct Helm(PathBuf);
 
 impl Helm {
@@ -21,7 +21,7 @@ impl Helm {
         find("helm").map(Self)
     }
 
-    /// Installs the chart, or upgrades what is installed, and waits until all replicas are ready.
+    /// Installs or upgrades the chart, and waits until all replicas are ready.
     pub(super) fn upgrade(&self, world: &World<'_>, values: &[&str]) -> Result<()> {
         let Args { image, init_image, set, .. } = world.args;
         let own = [
@@ -30,7 +30,7 @@ impl Helm {
             format!("injector.initImage={init_image}"),
             format!("injector.defaults.url={}", world.vault.url()),
         ];
-        // A tag may look like a number.
+        // As a string, because a tag may look like a number.
         let tag = format!("image.tag={}", image.tag);
         let mut command = self.command("upgrade", World::SYSTEM);
         command.args([World::RELEASE, CHART, "--install", "--create-namespace", "--wait", TIMEOUT]);
@@ -47,13 +47,13 @@ impl Helm {
         process::run(self.command("test", World::SYSTEM).args([World::RELEASE, TIMEOUT]))
     }
 
-    /// Installs any chart, or upgrades what is installed, and waits until its pods are ready.
+    /// Installs or upgrades any chart, and waits until its pods are ready.
     pub(super) fn install(&self, release: &str, chart: &str, namespace: &str, args: &[String]) -> Result<()> {
         let mut command = self.command("upgrade", namespace);
         process::run(command.args([release, chart, "--install", "--wait", TIMEOUT]).args(args))
     }
 
-    /// Takes a release away, if it is there, and waits until its objects are gone.
+    /// Uninstalls a release if it exists, and waits until its objects are gone.
     pub(super) fn uninstall(&self, release: &str, namespace: &str) -> Result<()> {
         let mut command = self.command("uninstall", namespace);
         process::run(command.args([release, "--ignore-not-found", "--wait", TIMEOUT]))
@@ -66,13 +66,13 @@ impl Helm {
     }
 }
 
-/// The replicas, as Kubernetes' objects.
+/// The replicas' pods.
 pub(super) fn pods(world: &World<'_>) -> Result<Vec<Value>> {
     let selector = format!("app.kubernetes.io/instance={0},app.kubernetes.io/name={0}", World::RELEASE);
     world.kubectl.items(&["pods", "--namespace", World::SYSTEM, "--selector", &selector])
 }
 
-/// Whether the API server may call the webhooks: nothing but the injector itself, once it runs, fills the bundle.
+/// Whether the API server can call the webhooks: only a running injector fills the bundle.
 fn trusted(configuration: &Value) -> bool {
     let webhooks = configuration.get("webhooks").and_then(Value::as_array);
     let bundle = |webhook: &Value| {
@@ -82,7 +82,8 @@ fn trusted(configuration: &Value) -> bool {
     webhooks.is_some_and(|webhooks| !webhooks.is_empty() && webhooks.iter().all(bundle))
 }
 
-/// Installs with two replicas. Ready replicas are ones whose certificate the API server trusts.
+/// Installs the chart with two replicas. A replica is ready only if the API server trusts its
+/// certificate.
 pub(super) fn install(world: &World<'_>) -> Result<String> {
     world.helm.upgrade(world, &[])?;
     let pods = pods(world)?.len();
@@ -98,7 +99,7 @@ pub(super) fn install(world: &World<'_>) -> Result<String> {
     Ok(format!("{REPLICAS} replicas are ready"))
 }
 
-/// The chart's own test: an annotated pod, as a dry run, from inside the cluster.
+/// The chart's own test: creates an annotated pod as a dry run from inside the cluster.
 pub(super) fn test(world: &World<'_>) -> Result<String> {
     world.helm.test()?;
     Ok("passed".to_owned())

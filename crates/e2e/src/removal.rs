@@ -1,4 +1,4 @@
-//! The release is taken away: nothing of it stays, and pods are created as before.
+//! After the release is uninstalled, no object of it remains, and pods are created as before.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     world::World,
 };
 
-/// Uninstalls, and looks for what is left in any kind of object, in every namespace.
+/// Uninstalls the release, and searches all kinds of objects in all namespaces for remains.
 pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
     world.helm.uninstall(World::RELEASE, World::SYSTEM)?;
     let kinds = world.kubectl.text(&["api-resources", "--verbs=list,delete", "--output=name"])?;
@@ -38,7 +38,7 @@ pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
     }
 }
 
-/// An annotated pod is created, and nobody adds anything to it.
+/// An annotated pod is created without changes.
 pub(super) fn pods_without_the_injector(world: &World<'_>) -> Result<String> {
     let mut pod = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
     pod["metadata"]["name"] = json!("afterwards");

@@ -13,7 +13,7 @@ use super::{
 
 const DEPLOYMENT: &str = "deployment/scaivault-injector";
 
-/// One replica is deleted, as a drained node does it.
+/// Deletes one replica, as draining a node does.
 pub(super) fn lose_a_pod(world: &World<'_>) -> Result<String> {
     let tally = load::during(world, World::LOSS_LOAD, || {
         let names = names(world)?;
@@ -28,11 +28,11 @@ pub(super) fn lose_a_pod(world: &World<'_>) -> Result<String> {
     Ok(tally.to_string())
 }
 
-/// Every replica is replaced, one after the other.
+/// Replaces all replicas, one after the other.
 pub(super) fn upgrade(world: &World<'_>) -> Result<String> {
     let before = names(world)?;
     let tally = load::during(world, World::UPGRADE_LOAD, || {
-        // A value that no run before has set: the pods change.
+        // A value that no previous run has set, so that the pods change.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         world.helm.upgrade(world, &[&format!("podAnnotations.e2e=at-{now}")])?;
         rolled_out(world)?;

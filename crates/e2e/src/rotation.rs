@@ -1,4 +1,4 @@
-//! A rotation reaches the files of running pods, and the application's signal handler.
+//! A rotation reaches the files of running pods, and triggers the application's signal handler.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::{
     world::World,
 };
 
-/// By events within 2 s and by looking every 2 s, so on a busy machine.
+/// Within 2 s by events and every 2 s by polling; longer on a busy machine.
 const ARRIVAL: Duration = Duration::from_secs(30);
 const HANDLED: &str = "hup db.json: ";
 

@@ -1,6 +1,6 @@
 //! Tables for a terminal.
 
-/// The rows with their columns aligned: numbers to the right, the rest to the left.
+/// Aligns the columns: numbers to the right, other text to the left.
 pub(crate) fn render<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let header = header.map(str::to_owned);
     let all = || std::iter::once(&header).chain(rows);

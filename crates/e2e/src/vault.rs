@@ -1,5 +1,5 @@
-//! The development server as the cluster's `ScaiVault`: a process on this machine, which takes the tokens of the cluster's
-//! real issuer.
+//! The development server as the cluster's `ScaiVault`: a process on this machine, which accepts
+//! tokens of the cluster's real issuer.
 
 use std::{
     env,
@@ -42,12 +42,12 @@ pub(crate) struct VaultArgs {
     admin: SocketAddr,
 }
 
-/// A running server. It ends when this is dropped.
+/// A running server. It stops on drop.
 pub(super) struct Vault {
     url: String,
     files: TempDir,
     process: Mutex<Child>,
-    /// What a step does to it, and sees of it.
+    /// Controls and inspects it.
     pub(super) admin: Admin,
 }
 
@@ -81,17 +81,17 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Its address, as pods see it.
+    /// Its URL for pods.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// PEM file with the authority of its certificate.
+    /// The PEM file of its CA.
     pub(super) fn ca_file(&self) -> PathBuf {
         self.files.path().join(CA)
     }
 
-    /// Ends it, so that a connection is refused.
+    /// Stops it, so that connections are refused.
     pub(super) fn end(&self) -> Result<()> {
         let mut child = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         child.kill()?;
@@ -99,7 +99,7 @@ impl Vault {
         Ok(())
     }
 
-    /// The end of its log.
+    /// Prints the end of its log.
     pub(super) fn show_log(&self) {
         println!("scaivault-devserver:");
         let log = fs::read_to_string(self.files.path().join(LOG)).unwrap_or_default();
@@ -123,7 +123,7 @@ impl Vault {
 
 impl Drop for Vault {
     fn drop(&mut self) {
-        // It may have ended before.
+        // It may have stopped already.
         let _ = self.end();
     }
 }
@@ -135,11 +135,11 @@ const LOG: &str = "log";
 
 fn build() -> Result<PathBuf> {
     process::run(&mut process::cargo(["build", "--locked", "--package", "scaivault-devserver"]))?;
-    // Cargo puts it beside this program.
+    // Cargo builds it into the directory of this program.
     Ok(env::current_exe()?.with_file_name("scaivault-devserver"))
 }
 
-/// What pods call it: the name in its certificate, and its URL.
+/// The server's name for pods: the name in its certificate, and its URL.
 fn called(listen: SocketAddr, host: Option<&str>) -> Result<(String, String)> {
     match host {
         Some(host) => Ok((host.to_owned(), format!("https://{host}:{}", listen.port()))),
@@ -150,12 +150,13 @@ fn called(listen: SocketAddr, host: Option<&str>) -> Result<(String, String)> {
     }
 }
 
-/// The address from which this machine reaches a node: on most clusters that run on this machine, pods reach it there.
+/// The address from which this machine reaches a node: on most clusters on this machine, pods can
+/// reach it there.
 fn towards_a_node(kubectl: &Kubectl) -> Result<SocketAddr> {
     let nodes = kubectl.items(&["nodes"])?;
     let node = nodes.iter().find_map(internal_ip).context("no node has an internal address")?;
     let ours = || {
-        // Nothing is sent: connecting only asks for the route.
+        // Nothing is sent: connecting a UDP socket only determines the route.
         let socket = UdpSocket::bind(if node.contains(':') { "[::]:0" } else { "0.0.0.0:0" })?;
         socket.connect((node, PORT))?;
         socket.local_addr()

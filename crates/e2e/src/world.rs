@@ -1,10 +1,10 @@
-//! The cluster that KUBECONFIG names, what is installed there, and its end.
+//! The cluster of KUBECONFIG, what the test installs there, and the clean-up.
 
 use anyhow::{Context, Result, bail};
 
 use super::{Args, Part, app, csi, kubectl::Kubectl, release::Helm, vault::Vault};
 
-/// What every step has at hand.
+/// The context of every step.
 pub(super) struct World<'a> {
     pub(super) args: &'a Args,
     pub(super) kubectl: Kubectl,
@@ -20,17 +20,18 @@ impl<'a> World<'a> {
     pub(super) const SYSTEM: &'static str = "scaivault-system";
     /// The namespace of annotated workloads.
     pub(super) const WORKLOADS: &'static str = "scaivault-e2e";
-    /// Injected pods that run. It enforces the Pod Security Standard `restricted`.
+    /// The namespace of injected pods that run. It enforces the Pod Security Standard `restricted`.
     pub(super) const APPS: &'static str = "scaivault-e2e-apps";
-    /// Pods without annotations that a policy selects. It enforces the Pod Security Standard `restricted`, too.
+    /// The namespace of pods without annotations that a policy selects. It also enforces the Pod
+    /// Security Standard `restricted`.
     pub(super) const POLICIES: &'static str = "scaivault-e2e-policies";
-    /// Pods that are created while a replica goes away.
+    /// The namespace of pods that are created while a replica is deleted.
     pub(super) const LOSS_LOAD: &'static str = "scaivault-e2e-loss";
-    /// Pods that are created during an upgrade.
+    /// The namespace of pods that are created during an upgrade.
     pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
-    /// Pods with CSI volumes.
+    /// The namespace of pods with CSI volumes.
     pub(super) const CSI: &'static str = "scaivault-e2e-csi";
-    /// Everything that this makes stands in these or belongs to a release.
+    /// Everything that the test creates is in these namespaces or belongs to a release.
     pub(super) const NAMESPACES: [&'static str; 7] = [
         Self::SYSTEM,
         Self::WORKLOADS,
@@ -40,7 +41,7 @@ impl<'a> World<'a> {
         Self::UPGRADE_LOAD,
         Self::CSI,
     ];
-    /// The definition of policies. It stays when the release is taken away, and all policies with it.
+    /// The CRD of policies. It remains when the release is uninstalled, with all policies.
     pub(super) const DEFINITION: &'static str =
         "customresourcedefinition.apiextensions.k8s.io/injectionpolicies.scaivault.scailabs.ai";
 
@@ -50,7 +51,7 @@ impl<'a> World<'a> {
         Ok(Self { args, kubectl, helm, vault })
     }
 
-    /// Says which cluster it is, and that nothing of somebody else would be overwritten there.
+    /// Prints which cluster is used, and fails if existing objects would be overwritten.
     pub(super) fn claim(&self) -> Result<String> {
         let version = self.kubectl.json(&["version", "-o=json"]).context("is KUBECONFIG set?")?;
         let version = version.pointer("/serverVersion/gitVersion").and_then(|version| version.as_str());
@@ -79,7 +80,7 @@ impl<'a> World<'a> {
         Ok(format!("Kubernetes {version}"))
     }
 
-    /// What somebody who looks for the cause would ask first.
+    /// Prints the state that is needed first to find the cause of a failure.
     pub(super) fn show_state(&self) {
         let selector = format!("--selector=app.kubernetes.io/instance={}", Self::RELEASE);
         let system = format!("--namespace={}", Self::SYSTEM);
@@ -96,7 +97,7 @@ impl<'a> World<'a> {
             &["get", "events", "--sort-by=.lastTimestamp", &csi],
             &["logs", "--prefix", "--tail=30", csi::PROVIDER_SELECTOR, csi::NAMESPACE],
         ] {
-            // The failure that is being looked into may be that nothing answers.
+            // The cluster itself may be the cause of the failure.
             if let Err(error) = self.kubectl.run(question) {
                 println!("{error:#}");
             }
@@ -104,14 +105,14 @@ impl<'a> World<'a> {
         self.vault.show_log();
     }
 
-    /// Takes everything away, also what a step that failed has left half done.
+    /// Removes everything, including the remains of a failed step.
     pub(super) fn clean_up(&self) {
         println!("\n== clean up");
         let uninstalled = self.helm.uninstall(Self::RELEASE, Self::SYSTEM);
         let namespaces = ["delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=3m"];
         let deleted = self.kubectl.run(&[&namespaces[..], &Self::NAMESPACES].concat());
         let undefined = self.kubectl.run(&["delete", Self::DEFINITION, "--ignore-not-found", "--timeout=1m"]);
-        // The driver goes last: it unmounts the volumes of the pods.
+        // The driver is removed last, because it unmounts the volumes of the pods.
         let csi = if self.args.part.includes(Part::Csi) { csi::clean_up(self) } else { Ok(()) };
         for error in [uninstalled, deleted, undefined, csi].into_iter().filter_map(Result::err) {
             println!("not taken away: {error:#}");

@@ -1,4 +1,4 @@
-//! Where built programs are kept.
+//! The cache of built programs.
 
 use std::{
     cell::RefCell,
@@ -12,15 +12,17 @@ use std::{
 use anyhow::{Context, Result};
 use xshell::Shell;
 
-/// A directory outside of the workspace: builds of all its checkouts are shared.
+/// A directory outside the workspace, so that all checkouts share their builds.
 pub(super) struct Cache {
     root: PathBuf,
-    /// Held from the first build until the program ends: another task that wants the same waits, and then finds it built.
+    /// Held from the first build until the program ends: another task with the same target waits,
+    /// and then finds it built.
     lock: RefCell<Option<File>>,
 }
 
 impl Cache {
-    /// Where the environment says, in the order of `SCAIVAULT_ASSETS_CACHE`, `XDG_CACHE_HOME` and `HOME`.
+    /// The cache directory from the environment, in the order `SCAIVAULT_ASSETS_CACHE`,
+    /// `XDG_CACHE_HOME` and `HOME`.
     pub(super) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let directory = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = directory("SCAIVAULT_ASSETS_CACHE").or_else(|| {
@@ -40,8 +42,8 @@ impl Cache {
         self.root.join("modules").join(format!("{name}-{key}"))
     }
 
-    /// A directory of the cache. If it is not there, `make` fills an empty one, which is then moved to its place at once, so
-    /// that what is there is whole.
+    /// A directory of the cache. If it does not exist, `make` fills an empty directory, which is
+    /// then renamed, so that an existing one is always complete.
     pub(super) fn get_or_make(
         &self,
         shell: &Shell,
@@ -61,7 +63,7 @@ impl Cache {
         Ok(place.to_owned())
     }
 
-    /// An empty directory for work.
+    /// An empty working directory.
     pub(super) fn fresh(&self, shell: &Shell, name: &str) -> Result<PathBuf> {
         let path = self.root.join("work").join(format!("{name}-{}", process::id()));
         shell.remove_path(&path)?;
@@ -84,14 +86,15 @@ impl Cache {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
         }
-        // What an earlier task left there.
+        // Removes leftovers of an earlier task.
         shell.remove_path(self.root.join("work"))?;
         self.lock.replace(Some(lock));
         Ok(())
     }
 }
 
-/// A name for what is made from these texts. It tells one input from another; nobody tries to find two with the same.
+/// A name for the result of these inputs. It distinguishes inputs, but need not resist deliberate
+/// collisions.
 pub(super) fn key(parts: &[&str]) -> String {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);

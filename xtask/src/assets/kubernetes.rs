@@ -1,10 +1,10 @@
-//! The releases of Kubernetes with which the cluster tests can run.
+//! The releases of Kubernetes that the cluster tests support.
 
 use std::{fmt, str::FromStr};
 
 /// The name of the Go module with Kubernetes' programs.
 pub(super) const MODULE: &str = "kubernetes";
-/// What it requires.
+/// The path of that module.
 pub(super) const PATH: &str = "k8s.io/kubernetes";
 
 /// A release of Kubernetes.
@@ -12,12 +12,13 @@ pub(super) const PATH: &str = "k8s.io/kubernetes";
 pub(crate) struct Release {
     minor: u16,
     patch: u16,
-    /// What go.sum says of the Go module's files.
+    /// The hash of the Go module's files in go.sum.
     sum: &'static str,
 }
 
 impl Release {
-    /// Every supported minor version with its newest patch, oldest first. The last one is pinned in `tests/assets`.
+    /// Every supported minor version with its newest patch, oldest first. The last one is pinned in
+    /// `tests/assets`.
     pub(super) const ALL: [Self; 8] = [
         Self { minor: 30, patch: 14, sum: "h1:MrlKXh9uhLIJpyxOeXhcndzRVSvwiV9iJ8NgH8nqPsg=" },
         Self { minor: 31, patch: 14, sum: "h1:UtjLfqvXLuSVDdJ4+NpQCIfFkKkLnAAVmxAEMsnkhjk=" },
@@ -35,21 +36,22 @@ impl Release {
         format!("v1.{minor}.{patch}")
     }
 
-    /// The version of the Go modules with its libraries: `v0.31.14`.
+    /// The version of the Go modules of its libraries: `v0.31.14`.
     pub(super) fn library_version(self) -> String {
         let Self { minor, patch, sum: _ } = self;
         format!("v0.{minor}.{patch}")
     }
 
-    /// What go.sum says of the Go module's files, `h1:…`.
+    /// The hash of the Go module's files in go.sum, `h1:…`.
     pub(super) fn sum(self) -> &'static str {
         self.sum
     }
 
-    /// A go.mod that builds this release's programs, made from Kubernetes' own.
+    /// A go.mod that builds this release's programs, generated from Kubernetes' own.
     ///
-    /// Its libraries stand in directories of its repository, which a published module does not have; they are published
-    /// under the same numbers with a 0 in front. Those that it does not require are left out: some are not published at all.
+    /// Kubernetes refers to its libraries as directories of its repository, which a published
+    /// module does not contain. They are published under the same version with a leading 0.
+    /// Libraries that it does not require are omitted, because some are not published at all.
     pub(super) fn go_mod(self, upstream: &str) -> String {
         let published = self.library_version();
         let lines = || upstream.lines().map(str::trim);
@@ -73,7 +75,7 @@ impl Release {
     }
 }
 
-/// As on the command line: `1.31`.
+/// Parses the notation of the command line: `1.31`.
 impl FromStr for Release {
     type Err = String;
 
@@ -91,7 +93,8 @@ impl fmt::Display for Release {
     }
 }
 
-/// What Kubernetes' own build sets. Without it a server says that it is `v0.0.0-master`.
+/// The variables that Kubernetes' own build sets. Without them a server reports the version
+/// `v0.0.0-master`.
 pub(super) fn version_variables(version: &str) -> Vec<String> {
     let mut numbers = version.trim_start_matches('v').split('.');
     let mut number = || numbers.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The Go modules, and where their sources are.
+//! The Go modules and their sources.
 
 use std::path::{Path, PathBuf};
 
@@ -16,17 +16,18 @@ use crate::workspace;
 pub(super) struct Module {
     /// Its directory below `tests/assets`.
     pub(super) name: &'static str,
-    /// What `go build` calls each program, and what it is called here.
+    /// The name of each program in `go build`, and its name here.
     pub(super) programs: &'static [(&'static str, &'static str)],
-    /// The Go module whose version is that of the programs.
+    /// The Go module with the version of the programs.
     path: &'static str,
-    /// The variables that tell the programs their version, which without a build of their own project they do not know.
+    /// The linker variables that set the programs' version, which is otherwise only set by their
+    /// own project's build.
     version_variables: fn(&str) -> Vec<String>,
-    /// Whether the programs must not need the C library.
+    /// Whether the programs must be statically linked.
     pub(super) is_static: bool,
 }
 
-/// In the order in which they are built: what takes longest comes last.
+/// In build order: the slowest last.
 pub(super) const MODULES: [Module; 5] = [
     Module::new("etcd", &[("server", "etcd")], "go.etcd.io/etcd/server/v3", |_| Vec::new()),
     Module::new("kwok", &[("kwok", "kwok")], "sigs.k8s.io/kwok", |_| Vec::new()),
@@ -74,14 +75,15 @@ pub(super) struct Build {
     pub(super) module: &'static Module,
     /// The version of the programs, `v1.37.2`.
     pub(super) version: String,
-    /// A name for what is built.
+    /// The cache key of the build.
     pub(super) key: String,
-    /// The release of Kubernetes for which go.mod is generated; none if it is one of the workspace's.
+    /// The release of Kubernetes for which go.mod is generated; `None` for a go.mod in the
+    /// workspace.
     generated: Option<Release>,
 }
 
 impl Build {
-    /// The workspace's version, unless it is Kubernetes and another release of it is wanted.
+    /// The workspace's version, unless the module is Kubernetes and another release is requested.
     pub(super) fn new(
         shell: &Shell,
         module: &'static Module,
@@ -101,15 +103,15 @@ impl Build {
         Ok(build)
     }
 
-    /// The flags of `go build`. Without symbols: half the size. Without the repository's state: it says nothing about these
-    /// programs.
+    /// The flags of `go build`. Without symbols, which halves the size, and without the
+    /// repository's state, which is unrelated to these programs.
     pub(super) fn flags(&self) -> [String; 2] {
         let variables = (self.module.version_variables)(&self.version);
         let variables: Vec<_> = variables.iter().map(|variable| format!(" -X {variable}")).collect();
         ["-buildvcs=false".to_owned(), format!("-ldflags=-s -w{}", variables.concat())]
     }
 
-    /// The directory with go.mod and go.sum; a generated one is made first.
+    /// The directory with go.mod and go.sum; a generated one is created first.
     pub(super) fn sources(&self, shell: &Shell, cache: &Cache) -> Result<PathBuf> {
         let Some(release) = self.generated else { return Ok(assets().join(self.module.name)) };
         let directory = cache.fresh(shell, "sources")?;
@@ -129,12 +131,12 @@ impl Build {
     }
 }
 
-/// Where the modules are.
+/// The directory of the modules.
 pub(super) fn assets() -> PathBuf {
     workspace::root().join("tests/assets")
 }
 
-/// What decides which code is built: all files of a directory.
+/// A fingerprint of all files in a directory, which determine the built code.
 pub(super) fn fingerprint(shell: &Shell, directory: &Path) -> Result<String> {
     let files = shell
         .read_dir(directory)?
@@ -143,19 +145,20 @@ pub(super) fn fingerprint(shell: &Shell, directory: &Path) -> Result<String> {
     files.collect()
 }
 
-/// A published module, as `go mod download -json` describes it.
+/// A published module, as described by `go mod download -json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Download {
-    /// Its go.mod.
+    /// The path of its go.mod.
     pub(super) go_mod: PathBuf,
-    /// Its files.
+    /// The directory of its files.
     pub(super) dir: PathBuf,
-    /// What go.sum says of its files, `h1:…`.
+    /// The hash of its files in go.sum, `h1:…`.
     pub(super) sum: String,
 }
 
-/// Fetches a module, into `into` instead of Go's own place if that is given. `directory` must belong to no module.
+/// Downloads a module, into `into` if it is given, else into Go's own cache. `directory` must not
+/// belong to a module.
 pub(super) fn download(
     shell: &Shell,
     path: &str,
@@ -164,7 +167,7 @@ pub(super) fn download(
     into: Option<&Path>,
 ) -> Result<Download> {
     let _directory = shell.push_dir(directory);
-    // What Go keeps may not be changed or removed, unless it is told.
+    // Files in Go's cache are read-only unless this flag is set.
     let writable = into.map(|_| "-modcacherw");
     let mut command = cmd!(shell, "go mod download -json {writable...} {path}@{version}").quiet();
     if let Some(into) = into {
@@ -173,7 +176,7 @@ pub(super) fn download(
     serde_json::from_str(&command.read()?).context("`go mod download` wrote something unexpected")
 }
 
-/// The version at which a go.mod requires a module.
+/// The version of a module that a go.mod requires.
 fn required_version<'a>(go_mod: &'a str, path: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.trim().trim_start_matches("require ").split_whitespace();

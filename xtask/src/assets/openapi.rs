@@ -1,4 +1,4 @@
-//! What the API of each supported release of Kubernetes knows: its `OpenAPI` document, by which the tests of the chart go.
+//! The `OpenAPI` document of each supported release of Kubernetes, for the tests of the chart.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::{
     module::download,
 };
 
-/// Where the document is in Kubernetes' source.
+/// The path of the document in Kubernetes' source.
 const SOURCE: &str = "api/openapi-spec/swagger.json";
 
 /// The documents' names in a directory of assets.
@@ -23,12 +23,12 @@ fn name(release: Release) -> String {
     format!("kubernetes-openapi-{release}.json")
 }
 
-/// What decides which documents they are.
+/// The cache key of the documents.
 pub(super) fn key() -> String {
     cache::key(&Release::ALL.map(Release::sum))
 }
 
-/// The directory with all of them; they are fetched if they are not there.
+/// The directory of the documents; they are downloaded if they are missing.
 pub(super) fn fetch(shell: &Shell, cache: &Cache) -> Result<PathBuf> {
     cache.get_or_make(shell, &cache.module("openapi", &key()), |out| {
         for release in Release::ALL {
@@ -41,7 +41,7 @@ pub(super) fn fetch(shell: &Shell, cache: &Cache) -> Result<PathBuf> {
                 "{PATH} {version} is {sum}, and {expected} was expected: it is not what was published"
             );
             shell.copy_file(module.dir.join(SOURCE), out.join(name(release)))?;
-            // The hundred megabytes around this one file do not stay.
+            // Removes the remaining hundred megabytes of the source.
             shell.remove_path(work)?;
         }
         Ok(())

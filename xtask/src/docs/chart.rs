@@ -1,6 +1,6 @@
-//! The parts of a Helm chart that are written from others: `values.schema.json` gets its descriptions from the comments
-//! in `values.yaml`, and the injector's chart the keys of `injector.defaults` from the annotation registry; `README.md` gets
-//! its table of values.
+//! The generated parts of a Helm chart: `values.schema.json` gets its descriptions from the
+//! comments in `values.yaml`, and in the injector's chart the keys of `injector.defaults` from the
+//! annotation registry; `README.md` gets its table of values.
 
 use std::fmt::Write as _;
 
@@ -12,17 +12,17 @@ mod values;
 
 use values::Item;
 
-/// Where the table of values stands in the chart's README.
+/// The markers of the table of values in the chart's README.
 const TABLE_START: &str = "<!-- Written by `cargo xtask docs` from values.yaml, down to the next mark. -->\n";
 const TABLE_END: &str = "<!-- End of the values. -->\n";
 
-/// How the registry says that the injector's configuration may set a key.
+/// The registry's text for keys that the injector's configuration may set.
 const IN_CONFIGURATION: &str = "in the injector's configuration";
 
-/// Values that the schema knows and `values.yaml` does not: Helm gives it to every chart.
+/// A value in the schema that is not in `values.yaml`: Helm passes it to every chart.
 const GLOBAL: &str = "global";
 
-/// The registry, as the program prints it.
+/// The registry, as printed by the program.
 pub(super) struct Registry {
     /// `annotations --format json`.
     pub(super) table: String,
@@ -30,7 +30,7 @@ pub(super) struct Registry {
     pub(super) schema: String,
 }
 
-/// The schema anew: `schema` is the file as it is, of which types and bounds are kept. With a registry,
+/// The updated schema: types and limits of the existing `schema` are kept. With a registry,
 /// `injector.defaults` gets its keys.
 pub(super) fn schema(schema: &str, values: &str, registry: Option<&Registry>) -> Result<String> {
     let mut schema: Value = serde_json::from_str(schema).context("values.schema.json is not JSON")?;
@@ -64,13 +64,14 @@ pub(super) fn schema(schema: &str, values: &str, registry: Option<&Registry>) ->
                 "values.schema.json allows {pointer}, which values.yaml does not have"
             );
         }
-        // `null` makes helm delete a value, default and all, and a template that finds none may render something laxer.
+        // With `null`, helm deletes a value and its default, and a template without the value might
+        // render something less strict.
         map_schema.insert("required".to_owned(), Value::from(keys));
     }
     Ok(format!("{schema:#}\n"))
 }
 
-/// The README anew: `readme` is the file as it is, of which all but the table is kept.
+/// The updated README: everything except the table is kept.
 pub(super) fn readme(readme: &str, values: &str) -> Result<String> {
     let (head, rest) =
         readme.split_once(TABLE_START).context("README.md has no mark for the table of values")?;
@@ -88,7 +89,7 @@ pub(super) fn readme(readme: &str, values: &str) -> Result<String> {
     Ok(format!("{head}{TABLE_START}{table}\n{TABLE_END}{tail}"))
 }
 
-/// What may stand in `injector.defaults`: the keys without their prefix.
+/// The schema of `injector.defaults`: the keys without their prefix.
 fn defaults(registry: &Registry) -> Result<Value> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

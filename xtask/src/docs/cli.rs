@@ -1,4 +1,4 @@
-//! `docs/cli.md`: the help of every subcommand, as the program prints it.
+//! `docs/cli.md`: the help of every subcommand, as printed by the program.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ const HEAD: &str = "\
 # Command line
 ";
 
-/// The page, from a program that prints the help for the arguments it is called with.
+/// Generates the page, given a function that returns the help for arguments.
 pub(super) fn page(help: impl Fn(&[&str]) -> Result<String>) -> Result<String> {
     let mut page = HEAD.to_owned();
     section(&mut page, &help, &[])?;
@@ -30,7 +30,8 @@ fn section(page: &mut String, help: &dyn Fn(&[&str]) -> Result<String>, path: &[
     Ok(())
 }
 
-/// The names listed under `Commands:`; longer descriptions go on in deeper indented lines.
+/// The names listed under `Commands:`; continuation lines of descriptions have a deeper
+/// indentation.
 fn subcommands(help: &str) -> Vec<&str> {
     help.lines()
         .skip_while(|line| *line != "Commands:")

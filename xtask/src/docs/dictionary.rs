@@ -7,14 +7,15 @@ use serde::Deserialize;
 
 const HEAD: &str = "# Written by `cargo xtask docs` from the annotation registry.\n";
 
-/// A row of `scaivault-injector annotations --format json`, as far as it is used.
+/// The used fields of a row of `scaivault-injector annotations --format json`.
 #[derive(Deserialize)]
 struct Annotation {
     key: String,
     examples: Vec<String>,
 }
 
-/// The dictionary. Keys stand as in the target's input: without prefix, and up to the name that the user chooses.
+/// Generates the dictionary. Keys have the form of the target's input: without prefix, and without
+/// the name that the user chooses.
 pub(super) fn page(annotations: &str) -> Result<String> {
     let annotations: Vec<Annotation> =
         serde_json::from_str(annotations).context("the table of annotations is not what was expected")?;
@@ -34,7 +35,7 @@ fn key(full: &str) -> &str {
     key.split_once('<').map_or(key, |(key, _)| key)
 }
 
-/// libFuzzer reads quotes, backslashes and everything that is not printable ASCII as `\xHH`.
+/// Escapes quotes, backslashes and everything that is not printable ASCII as `\xHH` for libFuzzer.
 fn escape(word: &str) -> String {
     let mut escaped = String::new();
     for byte in word.bytes() {

@@ -1,14 +1,15 @@
-//! What is written from the definition of `InjectionPolicy`: the chart's template, and the reference in `docs/policies.md`.
+//! The files generated from the definition of `InjectionPolicy`: the chart's template, and the
+//! reference in `docs/policies.md`.
 
 use anyhow::{Context, Result, ensure};
 
-/// Where the reference of the fields is in `docs/policies.md`.
+/// The markers of the reference of fields in `docs/policies.md`.
 const FIELDS_START: &str =
     "<!-- Written by `cargo xtask docs` from the definition, down to the next mark. -->\n";
 const FIELDS_END: &str = "<!-- End of the fields. -->\n";
 
-/// What helm needs beside the definition. The definition stays when a release is uninstalled: without it, the API server
-/// deletes all policies.
+/// Metadata for helm. It keeps the definition when a release is uninstalled, because without it the
+/// API server deletes all policies.
 const TEMPLATE_METADATA: &str = r#"metadata:
   annotations:
     helm.sh/resource-policy: keep
@@ -30,7 +31,7 @@ pub(super) fn template(definition: &str) -> Result<String> {
     ))
 }
 
-/// The page anew: `page` is the file as it is, of which all but the fields is kept.
+/// The updated page: everything except the fields is kept.
 pub(super) fn page(page: &str, fields: &str) -> Result<String> {
     let (head, rest) =
         page.split_once(FIELDS_START).context("docs/policies.md has no mark for the fields")?;

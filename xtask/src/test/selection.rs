@@ -1,20 +1,20 @@
-//! Which tests the words for `cargo test` select.
+//! Determines which tests the arguments of `cargo test` select.
 
-/// The words before `--`: they are cargo's and not the test programs'.
+/// The arguments before `--`, which are cargo's and not those of the test programs.
 pub(super) struct Selection<'a>(Vec<&'a str>);
 
-/// Whether the words select some tests that need more than cargo.
+/// Whether the arguments select tests with special requirements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Among all others.
+    /// Together with all others.
     Yes,
     /// By their name or that of their feature.
     ByName,
-    /// The words select other packages or programs.
+    /// The arguments select other packages or programs.
     No,
 }
 
-/// Cargo's options that choose some programs of a package and leave out the others.
+/// Cargo's options that select some programs of a package and exclude the others.
 const CHOOSES_PROGRAMS: [&str; 9] =
     ["--test", "--lib", "--doc", "--bin", "--bins", "--bench", "--benches", "--example", "--examples"];
 
@@ -23,7 +23,7 @@ impl<'a> Selection<'a> {
         Self(words.iter().map(String::as_str).take_while(|word| *word != "--").collect())
     }
 
-    /// `tests` are the names of test programs, and `feature` is what they are built with.
+    /// `tests` are the names of test programs, and `feature` is required to build them.
     pub(super) fn wants(&self, tests: &[&str], feature: &str) -> Wanted {
         let Self(words) = self;
         let is_option = |word: &&str| CHOOSES_PROGRAMS.contains(&word.split('=').next().unwrap_or_default());
@@ -38,14 +38,15 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Whether the words name packages.
+    /// Whether the arguments name packages.
     pub(super) fn chooses_packages(&self) -> bool {
         self.0
             .iter()
             .any(|word| word.starts_with("--package") || word.starts_with("-p") && !word.starts_with("--"))
     }
 
-    /// Whether a feature's package is among those that the words name, if they name any. `feature` is `package/feature`.
+    /// Whether the named packages, if there are any, include the package of a feature. `feature` is
+    /// `package/feature`.
     pub(super) fn has_package_of(&self, feature: &str) -> bool {
         let package = feature.split('/').next().unwrap_or_default();
         !self.chooses_packages() || self.0.iter().any(|word| word.ends_with(package))

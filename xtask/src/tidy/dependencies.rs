@@ -1,11 +1,12 @@
-//! Packages: who may depend on whom, names and manifests.
+//! Rules about packages: allowed dependencies, names and manifests.
 
 use std::collections::BTreeSet;
 
 use super::{has_word, tree::Tree};
 
-/// Which members each may depend on, directly or not: the arrows of `ARCHITECTURE.md`, without the prefix `scaivault-`. A new
-/// package needs a row. Nobody may depend on the test kit: it is for tests.
+/// The allowed direct and indirect dependencies of each member, as in `ARCHITECTURE.md`, without
+/// the prefix `scaivault-`. A new package needs a row. No package may depend on the test kit,
+/// except for tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &[]),
     ("inject", &["contract"]),
@@ -63,11 +64,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What must not be built into the injector that ships.
+/// Packages that must not be built into the injector that ships.
 const FOR_THE_DEMO: [&str; 4] =
     ["scaivault-agent", "scaivault-client", "scaivault-devserver", "scaivault-render"];
 
-/// Crates that do I/O, take time or log.
+/// Crates that do I/O, read the clock or log.
 const IMPURE: [&str; 13] = [
     "tokio",
     "axum",
@@ -83,19 +84,19 @@ const IMPURE: [&str; 13] = [
     "mio",
     "socket2",
 ];
-/// Parts of the names of crates that read YAML.
+/// Parts of the names of crates that parse YAML.
 const YAML: [&str; 4] = ["yaml", "yml", "saphyr", "serde_norway"];
 
-/// A package, and which crates must not be built into it.
+/// A package, and a predicate for crates that must not be built into it.
 type Pure = (&'static str, fn(&str) -> bool);
 
-/// The packages into which some crates must not be built.
+/// The packages with forbidden crates.
 pub(super) const PURE: [Pure; 6] = [
     ("scaivault-contract", is_not_for_the_core),
     ("scaivault-inject", is_not_for_the_core),
     ("scaivault-usage", is_not_for_the_core),
     ("scaivault-audit", is_not_for_the_core),
-    // It has the types of the Kubernetes client, not the client.
+    // It contains the types of the Kubernetes client, but not the client.
     ("scaivault-policy", is_impure),
     ("scaivault-webhook", |name| name == "kube" || name.starts_with("kube-")),
 ];
@@ -104,7 +105,7 @@ fn is_impure(name: &str) -> bool {
     IMPURE.contains(&name) || YAML.iter().any(|part| name.contains(part))
 }
 
-/// A typed pod loses the fields that it does not know.
+/// A typed pod loses unknown fields.
 fn is_not_for_the_core(name: &str) -> bool {
     is_impure(name) || name == "k8s-openapi"
 }
@@ -142,7 +143,7 @@ fn short(name: &str) -> &str {
     name.trim_start_matches("scaivault-")
 }
 
-/// The members that a member depends on, directly or not.
+/// The direct and indirect dependencies of a member.
 fn reach<'a>(tree: &'a Tree, name: &str, reached: &mut BTreeSet<&'a str>) {
     let member = tree.members.iter().find(|member| member.name == name);
     let dependencies = member.into_iter().flat_map(|member| &member.dependencies);
@@ -177,7 +178,7 @@ pub(super) fn shipped_without_demo(tree: &Tree) -> Vec<String> {
     let mut findings: Vec<_> = inside
         .map(|name| format!("{PACKAGE}: must not have {name} built into it without its feature `demo`"))
         .collect();
-    // A command goes on where a line ends with a backslash.
+    // A line that ends with a backslash continues a command.
     let dockerfile = tree.text("Dockerfile").replace("\\\n", " ");
     let mut builds = dockerfile
         .lines()
@@ -189,8 +190,8 @@ pub(super) fn shipped_without_demo(tree: &Tree) -> Vec<String> {
     findings
 }
 
-/// Package = `scaivault-` + directory, so that `RUST_LOG=scaivault=debug` selects all of them and a name says where its code
-/// is.
+/// Package = `scaivault-` + directory, so that `RUST_LOG=scaivault=debug` selects all of them, and
+/// a name shows where its code is.
 pub(super) fn one_naming_rule(tree: &Tree) -> Vec<String> {
     let misnamed = tree.members.iter().filter(|member| member.name != "xtask").filter_map(|member| {
         let directory = member.directory();
@@ -204,7 +205,7 @@ pub(super) fn one_naming_rule(tree: &Tree) -> Vec<String> {
     misnamed.collect()
 }
 
-/// Lints and the ban on publishing are in the workspace's manifest alone.
+/// Lints and the ban on publishing are only in the workspace's manifest.
 pub(super) fn shared_manifest(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for member in &tree.members {

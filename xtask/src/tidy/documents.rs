@@ -1,4 +1,4 @@
-//! Documents and what they are about say the same.
+//! Rules that compare documents with their subjects.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use super::{RULES, tree::Tree};
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const MARK: &str = "[tidy:";
 const THREATS: &str = "docs/threat-model.md";
-/// The directory whose tests each name the threat that they are about.
+/// The directory whose tests each name the threat that they cover.
 const TENANT: &str = "crates/inject/tests/core/tenant/";
 
-/// The marks of `ARCHITECTURE.md` and the rules, both ways.
+/// Compares the marks in `ARCHITECTURE.md` with the rules in both directions.
 pub(super) fn invariants_are_checked(tree: &Tree) -> Vec<String> {
     let marks = tree.text(ARCHITECTURE).split(MARK).skip(1).filter_map(|rest| rest.split_once(']'));
     let claimed: BTreeSet<_> = marks.map(|(id, _)| id).collect();
@@ -21,7 +21,7 @@ pub(super) fn invariants_are_checked(tree: &Tree) -> Vec<String> {
     unchecked.chain(untold).map(|what| format!("{ARCHITECTURE}: {what}")).collect()
 }
 
-/// The images are built by the toolchain that everything is tested with.
+/// The images are built with the toolchain of the tests.
 pub(super) fn one_toolchain(tree: &Tree) -> Vec<String> {
     let value = |file: &str, key: &str| {
         let value = tree.text(file).lines().find_map(|line| line.trim().strip_prefix(key))?;
@@ -35,7 +35,8 @@ pub(super) fn one_toolchain(tree: &Tree) -> Vec<String> {
     vec![format!("Dockerfile: {finding}")]
 }
 
-/// Every test that the page names exists, and every threat that a tenant's test names is one of the page.
+/// Every test that the page names exists, and every threat that a tenant's test names is on the
+/// page.
 pub(super) fn threats_have_tests(tree: &Tree) -> Vec<String> {
     let page = tree.text(THREATS);
     let is_gone = |name: &&str| {
@@ -56,7 +57,7 @@ pub(super) fn threats_have_tests(tree: &Tree) -> Vec<String> {
     findings
 }
 
-/// Words in backticks with an underscore, on a line of tests or one that continues it.
+/// Words in backticks with an underscore, on a line about tests or its continuation.
 fn tests_named_by(page: &str) -> Vec<&str> {
     let mut is_of_tests = false;
     let mut names = Vec::new();

@@ -1,29 +1,30 @@
-//! What may be in a file. Rust is read line by line: what the compiler or a lint can find is left to them.
+//! Rules about files. Rust is read line by line: what the compiler or a lint can find is left to
+//! them.
 
 use super::{
     has_word,
     tree::{Tree, is_rust},
 };
 
-/// The composition root stays a table of contents.
+/// The composition root must stay an overview.
 const MAIN: &str = "src/main.rs";
 const MAIN_LINES: usize = 40;
-/// More than this and a file holds two things. Test files may be longer: they are lists of cases.
+/// A longer file should be split. Test files may be longer, because they are lists of cases.
 const FILE_LINES: usize = 600;
-/// No file that a person wrote is larger, and a clone is kept for ever.
+/// No manually written file is larger, and the history of a repository keeps large files forever.
 const FILE_BYTES: usize = 1 << 20;
-/// Written where something was put off: it belongs in the issue tracker.
+/// Marks of postponed work, which belongs in the issue tracker.
 const MARKS: [&str; 2] = ["TODO", "FIXME"];
 
 /// Where the lint must be set, and how: the workspace, and the packages outside it.
 const FORBIDS_UNSAFE: [(&str, &str); 3] = [
     ("Cargo.toml", "\nunsafe_code = \"forbid\"\n"),
     ("crates/csi-provider/generate/Cargo.toml", "\nunsafe_code = \"forbid\"\n"),
-    // Not for the thin targets: libFuzzer's macro exports a function.
+    // Not for the thin targets, because libFuzzer's macro exports a function.
     ("fuzz/src/lib.rs", "\n#![forbid(unsafe_code)]\n"),
 ];
 
-/// A lint refuses unsafe code; this keeps the lint itself from going away.
+/// A lint rejects unsafe code; this rule ensures that the lint stays enabled.
 pub(super) fn no_unsafe(tree: &Tree) -> Vec<String> {
     let unset = FORBIDS_UNSAFE.iter().filter(|(path, lint)| !tree.text(path).contains(lint));
     let mut findings: Vec<_> =
@@ -50,13 +51,14 @@ pub(super) fn small_files(tree: &Tree) -> Vec<String> {
     long.map(|(path, lines)| format!("{path}: has {lines} lines; {FILE_LINES} at most: split it")).collect()
 }
 
-/// Whether all of the file is test code: `tests.rs`, or anything below a directory `tests` or `benches`.
+/// Whether the whole file is test code: `tests.rs`, or anything below a directory `tests` or
+/// `benches`.
 fn is_test(path: &str) -> bool {
     path.split('/').any(|component| matches!(component, "tests.rs" | "tests" | "benches"))
 }
 
-/// A test that is skipped or that waits for some time proves nothing when it matters. A test on tokio's paused clock may sleep,
-/// and so may what such a test calls in the same file.
+/// Skipped tests and tests that wait for a fixed time are not reliable. A test on tokio's paused
+/// clock may sleep, and so may the functions that it calls in the same file.
 pub(super) fn honest_tests(tree: &Tree) -> Vec<String> {
     const PAUSED: &str = "start_paused = true";
     let mut findings = Vec::new();
@@ -64,7 +66,7 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<String> {
         let mut find = |index: usize, what: &str| findings.push(format!("{path}:{}: {what}", index + 1));
         let has_paused_tests = text.contains(PAUSED);
         let mut is_in_tests = is_test(path);
-        // Of the attributes above the test, or of the file where no test has begun.
+        // Determined by the attributes above the test, or by the file before the first test.
         let mut may_sleep = has_paused_tests;
         for (index, line) in text.lines().enumerate() {
             let code = line.trim_start();
@@ -72,7 +74,7 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<String> {
             if code.starts_with("#[test]") || code.starts_with("#[tokio::test") {
                 may_sleep = code.contains(PAUSED);
             } else if line.starts_with('}') || line.starts_with("    }") && !is_test(path) {
-                // The end of an item: what follows is no test until an attribute says so.
+                // The end of an item: what follows is not a test unless an attribute says so.
                 may_sleep = has_paused_tests;
             }
             let is_comment = code.starts_with("//");
@@ -92,7 +94,7 @@ pub(super) fn honest_tests(tree: &Tree) -> Vec<String> {
     findings
 }
 
-/// In Rust, only comments are looked at: elsewhere the marks are data, as in this file.
+/// In Rust, only comments are checked, because marks in code are data, as in this file.
 pub(super) fn no_leftovers(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for (path, text) in tree.texts() {

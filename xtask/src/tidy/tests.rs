@@ -11,14 +11,15 @@ fn this_tree_is_tidy() -> Result<()> {
     Ok(())
 }
 
-/// A tree of these files.
+/// A tree with these files.
 fn files(files: &[(&str, &str)]) -> Tree {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), Some((*text).to_owned())));
     Tree { files: files.collect(), ..Tree::default() }
 }
 
 impl Tree {
-    /// One member more; `dependencies` are its `[dependencies]`, and all that is built into it.
+    /// Adds a member; `dependencies` are its `[dependencies]`, and all packages that are built into
+    /// it.
     fn and_member(mut self, name: &str, directory: &str, dependencies: &[&str]) -> Self {
         let dependency = |name: &&str| Dependency { name: (*name).to_owned(), kind: None };
         self.members.push(Package {
@@ -32,7 +33,7 @@ impl Tree {
     }
 }
 
-/// The findings of a rule start like this.
+/// Asserts that the findings of a rule start like this.
 #[track_caller]
 fn finds(id: &str, tree: &Tree, expected: &[&str]) {
     let (_, check) = RULES.iter().find(|(rule, _)| *rule == id).expect("there is such a rule");
@@ -62,7 +63,7 @@ fn arrows_upwards_are_found() {
         &[
             "scaivault-certs: must not depend on scaivault-contract",
             "scaivault-news: is a new package: add",
-            // Through another member.
+            // An indirect dependency.
             "scaivault-testkit: must not depend on scaivault-contract",
         ],
     );
@@ -151,7 +152,7 @@ fn long_files_are_found() {
 #[test]
 fn tests_that_sleep_or_are_skipped_are_found() {
     let check = |path: &str, text: &str, expected: &[&str]| {
-        // Written so that this file is not found itself.
+        // Written so that the rule does not match this file itself.
         finds("honest-tests", &files(&[(path, &text.replace("nap", "sleep"))]), expected);
     };
     check(

@@ -1,4 +1,4 @@
-//! What the rules look at.
+//! The input of the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +8,25 @@ use xshell::Shell;
 use super::dependencies::PURE;
 use crate::workspace::{self, Package};
 
-/// Directories that hold what was built or found, not what was written. Names of one component match anywhere.
+/// Directories with build output or found inputs instead of sources. Names with one component match
+/// anywhere.
 const NOT_WRITTEN: &[&str] = &[".git", "target", "fuzz/corpus", "fuzz/artifacts", "fuzz/coverage"];
 
 /// The packages of the workspace and all files in its directory.
 #[derive(Default)]
 pub(super) struct Tree {
     pub(super) members: Vec<Package>,
-    /// By pure member: all packages that are built into it.
+    /// For each pure member, all packages that are built into it.
     pub(super) built_into: BTreeMap<String, BTreeSet<String>>,
     /// All packages that are built into the injector as it ships.
     pub(super) shipped: BTreeSet<String>,
-    /// All files by path (`/` separates directories on every system), with their text; none if it is not UTF-8 or has a NUL.
+    /// All files by path (with `/` as separator on every system), with their text; `None` if it is
+    /// not UTF-8 or contains NUL.
     pub(super) files: BTreeMap<String, Option<String>>,
 }
 
 impl Tree {
-    /// Reads the workspace that this program belongs to.
+    /// Reads the workspace of this program.
     pub(super) fn read() -> Result<Self> {
         let shell = workspace::shell()?;
         let built = |name: &str| Ok((name.to_owned(), workspace::built_into(&shell, name, &[])?));
@@ -35,7 +37,7 @@ impl Tree {
         Ok(Self { members: workspace::metadata(&shell)?.packages, built_into, shipped, files })
     }
 
-    /// The text of a file; empty if there is no such text.
+    /// The text of a file; empty if it does not exist or is not text.
     pub(super) fn text(&self, path: &str) -> &str {
         self.files.get(path).and_then(Option::as_deref).unwrap_or_default()
     }
@@ -51,13 +53,12 @@ impl Tree {
     }
 }
 
-/// Whether it is a Rust source.
 pub(super) fn is_rust(path: &str) -> bool {
     path.rsplit('.').next() == Some("rs")
 }
 
-/// Every file, tracked or not: what must not be committed is found before it is. (And a checkout that belongs to another
-/// user is one where git refuses to answer.)
+/// Every file, tracked or not, so that mistakes are found before they are committed. Git is not
+/// used, because it refuses to work in a checkout that belongs to another user.
 fn walk(shell: &Shell, directory: &str, files: &mut BTreeMap<String, Option<String>>) -> Result<()> {
     for entry in shell.read_dir(workspace::root().join(directory))? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,5 @@
-//! Dynamic credentials of CSI volumes: one lease for each pod, over restarts, until the pod is deleted.
+//! Dynamic credentials in CSI volumes: one lease for each pod, over restarts, until the pod is
+//! deleted.
 
 use std::{
     process::Command,
@@ -21,10 +22,10 @@ const CLASS: &str = "dynamic";
 const PODS: [&str; 2] = ["dynamic-a", "dynamic-b"];
 /// The kubelet publishes each volume again within this time.
 const REPUBLISHED: Duration = Duration::from_secs(100);
-/// A pod's deletion, its grace period included, and the 10 s for the revocation after it.
+/// The time for deleting a pod, including its grace period, and the 10 s for the revocation.
 const REVOKED: Duration = Duration::from_mins(1);
 
-/// Each pod has a lease of its own and a secret of its own name, and republishing makes no other lease.
+/// Each pod has its own lease and its own secret, and republishing creates no further lease.
 pub(crate) fn one_per_pod(world: &World<'_>) -> Result<String> {
     let admin = &world.vault.admin;
     let before = admin.leases()?.len();
@@ -50,7 +51,7 @@ pub(crate) fn one_per_pod(world: &World<'_>) -> Result<String> {
     if users[0] == users[1] {
         bail!("both pods have the same database user");
     }
-    // Longer than the lease's term: it is renewed meanwhile.
+    // Longer than the lease's term, so that it is renewed meanwhile.
     let renewals = admin.requests("renew")?;
     hold(Duration::from_secs(150), || {
         for (name, user) in PODS.iter().zip(&users) {
@@ -69,7 +70,8 @@ pub(crate) fn one_per_pod(world: &World<'_>) -> Result<String> {
     Ok(format!("{} pods, {made} leases, {renewed} renewals in 150 s; each pod has its own path", PODS.len()))
 }
 
-/// Driver, provider and, where a command for it is given, the kubelet are started again: nothing is made twice.
+/// Restarts driver, provider and, if a command for it is given, the kubelet: nothing is created
+/// twice.
 pub(crate) fn restarts(world: &World<'_>) -> Result<String> {
     let admin = &world.vault.admin;
     let pods = PODS.map(running);

@@ -1,4 +1,5 @@
-//! What cannot be mounted: the pod's event names the secret and the reason, and no container starts with an empty directory.
+//! Failed mounts: the pod's event contains the secret and the reason, and no container starts with
+//! an empty directory.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub(super) const DEAD_URL: &str = "https://127.0.0.1:9";
 pub(super) const GOOD: &str = "good";
 pub(super) const GOOD_FILE: &str = "db.json";
 
-/// Mistakes and refusals that stay: the name of the pod, parameters of its class, and texts of its event.
+/// Permanent errors: the name of the pod, parameters of its class, and texts in its event.
 fn cases() -> Vec<(&'static str, Value, [&'static str; 2])> {
     let objects = |objects: Value| json!({"objects": objects.to_string()});
     let file = |path: &str| objects(json!([{"path": path, "file": GOOD_FILE}]));
@@ -38,7 +39,7 @@ fn cases() -> Vec<(&'static str, Value, [&'static str; 2])> {
     ]
 }
 
-/// All of them at once, and a forged attribute of a pod.
+/// Creates all of them at once, and a pod with a forged attribute.
 pub(crate) fn refused(world: &World<'_>) -> Result<String> {
     let cases = cases();
     for (name, parameters, _) in &cases {
@@ -66,7 +67,7 @@ pub(crate) fn refused(world: &World<'_>) -> Result<String> {
     Ok(format!("{} pods wait, each with an event that says why", names.len()))
 }
 
-/// The published codes, and what a server or something before it does instead of an answer.
+/// The published codes, and failures of a server or a proxy without an answer.
 fn faults() -> Vec<(String, Value, &'static str)> {
     let codes = "authentication_required token_expired token_invalid token_revoked access_denied insufficient_scope \
          mfa_required ip_not_allowed time_window_violation tenant_access_denied forbidden invalid_request invalid_path \
@@ -99,13 +100,15 @@ fn refuse(route: &str, code: &str) -> Value {
     json!({"route": route, "effect": {"refuse": {"code": code}}})
 }
 
-/// Each fault for a pod of its own. When all faults are over, all pods start by themselves, with their files.
+/// Each fault affects one pod. When all faults are over, all pods start by themselves, with their
+/// files.
 pub(crate) fn of_the_api(world: &World<'_>) -> Result<String> {
-    // So many pods of one service account would have one cached secret: each gets a class of its own identity of a secret.
+    // With one secret, these pods of one service account would share a cache entry, so each has a
+    // class with its own secret.
     let faults = faults();
     let admin = &world.vault.admin;
     for (name, fault, text) in &faults {
-        // Another version of the path is another entry of the cache.
+        // Another version of the path is another cache entry.
         admin.rotate(&secret(name), &json!({"password": "example"}))?;
         let objects = json!([{"path": secret(name), "file": GOOD_FILE}]).to_string();
         world.kubectl.create(World::CSI, &class(world, name, &objects))?;

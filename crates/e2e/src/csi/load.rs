@@ -1,4 +1,5 @@
-//! What the provider costs on a node: many pods at once, and then the kubelet's calls for each of them.
+//! The load of the provider on a node: many pods at once, and then the kubelet's periodic calls for
+//! each of them.
 
 use std::{
     fs,
@@ -12,16 +13,16 @@ use super::{NAMESPACE, PROVIDER_SELECTOR, class, pod};
 use crate::{kubectl::wait_for, pod_start::percentile, table, vault::seed, world::World};
 
 const NAME: &str = "load";
-/// The most pods; the kubelet's own limit, by default, with those of the system.
+/// The maximum number of pods: by default the kubelet's own limit, including system pods.
 const PODS: usize = 110;
 const START: Duration = Duration::from_mins(10);
-/// How long requests of the kubelet's calls are counted.
+/// How long requests caused by the kubelet's calls are counted.
 const COUNTED: Duration = Duration::from_mins(6);
 const ROUTES: [&str; 5] = ["exchange", "read", "read-batch", "subscribe", "poll"];
-/// The first 15 bytes of the program's name, as the kernel has it.
+/// The program's name in the kernel, truncated to 15 bytes.
 const PROGRAM: &str = "scaivault-csi-p";
 
-/// As many pods of one service account as the node takes, at once.
+/// Creates as many pods of one service account as the node can run, at once.
 pub(crate) fn measure(world: &World<'_>) -> Result<String> {
     if world.args.bench.is_none() {
         return Ok("not asked for; --bench measures it".to_owned());
@@ -64,7 +65,7 @@ pub(crate) fn measure(world: &World<'_>) -> Result<String> {
     Ok(format!("{count} pods are ready {started:.1} s after their creation"))
 }
 
-/// With one decimal.
+/// With one decimal place.
 fn per_pod_and_hour(requests: u64, pods: usize) -> String {
     let tenths = u128::from(requests) * 36_000 / (pods as u128 * u128::from(COUNTED.as_secs()));
     format!("{}.{}", tenths / 10, tenths % 10)
@@ -82,7 +83,7 @@ fn load_pods(world: &World<'_>, count: usize) -> Vec<Value> {
     (0..count).map(one).collect()
 }
 
-/// How many more pods the node takes.
+/// How many more pods the node can run.
 fn free_places(world: &World<'_>) -> Result<usize> {
     let nodes = world.kubectl.items(&["nodes"])?;
     let [node] = nodes.as_slice() else { bail!("the cluster must have one node, which is this machine") };
@@ -104,7 +105,8 @@ fn counts(world: &World<'_>) -> Result<Vec<u64>> {
     ROUTES.iter().map(|route| world.vault.admin.requests(route)).collect()
 }
 
-/// Microseconds of each mount of these pods, in order, from the provider's log, which must have the level `debug`.
+/// The durations of these pods' mounts in microseconds, in order, from the provider's log at level
+/// `debug`.
 fn mount_times(world: &World<'_>) -> Result<Vec<i64>> {
     let log = world.kubectl.text(&["logs", NAMESPACE, PROVIDER_SELECTOR, "--tail=-1"])?;
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -126,7 +128,7 @@ struct Memory {
     peak: String,
 }
 
-/// The provider's memory, where the node is this machine.
+/// The provider's memory, if the node is this machine.
 fn memory() -> Result<Memory> {
     let processes = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
     let is_provider = |comm: String| comm.trim_end() == PROGRAM;

@@ -1,4 +1,5 @@
-//! The provider or the driver is away while a volume is mounted: the pod waits, and never starts with an empty directory.
+//! The provider or the driver is stopped while a volume is mounted: the pod waits, and never starts
+//! with an empty directory.
 
 use std::time::Duration;
 
@@ -15,15 +16,15 @@ use crate::{
     world::World,
 };
 
-/// How long a read takes that is to be interrupted.
+/// The duration of a read that is to be interrupted, in milliseconds.
 const SLOW: u64 = 10_000;
 
-/// The provider's process ends while ScaiVault has not answered.
+/// The provider is killed before ScaiVault has answered.
 pub(crate) fn provider_killed(world: &World<'_>) -> Result<String> {
     interrupted(world, "provider-killed", || kill(world, super::PROVIDER_SELECTOR, PROVIDER_DAEMONSET))
 }
 
-/// The driver's process ends while ScaiVault has not answered.
+/// The driver is killed before ScaiVault has answered.
 pub(crate) fn driver_killed(world: &World<'_>) -> Result<String> {
     interrupted(world, "driver-killed", || {
         kill(world, "--selector=app=secrets-store-csi-driver", DRIVER_DAEMONSET)
@@ -54,7 +55,7 @@ fn starts_with_files(world: &World<'_>, name: &str) -> Result<()> {
     world.kubectl.delete(World::CSI, &["pod", name])
 }
 
-/// Ends the pods at once, and waits for those that replace them.
+/// Deletes the pods without a grace period, and waits for their replacements.
 fn kill(world: &World<'_>, selector: &str, daemonset: &str) -> Result<()> {
     world.kubectl.text(&[
         "delete",
@@ -68,7 +69,7 @@ fn kill(world: &World<'_>, selector: &str, daemonset: &str) -> Result<()> {
     wait_for_daemonset(world, daemonset)
 }
 
-/// No provider runs on the node for longer than the two minutes of a call of the kubelet.
+/// No provider runs on the node for longer than the two minutes of a kubelet call.
 pub(crate) fn no_provider(world: &World<'_>) -> Result<String> {
     const NAME: &str = "no-provider";
     create(world, NAME)?;
@@ -103,7 +104,7 @@ fn select_nodes(world: &World<'_>, label: &Value) -> Result<()> {
     world.kubectl.text(&["patch", &daemonset, NAMESPACE, "--patch", &patch]).map(drop)
 }
 
-/// A class with a secret of its own, so that nothing is answered from memory.
+/// Creates a class with its own secret, so that no answer comes from the cache.
 fn create(world: &World<'_>, name: &str) -> Result<()> {
     let path = format!("environments/production/billing/outages/{name}");
     world.vault.admin.rotate(&path, &json!({"password": "example"}))?;

@@ -1,4 +1,4 @@
-//! The class of ScaiVault's page on Kubernetes, its pod, and the native Secret that the driver writes.
+//! The class on ScaiVault's Kubernetes page, its pod, and the native Secret that the driver writes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::{kubectl::wait_for, running::Running, vault::seed, world::World};
 
 const NAME: &str = "billing-secrets";
 const SECRET: &str = "billing";
-/// As the page has it.
+/// As on the page.
 const OBJECTS: &str = "\
 - path: environments/production/billing/database
   file: db.json
@@ -18,10 +18,12 @@ const OBJECTS: &str = "\
   file: stripe.json
   field: secret_key
 ";
-/// The kubelet publishes a volume again after 60 to 90 s, and the provider has read the secret 10 s ago at most.
+/// The kubelet publishes a volume again after 60 to 90 s, and the provider's cached secret is at
+/// most 10 s old.
 const ROTATION: Duration = Duration::from_mins(4);
 
-/// The page's class and pod; to the class `secretObjects` are added, to the pod `automountServiceAccountToken: false`.
+/// The page's class with additional `secretObjects`, and its pod with
+/// `automountServiceAccountToken: false`.
 pub(crate) fn published(world: &World<'_>) -> Result<String> {
     let mut class = class(world, NAME, OBJECTS);
     class["spec"]["secretObjects"] = json!([{"secretName": SECRET, "type": "Opaque", "data": [
@@ -53,7 +55,7 @@ pub(crate) fn published(world: &World<'_>) -> Result<String> {
     Ok(format!("both files and the native Secret are there; ready {took:.1} s after the creation"))
 }
 
-/// A new version reaches the file and the native Secret; the container is not started again.
+/// A new version reaches the file and the native Secret, without a restart of the container.
 pub(crate) fn rotated(world: &World<'_>) -> Result<String> {
     let pod = running(NAME);
     let after = seed::database(4);

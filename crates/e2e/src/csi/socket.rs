@@ -1,4 +1,5 @@
-//! Who may call the provider: its socket is in a directory of the node that a pod can only have as a `hostPath`.
+//! Access to the provider's socket: it is in a directory of the node that a pod can only mount as a
+//! `hostPath`.
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -12,7 +13,8 @@ use crate::{
 const NAME: &str = "other-user";
 const SOCKET: &str = "/sockets/scaivault.sock";
 
-/// A pod of another user with a `hostPath` of the directory: it can neither connect nor replace the socket.
+/// A pod of another user with a `hostPath` of the directory can neither connect to the socket nor
+/// replace it.
 pub(crate) fn of_other_pods(world: &World<'_>) -> Result<String> {
     let script = format!(
         "stat -c %a:%u {SOCKET}; nc local:{SOCKET} </dev/null >/dev/null 2>&1 && echo connected; \

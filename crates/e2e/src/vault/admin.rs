@@ -1,4 +1,4 @@
-//! The admin port, by curl: what it does here can be repeated by hand.
+//! Calls the admin port with curl, so that every step can be repeated manually.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -13,12 +13,12 @@ pub(crate) struct Admin {
     address: SocketAddr,
 }
 
-/// A lease that was generated, the ended ones too.
+/// A generated lease, which may have ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Lease {
-    /// The user that was made up.
+    /// The generated username.
     pub(crate) username: String,
-    /// Whether somebody revoked it before its end.
+    /// Whether it was revoked before its end.
     pub(crate) is_revoked: bool,
 }
 
@@ -34,7 +34,7 @@ impl Admin {
         self.call(&format!("rotate/{path}"), &args).map(drop)
     }
 
-    /// Switches a fault on, in the form of the admin port.
+    /// Switches a fault on, in the format of the admin port.
     pub(crate) fn add_fault(&self, fault: &Value) -> Result<()> {
         let fault = fault.to_string();
         let args = ["--request", "POST", "--header", "content-type: application/json", "--data", &fault];
@@ -51,7 +51,7 @@ impl Admin {
         serde_json::from_str(&self.call("leases", &[])?).context("the admin port lists no leases")
     }
 
-    /// How many requests a route has had, by the name that the admin port has for it.
+    /// The number of requests to a route, by its name on the admin port.
     pub(crate) fn requests(&self, route: &str) -> Result<u64> {
         let routes: Value = serde_json::from_str(&self.call("requests", &[])?)?;
         Ok(routes.get(route).and_then(Value::as_u64).unwrap_or_default())
@@ -59,7 +59,7 @@ impl Admin {
 
     fn call(&self, path: &str, args: &[&str]) -> Result<String> {
         let url = format!("http://{}/{path}", self.address);
-        // A proxy is for other machines.
+        // Proxies do not apply to this machine.
         let fixed = ["--fail", "--silent", "--show-error", "--max-time", "10", "--noproxy", "*"];
         process::output(Command::new("curl").args(fixed).args(args).arg(url))
     }

@@ -1,4 +1,4 @@
-//! What the server knows: one identity, the application's, with a policy for `billing` alone.
+//! The server's content: one identity for the application, with a policy for `billing` only.
 
 use serde_json::{Value, json};
 
@@ -6,16 +6,16 @@ use crate::world::World;
 
 /// A secret with `username` and `password`.
 pub(crate) const DATABASE: &str = "environments/production/billing/database";
-/// A secret with the one field `secret_key`.
+/// A secret with the single field `secret_key`.
 pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
 /// A secret that the identity may not read.
 pub(crate) const DENIED: &str = "environments/production/payroll/database";
-/// A secret that is not there.
+/// A secret that does not exist.
 pub(crate) const ABSENT: &str = "environments/production/billing/absent";
-/// Dynamic credentials, as an annotation asks for them.
+/// Dynamic credentials, as in an annotation.
 pub(crate) const DYNAMIC: &str = "engine=postgres role=readonly ttl=1h";
 
-/// The data of `DATABASE` whose password is the n-th.
+/// The data of `DATABASE` with the n-th password.
 pub(crate) fn database(n: u32) -> Value {
     json!({"username": "billing", "password": password(n)})
 }

@@ -1,37 +1,37 @@
-//! `values.yaml` as it is written: not only YAML, but with the comment above each value. Defaults stand on one line, so the
-//! file is read line by line.
+//! Parses `values.yaml` with the comment above each value. Defaults are on one line, so the file is
+//! parsed line by line.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The values below a heading, which is a comment line of its own.
+/// The values below a heading, which is a separate comment line.
 pub(super) struct Chapter {
     pub(super) title: String,
     pub(super) items: Vec<Item>,
 }
 
-/// A key.
+/// A key with its documentation.
 pub(super) struct Item {
-    /// The keys on the way to it, itself included.
+    /// The keys from the root to it, including itself.
     path: Vec<String>,
-    /// The default, as it is written; none for a map whose keys follow.
+    /// The default as written; `None` for a map whose keys follow.
     pub(super) default: Option<String>,
-    /// The comment above it, one paragraph.
+    /// The comment above it, as one paragraph.
     pub(super) doc: String,
 }
 
 impl Item {
-    /// As it is written behind `--set`.
+    /// The name for `--set`.
     pub(super) fn name(&self) -> String {
         self.path.join(".")
     }
 
-    /// Where the schema has it.
+    /// The pointer in the schema.
     pub(super) fn pointer(&self) -> String {
         self.path.iter().flat_map(|key| ["/properties/", key]).collect()
     }
 }
 
-/// Reads the file; a value without a comment, or outside of any chapter, is an error.
+/// Parses the file; a value without a comment, or outside a section, is an error.
 pub(super) fn read(text: &str) -> Result<Vec<Chapter>> {
     let mut chapters: Vec<Chapter> = Vec::new();
     let mut comment: Vec<&str> = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Chapter>> {
         let place = || format!("values.yaml, line {}", index + 1);
         let content = line.trim_start();
         if content.is_empty() {
-            // A longer comment that belongs to no value is the head of the file.
+            // A longer comment without a value is the head of the file.
             if let [title] = comment[..] {
                 chapters.push(Chapter { title: title.to_owned(), items: Vec::new() });
             }
