@@ -168,7 +168,7 @@ impl ClientAuthoritiesReloader {
         Ok((reloader, authorities, skipped))
     }
 
-    /// Checks the file once. Returns the ignored certificates of authorities that are used from now on.
+    /// Checks the file once. Returns the ignored certificates if other authorities are now in use.
     pub fn check(&mut self) -> Checked<Skipped, ClientAuthoritiesError> {
         let Self { path, authorities, content } = self;
         content.check(read(path), |pem| {

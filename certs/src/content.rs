@@ -1,38 +1,38 @@
-//! Files that are polled by content, and used again when it changed.
+//! Polls files by content, and reports each change and each error once.
 
 use std::{
     fmt::Debug,
     hash::{DefaultHasher, Hash, Hasher as _},
 };
 
-/// What a check of the files found.
+/// The result of a check of the files.
 #[derive(Debug)]
 pub enum Checked<T, E> {
-    /// Nothing that has not been reported before.
+    /// No change, or an error that was already reported.
     Unchanged,
-    /// Other content is in use from now on.
+    /// Other content is now in use.
     Replaced(T),
-    /// The new content is rejected; the previous content stays in use.
+    /// The new content is rejected, and the previous content stays in use.
     Kept(E),
 }
 
-/// The content that is in use, and why the content that is there now is not.
+/// The content in use, and the last reported error of newer content.
 #[derive(Debug)]
 pub struct ContentInUse {
-    /// Tells one content from another; not for anything an adversary chooses.
+    /// A hash to detect changes; not collision resistant against an attacker.
     fingerprint: u64,
-    /// The last error, as it was reported.
+    /// The last reported error, if the current content is rejected.
     reported: Option<String>,
 }
 
 impl ContentInUse {
-    /// Content that has been read and is in use.
+    /// Starts with content that has been read and is in use.
     pub fn new(content: &impl Hash) -> Self {
         Self { fingerprint: fingerprint(content), reported: None }
     }
 
-    /// Takes what is there now into use with `load` if it is other content. An error is reported once, until it is another
-    /// one; `load` is tried at every check, because content may become valid without a change.
+    /// Loads the content with `load` and uses it if it has changed. The same error is reported only
+    /// once; `load` is called in each check, because content may become valid without a change.
     pub fn check<C: Hash, T, E: Debug>(
         &mut self,
         content: Result<C, E>,
@@ -55,7 +55,7 @@ impl ContentInUse {
             }
             Err(error) => error,
         };
-        // The text for people leaves the cause out.
+        // `Display` omits the cause, so `Debug` is compared.
         let text = format!("{error:?}");
         if self.reported.as_ref() == Some(&text) {
             return Checked::Unchanged;

@@ -13,7 +13,8 @@ pub(crate) const FREE_BODY_BYTES: usize = 32 * 1024;
 /// cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest body, bytes. The API server limits one object to 3 MiB and a review holds up to two of them.
+    /// The maximum size of a body in bytes. The API server limits one object to 3 MiB, and a review
+    /// contains up to two objects.
     pub body_bytes: usize,
     /// The maximum time from the first byte of a body to its last.
     pub body_timeout: Duration,

@@ -1,6 +1,7 @@
 //! Path patterns of policies and subscriptions.
 
-/// Whether `path` matches `pattern`: `*` is one segment or a part of it, `**` any number of segments, `?` one character.
+/// Whether `path` matches `pattern`: `*` matches one segment or a part of it, `**` any number of
+/// segments, and `?` one character.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let pattern: Vec<_> = pattern.split('/').collect();
     let path: Vec<_> = path.split('/').collect();

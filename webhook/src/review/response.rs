@@ -9,8 +9,8 @@ use base64::{
 
 use super::{KIND, ReviewVersion};
 
-/// The API server shortens warnings beyond this many characters once all of them are too long together
-/// (`truncateItemRunes` in its warning recorder).
+/// The API server truncates each warning to this many characters if all of them together are too
+/// long (`truncateItemRunes` in its warning recorder).
 const WARNING_CHARS: usize = 256;
 /// The API server's limit for all warnings of one request together (`truncateAtTotalRunes`), shared
 /// with other webhooks. The injector's warnings stay below it.

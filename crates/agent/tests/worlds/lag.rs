@@ -99,7 +99,7 @@ async fn a_file_never_goes_back_to_an_older_version() {
     changes_arrive_once(&[], 1).await;
 }
 
-/// The event contains the version, but the replica that is asked then does not have it yet.
+/// The event contains the version, but the replica that is read next does not have it yet.
 #[tokio::test]
 async fn an_event_that_precedes_the_replica_is_not_forgotten() {
     changes_arrive_once(&[("REFRESH_ON_EVENT", "true")], 1).await;
