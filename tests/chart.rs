@@ -4,8 +4,8 @@
 //! values and no hooks. It sets no field that the injector writes (`data` of the CA's Secret,
 //! `caBundle` of the webhook configurations), so an upgrade does not overwrite them.
 //!
-//! After an intended change: `INSTA_UPDATE=always cargo test --features cluster-tests --test
-//! chart`, then review the diff.
+//! After an intended change:
+//! `INSTA_UPDATE=always cargo test --features cluster-tests --test chart`, then review the diff.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 

@@ -36,8 +36,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and `detach(inject(p)) ==
-/// p`, as JSON.
+/// Injects, injects again, and detaches: `inject(inject(p)) == inject(p)` and
+/// `detach(inject(p)) == p`, as JSON.
 pub(super) fn check(document: &Value) -> Outcome {
     let inject = |input: &Value| answer(&run_with(input.to_string(), INJECT));
     let injected = match inject(document) {

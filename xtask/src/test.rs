@@ -55,8 +55,8 @@ impl Args {
     }
 }
 
-/// Runs every test of every package, including doc tests. Additional arguments are passed to `cargo
-/// test`; packages selected there (`-p`) replace the whole workspace.
+/// Runs every test of every package, including doc tests. Additional arguments are passed to
+/// `cargo test`; packages selected there (`-p`) replace the whole workspace.
 ///
 /// Some tests need programs of Kubernetes, which are found, or built if Go is installed; others
 /// need PostgreSQL. If they are missing, the tests are skipped, which is reported at the end and is

@@ -101,8 +101,8 @@ async fn a_pod_that_a_limit_range_makes_guaranteed_stays_so() {
 const POD_LEVEL_SINCE: u16 = 34;
 
 /// Pod-level requests are a budget that the user distributed without the injector's containers: the
-/// API server rejects containers whose sum exceeds it, and its limits determine the pod's QoS
-/// class.
+/// API server rejects containers whose sum exceeds it, and its limits determine the pod's
+/// `qosClass`.
 #[tokio::test]
 async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
     let team = Team::new("budget").await;

@@ -43,9 +43,10 @@ impl Registry {
     }
 
     /// Registers a new connection. If its address has reached the limit per address, an idle
-    /// connection of the same address is closed. If the total is reached, a connection of an
-    /// address that has at least as many as the newcomer's is closed. So a client that opens
-    /// connections can neither block others nor close theirs.
+    /// connection of that address is closed. If the total is reached, an idle connection of that
+    /// address or of one with more connections is closed, or else a busy one of an address with at
+    /// least two more connections. So a client that opens connections can neither block others nor
+    /// close theirs.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
         let mut guard = self.open();
         let open = &mut *guard;

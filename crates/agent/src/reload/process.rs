@@ -135,8 +135,8 @@ fn base_name(path: &[u8]) -> Vec<u8> {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
 }
 
-/// The possible names of the program according to an `argv[0]`, which may be a title (`nginx:
-/// master process nginx`, `redis-server *:6379`) or a path with blanks.
+/// The possible names of the program according to an `argv[0]`, which may be a title
+/// (`nginx: master process nginx`, `redis-server *:6379`) or a path with blanks.
 fn programs(argument: &[u8]) -> Vec<Vec<u8>> {
     let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
     match word.strip_suffix(b":") {
