@@ -336,6 +336,14 @@ impl Leases {
     }
 }
 
+#[cfg(test)]
+impl Leases {
+    /// How many calls wait for their pod.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.pods_changed.receiver_count()
+    }
+}
+
 fn transient(text: String) -> Failure {
     Failure::new(FailureKind::Transient, text)
 }

@@ -170,9 +170,10 @@ async fn a_lease_waits_until_its_pod_is_known() {
     let patient = Deadlines { facts: Duration::from_mins(1), mount: Duration::from_mins(1), ..DEADLINES };
     let node = Node::with_deadlines(SEED, patient).await;
     let attributes = node.attributes_of_unknown(("web-0", "u-0"), DYNAMIC);
+    let leases = node.provider.leases().unwrap();
     let known = async {
-        node.vault.requested(Route::Exchange, 1).await;
-        node.provider.leases().unwrap().start_pod("u-0");
+        until(|| leases.waiting() > 0).await;
+        leases.start_pod("u-0");
     };
     let (answer, ()) = tokio::join!(node.mount(attributes), known);
     assert_eq!((answer.unwrap().files.len(), node.generated()), (1, 1));
