@@ -28,6 +28,8 @@ use crate::{
     transport::{Answer, Outgoing, Transport},
 };
 
+mod versions;
+
 /// The first and the longest pause between logins whose tokens are rejected immediately.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
@@ -50,6 +52,8 @@ pub struct Client {
     refused: Mutex<Backoff>,
     /// The rate limit reported by the last answer to a read.
     read_limit: Mutex<Option<RateLimit>>,
+    /// Until when the route for batches of versions is not asked, because the server does not have it.
+    no_batches_until: Mutex<Option<Instant>>,
 }
 
 impl Client {
@@ -86,6 +90,7 @@ impl Client {
             login_lock: tokio::sync::Mutex::default(),
             refused: Mutex::new(Backoff::new(REFUSED)),
             read_limit: Mutex::default(),
+            no_batches_until: Mutex::default(),
         }
     }
 

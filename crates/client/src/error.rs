@@ -148,6 +148,8 @@ pub enum Operation {
     ClientCredentials,
     /// Read of one secret.
     Read,
+    /// Read of secrets' versions, without their values.
+    ReadVersions,
     /// Generation of dynamic credentials.
     Generate,
     /// Renewal of a lease.
@@ -180,6 +182,7 @@ impl fmt::Display for Operation {
             Self::Exchange => "exchange the service account's token",
             Self::ClientCredentials => "log in with client credentials",
             Self::Read => "read the secret",
+            Self::ReadVersions => "read the versions of secrets",
             Self::Generate => "generate credentials",
             Self::Renew => "renew the lease",
             Self::Revoke => "revoke the lease",

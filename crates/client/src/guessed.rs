@@ -20,6 +20,8 @@ use crate::{
     transport::{Answer, Content},
 };
 
+pub(crate) mod versions;
+
 /// Subscriptions with their names.
 type SubscriptionPage = Vec<(SubscriptionId, String)>;
 

@@ -29,25 +29,32 @@ pub(crate) fn length_of(text: &str) -> Option<Duration> {
 /// since 1970 (or of milliseconds or smaller units, if it is too large for seconds). `None` for
 /// other formats.
 pub(crate) fn until(json: &RawValue, now: SystemTime) -> Option<Duration> {
+    Some(time(json)?.duration_since(now).unwrap_or_default().min(LIMIT))
+}
+
+/// A point in time: a timestamp, of UTC if it names no offset, or a number of seconds since 1970 (or of milliseconds and
+/// less, if it is too large for seconds). None if it is neither.
+pub(crate) fn time(json: &RawValue) -> Option<SystemTime> {
     /// In the year 5138.
     const LARGEST_SECONDS: f64 = 1e11;
+    /// What is later than a timestamp can say.
+    const LATEST: Duration = Duration::from_secs(253_402_300_799);
     let text = text(json);
-    let end = match number(&text) {
+    Some(match number(&text) {
         Some(mut seconds) => {
             for _unit in ["ms", "µs", "ns"] {
                 if seconds > LARGEST_SECONDS {
                     seconds /= 1000.0;
                 }
             }
-            let since_1970 = Duration::try_from_secs_f64(seconds).ok();
-            since_1970.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)).unwrap_or(now + LIMIT)
+            let since_1970 = Duration::try_from_secs_f64(seconds).map_or(LATEST, |since| since.min(LATEST));
+            SystemTime::UNIX_EPOCH + since_1970
         }
         None => match text.parse::<Timestamp>() {
             Ok(end) => end.into(),
             Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().into(),
         },
-    };
-    Some(end.duration_since(now).unwrap_or_default().min(LIMIT))
+    })
 }
 
 /// A JSON string without its quotes, or other JSON as written.

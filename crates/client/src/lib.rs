@@ -42,6 +42,7 @@ mod settings;
 mod tls;
 mod token;
 mod transport;
+mod version;
 
 pub use backoff::Backoff;
 pub use client::{Client, Connections};
@@ -65,6 +66,7 @@ pub use secret::{
 pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};
 pub use token::{TOKEN_LIFETIME_LIMIT, Token};
+pub use version::{SecretVersion, VERSIONS_BATCH, Versions};
 
 /// Locks a mutex and ignores poisoning: a panic leaves the data consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

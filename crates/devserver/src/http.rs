@@ -32,6 +32,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/auth/whoami", gated(Route::Whoami, get(auth::whoami)))
         .route("/v1/secrets", gated(Route::List, get(secrets::list)))
         .route("/v1/secrets/batch", gated(Route::ReadBatch, post(secrets::read_batch)))
+        .route("/v1/secrets/batch/metadata", gated(Route::ReadVersions, post(secrets::read_versions)))
         .route(
             "/v1/secrets/{*path}",
             gated(Route::Read, get(secrets::read))

@@ -28,6 +28,9 @@ pub enum Route {
     List,
     /// `POST /v1/secrets/batch`.
     ReadBatch,
+    /// `POST /v1/secrets/batch/metadata`. Its existence is published, its route and bodies are
+    /// guessed.
+    ReadVersions,
     /// `POST /v1/dynamic/engines/{engine}/creds/{role}`. The route is partly published; its bodies
     /// and the codes for a failing database are guessed.
     Generate,
@@ -56,7 +59,7 @@ impl Route {
             Self::Read | Self::ReadBatch => Some("secrets:read"),
             Self::Write => Some("secrets:write"),
             Self::Delete => Some("secrets:delete"),
-            Self::List => Some("secrets:list"),
+            Self::List | Self::ReadVersions => Some("secrets:list"),
             Self::Generate | Self::Renew | Self::Revoke => Some("dynamic:read"),
             Self::Poll | Self::ListSubscriptions => Some("subscriptions:read"),
             Self::Subscribe | Self::ChangeSubscription | Self::Acknowledge | Self::Unsubscribe => {
@@ -84,6 +87,7 @@ impl Route {
             Self::Delete => Some(Category::Delete),
             Self::List => Some(Category::List),
             Self::ReadBatch => Some(Category::BatchRead),
+            Self::ReadVersions => Some(Category::BatchMetadata),
             Self::Generate => Some(Category::Dynamic),
             Self::Renew | Self::Revoke => Some(Category::Lease),
             Self::Subscribe
@@ -112,6 +116,8 @@ pub enum Category {
     List,
     /// Batch reads.
     BatchRead,
+    /// Batches of metadata.
+    BatchMetadata,
     /// Generation of dynamic credentials.
     Dynamic,
     /// Renewals and revocations.
@@ -129,7 +135,13 @@ impl Category {
     pub(crate) fn default_limit(self) -> u32 {
         match self {
             Self::Read => 1000,
-            Self::Write | Self::Delete | Self::List | Self::BatchRead | Self::Dynamic | Self::Lease => 100,
+            Self::Write
+            | Self::Delete
+            | Self::List
+            | Self::BatchRead
+            | Self::BatchMetadata
+            | Self::Dynamic
+            | Self::Lease => 100,
             Self::Subscription => 20,
             Self::Poll => 240,
             Self::Auth => 300,

@@ -19,7 +19,7 @@ pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
 
 const SEED: &str = r#"
 policies:
-  billing: [{path_pattern: "environments/production/billing/**", permissions: [read]}]
+  billing: [{path_pattern: "environments/production/billing/**", permissions: [read, list]}]
 identities:
   - id: sa:billing-prod
     service_accounts: [billing/web]

@@ -12,3 +12,4 @@ mod login;
 mod proxy;
 mod secrets;
 mod tls;
+mod versions;

@@ -84,6 +84,37 @@ pub(super) async fn read_batch(
     Ok(Json(json!({ "secrets": secrets, "errors": errors })))
 }
 
+/// Guessed, but for what it is for: metadata of many paths, without their values.
+pub(super) async fn read_versions(
+    State(shared): State<Arc<Shared>>,
+    Extension(Caller(caller)): Extension<Caller>,
+    bytes: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let Batch { paths, .. } = body::json(&bytes)?;
+    if paths.len() > BATCH_LIMIT {
+        return Err(ApiError::new("validation_error", format!("at most {BATCH_LIMIT} paths")));
+    }
+    let vault = shared.vault();
+    let (mut secrets, mut errors) = (Map::new(), Map::new());
+    for text in paths {
+        let read = body::path(&text).and_then(|path| {
+            vault.authorize(&caller, &path, Permission::List)?;
+            vault.secrets.read(&path, None)
+        });
+        match read {
+            Ok(Value::Object(mut whole)) => {
+                whole.remove("data");
+                secrets.insert(text, Value::Object(whole));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                errors.insert(text, error.in_batch());
+            }
+        }
+    }
+    Ok(Json(json!({ "secrets": secrets, "errors": errors })))
+}
+
 #[derive(Deserialize)]
 struct Write {
     data: Map<String, Value>,
