@@ -200,7 +200,7 @@ pub(crate) enum PolicyCommand {
     /// Run the test cases of policies
     #[command(after_help = POLICY_TEST_HELP)]
     Test(PolicyTestArgs),
-    /// Print the definition (`CustomResourceDefinition`) of `InjectionPolicy`
+    /// Print the definition (`CustomResourceDefinition`) of `InjectionPolicy` or `RotationRollout`
     Crd(PolicyCrdArgs),
 }
 
@@ -254,9 +254,23 @@ pub(crate) struct PolicyTestArgs {
 /// `policy crd`.
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCrdArgs {
+    /// Kind that is defined
+    #[arg(long, value_enum, default_value_t = DefinedKind::InjectionPolicy)]
+    pub(crate) kind: DefinedKind,
+
     /// How it is written
     #[arg(long, value_enum, default_value_t = PolicyCrdFormat::Yaml)]
     pub(crate) format: PolicyCrdFormat,
+}
+
+/// The kinds that this product defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum DefinedKind {
+    /// What platforms write about injection
+    InjectionPolicy,
+    /// What the restart controller writes about a workload
+    RotationRollout,
 }
 
 /// The forms of the definition.

@@ -15,7 +15,9 @@ use crate::{
     audit::{self, AuditArgs},
     demo, manifest_cmd,
     migrate::{self, MigrateArgs, VerifyArgs},
-    policy, reference_cmd, self_test,
+    policy, reference_cmd,
+    restarter::{self, RestartArgs, RestarterArgs},
+    self_test,
     serve::{self, ServeArgs},
     telemetry::{self, LogArgs},
 };
@@ -158,6 +160,12 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the admission webhook in a cluster
     Serve(Box<ServeCommand>),
+    /// Restart workloads in a cluster after rotations of their secrets
+    #[command(after_help = restarter::HELP)]
+    Restarter(Box<RestarterCommand>),
+    /// Release a restart that waits, such as one of a workload whose restarts are manual
+    #[command(after_help = restarter::RESTART_HELP)]
+    Restart(RestartArgs),
     /// Write manifests with what the webhook would add
     #[command(after_help = INJECT_HELP)]
     Inject(InjectArgs),
@@ -204,6 +212,14 @@ impl Cli {
                 telemetry::flush();
                 served.map(|()| ExitCode::SUCCESS)
             }
+            Command::Restarter(command) => {
+                let RestarterCommand { log, restarter } = *command;
+                telemetry::init(&log)?;
+                let ran = restarter::run(&restarter);
+                telemetry::flush();
+                ran.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Restart(args) => restarter::release(&args),
             Command::Inject(args) => manifest_cmd::inject(&args),
             Command::Detach(args) => manifest_cmd::detach(&args),
             Command::Check(args) => manifest_cmd::check(&args),
@@ -237,6 +253,15 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
 struct ServeCommand {
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// `restarter`.
+#[derive(Debug, Args)]
+struct RestarterCommand {
+    #[command(flatten)]
+    restarter: RestarterArgs,
     #[command(flatten)]
     log: LogArgs,
 }

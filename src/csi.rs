@@ -1,19 +1,19 @@
 //! Checks SecretProviderClasses and the pods that mount volumes of the Secrets Store CSI driver:
 //! what the API server, the driver or the provider would reject, and what may not work as its
-//! author expects.
+//! author expects. Annotations about restarts are checked, too.
 
 mod class;
 mod finding;
 mod lines;
 mod mounts;
 mod pod;
+mod restarts;
 mod secret_objects;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-#[cfg(test)]
 pub(crate) use self::finding::Code;
 pub(crate) use self::finding::{Finding, Severity};
 use self::{class::Class, pod::Pod};
@@ -91,6 +91,9 @@ pub(crate) fn check(
         } else {
             check_pod(treated, (value, injected), inputs)
         };
+        if let Some(object) = value.pointer(&treated.pointer) {
+            findings.extend(restarts::check(&treated.api_version, &treated.kind, object));
+        }
         lines::add(&mut findings, &treated.pointer, document);
         treated.csi = findings;
     }

@@ -20,6 +20,7 @@ mod policy;
 mod printable;
 mod reference_cmd;
 mod report;
+mod restarter;
 mod self_test;
 mod serve;
 mod strict_json;

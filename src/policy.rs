@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use jiff::Zoned;
 
 use crate::{
-    args::{DateArgs, PolicyArgs, PolicyCommand, PolicyCrdArgs, PolicyCrdFormat},
+    args::{DateArgs, DefinedKind, PolicyArgs, PolicyCommand, PolicyCrdArgs, PolicyCrdFormat},
     document::emit_yaml,
     output,
 };
@@ -24,9 +24,14 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn crd(args: &PolicyCrdArgs) -> anyhow::Result<ExitCode> {
+    let (definition, part) = match args.kind {
+        DefinedKind::InjectionPolicy => (scaivault_policy::definition(), "spec"),
+        DefinedKind::RotationRollout => (scaivault_restarter::definition(), "status"),
+    };
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let text = match args.format {
-        PolicyCrdFormat::Yaml => emit_yaml(scaivault_policy::definition())?,
-        PolicyCrdFormat::Md => scaivault_policy::fields_markdown(),
+        PolicyCrdFormat::Yaml => emit_yaml(definition)?,
+        PolicyCrdFormat::Md => scaivault_policy::fields_of(schema, part),
     };
     output::until_closed(output::write_stdout(text.as_bytes()))?;
     Ok(ExitCode::SUCCESS)

@@ -16,4 +16,5 @@ mod cli {
     mod policies;
     mod reference;
     mod reports;
+    mod restarts;
 }

@@ -28,7 +28,7 @@ pub(crate) enum Severity {
     Note,
 }
 
-/// The kind of a finding: a stable name, which has a row in `docs/csi.md`.
+/// The kind of a finding: a stable name, which has a row in `docs/csi.md` or `docs/restart.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     /// A field of a class is unknown, missing or has the wrong type.
@@ -55,11 +55,13 @@ pub(crate) enum Code {
     UnreadableFile,
     /// A pod for Windows nodes.
     Windows,
+    /// An annotation about restarts that the restart controller cannot read or does not read there.
+    Restart,
 }
 
 impl Code {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Class,
         Self::Parameter,
         Self::Objects,
@@ -72,6 +74,7 @@ impl Code {
         Self::MountConflict,
         Self::UnreadableFile,
         Self::Windows,
+        Self::Restart,
     ];
 
     /// The stable name.
@@ -89,6 +92,7 @@ impl Code {
             Self::MountConflict => "csi-mount-conflict",
             Self::UnreadableFile => "csi-unreadable-file",
             Self::Windows => "csi-windows",
+            Self::Restart => "restart",
         }
     }
 }

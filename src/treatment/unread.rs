@@ -20,6 +20,11 @@ pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String
     for place in places {
         let mut keys =
             object.value.pointer(place).and_then(Value::as_object).map(our_keys).unwrap_or_default();
+        if is_source(object) {
+            keys.retain(|key| {
+                !matches!(key.strip_prefix(ANNOTATION_PREFIX), Some("restart" | "restart-match"))
+            });
+        }
         if object.kind == "ServiceAccount" {
             // Reported by [`super::defaults`].
             keys.retain(|key| key.strip_prefix(ANNOTATION_PREFIX) != Some("role"));
@@ -38,6 +43,18 @@ pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String
         }
     }
     warnings
+}
+
+/// Whether the restart controller restarts workloads for it, and reads what it says about that.
+fn is_source(object: &Object<'_>) -> bool {
+    matches!(
+        (object.api_version, object.kind),
+        ("v1", "Secret")
+            | (
+                "secrets-store.csi.x-k8s.io/v1" | "secrets-store.csi.x-k8s.io/v1alpha1",
+                "SecretProviderClass"
+            )
+    )
 }
 
 fn deeper(value: &Value, pointer: &str, templates: &[&str], depth: usize, warnings: &mut Vec<String>) {

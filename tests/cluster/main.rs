@@ -13,5 +13,7 @@ mod outage;
 mod policies;
 mod policy_definition;
 mod policy_upgrade;
+mod restarter;
+mod restarter_rights;
 mod support;
 mod webhook;

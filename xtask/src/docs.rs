@@ -15,12 +15,16 @@ mod policies;
 
 const CHART_README: &str = "charts/scaivault-injector/README.md";
 const CHART_CRD: &str = "charts/scaivault-injector/templates/crd.yaml";
+const CHART_ROLLOUT_CRD: &str = "charts/scaivault-injector/templates/restarter-crd.yaml";
 const CHART_SCHEMA: &str = "charts/scaivault-injector/values.schema.json";
 const CHART_VALUES: &str = "charts/scaivault-injector/values.yaml";
 const CSI_CHART_README: &str = "charts/secrets-store-csi-driver-scaivault/README.md";
 const CSI_CHART_SCHEMA: &str = "charts/secrets-store-csi-driver-scaivault/values.schema.json";
 const CSI_CHART_VALUES: &str = "charts/secrets-store-csi-driver-scaivault/values.yaml";
 const POLICIES: &str = "docs/policies.md";
+const RESTART: &str = "docs/restart.md";
+/// The arguments that print the definition of `RotationRollout`.
+const ROLLOUT: [&str; 4] = ["policy", "crd", "--kind", "RotationRollout"];
 
 /// A page and its generator.
 type Page = (&'static str, fn(&Injector) -> Result<String>);
@@ -32,7 +36,12 @@ const PAGES: &[Page] = &[
     ("fuzz/dictionaries/annotations.dict", |injector| {
         dictionary::page(&injector.say(&["annotations", "--format", "json"])?)
     }),
-    (CHART_CRD, |injector| policies::template(&injector.say(&["policy", "crd"])?)),
+    (CHART_CRD, |injector| policies::template(&injector.say(&["policy", "crd"])?, "policy", "policies")),
+    (CHART_ROLLOUT_CRD, |injector| policies::template(&injector.say(&ROLLOUT)?, "restarter", "restarter")),
+    (RESTART, |injector| {
+        let fields = injector.say(&[&ROLLOUT[..], &["--format", "md"]].concat())?;
+        policies::page(&read(RESTART)?, &fields)
+    }),
     (POLICIES, |injector| {
         policies::page(&read(POLICIES)?, &injector.say(&["policy", "crd", "--format", "md"])?)
     }),

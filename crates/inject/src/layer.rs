@@ -78,13 +78,20 @@ pub enum Setters {
     PodServiceAccountAndDefaults,
     /// Pods, workloads and namespaces.
     PodWorkloadAndNamespace,
+    /// Pods and workloads.
+    PodAndWorkload,
+    /// Workloads alone.
+    Workload,
+    /// Native Secrets and `SecretProviderClass`es.
+    Sources,
 }
 
 impl Setters {
     /// Whether the layer may set the key.
     pub fn include(self, layer: &Layer) -> bool {
         match (self, layer) {
-            (Self::Nobody, _) => false,
+            (Self::Nobody | Self::Sources, _) => false,
+            (Self::Workload, layer) => *layer == Layer::Workload,
             // Whether a policy may set a key is checked when the policy is compiled.
             (_, Layer::BuiltIn | Layer::Pod) | (Self::Pod, Layer::Policy(_)) => true,
             (Self::PodAndDefaults, layer) => {
@@ -92,6 +99,7 @@ impl Setters {
             }
             (Self::PodServiceAccountAndDefaults, layer) => *layer != Layer::Workload,
             (Self::PodWorkloadAndNamespace, layer) => matches!(layer, Layer::Workload | Layer::Namespace),
+            (Self::PodAndWorkload, layer) => *layer == Layer::Workload,
             (Self::Pod, _) => false,
         }
     }
@@ -105,6 +113,9 @@ impl Setters {
             Self::PodServiceAccountAndDefaults => {
                 "the pod, its service account (there `scaikey.scailabs.ai/role`), the namespace or in the injector's configuration"
             }
+            Self::PodAndWorkload => "the pod or the workload's own metadata",
+            Self::Workload => "the workload's own metadata",
+            Self::Sources => "a native Secret or a SecretProviderClass",
             Self::PodWorkloadAndNamespace => "the pod, the workload's own metadata or the namespace",
         }
     }
@@ -115,6 +126,8 @@ impl Setters {
 pub(crate) enum Meaning<'k> {
     /// A setting, with the name at the end of a named key.
     Setting(&'static AnnotationSpec, &'k str),
+    /// A key that only the restart controller reads.
+    ForRestarts,
     /// A key that only the injector writes.
     Written,
     /// A known key that this layer must not set.
@@ -129,6 +142,7 @@ pub(crate) fn meaning<'k>(key: &'k str, layer: &Layer) -> Meaning<'k> {
         None => Meaning::Unknown,
         Some((spec, _)) if spec.value == ValueKind::Written => Meaning::Written,
         Some((spec, _)) if !spec.setters.include(layer) => Meaning::NotTaken(spec.setters),
+        Some((spec, _)) if spec.key.is_for_restarts() => Meaning::ForRestarts,
         Some((spec, name)) => Meaning::Setting(spec, name),
     }
 }
@@ -177,7 +191,7 @@ pub(crate) fn merge(
 /// The defaults that are fixed values, in the form of annotations.
 fn built_in<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
     specs().filter_map(|spec| match (spec.key, spec.default) {
-        (Key::Exact(key), DefaultValue::Value(value)) => Some((key.text(), value)),
+        (Key::Exact(key), DefaultValue::Value(value)) if !key.is_for_restarts() => Some((key.text(), value)),
         _ => None,
     })
 }
@@ -199,7 +213,10 @@ mod tests {
     fn what_is_explained_is_what_is_decided() {
         let settable = |layer: Layer, turn: usize| {
             specs().enumerate().filter(move |(index, spec)| {
-                spec.setters.include(&layer) && spec.value != ValueKind::Written && index % 3 >= turn
+                spec.setters.include(&layer)
+                    && spec.value != ValueKind::Written
+                    && !spec.key.is_for_restarts()
+                    && index % 3 >= turn
             })
         };
         let defaults = settable(Layer::Injector, 0).map(|(_, spec)| entry(spec)).collect();
@@ -258,6 +275,9 @@ mod tests {
         assert!(
             allowed(Setters::PodServiceAccountAndDefaults).eq([true, true, true, true, true, false, true])
         );
+        assert!(allowed(Setters::PodAndWorkload).eq([true, false, false, false, false, true, true]));
+        assert!(allowed(Setters::Workload).eq([false, false, false, false, false, true, false]));
+        assert!(allowed(Setters::Sources).eq([false; 7]));
         assert!(allowed(Setters::PodWorkloadAndNamespace).eq([true, false, false, true, false, true, true]));
     }
 }

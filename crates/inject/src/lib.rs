@@ -13,6 +13,7 @@ mod bare_pod;
 mod context;
 mod decide;
 mod decision;
+mod delivered;
 mod derived;
 mod detach;
 mod explain;
@@ -44,6 +45,7 @@ pub use bare_pod::{DefaultsReport, check_namespace, check_service_account_role};
 pub use context::{Context, Namespace};
 pub use decide::{NOT_INJECTED, decide, decide_with_policies, detach_by_name};
 pub use decision::{Decision, Denial, Detachment, Injection, Skip, SkipReason};
+pub use delivered::{Delivered, DeliveredSecret, delivered};
 pub use derived::{Derived, derived};
 pub use explain::{Explanation, explain};
 pub use known_sidecars::SidecarsConfig;
@@ -55,8 +57,8 @@ pub use pattern::Pattern;
 pub use pod::{MalformedPod, PodView};
 pub use policy::{
     Allow, Ask, AskKind, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect,
-    PolicyMode, PolicyParts, PolicyReport, PolicySet, PolicyUse, Selector, VariablePlace, VolumeContext,
-    VolumeRefusal, VolumeReview, VolumeVariables, sample_volume_text,
+    PolicyMode, PolicyParts, PolicyReport, PolicyRestart, PolicySet, PolicyUse, Selector, VariablePlace,
+    VolumeContext, VolumeRefusal, VolumeReview, VolumeVariables, sample_volume_text,
 };
 pub use problem::{Code, Excerpt, Problem, Problems, shown_key};
 pub use settings::{ImagePullPolicy, InjectorConfig, OnProblem, Settings};

@@ -23,7 +23,9 @@ mod volume;
 
 pub use compiled::Policy;
 pub use conflicts::PolicyConflict;
-pub use parts::{Allow, Enforcement, Exception, Expression, Operator, PolicyMode, PolicyParts, Selector};
+pub use parts::{
+    Allow, Enforcement, Exception, Expression, Operator, PolicyMode, PolicyParts, PolicyRestart, Selector,
+};
 pub use report::{PolicyEffect, PolicyReport, PolicyUse};
 pub use set::PolicySet;
 pub use volume::{

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     Allow, Date, Delivery, Dynamic, Enforcement, Exception, Expression, Inject, InjectionPolicy,
     InjectionPolicySpec, LabelSelector, MutationMode, Operator, PolicyProblem, PolicyProblems, Reload,
-    Secret, Variable, check_resource, problem::WHOLE, schema::entry,
+    Restart, Secret, Variable, check_resource, problem::WHOLE, schema::entry,
 };
 
 /// Compiles an `InjectionPolicy` object. Returns all of its problems, by field.
@@ -67,8 +67,7 @@ impl Converted {
             delivery,
             pattern,
             reload,
-            // Only the restart controller uses it.
-            restart: _,
+            restart,
             defaults,
             allow,
             mutation_mode,
@@ -116,6 +115,7 @@ impl Converted {
             inject,
             defaults: defaults.into_iter().collect(),
             allow: allow.unwrap_or_default().into(),
+            restart: restart.map(Into::into),
             mutation_mode: mutation_mode.map(Into::into),
             pods_may_override,
             enforcement: enforcement.into(),
@@ -300,6 +300,16 @@ impl From<Exception> for core::Exception {
             owner,
             reason,
             expires: Date::end(expires),
+        }
+    }
+}
+
+impl From<Restart> for core::PolicyRestart {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Auto => Self::Auto,
+            Restart::Manual => Self::Manual,
+            Restart::Off => Self::Off,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn schema() -> &'static Value {
 }
 
 /// Removes `null` from the types of Rust's optional fields; it is rejected instead.
-pub(crate) fn forbid_null(value: &mut Value) {
+pub fn forbid_null(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("nullable");

@@ -34,10 +34,10 @@ mod text;
 pub use allow::{Allow, Exception};
 pub use convert::{compile, parts};
 pub use date::Date;
-pub use definition::definition;
+pub use definition::{definition, forbid_null};
 pub use inject::{Dynamic, Inject, Secret, Variable};
 pub use problem::{PolicyProblem, PolicyProblems};
-pub use reference::markdown as fields_markdown;
+pub use reference::fields_of;
 pub use resource::{
     Delivery, Enforcement, InjectionPolicy, InjectionPolicySpec, KIND, MutationMode, Pattern, Reload,
     Restart, VERSION,

@@ -1,15 +1,13 @@
-//! The fields of a policy as a table for the documentation.
+//! The fields of a custom resource as a table for the documentation.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::definition::schema;
-
-/// The fields of `spec` as Markdown.
-pub fn markdown() -> String {
+/// The fields of one part of an object, `spec` or `status`, as Markdown. `schema` is that of the object.
+pub fn fields_of(schema: &Value, part: &str) -> String {
     let mut table = "| field | type | default | what it is |\n|---|---|---|---|\n".to_owned();
-    rows(&schema()["properties"]["spec"], "spec", &mut table);
+    rows(&schema["properties"][part], part, &mut table);
     table
 }
 
@@ -22,6 +20,7 @@ fn rows(object: &Value, path: &str, table: &mut String) {
         let default = match &field["default"] {
             _ if is_required(name) => "required".to_owned(),
             Value::Null => String::new(),
+            Value::String(text) if text.is_empty() => String::new(),
             Value::String(text) => format!("`{text}`"),
             value => format!("`{value}`"),
         };
@@ -74,10 +73,11 @@ fn type_name(field: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::schema;
 
     #[test]
     fn every_row_has_its_four_cells() {
-        let table = markdown();
+        let table = fields_of(schema(), "spec");
         for row in table.lines() {
             assert_eq!(row.replace("\\|", "").matches('|').count(), 5, "{row}");
             assert!(!row.contains("|  |  |") && !row.ends_with("|  |"), "{row}");

@@ -194,15 +194,17 @@ pub struct Reload {
     pub url: Option<String>,
 }
 
-/// Whether workloads are restarted when their secrets change: `auto`, or `manual` by their owners. The injector stores it for
-/// the restart controller.
+/// Whether the restart controller restarts workloads after their secrets have changed: `auto`, or `manual` when their owners
+/// release it, or `off`. Left out: the policy does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// They are.
     Auto,
-    /// Their owners restart them.
+    /// They are when their owners release it.
     Manual,
+    /// They are not.
+    Off,
 }
 
 /// `inject`: the selected pods are injected. `ignore`: they are not injected. `ignore-and-detach`:

@@ -95,13 +95,14 @@ pub(crate) const ONE_RELOAD: CelRule = CelRule {
     message: "reload needs signal and target, or url alone",
 };
 
-/// The accepted keys of `defaults`, sorted. `mutation-mode` is not among them, because it has its
-/// own field.
+/// The accepted keys of `defaults`, sorted. `mutation-mode` and `restart` are not among them,
+/// because they have their own fields.
 static DEFAULT_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let settable = specs().filter(|spec| spec.setters.include(&Layer::Namespace));
     let mut keys: Vec<_> = settable
         .filter_map(|spec| match spec.key {
             Key::Exact(ExactKey::MutationMode) | Key::Named(_) => None,
+            Key::Exact(key) if key.is_for_restarts() => None,
             Key::Exact(key) => Some(key.text()),
         })
         .collect();
@@ -363,6 +364,8 @@ fn check_defaults(spec: &Node<'_>, problems: &mut PolicyProblems) {
             let _ = write!(message, "; write {short}, without the prefix");
         } else if key == ExactKey::MutationMode.text() {
             message.push_str("; use spec.mutationMode");
+        } else if key == ExactKey::Restart.text() {
+            message.push_str("; use spec.restart");
         } else if let Some(meant) = nearest(key, DEFAULT_KEYS.iter().copied()) {
             let _ = write!(message, "; did you mean {meant}?");
         } else {

@@ -68,7 +68,7 @@ pub struct Condition {
     /// When the status changed.
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
-    /// The generation of the policy that the condition is about.
+    /// The generation of the object that the condition is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,

@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -20,6 +21,7 @@ use tokio::{
 pub struct Balancer {
     address: SocketAddr,
     backends: Arc<Mutex<Backends>>,
+    cuts: Arc<Notify>,
     accepting: JoinHandle<()>,
 }
 
@@ -30,8 +32,9 @@ impl Balancer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let backends = Arc::new(Mutex::new(Backends::default()));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&backends)));
-        Ok(Self { address, backends, accepting })
+        let cuts = Arc::new(Notify::new());
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&backends), Arc::clone(&cuts)));
+        Ok(Self { address, backends, cuts, accepting })
     }
 
     /// Where it listens.
@@ -42,6 +45,11 @@ impl Balancer {
     /// Sets the backends for new connections; without backends they are reset.
     pub fn set_backends(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
         lock(&self.backends).addresses = addresses.into_iter().collect();
+    }
+
+    /// Ends the connections that are open.
+    pub fn cut(&self) {
+        self.cuts.notify_waiters();
     }
 }
 
@@ -70,12 +78,18 @@ fn lock(backends: &Mutex<Backends>) -> MutexGuard<'_, Backends> {
     backends.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, backends: Arc<Mutex<Backends>>) {
+async fn accept(listener: TcpListener, backends: Arc<Mutex<Backends>>, cuts: Arc<Notify>) {
     // A failed accept only affects that connection.
     loop {
         if let Ok((client, _)) = listener.accept().await {
             let backend = lock(&backends).next();
-            tokio::spawn(connect(client, backend));
+            let cuts = Arc::clone(&cuts);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = connect(client, backend) => {}
+                    () = cuts.notified() => {}
+                }
+            });
         }
     }
 }

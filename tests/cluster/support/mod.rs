@@ -11,6 +11,7 @@ pub(crate) mod kubectl;
 pub(crate) mod other_webhook;
 pub(crate) mod policies;
 pub(crate) mod release;
+pub(crate) mod restarter;
 pub(crate) mod workload;
 
 use std::{

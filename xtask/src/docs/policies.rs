@@ -1,9 +1,9 @@
-//! The files generated from the definition of `InjectionPolicy`: the chart's template, and the
-//! reference in `docs/policies.md`.
+//! The files generated from the definitions of custom resources: templates of the chart, and the
+//! references in `docs/`.
 
 use anyhow::{Context, Result, ensure};
 
-/// The markers of the reference of fields in `docs/policies.md`.
+/// The markers of the reference of fields in a page.
 const FIELDS_START: &str =
     "<!-- Written by `cargo xtask docs` from the definition, down to the next mark. -->\n";
 const FIELDS_END: &str = "<!-- End of the fields. -->\n";
@@ -17,26 +17,25 @@ const TEMPLATE_METADATA: &str = r#"metadata:
     {{- include "injector.labels" . | nindent 4 }}
 "#;
 
-/// The definition as a template of the chart.
-pub(super) fn template(definition: &str) -> Result<String> {
+/// The definition as a template of the chart. `source` is the crate that it comes from, `value` the chart's value about the product
+/// that uses it.
+pub(super) fn template(definition: &str, source: &str, value: &str) -> Result<String> {
     ensure!(
         !definition.contains("{{"),
         "the definition has a pair of braces, which helm would take for its own"
     );
     let (head, rest) = definition.split_once("metadata:\n").context("the definition has no metadata")?;
     Ok(format!(
-        "{{{{- /* Written by `cargo xtask docs` from crates/policy. */ -}}}}\n\
-         {{{{- if and .Values.policies.enabled .Values.policies.installCrd }}}}\n\
+        "{{{{- /* Written by `cargo xtask docs` from crates/{source}. */ -}}}}\n\
+         {{{{- if and .Values.{value}.enabled .Values.{value}.installCrd }}}}\n\
          {head}{TEMPLATE_METADATA}{rest}{{{{- end }}}}\n"
     ))
 }
 
 /// The updated page: everything except the fields is kept.
 pub(super) fn page(page: &str, fields: &str) -> Result<String> {
-    let (head, rest) =
-        page.split_once(FIELDS_START).context("docs/policies.md has no mark for the fields")?;
-    let (_, tail) =
-        rest.split_once(FIELDS_END).context("docs/policies.md has no mark for the end of the fields")?;
+    let (head, rest) = page.split_once(FIELDS_START).context("the page has no mark for the fields")?;
+    let (_, tail) = rest.split_once(FIELDS_END).context("the page has no mark for the end of the fields")?;
     Ok(format!("{head}{FIELDS_START}\n{fields}\n{FIELDS_END}{tail}"))
 }
 
@@ -46,6 +45,6 @@ mod tests {
 
     #[test]
     fn braces_of_helm_are_refused() {
-        assert!(template("metadata:\n  a: '{{ b }}'\n").is_err());
+        assert!(template("metadata:\n  a: '{{ b }}'\n", "policy", "policies").is_err());
     }
 }

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("usage", &[]),
     ("audit", &["usage"]),
     ("policy", &["inject", "contract"]),
+    ("restarter", &["policy", "inject", "contract", "usage"]),
     ("csi-class", &["inject", "contract"]),
     ("cluster", &["policy", "inject", "contract"]),
     ("ops-thread", &[]),
@@ -22,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["contract"]),
     ("render", &["client", "contract"]),
     ("devserver", &["certs", "contract"]),
-    // The last four with its feature `demo`.
+    // The last three with its feature `demo`.
     (
         "injector",
         &[
@@ -37,8 +38,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ops-thread",
             "audit",
             "usage",
-            "agent",
+            "restarter",
             "client",
+            "agent",
             "devserver",
             "render",
         ],
@@ -65,8 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that must not be built into the injector that ships.
-const FOR_THE_DEMO: [&str; 4] =
-    ["scaivault-agent", "scaivault-client", "scaivault-devserver", "scaivault-render"];
+const FOR_THE_DEMO: [&str; 3] = ["scaivault-agent", "scaivault-devserver", "scaivault-render"];
 
 /// Crates that do I/O, read the clock or log.
 const IMPURE: [&str; 13] = [
@@ -91,13 +92,14 @@ const YAML: [&str; 4] = ["yaml", "yml", "saphyr", "serde_norway"];
 type Pure = (&'static str, fn(&str) -> bool);
 
 /// The packages with forbidden crates.
-pub(super) const PURE: [Pure; 6] = [
+pub(super) const PURE: [Pure; 7] = [
     ("scaivault-contract", is_not_for_the_core),
     ("scaivault-inject", is_not_for_the_core),
     ("scaivault-usage", is_not_for_the_core),
     ("scaivault-audit", is_not_for_the_core),
     // It contains the types of the Kubernetes client, but not the client.
     ("scaivault-policy", is_impure),
+    ("scaivault-restarter", is_impure),
     ("scaivault-webhook", |name| name == "kube" || name.starts_with("kube-")),
 ];
 

@@ -124,7 +124,7 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, 
     for (key, value) in entries {
         let (spec, name) = match layer::meaning(key, layer) {
             Meaning::Setting(spec, name) => (spec, name),
-            Meaning::Written => continue,
+            Meaning::Written | Meaning::ForRestarts => continue,
             Meaning::Unknown => {
                 collected.unknown(key, value, layer);
                 continue;
@@ -219,7 +219,7 @@ fn warn(warnings: &mut Vec<String>, warning: impl FnOnce() -> String) {
 fn not_taken(key: &str, layer: &Layer, setters: Setters) -> String {
     let key = shown_key(key);
     match layer {
-        Layer::Workload => {
+        Layer::Workload if setters.include(&Layer::Pod) => {
             format!(
                 "{ANNOTATION_PREFIX}{key} does nothing on the workload itself; move it to the pod template"
             )

@@ -66,9 +66,17 @@ keys! {
         LimitsCpu = "limits-cpu",
         LimitsMemory = "limits-memory",
         LogLevel = "log-level",
+        Restart = "restart",
+        RestartSecrets = "restart-secrets",
+        RestartClasses = "restart-classes",
+        RestartMatch = "restart-match",
+        RestartCanary = "restart-canary",
+        RestartWindows = "restart-windows",
+        RestartRelease = "restart-release",
         Status = "status",
         Receipt = "receipt",
         WorkloadMutationMode = "workload-mutation-mode",
+        RestartedFor = "restarted-for",
     }
 }
 
@@ -86,6 +94,22 @@ keys! {
         SecretMode = "secret-mode-",
         SecretEncoding = "secret-encoding-",
         SecretOptional = "secret-optional-",
+    }
+}
+
+impl ExactKey {
+    /// Whether the restart controller reads it. It changes no pod.
+    pub const fn is_for_restarts(self) -> bool {
+        matches!(
+            self,
+            Self::Restart
+                | Self::RestartSecrets
+                | Self::RestartClasses
+                | Self::RestartMatch
+                | Self::RestartCanary
+                | Self::RestartWindows
+                | Self::RestartRelease
+        )
     }
 }
 
@@ -120,6 +144,11 @@ pub enum Key {
 }
 
 impl Key {
+    /// Whether the restart controller reads it.
+    pub const fn is_for_restarts(self) -> bool {
+        matches!(self, Self::Exact(key) if key.is_for_restarts())
+    }
+
     /// The name after a named key, empty for an exact one; `None` if `key` is another key.
     pub(crate) fn name_in(self, key: &str) -> Option<&str> {
         match self {

@@ -56,6 +56,8 @@ pub enum Group {
     Delivery,
     /// How the secrets are kept up to date.
     Refresh,
+    /// Whether the workload is restarted.
+    Restart,
     /// The agent's identity at ScaiVault.
     Identity,
     /// The behaviour if ScaiVault is unavailable.
@@ -82,6 +84,7 @@ impl Group {
             Self::Mode => "Opting in and out",
             Self::Delivery => "Delivery",
             Self::Refresh => "Refresh and reload",
+            Self::Restart => "Restarts",
             Self::Identity => "ScaiVault and identity",
             Self::Failure => "Failure",
             Self::Container => "The agent's container",

@@ -99,6 +99,8 @@ fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
         | ValueKind::ReloadTarget
         | ValueKind::Line
         | ValueKind::ObjectKey
+        | ValueKind::RestartSelection
+        | ValueKind::RestartWindows
         | ValueKind::Written => Vec::new(),
     }
 }

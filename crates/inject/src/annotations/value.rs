@@ -72,6 +72,10 @@ pub enum ValueKind {
     ObjectKey,
     /// A container image.
     Image,
+    /// Native Secrets or classes that a workload is restarted for.
+    RestartSelection,
+    /// Maintenance windows.
+    RestartWindows,
     /// Written by the injector and never by users.
     Written,
 }
@@ -111,6 +115,13 @@ impl ValueKind {
             Self::ObjectName => "a name of lower-case letters, digits, - and ., at most 253 characters",
             Self::ObjectKey => "a key of 1 to 253 letters, digits, -, _ and ., not starting with ..",
             Self::Image => "a container image: [registry/]repository[:tag][@digest]",
+            Self::RestartSelection => {
+                "all, matching, none, or at most 64 names separated by commas, in which * stands for any characters"
+            }
+            Self::RestartWindows => {
+                "at most 16 windows separated by ;, each a cron expression of five fields, `for` a duration of at most 7d, \
+                 and `in` a time zone (without `in`, UTC)"
+            }
             Self::Written => "nothing: the injector writes it",
         })
     }

@@ -283,7 +283,11 @@ fn is_taken(field: &str, key: &str) -> bool {
                 | ExactKey::ReloadTarget
                 | ExactKey::ReloadUrl
         ),
-        (_, key) => spec.setters.include(&Layer::Namespace) && key != Key::Exact(ExactKey::MutationMode),
+        (_, key) => {
+            spec.setters.include(&Layer::Namespace)
+                && key != Key::Exact(ExactKey::MutationMode)
+                && !key.is_for_restarts()
+        }
     }
 }
 

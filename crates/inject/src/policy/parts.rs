@@ -31,12 +31,26 @@ pub struct PolicyParts {
     /// Whether selected pods are injected at all; `None` if the policy does not decide, which means
     /// that they are.
     pub mutation_mode: Option<PolicyMode>,
+    /// Whether workloads of the selected pods are restarted when their secrets change; `None` if the
+    /// policy does not decide. Only the restart controller uses it.
+    pub restart: Option<PolicyRestart>,
     /// Whether a pod, workload or namespace may override the mode; the default depends on the mode.
     pub pods_may_override: Option<bool>,
     /// What happens if the policy is violated.
     pub enforcement: Enforcement,
     /// Additional permissions that expire.
     pub exceptions: Vec<Exception>,
+}
+
+/// Whether workloads are restarted when their secrets change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyRestart {
+    /// They are restarted.
+    Auto,
+    /// They are restarted when their owners release the restart.
+    Manual,
+    /// They are not restarted.
+    Off,
 }
 
 /// A label selector with Kubernetes' semantics. An empty one selects everything.

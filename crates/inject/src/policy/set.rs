@@ -7,8 +7,9 @@ use super::{
     conflicts::{self, PolicyConflict},
     index::Index,
     labels::PodLabels,
+    parts::{Enforcement, PolicyRestart},
 };
-use crate::Namespace;
+use crate::{Namespace, PodView};
 
 /// All policies of a cluster, in ascending precedence. Names must be unique.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +89,13 @@ impl PolicySet {
     ) -> Vec<&'s Policy> {
         let found = self.by_pod.candidates(&namespace.labels, labels, service_account);
         self.at(self.pick(found, |policy| policy.selects_pod(namespace, labels, service_account))).collect()
+    }
+
+    /// `restart` of the strongest policy that says one and selects the pod. Policies under audit change nothing.
+    pub fn restart(&self, namespace: &Namespace, pod: &PodView<'_>) -> Option<PolicyRestart> {
+        let policies = self.selects_pod(namespace, &PodLabels::of(pod), pod.service_account());
+        let mut in_force = policies.iter().rev().filter(|policy| policy.enforcement() != Enforcement::Audit);
+        in_force.find_map(|policy| policy.parts().restart)
     }
 
     fn pick(&self, mut found: Vec<u32>, is_selected: impl Fn(&Policy) -> bool) -> Vec<u32> {

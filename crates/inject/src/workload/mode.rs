@@ -16,7 +16,7 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use super::{Former, WorkloadView, view::Parents};
 use crate::{
-    annotations::{ValueKind, spec_of},
+    annotations::{AnnotationSpec, ValueKind, spec_of},
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
     patch::{ANNOTATIONS, Operation, Patch, Value, annotation_pointer},
     problem::shown_key,
@@ -236,12 +236,12 @@ fn operation((key, value): (&str, Option<&str>)) -> Operation {
     }
 }
 
-/// The template's annotations that users write, and not the injector.
+/// The template's annotations that users write, and not the injector. Those about restarts inject nothing.
 fn wishes<'v>(workload: &'v WorkloadView<'_>) -> impl Iterator<Item = (&'v str, &'v str)> {
-    workload
-        .template
-        .annotations()
-        .filter(|(key, _)| spec_of(key).is_none_or(|(spec, _)| spec.value != ValueKind::Written))
+    workload.template.annotations().filter(|(key, _)| {
+        let is_wish = |spec: &AnnotationSpec| spec.value != ValueKind::Written && !spec.key.is_for_restarts();
+        spec_of(key).is_none_or(|(spec, _)| is_wish(spec))
+    })
 }
 
 /// The keys of two sorted lists, each with its value in the first and in the second. One pass over

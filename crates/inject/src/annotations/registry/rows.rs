@@ -7,6 +7,7 @@ mod files;
 mod identity;
 mod mode;
 mod refresh;
+mod restart;
 mod secrets;
 mod written;
 
@@ -43,6 +44,7 @@ pub static REGISTRY: &[Chapter] = &[
     Chapter { group: Group::Mode, specs: mode::ROWS },
     Chapter { group: Group::Delivery, specs: delivery::ROWS },
     Chapter { group: Group::Refresh, specs: refresh::ROWS },
+    Chapter { group: Group::Restart, specs: restart::ROWS },
     Chapter { group: Group::Identity, specs: identity::ROWS },
     Chapter { group: Group::Failure, specs: failure::ROWS },
     Chapter { group: Group::Container, specs: container::ROWS },

@@ -108,6 +108,7 @@ fn policy() -> impl Strategy<Value = PolicyParts> {
             inject,
             defaults,
             allow,
+            restart: None,
             mutation_mode,
             pods_may_override,
             enforcement,
@@ -175,6 +176,7 @@ fn defaults() -> impl Strategy<Value = Vec<(String, String)>> {
         .filter(|spec| spec.setters.include(&Layer::Namespace) && !spec.examples.is_empty())
         .filter_map(|spec| match spec.key {
             Key::Exact(ExactKey::MutationMode) | Key::Named(_) => None,
+            Key::Exact(key) if key.is_for_restarts() => None,
             Key::Exact(key) => {
                 let examples = spec.examples.iter().map(|example| (*example).to_owned());
                 Some((key.text().to_owned(), examples.collect()))

@@ -80,12 +80,13 @@ fn not_ours(workload: &Workload) -> Value {
     json
 }
 
-/// The injector's keys of the template that users may write.
+/// The injector's keys of the template that users may write, without those about restarts.
 fn wishes(workload: &Workload) -> Vec<(String, Value)> {
     let annotations = template(workload).pointer("/metadata/annotations").and_then(Value::as_object);
     let ours = annotations.into_iter().flatten().filter(|(key, _)| {
         let name = key.strip_prefix(PREFIX);
-        name.is_some_and(|name| !["status", "receipt", "workload-mutation-mode"].contains(&name))
+        let is_written = |name: &str| ["status", "receipt", "workload-mutation-mode"].contains(&name);
+        name.is_some_and(|name| !is_written(name) && !name.starts_with("restart"))
     });
     // Null is read as an empty text, as by the API server.
     let text = |value: &Value| if value.is_null() { Value::from("") } else { value.clone() };

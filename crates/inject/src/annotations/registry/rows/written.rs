@@ -32,4 +32,14 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         examples: &["ignore"],
         set: |_, _| Ok(()),
     },
+    AnnotationSpec {
+        key: Exact(ExactKey::RestartedFor),
+        value: ValueKind::Written,
+        default: Nothing,
+        setters: Setters::Nobody,
+        doc: "The versions of secrets that the restart controller has last restarted the workload for. It writes this key into the \
+              pod template.",
+        examples: &["scaivault:environments/production/billing/database=7@1790000000"],
+        set: |_, _| Ok(()),
+    },
 ];

@@ -1,0 +1,374 @@
+//! One workload by itself: what its pods lack, and what a restart of it would wait for.
+
+use crate::{
+    ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Wait},
+    settings::{LEAST_DEBOUNCE, Settings},
+    source::{SourceId, Sources, Version},
+    window::{self, Opening},
+    workload::{Agreement, Delivery, Mode, Pod, Progress, Workload},
+};
+
+/// What is to be said about a workload before others are looked at.
+#[derive(Debug)]
+pub(crate) struct Assessment {
+    /// The state as it would be written if nothing were restarted.
+    pub(crate) ledger: Ledger,
+    /// The versions that its pods lack, sorted by source.
+    pub(crate) stale: Vec<(SourceId, Version)>,
+    /// Whether it may be restarted as far as it is concerned alone.
+    pub(crate) readiness: Readiness,
+    /// When to look again, Unix seconds.
+    pub(crate) wake: Option<i64>,
+}
+
+/// Whether a workload may be restarted as far as it is concerned alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Its pods lack nothing.
+    NothingToDo,
+    /// Not yet.
+    Waits(Wait),
+    /// When its turn comes.
+    Ready,
+    /// At once: somebody has said so.
+    Released,
+}
+
+/// Assesses a workload; none if it never had anything to do with restarts.
+pub(crate) fn assess(
+    workload: &Workload,
+    sources: &Sources,
+    settings: &Settings,
+    now: i64,
+) -> Option<Assessment> {
+    let is_covered = !workload.deliveries.is_empty() && workload.mode != Mode::Off;
+    if workload.ledger.is_none() && !is_covered {
+        return None;
+    }
+    let mut assessor = Assessor {
+        workload,
+        sources,
+        settings,
+        now,
+        ledger: workload.ledger.clone().unwrap_or_default(),
+        wake: None,
+    };
+    assessor.clamp_times();
+    assessor.adopt();
+    assessor.follow();
+    let stale = assessor.stale();
+    let was_released = assessor.release(!stale.is_empty());
+    assessor.update_pending(&stale);
+    let readiness = assessor.readiness(&stale, was_released);
+    assessor.ledger.trim(|source| workload.deliveries.iter().any(|delivery| delivery.source == source));
+    assessor.ledger.phase = assessor.phase(&readiness);
+    Some(Assessment { ledger: assessor.ledger, stale, readiness, wake: assessor.wake })
+}
+
+/// The current version of what a workload delivers.
+pub(crate) fn current(delivery: &Delivery, sources: &Sources) -> Option<Version> {
+    match delivery.agreement {
+        Agreement::NotAsked => sources.observed(delivery.source).current,
+        Agreement::Agreed(version) => Some(version),
+        Agreement::Disagreeing => None,
+    }
+}
+
+struct Assessor<'a> {
+    workload: &'a Workload,
+    sources: &'a Sources,
+    settings: &'a Settings,
+    now: i64,
+    ledger: Ledger,
+    wake: Option<i64>,
+}
+
+impl Assessor<'_> {
+    /// Times of a leader whose clock was ahead must not stop the next one.
+    fn clamp_times(&mut self) {
+        let now = self.now;
+        if let Some(pending) = &mut self.ledger.pending {
+            pending.since = pending.since.min(now);
+        }
+        for restart in &mut self.ledger.restarts {
+            *restart = (*restart).min(now);
+        }
+        if let Some(rollout) = &mut self.ledger.rollout {
+            rollout.since = rollout.since.min(now);
+            if let Outcome::Succeeded { at } = &mut rollout.outcome {
+                *at = (*at).min(now);
+            }
+        }
+        let counted_from = now - self.settings.breaker_period.max(self.settings.minimum_interval);
+        self.ledger.restarts.retain(|restart| *restart > counted_from);
+    }
+
+    /// Takes over a restart that the ledger does not know: the controller ended before it could write it down, or another
+    /// leader did it. Without a ledger, the marker is a copy, or older than the controller's installation.
+    fn adopt(&mut self) {
+        let Some(marker) = &self.workload.marker else { return };
+        let mut is_restart = false;
+        for (source, version) in &marker.versions {
+            let Some(known) = self.ledger.accepted(*source) else { continue };
+            if version.is_newer_than(known.version) {
+                self.ledger.accept(Accepted { source: *source, version: *version, by_restart: true });
+                is_restart = true;
+            }
+        }
+        if is_restart {
+            self.ledger.restarts.push(self.now);
+            let followed = Followed { since: self.now, was_healthy: true, outcome: Outcome::Running };
+            self.ledger.rollout = Some(followed);
+        }
+    }
+
+    /// Looks at how the last restart went.
+    fn follow(&mut self) {
+        let Some(rollout) = self.ledger.rollout else { return };
+        let is_observed = match rollout.outcome {
+            Outcome::Running | Outcome::Failed(_) => true,
+            Outcome::Succeeded { at } => self.now < self.add_wake(at + self.settings.observation),
+        };
+        if !is_observed {
+            return;
+        }
+        let is_failing = self.workload.pods.iter().any(|pod| pod.is_failing && self.is_restarted(pod));
+        let outcome = match (self.workload.progress, rollout.outcome) {
+            _ if is_failing => Outcome::Failed(Failure::PodsFailing),
+            (_, Outcome::Succeeded { .. }) => return,
+            (Progress::Complete, _) => Outcome::Succeeded { at: self.now },
+            (Progress::DeadlineExceeded, _) => Outcome::Failed(Failure::DeadlineExceeded),
+            (_, Outcome::Running)
+                if self.now < self.add_wake(rollout.since + self.settings.rollout_timeout) =>
+            {
+                Outcome::Running
+            }
+            (_, Outcome::Running) => Outcome::Failed(Failure::TimedOut),
+            (_, failed) => failed,
+        };
+        if let Outcome::Succeeded { at } = outcome {
+            self.add_wake(at + self.settings.observation);
+        }
+        self.ledger.rollout = Some(Followed { outcome, ..rollout });
+    }
+
+    /// Whether a pod was created for the last restart: it carries the template's marker. The pods of an Argo Rollout do not.
+    fn is_restarted(&self, pod: &Pod) -> bool {
+        match (&self.workload.marker, self.ledger.rollout) {
+            (Some(marker), _) if pod.marker != 0 => pod.marker == marker.digest,
+            (_, Some(rollout)) => pod.created + self.settings.clock_skew >= rollout.since,
+            _ => false,
+        }
+    }
+
+    /// The versions that the pods lack. What they need not be restarted for is accepted.
+    fn stale(&mut self) -> Vec<(SourceId, Version)> {
+        let mut stale = Vec::new();
+        let is_off = self.workload.mode == Mode::Off;
+        for delivery in &self.workload.deliveries {
+            let Some(version) = current(delivery, self.sources) else { continue };
+            let accepted = Accepted { source: delivery.source, version, by_restart: false };
+            match self.ledger.accepted(delivery.source) {
+                None => self.ledger.accept(self.at_first_sight(accepted)),
+                Some(known) if !version.is_newer_than(known.version) => {}
+                Some(_) if is_off => self.ledger.accept(accepted),
+                Some(_) if self.workload.pods.iter().any(|pod| self.predates(pod, version)) => {
+                    stale.push((delivery.source, version));
+                }
+                Some(_) if self.has_all_pods() && self.has_settled(delivery.source) => {
+                    self.ledger.accept(accepted);
+                }
+                Some(_) => {}
+            }
+        }
+        stale.sort_unstable();
+        stale
+    }
+
+    /// The version at first sight. The template may have been marked by a controller that has seen a later one.
+    fn at_first_sight(&self, accepted: Accepted) -> Accepted {
+        let marked = self.workload.marker.as_ref().and_then(|marker| marker.version(accepted.source));
+        match (marked, accepted.version) {
+            (Some(marked @ Version::Numbered { .. }), version) if marked.is_newer_than(version) => {
+                Accepted { version: marked, ..accepted }
+            }
+            _ => accepted,
+        }
+    }
+
+    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none.
+    fn predates(&self, pod: &Pod, version: Version) -> bool {
+        match version {
+            Version::Numbered { time, .. } => pod.created <= time.saturating_add(self.settings.clock_skew),
+            Version::Label(_) => pod.has_changed_files,
+        }
+    }
+
+    /// Whether every pod of the workload is known, and none is about to appear.
+    fn has_all_pods(&self) -> bool {
+        let is_known = self.workload.pods.len() >= self.workload.replicas as usize;
+        is_known && self.workload.progress == Progress::Complete
+    }
+
+    fn has_settled(&mut self, source: SourceId) -> bool {
+        let seen_at = self.sources.observed(source).seen_at;
+        self.now >= self.add_wake(seen_at + self.settings.debounce.max(LEAST_DEBOUNCE))
+    }
+
+    /// Whether somebody has released the restart that waits. A release that meets no restart is used up; so is one that was
+    /// there at first sight.
+    fn release(&mut self, is_stale: bool) -> bool {
+        let release = &self.workload.release;
+        if release.is_empty() || *release == self.ledger.released {
+            return false;
+        }
+        if self.workload.ledger.is_none() || !is_stale {
+            self.ledger.released.clone_from(release);
+            return false;
+        }
+        true
+    }
+
+    /// Notes what waits. `manual` holds until the next version, also if the mode has changed since.
+    fn update_pending(&mut self, stale: &[(SourceId, Version)]) {
+        if stale.is_empty() {
+            self.ledger.pending = None;
+            return;
+        }
+        let mode_is_manual = self.workload.mode == Mode::Manual;
+        let pending = self.ledger.pending.get_or_insert_with(|| Pending {
+            since: self.now,
+            is_manual: mode_is_manual,
+            versions: Vec::new(),
+        });
+        let is_new = stale.iter().any(|entry| !pending.versions.contains(entry));
+        if is_new && !pending.versions.is_empty() && pending.is_manual {
+            pending.since = self.now;
+        }
+        if is_new {
+            pending.is_manual = mode_is_manual;
+        }
+        pending.versions = stale.to_vec();
+    }
+
+    /// What a restart of the workload waits for, as far as it is concerned alone; the order is that of docs/restart.md.
+    fn readiness(&mut self, stale: &[(SourceId, Version)], was_released: bool) -> Readiness {
+        let workload = self.workload;
+        let Some(pending) = self.ledger.pending.clone() else { return Readiness::NothingToDo };
+        if workload.is_paused {
+            return Readiness::Waits(Wait::Paused);
+        }
+        if workload.is_on_delete {
+            return Readiness::Waits(Wait::OnDelete);
+        }
+        if let Some(refusal) = &workload.refusal
+            && self.now < self.add_wake(refusal.until)
+        {
+            return Readiness::Waits(Wait::Refused(refusal.message.clone()));
+        }
+        if was_released {
+            return Readiness::Released;
+        }
+        if !workload.problem.is_empty() {
+            return Readiness::Waits(Wait::Invalid(workload.problem.clone()));
+        }
+        if pending.is_manual || workload.mode == Mode::Manual {
+            return Readiness::Waits(Wait::Release);
+        }
+        let starts = self.starts_at(stale, pending.since);
+        if self.now < self.add_wake(starts) {
+            return Readiness::Waits(Wait::Settling);
+        }
+        if self.is_rolling_out(pending.since) {
+            return Readiness::Waits(Wait::Rollout);
+        }
+        match self.own_limit().or_else(|| self.closed_window(stale)) {
+            Some(wait) => Readiness::Waits(wait),
+            None => Readiness::Ready,
+        }
+    }
+
+    /// Whether pods are being replaced anyway: those that come may have the current versions. A rollout that does not end, or has
+    /// failed, is not waited for.
+    fn is_rolling_out(&mut self, since: i64) -> bool {
+        let has_failed = matches!(self.ledger.rollout, Some(Followed { outcome: Outcome::Failed(_), .. }));
+        let is_rolling_out = self.workload.progress == Progress::Progressing || self.ledger.is_restarting();
+        is_rolling_out && !has_failed && self.now < self.add_wake(since + self.settings.rollout_timeout)
+    }
+
+    /// When the versions have settled and the workload's turn in the jitter has come.
+    fn starts_at(&self, stale: &[(SourceId, Version)], since: i64) -> i64 {
+        let seen = stale.iter().map(|(source, _)| self.sources.observed(*source).seen_at).max();
+        let debounce = self.settings.debounce.max(LEAST_DEBOUNCE);
+        let settled = seen.map_or(since, |seen| seen.max(since)).saturating_add(debounce);
+        let latest = since.saturating_add(self.settings.max_wait.max(debounce));
+        let jitter = match self.settings.jitter.unsigned_abs() {
+            0 => 0,
+            _ if self.workload.is_canary => 0,
+            jitter => (mix(self.workload.uid) % jitter).cast_signed(),
+        };
+        settled.min(latest).saturating_add(jitter)
+    }
+
+    /// The limits that belong to the workload alone.
+    fn own_limit(&mut self) -> Option<Wait> {
+        let Settings { minimum_interval, breaker_restarts, breaker_period, .. } = *self.settings;
+        let last = self.ledger.restarts.last().copied();
+        if let Some(until) = last.map(|last| last + minimum_interval).filter(|until| self.now < *until) {
+            self.add_wake(until);
+            return Some(Wait::Interval { until });
+        }
+        let restarts = &self.ledger.restarts;
+        let oldest = restarts.len().checked_sub(breaker_restarts.max(1)).map(|index| restarts[index]);
+        let until = oldest.map(|oldest| oldest + breaker_period).filter(|until| self.now < *until)?;
+        self.add_wake(until);
+        Some(Wait::Breaker { until })
+    }
+
+    /// The window that is waited for, unless the old version ends before.
+    fn closed_window(&mut self, stale: &[(SourceId, Version)]) -> Option<Wait> {
+        let windows = self.workload.windows.as_deref().unwrap_or(&self.settings.windows);
+        let Opening::Closed { opens } = window::opening(windows, self.now) else { return None };
+        let ends = stale.iter().filter_map(|(source, _)| self.sources.observed(*source).old_ends).min();
+        if let Some(ends) = ends
+            && self.now >= self.add_wake(ends.saturating_sub(self.settings.before_end))
+        {
+            return None;
+        }
+        if let Some(opens) = opens {
+            self.add_wake(opens);
+        }
+        Some(Wait::Window { opens })
+    }
+
+    fn phase(&self, readiness: &Readiness) -> Phase {
+        let outcome = self.ledger.rollout.map(|rollout| rollout.outcome);
+        match (readiness, outcome) {
+            (_, Some(Outcome::Running)) => Phase::Restarting,
+            (Readiness::Waits(wait), _) => Phase::Waiting(wait.clone()),
+            (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn),
+            (Readiness::NothingToDo, Some(Outcome::Failed(failure))) => Phase::Failed(failure),
+            (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(Wait::Agreement),
+            (Readiness::NothingToDo, _) => Phase::Current,
+        }
+    }
+
+    fn is_disagreeing(&self) -> bool {
+        self.workload.deliveries.iter().any(|delivery| delivery.agreement == Agreement::Disagreeing)
+    }
+
+    /// Asks for another look at `time`, if that is still to come; returns `time`.
+    fn add_wake(&mut self, time: i64) -> i64 {
+        if time > self.now {
+            self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+        }
+        time
+    }
+}
+
+/// The finaliser of `SplitMix64`: spreads digests whose inputs differ in one letter.
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

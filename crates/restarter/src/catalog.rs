@@ -1,0 +1,573 @@
+//! Objects of the cluster, joined into the [`World`]: what watches bring goes in, in any order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_inject::{Context, Delivered, DeliveredSecret, PodView, delivered};
+use scaivault_usage::{SecretUse, csi_volumes, secrets};
+use serde_json::Value;
+
+use crate::{
+    choice::{Annotations, Candidate, Choice, Places, Selection, choose},
+    decide::World,
+    ledger::Ledger,
+    marker::{MARKER, Marker},
+    observe::{ClassStatus, State, class_status, pod, secret_version, state},
+    resource::RotationRollout,
+    source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
+    workload::{Agreement, Delivery, Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
+};
+
+/// The driver whose volumes have a `SecretProviderClass`.
+const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
+/// The provider of this product. Its classes need no opt-in.
+const PROVIDER: &str = "scaivault";
+
+/// The most secrets of one workload that are followed; a marker has to name all of them.
+const SECRETS_MAX: usize = 256;
+
+/// What the settings of the controller say about all workloads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defaults {
+    /// The mode where nobody says another.
+    pub mode: Mode,
+    /// Annotations of Reloader are read.
+    pub with_reloader: bool,
+}
+
+/// Names in a namespace.
+type Named<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
+
+/// All that is known about the cluster, by object.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    defaults: Defaults,
+    world: World,
+    templates: BTreeMap<WorkloadKey, Template>,
+    pods: BTreeMap<WorkloadKey, BTreeMap<Arc<str>, Pod>>,
+    secrets: Named<Known>,
+    classes: Named<Known>,
+    /// By the name of the pod.
+    class_statuses: Named<Vec<ClassStatus>>,
+    refusals: BTreeMap<WorkloadKey, Refusal>,
+    /// What changed since the world was joined.
+    changed: BTreeSet<WorkloadKey>,
+    /// Namespaces in which a Secret or class changed what it says.
+    changed_namespaces: BTreeSet<Arc<str>>,
+    /// The version of a source has changed since the world was joined.
+    has_new_version: bool,
+}
+
+/// What is known about a native Secret or a class. Secrets become sources when a workload is restarted for them: a namespace may
+/// have any number of others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Known {
+    candidate: Candidate,
+    /// Of a Secret: its version, and since when this process has seen it.
+    version: Option<(Version, i64)>,
+}
+
+/// What is kept of a workload.
+#[derive(Debug)]
+struct Template {
+    uid: Box<str>,
+    resource_version: Box<str>,
+    state: State,
+    choice: Choice,
+    /// The secrets of ScaiVault, and whether a sidecar refreshes them.
+    vault: Vec<(SourceId, bool)>,
+    /// Native Secrets that the template uses.
+    secrets: Vec<Arc<str>>,
+    /// Classes that it mounts.
+    classes: Vec<Arc<str>>,
+    /// The text of its marker.
+    marker: Option<Box<str>>,
+}
+
+impl Catalog {
+    /// Empty.
+    pub fn new(defaults: Defaults) -> Self {
+        Self { defaults, ..Self::default() }
+    }
+
+    /// Takes in a workload. `context` is that of its namespace; `policy` what the strongest policy with `spec.restart` says that
+    /// selects its pods.
+    pub fn put_workload(&mut self, kind: Kind, object: &Value, context: &Context<'_>, policy: Option<Mode>) {
+        let Some(key) = key_of(kind, object) else { return };
+        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+        if self.templates.get(&key).is_some_and(|known| {
+            *known.uid == *text("uid") && is_older(text("resourceVersion"), &known.resource_version)
+        }) {
+            return;
+        }
+        let template = object.pointer("/spec/template").unwrap_or(&Value::Null);
+        let workload_annotations = annotations(object);
+        let template_annotations = annotations(template);
+        let choice = choose(&Places {
+            workload: &workload_annotations,
+            template: &template_annotations,
+            namespace: &context.namespace.annotations,
+            policy,
+            default: self.defaults.mode,
+            with_reloader: self.defaults.with_reloader,
+        });
+        let marker = match kind {
+            Kind::Rollout => workload_annotations.get(MARKER),
+            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => template_annotations.get(MARKER),
+        };
+        let vault = self.vault_sources(template, context);
+        let template = Template {
+            uid: text("uid").into(),
+            resource_version: text("resourceVersion").into(),
+            state: state(kind, object),
+            choice,
+            vault,
+            secrets: names(
+                secrets(template)
+                    .into_iter()
+                    .filter(SecretUse::is_read_by_containers)
+                    .map(|used| used.secret),
+            ),
+            classes: names(
+                csi_volumes(template)
+                    .into_iter()
+                    .filter(|volume| volume.driver == CSI_DRIVER)
+                    .filter_map(|volume| volume.class),
+            ),
+            marker: marker.map(|text| text.as_str().into()),
+        };
+        self.templates.insert(key.clone(), template);
+        self.changed.insert(key);
+    }
+
+    /// The secrets of ScaiVault that a template delivers.
+    fn vault_sources(&mut self, template: &Value, context: &Context<'_>) -> Vec<(SourceId, bool)> {
+        let text = template.to_string();
+        let Ok(view) = PodView::parse(&text) else { return Vec::new() };
+        let Delivered { secrets, by_pod: _ } = delivered(&view, context);
+        let sources = &mut self.world.sources;
+        let intern = |secret: &DeliveredSecret| {
+            let source = SourceRef::new(SourceKind::ScaiVault, secret.path.as_str());
+            (sources.intern("", &source), secret.is_refreshed)
+        };
+        secrets.iter().take(SECRETS_MAX).map(intern).collect()
+    }
+
+    /// A workload was deleted.
+    pub fn remove_workload(&mut self, key: &WorkloadKey) {
+        self.templates.remove(key);
+        self.refusals.remove(key);
+        self.changed.insert(key.clone());
+    }
+
+    /// Takes in a pod; one that has ended or belongs to no workload is forgotten.
+    pub fn put_pod(&mut self, object: &Value) {
+        let Some((namespace, name)) = names_of(object) else { return };
+        match pod(object) {
+            Some((key, pod)) => {
+                let former = self.pods.entry(key.clone()).or_default().insert(name, pod);
+                if former != Some(pod) {
+                    self.changed.insert(key);
+                }
+            }
+            None => self.remove_pod(&namespace, &name),
+        }
+    }
+
+    /// A pod was deleted.
+    pub fn remove_pod(&mut self, namespace: &str, name: &str) {
+        let owner = in_namespace_mut(&mut self.pods, namespace)
+            .find_map(|(key, pods)| pods.remove(name).map(|_| key.clone()));
+        if let Some(key) = owner {
+            if self.pods.get(&key).is_some_and(BTreeMap::is_empty) {
+                self.pods.remove(&key);
+            }
+            self.changed.insert(key);
+        }
+    }
+
+    /// Takes in a native Secret: only its metadata is looked at. `now` is this process's clock.
+    pub fn put_secret(&mut self, object: &Value, now: i64) {
+        let Some((namespace, name)) = names_of(object) else { return };
+        let version = secret_version(&object["metadata"]);
+        let source = self.world.sources.find(&namespace, &SourceRef::new(SourceKind::Secret, &name));
+        if let (Some(id), Some(version)) = (source, version) {
+            self.has_new_version |= self.world.sources.observe(id, version, None, now);
+        }
+        let candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
+        let former = self.secrets.get(&namespace).and_then(|names| names.get(&name)).copied();
+        let seen_at = former.and_then(|known| known.version).filter(|(seen, _)| Some(*seen) == version);
+        let seen_at = seen_at.map_or(now, |(_, seen_at)| seen_at);
+        let known = Known { candidate, version: version.map(|version| (version, seen_at)) };
+        put_named(&mut self.secrets, &namespace, name, known);
+        if former.map(|known| known.candidate) != Some(candidate) {
+            self.changed_namespaces.insert(namespace);
+        }
+    }
+
+    /// A native Secret was deleted. Its version stays: one that is made anew is newer.
+    pub fn remove_secret(&mut self, namespace: &str, name: &str) {
+        remove_named(&mut self.secrets, namespace, name);
+    }
+
+    /// Takes in a `SecretProviderClass`.
+    pub fn put_class(&mut self, object: &Value) {
+        let Some((namespace, name)) = names_of(object) else { return };
+        let mut candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
+        candidate.asks |= object.pointer("/spec/provider").and_then(Value::as_str) == Some(PROVIDER);
+        let known = Known { candidate, version: None };
+        if put_named(&mut self.classes, &namespace, name, known) != Some(known) {
+            self.changed_namespaces.insert(namespace);
+        }
+    }
+
+    /// A class was deleted.
+    pub fn remove_class(&mut self, namespace: &str, name: &str) {
+        remove_named(&mut self.classes, namespace, name);
+        self.changed_namespaces.insert(namespace.into());
+    }
+
+    /// Takes in what the driver says about a volume of a pod.
+    pub fn put_class_status(&mut self, object: &Value) {
+        let (Some((namespace, _)), Some(status)) = (names_of(object), class_status(object)) else { return };
+        let pod: Arc<str> = (&*status.pod).into();
+        let statuses = self.class_statuses.entry(Arc::clone(&namespace)).or_default();
+        let statuses = statuses.entry(Arc::clone(&pod)).or_default();
+        if statuses.contains(&status) {
+            return;
+        }
+        statuses.retain(|known| known.class != status.class);
+        statuses.push(status);
+        self.change_pod(&namespace, &pod);
+    }
+
+    /// What the driver said about a volume was deleted: the object with this name.
+    pub fn remove_class_status(&mut self, namespace: &str, name: &str) {
+        let Some(pods) = self.class_statuses.get_mut(namespace) else { return };
+        // The driver makes the name of the pod, the namespace and the class. Each may have the separator in it.
+        let separator = format!("-{namespace}-");
+        let places = name.match_indices(&*separator);
+        let halves = places.map(|(at, _)| (&name[..at], &name[at + separator.len()..]));
+        let mut known = halves.filter(|(pod, class)| {
+            pods.get(*pod).is_some_and(|statuses| statuses.iter().any(|status| &*status.class == *class))
+        });
+        let Some((pod, class)) = known.next() else { return };
+        if let Some(statuses) = pods.get_mut(pod) {
+            statuses.retain(|status| &*status.class != class);
+            if statuses.is_empty() {
+                pods.remove(pod);
+            }
+        }
+        self.change_pod(namespace, pod);
+    }
+
+    fn change_pod(&mut self, namespace: &str, pod: &str) {
+        let owner = in_namespace_mut(&mut self.pods, namespace)
+            .find(|(_, pods)| pods.contains_key(pod))
+            .map(|(key, _)| key.clone());
+        self.changed.extend(owner);
+    }
+
+    /// Takes in a `RotationRollout`.
+    pub fn put_record(&mut self, record: &RotationRollout) {
+        let Some(key) = record.workload() else { return };
+        let status = record.status.clone().unwrap_or_default();
+        let ledger = status.ledger(&key.namespace, &mut self.world.sources);
+        self.put_ledger(&key, Some(ledger));
+    }
+
+    /// A `RotationRollout` was deleted.
+    pub fn remove_record(&mut self, key: &WorkloadKey) {
+        self.put_ledger(key, None);
+    }
+
+    /// The ledger of a workload, also before the workload itself is known.
+    pub fn put_ledger(&mut self, key: &WorkloadKey, ledger: Option<Ledger>) {
+        self.world.workloads.entry(key.clone()).or_default().ledger = ledger;
+        self.changed.insert(key.clone());
+    }
+
+    /// The patch of a workload was refused, or taken.
+    pub fn put_refusal(&mut self, key: &WorkloadKey, refusal: Option<Refusal>) {
+        match refusal {
+            Some(refusal) => drop(self.refusals.insert(key.clone(), refusal)),
+            None if !self.refusals.contains_key(key) => return,
+            None => drop(self.refusals.remove(key)),
+        }
+        self.changed.insert(key.clone());
+    }
+
+    /// What ScaiVault says about a secret. `old_ends` is when the version before stops working.
+    pub fn put_version(&mut self, path: &str, version: Version, old_ends: Option<i64>, now: i64) {
+        let id = self.world.sources.intern("", &SourceRef::new(SourceKind::ScaiVault, path));
+        self.has_new_version |= self.world.sources.observe(id, version, old_ends, now);
+    }
+
+    /// The `metadata.uid` of a workload that is known.
+    pub fn uid(&self, key: &WorkloadKey) -> Option<&str> {
+        self.templates.get(key).map(|template| &*template.uid)
+    }
+
+    /// Whether a workload of a namespace is known.
+    pub fn has_workloads_in(&self, namespace: &str) -> bool {
+        let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
+        self.templates.range(first..).next().is_some_and(|(key, _)| &*key.namespace == namespace)
+    }
+
+    /// Whether [`Self::world`] would give another world than the last time.
+    pub fn is_changed(&self) -> bool {
+        self.has_new_version || !self.changed.is_empty() || !self.changed_namespaces.is_empty()
+    }
+
+    /// The paths of the secrets of ScaiVault that workloads deliver, each once.
+    pub fn paths(&self) -> BTreeSet<Arc<str>> {
+        let delivered = self.templates.values().flat_map(|template| &template.vault);
+        delivered.map(|(source, _)| Arc::clone(&self.world.sources.name(*source).name)).collect()
+    }
+
+    /// The names of all objects of a kind that are known, for whoever lists them anew and removes the rest.
+    pub fn workloads(&self, kind: Kind) -> Vec<WorkloadKey> {
+        self.templates.keys().filter(|key| key.kind == kind).cloned().collect()
+    }
+
+    /// The pods that are known, by namespace and name.
+    pub fn pods(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let pods = self.pods.iter();
+        pods.flat_map(|(key, pods)| pods.keys().map(|name| (Arc::clone(&key.namespace), Arc::clone(name))))
+            .collect()
+    }
+
+    /// The Secrets that are known, by namespace and name.
+    pub fn secrets(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        all_names(&self.secrets)
+    }
+
+    /// The classes that are known, by namespace and name.
+    pub fn classes(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        all_names(&self.classes)
+    }
+
+    /// What the driver said about volumes, by namespace and the object's name.
+    pub fn class_statuses(&self) -> Vec<(Arc<str>, String)> {
+        let all = self.class_statuses.iter().flat_map(|(namespace, pods)| {
+            pods.values().flatten().map(move |status| {
+                (Arc::clone(namespace), format!("{}-{namespace}-{}", status.pod, status.class))
+            })
+        });
+        all.collect()
+    }
+
+    /// The world as it is now.
+    pub fn world(&mut self) -> &World {
+        self.has_new_version = false;
+        let namespaces = std::mem::take(&mut self.changed_namespaces);
+        if !namespaces.is_empty() {
+            let concerned = self.templates.keys().filter(|key| namespaces.contains(&key.namespace));
+            self.changed.extend(concerned.cloned());
+        }
+        for key in std::mem::take(&mut self.changed) {
+            self.join(&key);
+        }
+        &self.world
+    }
+
+    fn join(&mut self, key: &WorkloadKey) {
+        let Some(template) = self.templates.get(key) else {
+            // A ledger may come before its workload.
+            match self.world.workloads.get(key) {
+                Some(Workload { ledger: None, .. }) => {
+                    self.world.workloads.remove(key);
+                }
+                Some(Workload { ledger: Some(_), .. }) => {
+                    let workload = self.world.workloads.entry(key.clone()).or_default();
+                    *workload =
+                        Workload { ledger: workload.ledger.take(), mode: Mode::Off, ..Workload::default() };
+                }
+                None => {}
+            }
+            return;
+        };
+        let pods = self.pods.get(key);
+        let statuses = self.class_statuses.get(&key.namespace);
+        let agreements = agreements(pods, statuses);
+        let candidates = (&self.secrets, &self.classes);
+        let deliveries = deliveries(key, template, &agreements, candidates, &mut self.world.sources);
+        let marker = template.marker.as_deref().map(|text| {
+            let delivered: Vec<SourceId> = deliveries.iter().map(|delivery| delivery.source).collect();
+            Marker::parse(text, &delivered, &self.world.sources)
+        });
+        let Template { uid, resource_version, state, choice, .. } = template;
+        let workload = Workload {
+            uid: digest(&[uid]),
+            resource_version: resource_version.clone(),
+            mode: choice.mode,
+            is_canary: choice.is_canary,
+            deliveries: deliveries.into(),
+            marker,
+            is_paused: state.is_paused,
+            is_on_delete: state.is_on_delete,
+            progress: state.progress,
+            replicas: state.replicas,
+            windows: choice.windows.clone(),
+            problem: choice.problems.join("; ").into(),
+            release: choice.release.clone(),
+            refusal: self.refusals.get(key).cloned(),
+            pods: observed_pods(pods, statuses),
+            ledger: None,
+        };
+        let entry = self.world.workloads.entry(key.clone()).or_default();
+        *entry = Workload { ledger: entry.ledger.take(), ..workload };
+    }
+}
+
+/// What a workload delivers, sorted by source.
+fn deliveries(
+    key: &WorkloadKey,
+    template: &Template,
+    agreements: &BTreeMap<&str, Agreement>,
+    (secrets, classes): (&Named<Known>, &Named<Known>),
+    sources: &mut Sources,
+) -> Vec<Delivery> {
+    let Template { choice, vault, .. } = template;
+    let mut found: Vec<Delivery> = vault
+        .iter()
+        .filter(|(_, is_refreshed)| !is_refreshed || choice.is_asked)
+        .map(|(source, _)| Delivery { source: *source, agreement: Agreement::NotAsked })
+        .collect();
+    for name in selected(&choice.secrets, &template.secrets, secrets.get(&key.namespace)) {
+        let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Secret, name));
+        let known = secrets.get(&key.namespace).and_then(|names| names.get(name));
+        if let Some((version, seen_at)) = known.and_then(|known| known.version) {
+            sources.observe(source, version, None, seen_at);
+        }
+        found.push(Delivery { source, agreement: Agreement::NotAsked });
+    }
+    for name in selected(&choice.classes, &template.classes, classes.get(&key.namespace)) {
+        let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Class, name));
+        let agreement = agreements.get(&**name).copied().unwrap_or(Agreement::Disagreeing);
+        found.push(Delivery { source, agreement });
+    }
+    found.sort_unstable_by_key(|delivery| delivery.source);
+    found.truncate(SECRETS_MAX);
+    found
+}
+
+/// The names that a workload is restarted for, among those that it uses and those of the namespace.
+fn selected<'a>(
+    selection: &Selection,
+    used: &'a [Arc<str>],
+    known: Option<&'a BTreeMap<Arc<str>, Known>>,
+) -> BTreeSet<&'a Arc<str>> {
+    let candidate = |name: &Arc<str>| {
+        let known = known.and_then(|known| known.get(name));
+        known.map(|known| known.candidate).unwrap_or_default()
+    };
+    let is_included = |name: &Arc<str>| {
+        let is_used = used.contains(name);
+        selection.includes(name, Candidate { is_used, ..candidate(name) })
+    };
+    let unused = known.filter(|_| selection.has_names()).into_iter().flat_map(BTreeMap::keys);
+    used.iter().chain(unused).filter(|name| is_included(name)).collect()
+}
+
+/// What the pods of a workload say about each class.
+fn agreements<'a>(
+    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    statuses: Option<&'a BTreeMap<Arc<str>, Vec<ClassStatus>>>,
+) -> BTreeMap<&'a str, Agreement> {
+    let Some(statuses) = statuses else { return BTreeMap::new() };
+    let mut found: BTreeMap<&str, (usize, Agreement)> = BTreeMap::new();
+    let names = pods.into_iter().flat_map(BTreeMap::keys);
+    for status in names.filter_map(|name| statuses.get(name)).flatten() {
+        let version = Agreement::Agreed(Version::Label(status.label));
+        let (count, agreement) = found.entry(&*status.class).or_insert((0, version));
+        *count += 1;
+        if *agreement != version {
+            *agreement = Agreement::Disagreeing;
+        }
+    }
+    let pods = pods.map_or(0, BTreeMap::len);
+    let complete = |(count, agreement)| if count == pods { agreement } else { Agreement::Disagreeing };
+    found.into_iter().map(|(class, entry)| (class, complete(entry))).collect()
+}
+
+fn observed_pods(
+    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    statuses: Option<&BTreeMap<Arc<str>, Vec<ClassStatus>>>,
+) -> Vec<Pod> {
+    let pods = pods.into_iter().flatten();
+    let observed = pods.map(|(name, pod)| {
+        let statuses = statuses.and_then(|statuses| statuses.get(name));
+        let has_changed_files =
+            statuses.is_some_and(|statuses| statuses.iter().any(|status| status.is_changed));
+        Pod { has_changed_files, ..*pod }
+    });
+    observed.collect()
+}
+
+fn key_of(kind: Kind, object: &Value) -> Option<WorkloadKey> {
+    let (namespace, name) = names_of(object)?;
+    Some(WorkloadKey { namespace, kind, name })
+}
+
+/// The namespace and name of an object.
+fn names_of(object: &Value) -> Option<(Arc<str>, Arc<str>)> {
+    let text = |key: &str| object.get("metadata")?.get(key)?.as_str().map(Arc::from);
+    Some((text("namespace")?, text("name")?))
+}
+
+/// The annotations of an object or template that the controller reads.
+fn annotations(object: &Value) -> Annotations {
+    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    let is_read = |key: &str| key.starts_with(ANNOTATION_PREFIX) || key.contains("reloader.stakater.com/");
+    let entries = annotations.into_iter().flatten().filter(|(key, _)| is_read(key));
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn names(names: impl Iterator<Item = String>) -> Vec<Arc<str>> {
+    let names: BTreeSet<String> = names.collect();
+    names.into_iter().take(SECRETS_MAX).map(Arc::from).collect()
+}
+
+/// What was known about the name.
+fn put_named(all: &mut Named<Known>, namespace: &Arc<str>, name: Arc<str>, known: Known) -> Option<Known> {
+    all.entry(Arc::clone(namespace)).or_default().insert(name, known)
+}
+
+fn remove_named<T>(all: &mut Named<T>, namespace: &str, name: &str) {
+    if let Some(names) = all.get_mut(namespace) {
+        names.remove(name);
+        if names.is_empty() {
+            all.remove(namespace);
+        }
+    }
+}
+
+fn all_names<T>(all: &Named<T>) -> Vec<(Arc<str>, Arc<str>)> {
+    let names = all.iter().flat_map(|(namespace, names)| {
+        names.keys().map(move |name| (Arc::clone(namespace), Arc::clone(name)))
+    });
+    names.collect()
+}
+
+/// The entries of a namespace: keys begin with it.
+fn in_namespace_mut<'a, T>(
+    all: &'a mut BTreeMap<WorkloadKey, T>,
+    namespace: &str,
+) -> impl Iterator<Item = (&'a WorkloadKey, &'a mut T)> {
+    let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
+    let namespace = Arc::clone(&first.namespace);
+    all.range_mut(first..).take_while(move |(key, _)| key.namespace == namespace)
+}
+
+/// Whether a version of an object is older than another one of the same object. Versions that are not numbers have no order.
+fn is_older(version: &str, known: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(version).zip(number(known)).is_some_and(|(version, known)| version < known)
+}
+
+#[cfg(test)]
+mod tests;

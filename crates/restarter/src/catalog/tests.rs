@@ -1,0 +1,264 @@
+use scaivault_inject::{KubeVersion, Namespace, Settings};
+use serde_json::json;
+
+use super::*;
+use crate::RotationRolloutSpec;
+
+struct Fixture {
+    catalog: Catalog,
+    settings: Settings,
+    namespace: Namespace,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            catalog: Catalog::new(Defaults { mode: Mode::Auto, with_reloader: true }),
+            settings: Settings::default(),
+            namespace: Namespace { name: "team".to_owned(), ..Namespace::default() },
+        }
+    }
+
+    fn put(&mut self, annotations: &Value, template: &Value) {
+        let object = json!({
+            "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": "5", "annotations": annotations},
+            "spec": {"replicas": 1, "template": template},
+            "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+        });
+        let context = Context::new(&self.settings, &self.namespace, KubeVersion::OLDEST);
+        self.catalog.put_workload(Kind::Deployment, &object, &context, None);
+    }
+
+    /// What the workload delivers, as markers name it.
+    #[track_caller]
+    fn check(&mut self, expected: &[&str]) {
+        let world = self.catalog.world();
+        let deliveries = world.workloads[&key()].deliveries.iter();
+        let found: Vec<_> =
+            deliveries.map(|delivery| world.sources.name(delivery.source).to_string()).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn workload(&mut self) -> Workload {
+        self.catalog.world().workloads[&key()].clone()
+    }
+}
+
+fn key() -> WorkloadKey {
+    WorkloadKey { namespace: "team".into(), kind: Kind::Deployment, name: "web".into() }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "callers write JSON in place")]
+fn template(annotations: Value) -> Value {
+    json!({
+        "metadata": {"annotations": annotations},
+        "spec": {
+            "containers": [{"name": "app", "image": "a", "env": [
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "a"}}}]}],
+            "imagePullSecrets": [{"name": "registry"}],
+            "volumes": [{"name": "v", "csi": {"driver": CSI_DRIVER, "volumeAttributes": {"secretProviderClass": "files"}}}],
+        },
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "callers write JSON in place")]
+fn native(name: &str, annotations: Value) -> Value {
+    json!({"metadata": {"namespace": "team", "name": name, "annotations": annotations,
+           "creationTimestamp": "2026-09-21T14:13:20Z"}})
+}
+
+fn running(name: &str) -> Value {
+    json!({
+        "metadata": {
+            "namespace": "team", "name": name, "creationTimestamp": "2026-09-21T14:13:20Z",
+            "labels": {"pod-template-hash": "5d"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "web-5d", "controller": true}],
+        },
+        "status": {"phase": "Running"},
+    })
+}
+
+fn class_status_of(pod: &str, version: &str, generation: i64) -> Value {
+    json!({
+        "metadata": {"namespace": "team", "name": format!("{pod}-team-files"), "generation": generation},
+        "status": {"podName": pod, "secretProviderClassName": "files", "objects": [{"id": "a", "version": version}]},
+    })
+}
+
+#[test]
+fn secrets_of_scaivault_need_no_opt_in() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));
+    fixture.check(&["scaivault:a/b"]);
+    assert_eq!(fixture.catalog.paths().into_iter().collect::<Vec<_>>(), ["a/b".into()]);
+}
+
+#[test]
+fn what_a_sidecar_delivers_is_left_alone_unless_asked() {
+    let mut fixture = Fixture::new();
+    let sidecar = template(json!({
+        "scaivault.scailabs.ai/inject-secret-a": "a/b", "scaivault.scailabs.ai/pattern": "sidecar"}));
+    fixture.put(&json!({}), &sidecar);
+    fixture.check(&[]);
+    fixture.put(&json!({"scaivault.scailabs.ai/restart": "auto"}), &sidecar);
+    fixture.check(&["scaivault:a/b"]);
+}
+
+#[test]
+fn native_secrets_come_by_opt_in_of_either_side() {
+    let mut fixture = Fixture::new();
+    fixture.catalog.put_secret(&native("db", json!({})), 0);
+    fixture.catalog.put_secret(&native("other", json!({})), 0);
+    fixture.put(&json!({}), &template(json!({})));
+    fixture.check(&[]);
+    // A Secret that changes its mind concerns the workloads that use it.
+    fixture.catalog.put_secret(&native("db", json!({"scaivault.scailabs.ai/restart": "auto"})), 0);
+    fixture.check(&["secret:db"]);
+    fixture.catalog.put_secret(&native("db", json!({})), 0);
+    fixture.check(&[]);
+    fixture.put(&json!({"scaivault.scailabs.ai/restart-secrets": "all"}), &template(json!({})));
+    fixture.check(&["secret:db"]);
+    fixture.put(&json!({"secret.reloader.stakater.com/reload": "other"}), &template(json!({})));
+    fixture.check(&["secret:other"]);
+}
+
+#[test]
+fn a_class_of_scaivault_waits_until_all_pods_agree() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({})));
+    fixture.check(&[]);
+    let class =
+        json!({"metadata": {"namespace": "team", "name": "files"}, "spec": {"provider": "scaivault"}});
+    fixture.catalog.put_class(&class);
+    fixture.check(&["class:files"]);
+    for name in ["web-1", "web-2"] {
+        fixture.catalog.put_pod(&running(name));
+        fixture.catalog.put_class_status(&class_status_of(name, "1", 1));
+    }
+    let agreement = |fixture: &mut Fixture| fixture.workload().deliveries[0].agreement;
+    let first = agreement(&mut fixture);
+    assert!(matches!(first, Agreement::Agreed(_)));
+    fixture.catalog.put_class_status(&class_status_of("web-1", "2", 2));
+    assert_eq!(agreement(&mut fixture), Agreement::Disagreeing);
+    fixture.catalog.put_class_status(&class_status_of("web-2", "2", 2));
+    let second = agreement(&mut fixture);
+    assert!(matches!(second, Agreement::Agreed(_)) && second != first);
+    assert!(fixture.workload().pods.iter().all(|pod| pod.has_changed_files));
+    // A pod of which the driver says nothing yet.
+    fixture.catalog.put_pod(&running("web-3"));
+    assert_eq!(agreement(&mut fixture), Agreement::Disagreeing);
+    fixture.catalog.remove_pod("team", "web-3");
+    assert_eq!(agreement(&mut fixture), second);
+}
+
+#[test]
+fn objects_may_come_in_any_order() {
+    let mut fixture = Fixture::new();
+    let mut record = RotationRollout::new(
+        "deployment-web",
+        RotationRolloutSpec { kind: "Deployment".into(), name: "web".into() },
+    );
+    record.metadata.namespace = Some("team".into());
+    record.status = Some(
+        serde_json::from_value(
+            json!({"accepted": [{"kind": "ScaiVault", "name": "a/b", "version": "3@50"}]}),
+        )
+        .unwrap(),
+    );
+    fixture.catalog.put_record(&record);
+    fixture.catalog.put_pod(&running("web-1"));
+    fixture.catalog.put_version("a/b", Version::Numbered { time: 60, number: 4 }, None, 100);
+    assert!(fixture.catalog.world().workloads[&key()].deliveries.is_empty());
+    let marked = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b", MARKER: "scaivault:a/b=3@50"});
+    fixture.put(&json!({}), &template(marked));
+    fixture.check(&["scaivault:a/b"]);
+    let workload = fixture.workload();
+    let source = workload.deliveries[0].source;
+    let known = Version::Numbered { time: 50, number: 3 };
+    assert_eq!(workload.ledger.unwrap().accepted(source).unwrap().version, known);
+    assert_eq!(workload.marker.unwrap().version(source), Some(known));
+    assert_eq!(workload.pods.len(), 1);
+}
+
+#[test]
+fn a_deleted_workload_is_forgotten_with_its_record() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({})));
+    fixture.catalog.put_ledger(&key(), Some(Ledger::default()));
+    fixture.catalog.world();
+    fixture.catalog.remove_workload(&key());
+    assert!(fixture.catalog.world().workloads[&key()].deliveries.is_empty());
+    fixture.catalog.remove_record(&key());
+    assert!(fixture.catalog.world().workloads.is_empty());
+}
+
+#[test]
+fn undelivered_secrets_are_no_sources() {
+    let mut fixture = Fixture::new();
+    for number in 0..100 {
+        fixture.catalog.put_secret(&native(&format!("other-{number}"), json!({})), 0);
+    }
+    fixture.put(&json!({}), &template(json!({})));
+    assert_eq!(fixture.catalog.world().sources.iter().count(), 0);
+    // Once it is delivered, it has the version and the time that were seen before.
+    fixture.catalog.put_secret(&native("db", json!({})), 7);
+    fixture.catalog.put_secret(&native("db", json!({"scaivault.scailabs.ai/restart": "auto"})), 9);
+    fixture.check(&["secret:db"]);
+    let source = fixture.workload().deliveries[0].source;
+    assert_eq!(fixture.catalog.world().sources.observed(source).seen_at, 7);
+}
+
+#[test]
+fn an_older_version_of_a_workload_is_ignored() {
+    let mut fixture = Fixture::new();
+    let secret = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"});
+    fixture.put(&json!({}), &template(secret));
+    let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
+    let mut older = json!({
+        "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": "4"},
+        "spec": {"template": template(json!({}))},
+    });
+    fixture.catalog.put_workload(Kind::Deployment, &older, &context, None);
+    fixture.check(&["scaivault:a/b"]);
+    // Another workload of the same name.
+    older["metadata"]["uid"] = "v".into();
+    fixture.catalog.put_workload(
+        Kind::Deployment,
+        &older,
+        &Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST),
+        None,
+    );
+    fixture.check(&[]);
+}
+
+#[test]
+fn a_status_of_the_driver_is_removed_by_its_name() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({"scaivault.scailabs.ai/restart-classes": "all"}), &template(json!({})));
+    fixture.catalog.put_pod(&running("web-1"));
+    fixture.catalog.put_class_status(&class_status_of("web-1", "1", 1));
+    assert!(matches!(fixture.workload().deliveries[0].agreement, Agreement::Agreed(_)));
+    let names: Vec<String> = fixture.catalog.class_statuses().into_iter().map(|(_, name)| name).collect();
+    assert_eq!(names, ["web-1-team-files"]);
+    fixture.catalog.remove_class_status("team", "web-team-files");
+    assert!(matches!(fixture.workload().deliveries[0].agreement, Agreement::Agreed(_)));
+    fixture.catalog.remove_class_status("team", "web-1-team-files");
+    assert_eq!(fixture.workload().deliveries[0].agreement, Agreement::Disagreeing);
+}
+
+#[test]
+fn nothing_has_changed_if_the_same_comes_again() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({})));
+    fixture.catalog.put_pod(&running("web-1"));
+    fixture.catalog.put_secret(&native("db", json!({})), 0);
+    fixture.catalog.put_class_status(&class_status_of("web-1", "1", 1));
+    assert!(fixture.catalog.is_changed());
+    fixture.catalog.world();
+    fixture.catalog.put_pod(&running("web-1"));
+    fixture.catalog.put_secret(&native("db", json!({})), 1);
+    fixture.catalog.put_class_status(&class_status_of("web-1", "1", 1));
+    assert!(!fixture.catalog.is_changed());
+    fixture.catalog.remove_pod("team", "web-1");
+    assert!(fixture.catalog.is_changed());
+}

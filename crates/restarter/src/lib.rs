@@ -1,0 +1,49 @@
+//! Which workloads are restarted after a rotation, and when. Pure: no I/O, no clock, no memory of events.
+//!
+//! [`decide()`] looks at the whole cluster each time and says what to write. A workload is restarted if a running pod is older than
+//! the current version of a secret that it reads at its start, and neither the template's [marker](MARKER) nor the
+//! [ledger](Ledger) names that version. What is seen for the first time is only written down.
+//!
+//! ```text
+//! World + Settings + now -> assess each workload -> waves of shared secrets, limits -> Restart | Record
+//! ```
+
+#![expect(unreachable_pub, reason = "the derive of a schema copies each type into a function")]
+#![expect(clippy::duplicated_attributes, reason = "columns of one type")]
+
+mod assess;
+mod catalog;
+mod choice;
+mod decide;
+mod definition;
+mod ledger;
+mod marker;
+mod observe;
+mod patch;
+mod resource;
+mod settings;
+mod source;
+mod text;
+mod waves;
+mod window;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{Catalog, Defaults};
+pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
+pub use decide::{Decision, Step, World, decide, delivered_sources};
+pub use definition::definition;
+pub use ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Wait};
+pub use marker::{MARKER, Marker};
+pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
+pub use patch::{FIELD_MANAGER, patch};
+pub use resource::{
+    PendingStatus, RolloutStatus, RotationRollout, RotationRolloutSpec, RotationRolloutStatus, VersionStatus,
+    object_name,
+};
+pub use settings::Settings;
+pub use source::{Observed, SourceId, SourceKind, SourceRef, Sources, Version, VersionError, digest};
+pub use window::{Opening, Window, WindowError, WindowFault};
+pub use workload::{Agreement, Delivery, Kind, Mode, Pod, Progress, Refusal, Workload, WorkloadKey};

@@ -1,0 +1,295 @@
+//! `RotationRollout`, the custom resource that keeps a [`Ledger`]. The controller makes one for each workload, in its namespace
+//! and owned by it; nobody else writes it.
+
+use jiff::Timestamp;
+use kube_derive::{CustomResource, KubeSchema};
+use scaivault_policy::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Failure,
+    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase},
+    source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
+    text,
+    workload::{Kind, WorkloadKey},
+};
+
+/// The workload whose restarts are recorded.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "scaivault.scailabs.ai",
+    version = "v1alpha1",
+    kind = "RotationRollout",
+    plural = "rotationrollouts",
+    shortname = "rr",
+    category = "scaivault",
+    namespaced,
+    status = "RotationRolloutStatus",
+    derive = "PartialEq",
+    doc = "The restarts of one workload after rotations of its secrets. Written by the restart controller.",
+    crates(kube_core = "::kube_core"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Pending since", type_ = "date", json_path = ".status.pending.since"),
+    printcolumn(name = "Restarted", type_ = "date", json_path = ".status.rollout.since"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[x_kube(
+    crates(kube_core = "::kube_core"),
+    validation = ::kube_core::Rule::new("self == oldSelf").message("must not change; delete the object instead")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationRolloutSpec {
+    /// The workload's kind: `Deployment`, `StatefulSet`, `DaemonSet` or `Rollout`.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// The workload's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+}
+
+/// What the controller knows about the workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RotationRolloutStatus {
+    /// `Current`, `Waiting`, `Restarting` or `Failed`.
+    #[schemars(length(max = 32))]
+    pub phase: String,
+    /// Why, as one word.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Why, for readers.
+    #[schemars(length(max = 4096))]
+    pub message: String,
+    /// The restart that waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
+    /// The last restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// When the workload was restarted lately.
+    #[schemars(length(max = 1024), inner(length(max = 64)))]
+    pub restarts: Vec<String>,
+    /// The versions for which no restart is needed.
+    #[schemars(length(max = 1024))]
+    pub accepted: Vec<VersionStatus>,
+    /// The last release that was used.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub released: String,
+    /// `UpToDate`: the pods have the current versions. `Succeeded`: the last restart ended well.
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A restart that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PendingStatus {
+    /// Since when.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+    /// It waits for a release, because the mode was `manual` when the newest version arrived.
+    pub manual: bool,
+    /// What it is for.
+    #[schemars(length(max = 1024))]
+    pub versions: Vec<VersionStatus>,
+}
+
+/// The last restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStatus {
+    /// When the template was patched.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+    /// When all pods were replaced and available.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub finished: Option<String>,
+    /// Why it failed, as one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub failure: Option<String>,
+    /// All pods ran before it. Only then a failure stops other workloads.
+    pub was_healthy: bool,
+}
+
+/// A version of a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VersionStatus {
+    /// `ScaiVault`, `Secret` or `SecretProviderClass`.
+    #[schemars(length(max = 32))]
+    pub kind: String,
+    /// The path, or the object's name.
+    #[schemars(length(max = 512))]
+    pub name: String,
+    /// The version: number and time, or a label of the driver. No value is in it, nor a hash of one.
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// The workload was restarted for it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub restarted: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The longest name of an object.
+const NAME_MAX: usize = 253;
+
+/// The name of a workload's `RotationRollout`.
+pub fn object_name(workload: &WorkloadKey) -> String {
+    let name = format!("{}-{}", workload.kind.name().to_ascii_lowercase(), workload.name);
+    if name.len() <= NAME_MAX {
+        return name;
+    }
+    let digest = format!("-{:016x}", digest(&[&name]));
+    let kept =
+        name.char_indices().map(|(index, _)| index).take_while(|index| *index <= NAME_MAX - digest.len());
+    let kept = kept.last().unwrap_or_default();
+    // A name must not have a dot or hyphen beside the other hyphen.
+    format!("{}{digest}", name[..kept].trim_end_matches(['.', '-']))
+}
+
+impl RotationRollout {
+    /// The workload that it is about, if it is one that the controller wrote.
+    pub fn workload(&self) -> Option<WorkloadKey> {
+        let key = WorkloadKey {
+            namespace: self.metadata.namespace.as_deref()?.into(),
+            kind: Kind::from_name(&self.spec.kind)?,
+            name: self.spec.name.as_str().into(),
+        };
+        (self.metadata.name.as_deref() == Some(&*object_name(&key))).then_some(key)
+    }
+}
+
+impl RotationRolloutStatus {
+    /// What is kept of a ledger. `previous` are the conditions as they are, whose times are kept if nothing changes.
+    pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Condition]) -> Self {
+        let version = |source: SourceId, version: Version, restarted| {
+            let SourceRef { kind, name } = sources.name(source);
+            VersionStatus {
+                kind: kind.resource_kind().to_owned(),
+                name: name.to_string(),
+                version: version.to_string(),
+                restarted,
+            }
+        };
+        let accepted = ledger.accepted.iter();
+        let pending = ledger.pending.as_ref().map(|pending| PendingStatus {
+            since: text::time(pending.since),
+            manual: pending.is_manual,
+            versions: pending.versions.iter().map(|(id, found)| version(*id, *found, false)).collect(),
+        });
+        let message = ledger.phase.message(ledger, sources);
+        Self {
+            phase: ledger.phase.word().to_owned(),
+            reason: ledger.phase.reason().to_owned(),
+            pending,
+            rollout: ledger.rollout.map(RolloutStatus::from),
+            restarts: ledger.restarts.iter().map(|time| text::time(*time)).collect(),
+            accepted: accepted.map(|entry| version(entry.source, entry.version, entry.by_restart)).collect(),
+            released: ledger.released.to_string(),
+            conditions: conditions(ledger, &message, now, previous),
+            message,
+        }
+    }
+
+    /// The ledger, with the sources of the workload's namespace numbered. What cannot be read is left out: it was not written by
+    /// the controller. The phase is what [`crate::decide()`] says next.
+    pub fn ledger(&self, namespace: &str, sources: &mut Sources) -> Ledger {
+        let mut read = |entry: &VersionStatus| {
+            let kind = SourceKind::ALL.into_iter().find(|kind| kind.resource_kind() == entry.kind)?;
+            let version = entry.version.parse().ok()?;
+            Some((sources.intern(namespace, &SourceRef::new(kind, &entry.name)), version))
+        };
+        let mut ledger = Ledger {
+            restarts: self.restarts.iter().filter_map(|time| seconds(time)).collect(),
+            released: self.released.as_str().into(),
+            ..Ledger::default()
+        };
+        for entry in &self.accepted {
+            if let Some((source, version)) = read(entry) {
+                ledger.accept(Accepted { source, version, by_restart: entry.restarted });
+            }
+        }
+        ledger.pending = self.pending.as_ref().and_then(|pending| {
+            let mut versions: Vec<_> = pending.versions.iter().filter_map(&mut read).collect();
+            versions.sort_unstable();
+            Some(Pending { since: seconds(&pending.since)?, is_manual: pending.manual, versions })
+        });
+        ledger.rollout = self.rollout.as_ref().and_then(RolloutStatus::followed);
+        ledger.restarts.sort_unstable();
+        ledger
+    }
+}
+
+fn seconds(time: &str) -> Option<i64> {
+    time.parse::<Timestamp>().ok().map(Timestamp::as_second)
+}
+
+impl From<Followed> for RolloutStatus {
+    fn from(Followed { since, was_healthy, outcome }: Followed) -> Self {
+        let (finished, failure) = match outcome {
+            Outcome::Running => (None, None),
+            Outcome::Succeeded { at } => (Some(text::time(at)), None),
+            Outcome::Failed(failure) => (None, Some(failure.reason().to_owned())),
+        };
+        Self { since: text::time(since), finished, failure, was_healthy }
+    }
+}
+
+impl RolloutStatus {
+    fn followed(&self) -> Option<Followed> {
+        let outcome = match (&self.finished, &self.failure) {
+            (Some(finished), _) => Outcome::Succeeded { at: seconds(finished)? },
+            (None, Some(failure)) => Outcome::Failed(Failure::from_reason(failure)?),
+            (None, None) => Outcome::Running,
+        };
+        Some(Followed { since: seconds(&self.since)?, was_healthy: self.was_healthy, outcome })
+    }
+}
+
+fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Condition]) -> Vec<Condition> {
+    let is_current = if ledger.phase == Phase::Current { "True" } else { "False" };
+    let mut conditions =
+        vec![condition("UpToDate", is_current, ledger.phase.reason(), message, now, previous)];
+    if let Some(rollout) = ledger.rollout {
+        let (status, reason) = match rollout.outcome {
+            Outcome::Running => ("Unknown", "Restarting"),
+            Outcome::Succeeded { .. } => ("True", "Succeeded"),
+            Outcome::Failed(failure) => ("False", failure.reason()),
+        };
+        conditions.push(condition("Succeeded", status, reason, "", now, previous));
+    }
+    conditions
+}
+
+fn condition(
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: i64,
+    previous: &[Condition],
+) -> Condition {
+    let same = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: same.map_or_else(|| text::time(now), |same| same.last_transition_time.clone()),
+        observed_generation: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

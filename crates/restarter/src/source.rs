@@ -1,0 +1,258 @@
+//! Secrets whose rotation restarts workloads, and their versions.
+
+use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
+
+/// Where a secret comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// A secret of ScaiVault.
+    ScaiVault,
+    /// A native Secret.
+    Secret,
+    /// A `SecretProviderClass`: the files of its volumes.
+    Class,
+}
+
+impl SourceKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::ScaiVault, Self::Secret, Self::Class];
+
+    /// The word in markers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ScaiVault => "scaivault",
+            Self::Secret => "secret",
+            Self::Class => "class",
+        }
+    }
+
+    /// The `kind` in a `RotationRollout`.
+    pub const fn resource_kind(self) -> &'static str {
+        match self {
+            Self::ScaiVault => "ScaiVault",
+            Self::Secret => "Secret",
+            Self::Class => "SecretProviderClass",
+        }
+    }
+}
+
+/// A source as a workload names it: native Secrets and classes are in the workload's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceRef {
+    /// Where it comes from.
+    pub kind: SourceKind,
+    /// The path, or the object's name.
+    pub name: Arc<str>,
+}
+
+impl SourceRef {
+    /// A source by its kind and name.
+    pub fn new(kind: SourceKind, name: &str) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.word(), self.name)
+    }
+}
+
+/// A source in [`Sources`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(u32);
+
+/// A version of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// A version that was written at a time. Times of one source come from one server.
+    Numbered {
+        /// When it was written, Unix seconds of the server that keeps the secret.
+        time: i64,
+        /// Its number; 0 for a native Secret, which has none.
+        number: u32,
+    },
+    /// What a CSI driver publishes about a volume, as a digest. Labels have no order.
+    Label(u64),
+}
+
+impl Version {
+    /// Whether it replaces `other`. An older version of the same source, which a lagging replica may report, does not.
+    pub fn is_newer_than(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Numbered { .. }, Self::Numbered { .. }) => self.cmp(&other) == Ordering::Greater,
+            _ => self != other,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Numbered { time, number: 0 } => write!(f, "@{time}"),
+            Self::Numbered { time, number } => write!(f, "{number}@{time}"),
+            Self::Label(label) => write!(f, "#{label:016x}"),
+        }
+    }
+}
+
+/// A text that is not a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a version; expected NUMBER@SECONDS, @SECONDS or # and 16 hexadecimal digits")]
+pub struct VersionError;
+
+impl std::str::FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        if let Some(label) = text.strip_prefix('#') {
+            let is_hex = label.len() == 16 && label.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let label = is_hex.then(|| u64::from_str_radix(label, 16).ok()).flatten();
+            return label.map(Self::Label).ok_or(VersionError);
+        }
+        let (number, time) = text.split_once('@').ok_or(VersionError)?;
+        let number = if number.is_empty() { 0 } else { number.parse().map_err(|_| VersionError)? };
+        Ok(Self::Numbered { time: time.parse().map_err(|_| VersionError)?, number })
+    }
+}
+
+/// What is known about a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The current version; none while it is not known.
+    pub current: Option<Version>,
+    /// Since when this process has seen that version, Unix seconds.
+    pub seen_at: i64,
+    /// When the version before it stops working, Unix seconds of the server, if that is known.
+    pub old_ends: Option<i64>,
+}
+
+/// All sources of the cluster by number, so that workloads name them in four bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    ids: BTreeMap<(Arc<str>, SourceRef), SourceId>,
+    entries: Vec<(SourceRef, Observed)>,
+}
+
+impl Sources {
+    /// The number of a source of a workload in `namespace`; a new one if it is not known yet.
+    ///
+    /// # Panics
+    ///
+    /// Never: memory ends before the numbers do.
+    pub fn intern(&mut self, namespace: &str, source: &SourceRef) -> SourceId {
+        let key = (scope(namespace, source.kind).into(), source.clone());
+        let entries = &mut self.entries;
+        *self.ids.entry(key).or_insert_with(|| {
+            let id = SourceId(u32::try_from(entries.len()).expect("memory ends before the numbers do"));
+            entries.push((source.clone(), Observed::default()));
+            id
+        })
+    }
+
+    /// The number of a source that is known.
+    pub fn find(&self, namespace: &str, source: &SourceRef) -> Option<SourceId> {
+        self.ids.get(&(scope(namespace, source.kind).into(), source.clone())).copied()
+    }
+
+    /// The source of a number.
+    pub fn name(&self, id: SourceId) -> &SourceRef {
+        &self.entries[id.0 as usize].0
+    }
+
+    /// What is known about it.
+    pub fn observed(&self, id: SourceId) -> Observed {
+        self.entries[id.0 as usize].1
+    }
+
+    /// Records what was seen at `now`. An older version than the known one is ignored. Returns whether something changed.
+    pub fn observe(&mut self, id: SourceId, version: Version, old_ends: Option<i64>, now: i64) -> bool {
+        let observed = &mut self.entries[id.0 as usize].1;
+        match observed.current {
+            Some(current) if current == version => {
+                let is_changed = old_ends.is_some() && observed.old_ends != old_ends;
+                observed.old_ends = old_ends.or(observed.old_ends);
+                is_changed
+            }
+            Some(current) if !version.is_newer_than(current) => false,
+            _ => {
+                *observed = Observed { current: Some(version), seen_at: now, old_ends };
+                true
+            }
+        }
+    }
+
+    /// Every source by its number.
+    pub fn iter(&self) -> impl Iterator<Item = (SourceId, &SourceRef)> {
+        (0..).map(SourceId).zip(self.entries.iter().map(|(source, _)| source))
+    }
+}
+
+/// The namespace that a source's name is unique in; empty for the whole cluster.
+fn scope(namespace: &str, kind: SourceKind) -> &str {
+    match kind {
+        SourceKind::ScaiVault => "",
+        SourceKind::Secret | SourceKind::Class => namespace,
+    }
+}
+
+/// FNV-1a, 64 bits: tells texts apart that nobody gains from confusing, and is the same in every process.
+pub fn digest(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn numbered(time: i64, number: u32) -> Version {
+        Version::Numbered { time, number }
+    }
+
+    #[test]
+    fn versions_are_read_as_they_are_written() {
+        for version in [numbered(1_790_000_000, 7), numbered(5, 0), Version::Label(0xab)] {
+            assert_eq!(version.to_string().parse(), Ok(version));
+        }
+        for text in ["", "7", "x@1", "7@", "#ab", "#000000000000000g", "-1@5", "#+00000000000000a"] {
+            assert_eq!(text.parse::<Version>(), Err(VersionError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_later_time_is_newer_whatever_the_number() {
+        assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "a secret that was made anew");
+        assert!(!numbered(10, 8).is_newer_than(numbered(20, 9)), "a lagging replica");
+        assert!(numbered(10, 8).is_newer_than(numbered(10, 7)), "two versions in one second");
+        assert!(Version::Label(1).is_newer_than(Version::Label(2)));
+        assert!(!Version::Label(1).is_newer_than(Version::Label(1)));
+    }
+
+    #[test]
+    fn an_older_version_does_not_replace_a_newer_one() {
+        let mut sources = Sources::default();
+        let id = sources.intern("a", &SourceRef::new(SourceKind::ScaiVault, "x/y"));
+        assert!(sources.observe(id, numbered(20, 2), None, 100));
+        assert!(!sources.observe(id, numbered(10, 1), None, 101));
+        assert!(!sources.observe(id, numbered(20, 2), None, 102));
+        assert_eq!(sources.observed(id).seen_at, 100);
+        assert!(sources.observe(id, numbered(20, 2), Some(500), 103));
+        assert_eq!(
+            sources.observed(id),
+            Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500) }
+        );
+    }
+
+    #[test]
+    fn native_secrets_belong_to_a_namespace() {
+        let mut sources = Sources::default();
+        let [vault, native] =
+            [SourceKind::ScaiVault, SourceKind::Secret].map(|kind| SourceRef::new(kind, "db"));
+        assert_eq!(sources.intern("a", &vault), sources.intern("b", &vault));
+        assert_ne!(sources.intern("a", &native), sources.intern("b", &native));
+        assert_eq!(sources.find("c", &native), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! Decisions on a simulated cluster.
+
+mod bad_rotations;
+mod cluster;
+mod faults;
+mod limits;
+mod modes;
+mod properties;
+mod rotations;

@@ -1,0 +1,276 @@
+//! A cluster in memory: what the API server and ScaiVault keep, and controllers that may forget everything else.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Agreement, Delivery, Kind, Ledger, Marker, Mode, Pod, Progress, Refusal, Settings, SourceId, SourceKind,
+    SourceRef, Sources, Step, Version, Workload, WorkloadKey, World, decide, digest,
+};
+
+/// How long a rollout takes.
+const ROLLOUT_SECONDS: i64 = 20;
+
+/// A workload as the API server keeps it.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that an object can be")]
+pub(super) struct Object {
+    pub(super) secrets: Vec<&'static str>,
+    pub(super) mode: Mode,
+    pub(super) is_canary: bool,
+    pub(super) is_paused: bool,
+    pub(super) is_on_delete: bool,
+    pub(super) release: &'static str,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) problem: &'static str,
+    /// The number of pods that its status says it has.
+    pub(super) replicas: u32,
+    /// New pods of this workload crash.
+    pub(super) crashes: bool,
+    pub(super) marker: Option<String>,
+    pub(super) pods: Vec<Pod>,
+    pub(super) ledger: Option<Ledger>,
+    /// Template changes so far: what a Deployment has as `ReplicaSet`s.
+    pub(super) rollouts: usize,
+    pub(super) resource_version: u64,
+    /// When the rollout under way ends.
+    rollout_ends: Option<i64>,
+}
+
+/// The cluster and ScaiVault. Times are those of the API server.
+pub(super) struct Cluster {
+    pub(super) now: i64,
+    /// How far ScaiVault's clock is ahead.
+    pub(super) vault_ahead: i64,
+    pub(super) objects: BTreeMap<WorkloadKey, Object>,
+    versions: BTreeMap<&'static str, (u32, i64)>,
+}
+
+/// A controller: its clock, and what it has in memory.
+pub(super) struct Controller {
+    pub(super) ahead: i64,
+    pub(super) settings: Settings,
+    sources: Sources,
+    /// The cluster as it was when it last looked, for a controller whose caches lag.
+    pub(super) stale_view: Option<BTreeMap<WorkloadKey, Object>>,
+    /// Stop between the patch of a template and the write of the ledger.
+    pub(super) dies_after_patch: bool,
+}
+
+pub(super) fn key(name: &str) -> WorkloadKey {
+    let (namespace, name) = name.split_once('/').unwrap_or(("team", name));
+    WorkloadKey { namespace: namespace.into(), kind: Kind::Deployment, name: name.into() }
+}
+
+impl Cluster {
+    pub(super) fn new() -> Self {
+        Self { now: 1_790_000_000, vault_ahead: 0, objects: BTreeMap::new(), versions: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, name: &str, secrets: &[&'static str]) -> &mut Object {
+        for secret in secrets {
+            self.versions.entry(secret).or_insert((1, self.now - 100_000));
+        }
+        let pods = vec![Pod { created: self.now - 50_000, ..Pod::default() }; 2];
+        let object = Object {
+            secrets: secrets.to_vec(),
+            mode: Mode::Auto,
+            is_canary: false,
+            is_paused: false,
+            is_on_delete: false,
+            release: "",
+            refusal: None,
+            problem: "",
+            replicas: 2,
+            crashes: false,
+            marker: None,
+            pods,
+            ledger: None,
+            rollouts: 0,
+            resource_version: 1,
+            rollout_ends: None,
+        };
+        self.objects.entry(key(name)).or_insert(object)
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> &mut Object {
+        self.objects.get_mut(&key(name)).unwrap()
+    }
+
+    /// A new version of a secret, at the time of ScaiVault's clock.
+    pub(super) fn rotate(&mut self, secret: &'static str) {
+        let version = self.versions.get_mut(secret).unwrap();
+        *version = (version.0 + 1, self.now + self.vault_ahead);
+    }
+
+    /// What ScaiVault says about a secret, whatever was before.
+    pub(super) fn set_version(&mut self, secret: &'static str, number: u32, time: i64) {
+        self.versions.insert(secret, (number, time));
+    }
+
+    pub(super) fn rollouts(&self) -> usize {
+        self.objects.values().map(|object| object.rollouts).sum()
+    }
+
+    pub(super) fn rollouts_of(&self, name: &str) -> usize {
+        self.objects[&key(name)].rollouts
+    }
+
+    /// The number of workloads whose pods are being replaced.
+    pub(super) fn running(&self) -> usize {
+        self.objects.values().filter(|object| object.rollout_ends.is_some()).count()
+    }
+
+    /// Time passes.
+    pub(super) fn advance(&mut self, seconds: i64) {
+        self.now += seconds;
+        for object in self.objects.values_mut() {
+            if object.rollout_ends.is_some_and(|ends| ends <= self.now) {
+                object.rollout_ends = None;
+                let marker = object.marker.as_deref().map_or(0, |text| digest(&[text]));
+                let pod = Pod { created: self.now, marker, is_failing: object.crashes, ..Pod::default() };
+                object.pods = vec![pod; object.pods.len()];
+            }
+        }
+    }
+
+    /// Patches a template as server-side apply does: a no-op if nothing changes.
+    pub(super) fn patch(&mut self, key: &WorkloadKey, marker: Option<String>) {
+        let now = self.now;
+        let object = self.objects.get_mut(key).unwrap();
+        if object.marker != marker {
+            object.marker = marker;
+            object.rollouts += 1;
+            object.resource_version += 1;
+            object.rollout_ends = Some(now + ROLLOUT_SECONDS);
+        }
+    }
+}
+
+impl Controller {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { ahead: 0, settings, sources: Sources::default(), stale_view: None, dies_after_patch: false }
+    }
+
+    /// The process ends and another one begins.
+    pub(super) fn forget(&mut self) {
+        self.sources = Sources::default();
+    }
+
+    /// Looks at the cluster and writes what is decided; a write to an object that has changed meanwhile fails.
+    pub(super) fn run(&mut self, cluster: &mut Cluster) {
+        let now = cluster.now + self.ahead;
+        let objects = self.stale_view.clone().unwrap_or_else(|| cluster.objects.clone());
+        let world = self.world(cluster, &objects, now);
+        for step in decide(now, &world, &self.settings).steps {
+            let key = step.workload().clone();
+            if cluster.objects[&key].resource_version != objects[&key].resource_version {
+                continue;
+            }
+            let ledger = match step {
+                Step::Restart { marker, ledger, .. } => {
+                    cluster.patch(&key, Some(marker));
+                    if self.dies_after_patch {
+                        self.dies_after_patch = false;
+                        self.forget();
+                        return;
+                    }
+                    ledger
+                }
+                Step::Record { ledger, .. } => ledger,
+            };
+            let object = cluster.objects.get_mut(&key).unwrap();
+            // Each process numbers the sources anew, and here all in the same order.
+            object.ledger = Some(ledger);
+            object.resource_version += 1;
+        }
+        self.sources = world.sources;
+    }
+
+    fn world(&self, cluster: &Cluster, objects: &BTreeMap<WorkloadKey, Object>, now: i64) -> World {
+        let mut sources = self.sources.clone();
+        for (name, (number, time)) in &cluster.versions {
+            let id = sources.intern("", &SourceRef::new(SourceKind::ScaiVault, name));
+            sources.observe(id, Version::Numbered { time: *time, number: *number }, None, now);
+        }
+        let workloads = objects.iter().map(|(key, object)| (key.clone(), workload(key, object, &sources)));
+        let workloads = workloads.collect();
+        World { sources, workloads }
+    }
+}
+
+fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
+    let find = |name: &&str| sources.find("", &SourceRef::new(SourceKind::ScaiVault, name)).unwrap();
+    let ids: Vec<SourceId> = object.secrets.iter().map(find).collect();
+    let delivery = |source: &SourceId| Delivery { source: *source, agreement: Agreement::NotAsked };
+    let has_failed = object.pods.iter().any(|pod| pod.is_failing);
+    Workload {
+        uid: digest(&[&key.namespace, &key.name]),
+        resource_version: object.resource_version.to_string().into(),
+        mode: object.mode,
+        is_canary: object.is_canary,
+        deliveries: ids.iter().map(delivery).collect(),
+        marker: object.marker.as_deref().map(|text| Marker::parse(text, &ids, sources)),
+        is_paused: object.is_paused,
+        is_on_delete: object.is_on_delete,
+        progress: match object.rollout_ends {
+            Some(_) => Progress::Progressing,
+            None if has_failed => Progress::Unavailable,
+            None => Progress::Complete,
+        },
+        replicas: object.replicas,
+        windows: None,
+        problem: object.problem.into(),
+        release: object.release.into(),
+        refusal: object.refusal.clone(),
+        pods: object.pods.clone(),
+        ledger: object.ledger.clone(),
+    }
+}
+
+/// Settings without delays, for tests of something else.
+pub(super) fn quick() -> Settings {
+    Settings {
+        debounce: 2,
+        max_wait: 10,
+        jitter: 0,
+        minimum_interval: 30,
+        breaker_restarts: 1000,
+        concurrency: 1000,
+        namespace_concurrency: 1000,
+        canaries: 1000,
+        clock_skew: 120,
+        wave_pause: 10,
+        ..Settings::default()
+    }
+}
+
+/// Lets the controllers work for some time, in steps of `step` seconds.
+pub(super) fn run(cluster: &mut Cluster, controllers: &mut [&mut Controller], seconds: i64, step: i64) {
+    for _ in 0..seconds / step {
+        cluster.advance(step);
+        for controller in &mut *controllers {
+            controller.run(cluster);
+        }
+    }
+}
+
+/// A cluster with `count` workloads of one shared secret, which the controller has seen.
+pub(super) fn shared(count: usize, settings: Settings) -> (Cluster, Controller) {
+    let mut cluster = Cluster::new();
+    for index in 0..count {
+        cluster.add(&format!("w{index:03}"), &["shared"]);
+    }
+    let mut controller = Controller::new(settings);
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    assert_eq!(cluster.rollouts(), 0, "first sight restarts nothing");
+    (cluster, controller)
+}
+
+/// The message of what waits.
+pub(super) fn phase(cluster: &Cluster, name: &str) -> crate::Phase {
+    cluster.objects[&key(name)].ledger.clone().unwrap().phase
+}
+
+pub(super) fn text(value: &str) -> Arc<str> {
+    value.into()
+}

@@ -1,0 +1,103 @@
+//! What owners have chosen.
+
+use super::cluster::{phase, quick, run, shared};
+use crate::{Mode, Phase, Settings, Wait};
+
+#[test]
+fn manual_waits_for_a_release() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    cluster.object("w000").mode = Mode::Manual;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!((cluster.rollouts_of("w000"), cluster.rollouts_of("w001")), (0, 1));
+    assert_eq!(phase(&cluster, "w000"), Phase::Waiting(Wait::Release));
+    cluster.object("w000").release = "2026-11-27";
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts_of("w000"), 1);
+    // A release is used once.
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts_of("w000"), 1);
+}
+
+#[test]
+fn a_release_that_meets_nothing_is_used_up() {
+    let (mut cluster, mut controller) = shared(1, quick());
+    cluster.object("w000").mode = Mode::Manual;
+    cluster.object("w000").release = "too early";
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 0);
+}
+
+#[test]
+fn a_changed_mode_holds_from_the_next_rotation() {
+    let (mut cluster, mut controller) = shared(1, quick());
+    cluster.object("w000").mode = Mode::Manual;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    cluster.object("w000").mode = Mode::Auto;
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 0);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn off_forgets_what_was_missed() {
+    let (mut cluster, mut controller) = shared(1, quick());
+    cluster.object("w000").mode = Mode::Off;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    cluster.object("w000").mode = Mode::Auto;
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 0);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn manual_and_off_stop_a_restart_that_waits() {
+    for mode in [Mode::Manual, Mode::Off] {
+        let (mut cluster, mut controller) = shared(1, Settings { debounce: 60, max_wait: 60, ..quick() });
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], 30, 5);
+        cluster.object("w000").mode = mode;
+        run(&mut cluster, &mut [&mut controller], 300, 5);
+        assert_eq!(cluster.rollouts(), 0);
+    }
+}
+
+#[test]
+fn paused_and_on_delete_wait_and_say_so() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    cluster.object("w000").is_paused = true;
+    cluster.object("w001").is_on_delete = true;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Waiting(Wait::Paused));
+    assert_eq!(phase(&cluster, "w001"), Phase::Waiting(Wait::OnDelete));
+    // A release does not help: the patch would have no effect.
+    cluster.object("w001").release = "now";
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts(), 0);
+    cluster.object("w000").is_paused = false;
+    let now = cluster.now;
+    for pod in &mut cluster.object("w001").pods {
+        pod.created = now;
+    }
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!((cluster.rollouts_of("w000"), cluster.rollouts_of("w001")), (1, 0));
+    assert_eq!(phase(&cluster, "w001"), Phase::Current);
+}
+
+#[test]
+fn a_dry_run_restarts_nothing_and_says_what_it_would() {
+    let (mut cluster, mut controller) = shared(1, Settings { is_dry_run: true, ..quick() });
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!((cluster.rollouts(), phase(&cluster, "w000")), (0, Phase::Waiting(Wait::DryRun)));
+}

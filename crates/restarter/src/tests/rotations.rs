@@ -1,0 +1,181 @@
+//! Every rotation restarts every workload once, whatever happens to the controller.
+
+use super::cluster::{Cluster, Controller, key, quick, run, shared};
+use crate::Settings;
+
+/// `SplitMix64`, for moments at which a controller is killed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        crate::assess::mix(self.0) % bound
+    }
+}
+
+#[test]
+fn kills_during_200_rotations_lose_and_add_no_restart() {
+    let (mut cluster, mut controller) = shared(10, quick());
+    let mut random = Random(14);
+    for rotation in 1..=200 {
+        cluster.rotate("shared");
+        for _ in 0..30 {
+            cluster.advance(5);
+            match random.below(6) {
+                0 => controller.forget(),
+                1 => controller.dies_after_patch = true,
+                _ => {}
+            }
+            controller.run(&mut cluster);
+        }
+        controller.dies_after_patch = false;
+        for object in cluster.objects.values() {
+            assert_eq!(object.rollouts, rotation);
+        }
+    }
+}
+
+#[test]
+fn two_leaders_restart_each_workload_once() {
+    let (mut cluster, mut first) = shared(20, quick());
+    let mut second = Controller::new(quick());
+    second.ahead = 60;
+    first.ahead = -60;
+    for rotation in 1..=20 {
+        cluster.rotate("shared");
+        for round in 0..40 {
+            // One of them decides with what it saw before the other one wrote.
+            second.stale_view = Some(cluster.objects.clone());
+            cluster.advance(5);
+            first.run(&mut cluster);
+            second.run(&mut cluster);
+            if round % 7 == 0 {
+                std::mem::swap(&mut first, &mut second);
+                first.stale_view = None;
+            }
+        }
+        for object in cluster.objects.values() {
+            assert_eq!(object.rollouts, rotation);
+        }
+    }
+}
+
+const SECRETS: [&str; 4] = ["a", "b", "c", "d"];
+
+#[test]
+fn a_storm_of_rotations_restarts_each_workload_once() {
+    let mut cluster = Cluster::new();
+    let names: Vec<String> = (0..50).map(|index| format!("w{index:02}")).collect();
+    for (index, name) in names.iter().enumerate() {
+        cluster.add(name, &[SECRETS[index % 4], SECRETS[(index + 1) % 4]]);
+    }
+    let mut controller = Controller::new(Settings { clock_skew: 60, ..Settings::default() });
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    for round in 0..60 {
+        for rotation in 0..17 {
+            cluster.rotate(SECRETS[(round + rotation) % 4]);
+        }
+        cluster.advance(1);
+        controller.run(&mut cluster);
+    }
+    run(&mut cluster, &mut [&mut controller], 3600, 5);
+    for (key, object) in &cluster.objects {
+        assert_eq!(object.rollouts, 1, "{key}");
+    }
+}
+
+#[test]
+fn a_wrong_clock_of_scaivault_neither_loses_nor_repeats() {
+    for ahead in [-60, 60] {
+        let (mut cluster, mut controller) = shared(3, quick());
+        cluster.vault_ahead = ahead;
+        for rotation in 1..=5 {
+            cluster.rotate("shared");
+            run(&mut cluster, &mut [&mut controller], 300, 5);
+            assert_eq!(cluster.rollouts(), 3 * rotation, "ScaiVault is {ahead} s ahead");
+        }
+    }
+}
+
+#[test]
+fn pods_that_are_newer_than_the_version_are_left_alone() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    cluster.rotate("shared");
+    cluster.advance(quick().clock_skew + 1);
+    let now = cluster.now;
+    for pod in &mut cluster.object("w000").pods {
+        pod.created = now;
+    }
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!((cluster.rollouts_of("w000"), cluster.rollouts_of("w001")), (0, 1));
+}
+
+#[test]
+fn a_version_that_goes_back_restarts_nothing() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    let start = cluster.now;
+    cluster.set_version("shared", 8, start);
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 2);
+    // A lagging replica, also for a controller that has just started.
+    cluster.set_version("shared", 7, start - 500);
+    controller.forget();
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    cluster.set_version("shared", 8, start);
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn a_secret_made_anew_with_version_1_restarts() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    let now = cluster.now;
+    cluster.set_version("shared", 1, now);
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn a_workload_or_secret_seen_first_is_not_restarted() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    cluster.rotate("shared");
+    cluster.add("new", &["shared"]);
+    cluster.object("w000").secrets.push("other");
+    let now = cluster.now;
+    cluster.set_version("other", 5, now);
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!((cluster.rollouts_of("new"), cluster.rollouts_of("w000")), (0, 1));
+    // From then on they are followed.
+    cluster.rotate("other");
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts_of("w000"), 2);
+}
+
+#[test]
+fn an_applier_that_removes_the_marker_causes_no_loop() {
+    let (mut cluster, mut controller) = shared(1, quick());
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts_of("w000"), 1);
+    // The applier replaces the whole object. That is a rollout of its own, and the last one.
+    for _ in 0..50 {
+        cluster.patch(&key("w000"), None);
+        run(&mut cluster, &mut [&mut controller], 30, 5);
+    }
+    assert_eq!(cluster.rollouts_of("w000"), 2);
+}
+
+#[test]
+fn a_new_installation_ignores_markers_of_an_old_one() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 2);
+    for object in cluster.objects.values_mut() {
+        object.ledger = None;
+    }
+    cluster.rotate("shared");
+    controller.forget();
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 2);
+}

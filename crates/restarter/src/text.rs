@@ -1,0 +1,179 @@
+//! What a workload waits for, in words.
+
+use jiff::Timestamp;
+
+use crate::{
+    ledger::{Failure, Ledger, Phase, Wait},
+    source::{SourceId, Sources, Version},
+};
+
+/// A time as Kubernetes writes it.
+pub(crate) fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), |time| time.to_string())
+}
+
+impl Phase {
+    /// The word in the column `Phase`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Current => "Current",
+            Self::Waiting(_) => "Waiting",
+            Self::Restarting => "Restarting",
+            Self::Failed(_) => "Failed",
+        }
+    }
+
+    /// Why, as one word: the reason of the conditions.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Current => "Current",
+            Self::Waiting(wait) => wait.reason(),
+            Self::Restarting => "Restarting",
+            Self::Failed(failure) => failure.reason(),
+        }
+    }
+
+    /// Why, for readers.
+    pub fn message(&self, ledger: &Ledger, sources: &Sources) -> String {
+        let text = match self {
+            Self::Current => return "the pods have the current versions".to_owned(),
+            Self::Restarting => return "pods are being replaced".to_owned(),
+            Self::Failed(failure) => return failure.message().to_owned(),
+            Self::Waiting(wait) => wait.message(sources),
+        };
+        match &ledger.pending {
+            Some(pending) => format!("{text}; pending: {}", names(&pending.versions, sources)),
+            None => text,
+        }
+    }
+}
+
+/// The most secrets that a message names.
+const NAMED: usize = 5;
+
+fn names(versions: &[(SourceId, Version)], sources: &Sources) -> String {
+    let named = versions.iter().take(NAMED).map(|(source, _)| sources.name(*source).to_string());
+    let mut text = named.collect::<Vec<_>>().join(", ");
+    if versions.len() > NAMED {
+        text = format!("{text} and {} more", versions.len() - NAMED);
+    }
+    text
+}
+
+impl Wait {
+    /// One word.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Release => "NotReleased",
+            Self::Invalid(_) => "InvalidAnnotations",
+            Self::Paused => "Paused",
+            Self::OnDelete => "OnDelete",
+            Self::Refused(_) => "PatchRefused",
+            Self::Agreement => "PodsDisagree",
+            Self::Settling => "Settling",
+            Self::Rollout => "RolloutInProgress",
+            Self::Interval { .. } => "MinimumInterval",
+            Self::Breaker { .. } => "CircuitOpen",
+            Self::Window { .. } => "WindowClosed",
+            Self::Turn => "Queued",
+            Self::Stopped { .. } => "Stopped",
+            Self::DryRun => "DryRun",
+        }
+    }
+
+    fn message(&self, sources: &Sources) -> String {
+        match self {
+            Self::Release => "restarts are manual; run `scaivault-injector restart`, or set the annotation \
+                              scaivault.scailabs.ai/restart-release to a new text"
+                .to_owned(),
+            Self::Invalid(problem) => problem.to_string(),
+            Self::Paused => "spec.paused is true; the restart begins when it is removed".to_owned(),
+            Self::OnDelete => "the update strategy is OnDelete; delete the pods to restart them".to_owned(),
+            Self::Refused(message) => format!("the API server refused the restart, trying again: {message}"),
+            Self::Agreement => "the pods have different versions of a CSI volume; waiting for the driver".to_owned(),
+            Self::Settling => "waiting for further changes".to_owned(),
+            Self::Rollout => "another rollout is in progress".to_owned(),
+            Self::Interval { until } => format!("the last restart was too recent; waiting until {}", time(*until)),
+            Self::Breaker { until } => format!("restarted too often; waiting until {}", time(*until)),
+            Self::Window { opens: Some(opens) } => {
+                format!("outside of the maintenance windows; the next one opens at {}", time(*opens))
+            }
+            Self::Window { opens: None } => {
+                "outside of the maintenance windows, and none opens again; correct them, or release the restart".to_owned()
+            }
+            Self::Turn => "waiting for other rollouts".to_owned(),
+            Self::Stopped { source, by: Some(by) } => {
+                format!("the restart of {by} for {} failed; repair it, or release this restart", sources.name(*source))
+            }
+            Self::Stopped { source, by: None } => format!(
+                "the restart of a workload in another namespace for {} failed; wait for its repair, or release this restart",
+                sources.name(*source)
+            ),
+            Self::DryRun => "dry run: a restart would begin now".to_owned(),
+        }
+    }
+}
+
+impl Failure {
+    /// One word.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::PodsFailing => "PodsFailing",
+            Self::TimedOut => "TimedOut",
+        }
+    }
+
+    /// The failure of this word.
+    pub fn from_reason(reason: &str) -> Option<Self> {
+        [Self::DeadlineExceeded, Self::PodsFailing, Self::TimedOut]
+            .into_iter()
+            .find(|failure| failure.reason() == reason)
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded => {
+                "the rollout exceeded its progress deadline; the remaining restarts of the same versions have stopped"
+            }
+            Self::PodsFailing => {
+                "restarted pods crash or do not start; the remaining restarts of the same versions have stopped"
+            }
+            Self::TimedOut => {
+                "the rollout did not finish in time; the remaining restarts of the same versions have stopped"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_row_for_every_reason() {
+        let (until, text) = (0, Box::from(""));
+        let mut sources = Sources::default();
+        let source = sources.intern("team", &crate::SourceRef::new(crate::SourceKind::Secret, "db"));
+        let waits = [
+            Wait::Release,
+            Wait::Invalid(Box::clone(&text)),
+            Wait::Paused,
+            Wait::OnDelete,
+            Wait::Refused(text),
+            Wait::Agreement,
+            Wait::Settling,
+            Wait::Rollout,
+            Wait::Interval { until },
+            Wait::Breaker { until },
+            Wait::Window { opens: None },
+            Wait::Turn,
+            Wait::Stopped { source, by: None },
+            Wait::DryRun,
+        ];
+        let page = include_str!("../../../docs/restart.md");
+        let (_, table) = page.split_once("| reason | the restart waits for | what to do |").unwrap();
+        let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `")?.split('`').next());
+        assert_eq!(rows.collect::<Vec<_>>(), waits.map(|wait| wait.reason()));
+    }
+}

@@ -1,0 +1,202 @@
+//! Workloads as the controller knows them.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    ledger::Ledger,
+    marker::Marker,
+    source::{SourceId, Version},
+    window::Window,
+};
+
+/// A kind of workload that is restarted. Jobs are not, and a CronJob's next run reads the current version anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A Deployment.
+    Deployment,
+    /// A `StatefulSet`.
+    StatefulSet,
+    /// A `DaemonSet`.
+    DaemonSet,
+    /// A Rollout of Argo Rollouts.
+    Rollout,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Rollout];
+
+    /// The `kind`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::Rollout => "Rollout",
+        }
+    }
+
+    /// The `apiVersion`.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet => "apps/v1",
+            Self::Rollout => "argoproj.io/v1alpha1",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A workload of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkloadKey {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for WorkloadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, kind, name } = self;
+        write!(f, "{} {namespace}/{name}", kind.name())
+    }
+}
+
+/// Whether a workload is restarted when its secrets change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Auto,
+    /// It waits until somebody releases the restart.
+    Manual,
+    /// It is not.
+    Off,
+}
+
+impl Mode {
+    /// What may stand there.
+    pub const ALLOWED: &'static str = "auto, manual or off";
+
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+            Self::Off => "off",
+        }
+    }
+
+    /// The mode of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Auto, Self::Manual, Self::Off].into_iter().find(|mode| mode.word() == word)
+    }
+}
+
+/// A secret that a workload's pods read at their start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The secret.
+    pub source: SourceId,
+    /// What the workload's own pods say about its version; native Secrets and secrets of ScaiVault have the version in
+    /// [`crate::Sources`].
+    pub agreement: Agreement,
+}
+
+/// What the pods of a workload say about the version of a CSI volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Agreement {
+    /// They are not asked.
+    #[default]
+    NotAsked,
+    /// All have this version.
+    Agreed(Version),
+    /// Some have another one, or say nothing yet.
+    Disagreeing,
+}
+
+/// A running pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// When it was created, Unix seconds of the API server.
+    pub created: i64,
+    /// The digest of its annotation [`crate::MARKER`]; 0 without.
+    pub marker: u64,
+    /// The driver has changed the files of one of its volumes since the pod started.
+    pub has_changed_files: bool,
+    /// A container waits to be started again after a crash, or cannot be started.
+    pub is_failing: bool,
+}
+
+/// How far the rollout of a workload's template is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// All pods are of the current template and available.
+    #[default]
+    Complete,
+    /// All pods are of the current template, and some are not available.
+    Unavailable,
+    /// There are pods of an older template, or too few.
+    Progressing,
+    /// The workload's own controller has given up.
+    DeadlineExceeded,
+}
+
+/// A patch that the API server has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When it is tried again, Unix seconds.
+    pub until: i64,
+    /// What the API server said.
+    pub message: Box<str>,
+}
+
+/// A workload whose pods may have to be restarted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workload {
+    /// The digest of its `metadata.uid`: orders workloads and spreads them, always the same.
+    pub uid: u64,
+    /// Its `metadata.resourceVersion`, which guards the patch.
+    pub resource_version: Box<str>,
+    /// Whether it is restarted.
+    pub mode: Mode,
+    /// Its owner wants it to be the first of those that share a secret.
+    pub is_canary: bool,
+    /// What its pods read at their start, and what a restart would bring.
+    pub deliveries: Box<[Delivery]>,
+    /// What its template was last restarted for.
+    pub marker: Option<Marker>,
+    /// `spec.paused`.
+    pub is_paused: bool,
+    /// Its pods are replaced only when somebody deletes them.
+    pub is_on_delete: bool,
+    /// Of its template.
+    pub progress: Progress,
+    /// The number of pods that its status says it has.
+    pub replicas: u32,
+    /// The windows of the workload or namespace; none for those of the settings.
+    pub windows: Option<Arc<[Window]>>,
+    /// What is wrong with its annotations; empty if nothing is.
+    pub problem: Box<str>,
+    /// The last patch was refused. Such a workload keeps no place among the rollouts at once.
+    pub refusal: Option<Refusal>,
+    /// The text of the annotation that releases a restart; empty without.
+    pub release: Box<str>,
+    /// Its running pods.
+    pub pods: Vec<Pod>,
+    /// What its `RotationRollout` says.
+    pub ledger: Option<Ledger>,
+}
+
+impl Workload {
+    /// Whether all its pods run. Only then a failure after a restart says something about the secret.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.progress == Progress::Complete && !self.pods.iter().any(|pod| pod.is_failing)
+    }
+}

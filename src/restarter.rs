@@ -1,0 +1,251 @@
+//! `restarter`: restarts workloads after rotations of their secrets. What to do is decided by `scaivault_restarter`; here it is fed with
+//! the cluster and ScaiVault, and its steps are carried out.
+//!
+//! ```text
+//! watches, versions -> Memory (Catalog) -> decide -> Writer: patch of the template, RotationRollout
+//! ```
+
+mod args;
+mod controller;
+mod events;
+mod kinds;
+mod lease;
+mod memory;
+mod metrics;
+mod ops;
+mod reader;
+mod release;
+mod vault;
+mod writer;
+
+use std::{
+    fs,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use kube::Client;
+use rustls::crypto::CryptoProvider;
+use scaivault_certs::{Checked, provider};
+use scaivault_cluster::{
+    follow,
+    policies::{InjectionPolicies, PolicyCache, keep},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+pub(crate) use args::{HELP, RestarterArgs};
+pub(crate) use release::{HELP as RESTART_HELP, RestartArgs, run as release};
+
+use crate::{cluster, config::Follower};
+use controller::Controller;
+use kinds::{
+    Cataloged, ClassStatuses, Classes, DaemonSets, Deployments, NAMESPACES, Namespaces, Objects, POLICIES,
+    Pods, PolicyHost, Records, Rollouts, Secrets, StatefulSets, WatchObserver,
+};
+use lease::Candidate;
+use memory::Memory;
+use metrics::Metrics;
+use writer::Writer;
+
+/// How often the configuration file is looked at.
+const CONFIG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked at whether the first lists are complete.
+const LISTED_INTERVAL: Duration = Duration::from_millis(100);
+/// What has to be known before workloads are read.
+const FIRST: [&str; 2] = [NAMESPACES, POLICIES];
+/// How long giving the Lease back may take.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(args: &RestarterArgs) -> anyhow::Result<()> {
+    // The Kubernetes client takes the process's default.
+    CryptoProvider::install_default((*provider()).clone())
+        .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
+    let settings = args.settings()?;
+    let vault = args.vault.vault()?.map(Arc::new);
+    let (config, injector_settings) = Follower::new(args.config.config.clone(), args.namespace.clone())?;
+    let client = cluster::client().await?;
+    let listener = TcpListener::bind(args.ops_listen)
+        .await
+        .with_context(|| format!("cannot listen at {} (--ops-listen)", args.ops_listen))?;
+    let ops_address = listener.local_addr().context("cannot listen")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+
+    let policies = args.policies.then(PolicyCache::new);
+    let memory = Memory::new(args.defaults(), injector_settings, policies.clone());
+    let metrics = Arc::new(Metrics::default());
+    let mut tasks = JoinSet::new();
+    let watches =
+        Watches { client: client.clone(), memory: Arc::clone(&memory), metrics: Arc::clone(&metrics) };
+    watches.start(policies, args.native_secrets, &mut tasks);
+    tasks.spawn(reader::run(client.clone(), Arc::clone(&memory)));
+    tasks.spawn(follow_config(config, Arc::clone(&memory)));
+    tasks.spawn(ops::serve(listener, Arc::clone(&memory), Arc::clone(&metrics)));
+
+    let identity = identity();
+    let (leads, leading) = watch::channel(false);
+    let (stop, stopping) = watch::channel(false);
+    let mut candidate = JoinSet::new();
+    match args.lease().filter(|_| !args.dry_run) {
+        Some((namespace, name)) => {
+            let lease = Candidate::new(client.clone(), namespace, name, identity.clone());
+            candidate.spawn(lease.run(leads, stopping));
+        }
+        // A dry run writes nothing, not even a Lease.
+        None => drop(candidate.spawn(async move {
+            leads.send_replace(true);
+            leads.closed().await;
+        })),
+    }
+    tasks.spawn(follow_leadership(leading.clone(), Arc::clone(&metrics)));
+    if let Some(vault) = vault {
+        let name = subscription_name(args);
+        let (memory, metrics) = (Arc::clone(&memory), Arc::clone(&metrics));
+        tasks.spawn(follow_vault(leading.clone(), vault, name, memory, metrics));
+    }
+    let (notices, receiver) = mpsc::channel(events::QUEUE);
+    tasks.spawn(events::post(client.clone(), identity, receiver, Arc::clone(&metrics)));
+    let writer = Writer::new(client, Arc::clone(&memory), Arc::clone(&metrics), notices);
+    tasks.spawn(Controller::new(memory, metrics, settings, writer).run(leading));
+    tracing::info!(%ops_address, dry_run = args.dry_run, "listening");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = tasks.join_next() => bail!("a task of the restarter has ended; this is a bug"),
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    tasks.shutdown().await;
+    // The next leader does not have to wait until the Lease expires.
+    let _ = timeout(RELEASE, candidate.join_next()).await;
+    Ok(())
+}
+
+/// What watches need.
+struct Watches {
+    client: Client,
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
+}
+
+impl Watches {
+    /// Follows the cluster for ever. Namespaces and policies come first: what a template delivers depends on them.
+    fn start(&self, policies: Option<Arc<PolicyCache>>, has_secrets: bool, tasks: &mut JoinSet<()>) {
+        let Self { client, memory, .. } = self;
+        memory.expect(NAMESPACES);
+        let observer = self.observer(NAMESPACES, false);
+        tasks.spawn(follow::<Namespaces>(client.clone(), Arc::clone(memory), observer));
+        if let Some(cache) = policies {
+            memory.expect(POLICIES);
+            let observer = self.observer(POLICIES, true);
+            tasks.spawn(follow::<InjectionPolicies>(client.clone(), Arc::clone(&cache), observer));
+            tasks.spawn(keep(client.clone(), cache, PolicyHost(Arc::clone(memory))));
+        }
+        let mut others = JoinSet::new();
+        self.follow::<Deployments>(false, &mut others);
+        self.follow::<StatefulSets>(false, &mut others);
+        self.follow::<DaemonSets>(false, &mut others);
+        self.follow::<Rollouts>(true, &mut others);
+        self.follow::<Pods>(false, &mut others);
+        self.follow::<Classes>(true, &mut others);
+        self.follow::<ClassStatuses>(true, &mut others);
+        self.follow::<Records>(false, &mut others);
+        if has_secrets {
+            self.follow::<Secrets>(false, &mut others);
+        }
+        tasks.spawn(async move { drop(others.join_all().await) });
+    }
+
+    fn follow<K: Cataloged>(&self, is_optional: bool, tasks: &mut JoinSet<()>) {
+        let (client, memory) = (self.client.clone(), Arc::clone(&self.memory));
+        let observer = self.observer(K::RESOURCE, is_optional);
+        memory.expect(K::RESOURCE);
+        tasks.spawn(async move {
+            while memory.is_waiting_for_any(&FIRST) {
+                sleep(LISTED_INTERVAL).await;
+            }
+            follow::<Objects<K>>(client, memory, observer).await;
+        });
+    }
+
+    fn observer(&self, resource: &'static str, is_optional: bool) -> WatchObserver {
+        let (memory, metrics) = (Arc::clone(&self.memory), Arc::clone(&self.metrics));
+        WatchObserver { resource, memory, metrics, is_optional }
+    }
+}
+
+/// Whether this replica leads, as a metric.
+async fn follow_leadership(mut leading: watch::Receiver<bool>, metrics: Arc<Metrics>) {
+    loop {
+        metrics.leads(*leading.borrow_and_update());
+        if leading.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The leader alone asks ScaiVault.
+async fn follow_vault(
+    mut leading: watch::Receiver<bool>,
+    vault: Arc<args::Vault>,
+    name: String,
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
+) {
+    while leading.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = vault::follow(Arc::clone(&vault), name.clone(), Arc::clone(&memory), Arc::clone(&metrics)) => {}
+            _ = leading.wait_for(|leads| !*leads) => {}
+        }
+    }
+}
+
+/// The configuration file of the injector, read again when it changes.
+async fn follow_config(mut config: Follower, memory: Arc<Memory>) {
+    let mut ticks = interval(CONFIG_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match config.check() {
+            Checked::Unchanged => {}
+            Checked::Replaced(settings) => {
+                tracing::info!("configuration replaced");
+                memory.settings_changed(settings);
+            }
+            Checked::Kept(error) => {
+                tracing::error!(error, "configuration rejected, keeping the previous one");
+            }
+        }
+    }
+}
+
+/// Says to people whose the subscription is, and has the next leader take it up.
+fn subscription_name(args: &RestarterArgs) -> String {
+    let (namespace, lease) = args.lease().unwrap_or(("", "alone"));
+    format!("scaivault-restarter/{namespace}/{lease}")
+}
+
+/// The name of this process among the replicas: two of them on one host are two.
+fn identity() -> String {
+    let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().take(100).collect();
+    format!("{host}_{:016x}", RandomState::new().hash_one(()))
+}

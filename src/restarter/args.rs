@@ -1,0 +1,264 @@
+//! The flags of `restarter`.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueHint};
+use scaivault_client::{Client, Login, Settings as ClientSettings, TenantId, Timeouts, Trust};
+use scaivault_contract::{Address, Duration, PlainHttp, defaults};
+use scaivault_restarter::{Defaults, Mode, Settings, Window};
+
+use crate::{args::ConfigArgs, telemetry::ignore_empty_env};
+
+pub(crate) const HELP: &str = "\
+Examples:
+  scaivault-injector restarter --url https://scaivault.example --lease scaivault-restarter --namespace scaivault-system
+  scaivault-injector restarter --dry-run      report what would be restarted, write nothing
+
+Restarts Deployments, StatefulSets, DaemonSets and Argo Rollouts whose running pods are older than the
+current version of a secret that they read at their start. What is seen for the first time is never
+restarted. The state of each workload is in a RotationRollout: kubectl get rotationrollouts.";
+
+/// `restarter`.
+#[derive(Args, Clone, Debug)]
+#[command(mut_args(ignore_empty_env))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub(crate) struct RestarterArgs {
+    /// Address of the plain port with /livez, /readyz and /metrics
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub(super) ops_listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+
+    /// Namespace of --lease
+    #[arg(long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+
+    /// Lease by which the replicas elect the one that restarts workloads; without it, there must be one replica
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    pub(super) lease: Option<String>,
+
+    /// Read the cluster's policies (`InjectionPolicy`): the secrets that they inject, and their `restart`
+    #[arg(long)]
+    pub(super) policies: bool,
+
+    /// Watch the metadata of native Secrets, and restart workloads for those that are selected by annotations
+    ///
+    /// Only metadata is requested. But the right that is needed, list and watch on Secrets, lets its holder read their
+    /// values, too: RBAC cannot tell the two apart.
+    #[arg(long)]
+    pub(super) native_secrets: bool,
+
+    /// Read the annotations of Stakater's Reloader where those of this product say nothing
+    #[arg(long)]
+    pub(super) reloader_annotations: bool,
+
+    /// Mode of workloads where no annotation and no policy says another: auto, manual or off
+    #[arg(long, default_value = "auto", value_parser = mode, value_name = "MODE")]
+    pub(super) mode: Mode,
+
+    /// Restart nothing and write nothing; the log and the metrics say what would be restarted
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) pace: PaceArgs,
+
+    #[command(flatten)]
+    pub(super) vault: VaultArgs,
+}
+
+/// How fast workloads are restarted.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(super) struct PaceArgs {
+    /// How long a version must have been seen before anything is restarted for it; at least 2s
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    debounce: Duration,
+
+    /// The longest wait for versions that keep changing
+    #[arg(long, default_value = "2m", value_name = "DURATION")]
+    max_wait: Duration,
+
+    /// The restarts of one rotation begin spread over this time
+    #[arg(long, default_value = "30s", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    jitter: Duration,
+
+    /// The shortest time between two restarts of a workload
+    #[arg(long, default_value = "5m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    minimum_interval: Duration,
+
+    /// The most restarts of a workload within --breaker-period
+    #[arg(long, default_value_t = 5, value_parser = positive, value_name = "NUMBER")]
+    breaker_restarts: usize,
+
+    /// See --breaker-restarts
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    breaker_period: Duration,
+
+    /// The most rollouts at once in the cluster
+    #[arg(long, default_value_t = 10, value_parser = positive, value_name = "NUMBER")]
+    concurrency: usize,
+
+    /// The most rollouts at once in a namespace
+    #[arg(long, default_value_t = 5, value_parser = positive, value_name = "NUMBER")]
+    namespace_concurrency: usize,
+
+    /// How many workloads of a shared secret are restarted first
+    #[arg(long, default_value_t = 1, value_parser = positive, value_name = "NUMBER")]
+    canaries: usize,
+
+    /// How many are restarted in each wave after that
+    #[arg(long, default_value_t = 10, value_parser = positive, value_name = "NUMBER")]
+    wave: usize,
+
+    /// The pause after each wave
+    #[arg(long, default_value = "30s", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    wave_pause: Duration,
+
+    /// How long after a rollout a crash of its pods counts as its failure
+    #[arg(long, default_value = "5m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    observation: Duration,
+
+    /// The longest rollout of a workload that has no deadline of its own
+    #[arg(long, default_value = "15m", value_name = "DURATION")]
+    rollout_timeout: Duration,
+
+    /// How far the clocks of ScaiVault and of the API server may be apart
+    #[arg(long, default_value = "2m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    clock_skew: Duration,
+
+    /// Maintenance window, such as "0 2 * * 1-5 for 4h in Europe/Amsterdam"; may be repeated; default: always
+    #[arg(long = "window", value_name = "WINDOW")]
+    windows: Vec<Window>,
+
+    /// Outside of windows, restarts begin this long before the old version stops working
+    #[arg(long, default_value = "1h", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
+    before_end: Duration,
+}
+
+/// Where the versions of ScaiVault's secrets come from.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(super) struct VaultArgs {
+    /// Address of ScaiVault; without it, only native Secrets and CSI volumes are followed
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// PEM file of the authorities of --url; without it, the public ones are trusted
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "url")]
+    ca_file: Option<PathBuf>,
+
+    /// File with the service account's token for ScaiVault
+    #[arg(
+        long,
+        default_value = "/var/run/secrets/scaivault/token",
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath
+    )]
+    token_file: PathBuf,
+
+    /// Audience of that token
+    #[arg(long, default_value = defaults::AUDIENCE, value_name = "AUDIENCE")]
+    audience: String,
+
+    /// ScaiKey identity to ask for; it needs to list the metadata of the secrets, and no right to read values
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+
+    /// Tenant of ScaiVault; default: that of the identity
+    #[arg(long, value_name = "ID")]
+    tenant: Option<TenantId>,
+
+    /// How often the versions of all secrets are looked up; events tell about changes in between
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    poll_interval: Duration,
+
+    /// Subscribe to no events, and find changes by --poll-interval alone
+    #[arg(long)]
+    no_events: bool,
+}
+
+/// ScaiVault, and how it is asked.
+pub(super) struct Vault {
+    pub(super) client: Arc<Client>,
+    pub(super) poll_interval: std::time::Duration,
+    pub(super) has_events: bool,
+}
+
+impl RestarterArgs {
+    pub(super) const fn defaults(&self) -> Defaults {
+        Defaults { mode: self.mode, with_reloader: self.reloader_annotations }
+    }
+
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        let seconds = |duration: &Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4);
+        let PaceArgs { debounce, max_wait, windows, .. } = &self.pace;
+        ensure!(
+            debounce.as_secs() >= 2,
+            "--debounce {debounce} is too short; set at least 2s, because versions have times in whole seconds"
+        );
+        ensure!(
+            max_wait.as_secs() >= debounce.as_secs(),
+            "--max-wait {max_wait} is shorter than --debounce {debounce}; set at least {debounce}"
+        );
+        let pace = &self.pace;
+        Ok(Settings {
+            debounce: seconds(debounce),
+            max_wait: seconds(max_wait),
+            jitter: seconds(&pace.jitter),
+            minimum_interval: seconds(&pace.minimum_interval),
+            breaker_restarts: pace.breaker_restarts,
+            breaker_period: seconds(&pace.breaker_period),
+            concurrency: pace.concurrency,
+            namespace_concurrency: pace.namespace_concurrency,
+            canaries: pace.canaries,
+            wave: pace.wave,
+            wave_pause: seconds(&pace.wave_pause),
+            observation: seconds(&pace.observation),
+            rollout_timeout: seconds(&pace.rollout_timeout),
+            clock_skew: seconds(&pace.clock_skew),
+            windows: windows.clone(),
+            before_end: seconds(&pace.before_end),
+            is_dry_run: self.dry_run,
+        })
+    }
+
+    /// The Lease, if there is one.
+    pub(super) fn lease(&self) -> Option<(&str, &str)> {
+        Some((self.namespace.as_deref()?, self.lease.as_deref()?))
+    }
+}
+
+impl VaultArgs {
+    pub(super) fn vault(&self) -> anyhow::Result<Option<Vault>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let Self { ca_file, token_file, audience, role, tenant, .. } = self;
+        let client = Client::new(ClientSettings {
+            address: Address::new(url, PlainHttp::LoopbackOnly).with_context(|| format!("--url {url}"))?,
+            login: Login::Exchange {
+                token_file: token_file.clone(),
+                audience: audience.clone(),
+                role: role.clone(),
+            },
+            trust: Trust { public: ca_file.is_none(), file: ca_file.clone() },
+            proxy: None,
+            tenant: tenant.clone(),
+            timeouts: Timeouts::default(),
+        })
+        .context("the client of ScaiVault cannot be set up")?;
+        let client = Arc::new(client);
+        let (poll_interval, has_events) = (self.poll_interval.to_std(), !self.no_events);
+        Ok(Some(Vault { client, poll_interval, has_events }))
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_word(text).ok_or_else(|| format!("allowed: {}", Mode::ALLOWED))
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}

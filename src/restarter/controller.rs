@@ -1,0 +1,151 @@
+//! The loop of the leader: decide on what is known, carry it out, wait for a change.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Instant as StdInstant, SystemTime},
+};
+
+use futures_util::{StreamExt as _, stream};
+use scaivault_cluster::unix_seconds;
+use scaivault_restarter::{Decision, Settings, Step};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Duration, Instant, sleep, sleep_until},
+};
+
+use super::{
+    memory::Memory,
+    metrics::{Metrics, Workloads},
+    writer::Writer,
+};
+
+/// The shortest time between two decisions.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest time between two decisions: clocks may be set.
+const LONGEST: Duration = Duration::from_mins(5);
+/// The most steps that are carried out before the next decision: at first sight, every workload has one.
+const BATCH: usize = 100;
+/// Writes at once.
+const WRITES: usize = 8;
+/// How long nothing is decided after the API server could not be reached.
+const UNAVAILABLE: Duration = Duration::from_secs(5);
+/// How often a log line says that it cannot be reached.
+const REMINDER: Duration = Duration::from_mins(5);
+
+/// Decides and writes.
+pub(super) struct Controller {
+    pub(super) memory: Arc<Memory>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) writer: Writer,
+    told: Option<Instant>,
+}
+
+impl Controller {
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        writer: Writer,
+    ) -> Self {
+        Self { memory, metrics, settings: Arc::new(settings), writer, told: None }
+    }
+
+    /// Runs for ever. Nothing is written while another replica leads.
+    pub(super) async fn run(mut self, mut leads: watch::Receiver<bool>) {
+        let mut next = Instant::now();
+        loop {
+            if !*leads.borrow() {
+                if leads.wait_for(|leads| *leads).await.is_err() {
+                    return;
+                }
+                next = Instant::now();
+            }
+            tokio::select! {
+                () = self.memory.changes.notified() => {}
+                () = sleep_until(next) => {}
+            }
+            next = Instant::now() + self.turn().await;
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// One decision and its steps. Returns how long nothing has to be done unless something changes.
+    async fn turn(&mut self) -> Duration {
+        let now = unix_seconds(SystemTime::now());
+        let (memory, settings) = (Arc::clone(&self.memory), Arc::clone(&self.settings));
+        let began = StdInstant::now();
+        let decided = spawn_blocking(move || {
+            let decision = memory.decide(now, &settings)?;
+            let workloads = workloads(&memory);
+            Some((decision, workloads))
+        });
+        let Ok(Some((Decision { steps, wake }, workloads))) = decided.await else { return LONGEST };
+        self.metrics.decided(began.elapsed(), workloads);
+        let wake = wake.map_or(LONGEST, |wake| {
+            Duration::from_secs(u64::try_from(wake.saturating_sub(now)).unwrap_or_default()).min(LONGEST)
+        });
+        if self.settings.is_dry_run {
+            self.report(steps);
+            return wake;
+        }
+        let at = Instant::now();
+        let mut steps = steps.into_iter().filter(|step| !self.writer.is_held(step, at)).peekable();
+        let batch: Vec<_> = steps.by_ref().take(BATCH).collect();
+        let has_more = steps.peek().is_some();
+        drop(steps);
+        let writer = &self.writer;
+        let written = stream::iter(batch).map(|step| writer.carry_out(step)).buffer_unordered(WRITES);
+        let errors: Vec<_> = written.filter_map(async |written| written.err()).collect().await;
+        if let Some(error) = errors.first() {
+            self.tell(error);
+            sleep(UNAVAILABLE).await;
+            return Duration::ZERO;
+        }
+        if self.told.take().is_some() {
+            tracing::info!("the API server takes writes again");
+        }
+        if has_more { Duration::ZERO } else { wake }
+    }
+
+    /// A dry run: what would be written is told and remembered.
+    fn report(&self, steps: Vec<Step>) {
+        for step in steps {
+            let (Step::Restart { workload, ledger, .. } | Step::Record { workload, ledger }) = step;
+            let known = self.memory.lock().record(&workload).cloned().unwrap_or_default();
+            let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
+            if (phase, reason) != (&*known.shown.0, &*known.shown.1) {
+                let message = {
+                    let mut state = self.memory.lock();
+                    ledger.phase.message(&ledger, &state.catalog.world().sources)
+                };
+                tracing::info!(%workload, phase, reason, message, "dry run");
+            }
+            self.memory.change(|state| state.put_ledger(&workload, ledger));
+        }
+    }
+
+    fn tell(&mut self, error: &str) {
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
+            self.told = Some(now);
+            tracing::warn!(error, "the API server takes no writes, trying again");
+        }
+    }
+}
+
+/// Workloads by what was last recorded about them.
+fn workloads(memory: &Memory) -> Workloads {
+    let mut state = memory.lock();
+    let mut by_phase: BTreeMap<_, usize> = BTreeMap::new();
+    let mut oldest_pending: Option<i64> = None;
+    for workload in state.catalog.world().workloads.values() {
+        let Some(ledger) = &workload.ledger else { continue };
+        *by_phase.entry((ledger.phase.word(), ledger.phase.reason())).or_default() += 1;
+        let since = ledger.pending.as_ref().map(|pending| pending.since);
+        oldest_pending = [oldest_pending, since].into_iter().flatten().min();
+    }
+    Workloads { by_phase, oldest_pending }
+}

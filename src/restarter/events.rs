@@ -1,0 +1,90 @@
+//! Events of Kubernetes for the owners of workloads.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{Api, Client, api::PostParams};
+use scaivault_cluster::reason;
+use scaivault_restarter::WorkloadKey;
+use tokio::{
+    sync::mpsc,
+    time::{Duration, timeout},
+};
+
+use super::metrics::Metrics;
+
+/// How many events may wait to be posted; more are dropped: a `RotationRollout` has the same.
+pub(super) const QUEUE: usize = 256;
+/// How long the API server may take for one.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Who reports, in every event.
+const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/restarter";
+/// The longest note that the API server takes.
+const NOTE_BYTES: usize = 1024;
+
+/// Something that the owner of a workload should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    pub(super) workload: WorkloadKey,
+    pub(super) uid: String,
+    pub(super) is_warning: bool,
+    /// One word.
+    pub(super) reason: &'static str,
+    pub(super) note: String,
+}
+
+/// Posts events until nobody sends any more. One that the API server does not take is lost.
+pub(super) async fn post(
+    client: Client,
+    instance: String,
+    mut notices: mpsc::Receiver<Notice>,
+    metrics: Arc<Metrics>,
+) {
+    while let Some(notice) = notices.recv().await {
+        let api = Api::<Event>::namespaced(client.clone(), &notice.workload.namespace);
+        let event = event(notice, &instance, Timestamp::now());
+        match timeout(ANSWER, api.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => metrics.event("posted"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = reason(&error), "event not posted");
+                metrics.event("failed");
+            }
+            Err(_) => metrics.event("failed"),
+        }
+    }
+}
+
+fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
+    let Notice { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
+        notice;
+    note.truncate(note.floor_char_boundary(NOTE_BYTES));
+    // The API server drops what is longer than a name may be.
+    let start: String = name.chars().take(57).collect();
+    Event {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{start}-")),
+            namespace: Some(namespace.to_string()),
+            ..ObjectMeta::default()
+        },
+        action: Some("Restart".to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(note),
+        reason: Some(reason.to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(kind.api_version().to_owned()),
+            kind: Some(kind.name().to_owned()),
+            name: Some(name.to_string()),
+            namespace: Some(namespace.to_string()),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(REPORTING_CONTROLLER.to_owned()),
+        reporting_instance: Some(instance.chars().take(128).collect()),
+        type_: Some(if is_warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    }
+}

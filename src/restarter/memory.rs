@@ -1,0 +1,381 @@
+//! What is known of the cluster, kept up to date by watches and by what writes answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use kube::core::ObjectMeta;
+use scaivault_cluster::{ApiClock, policies::PolicyCache, unix_seconds};
+use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_inject::{Context, KubeVersion, Namespace, PodView, PolicyRestart, PolicySet, Settings};
+use scaivault_policy::Condition;
+use scaivault_restarter::{
+    Catalog, Decision, Defaults, Kind, Ledger, Mode, RotationRollout, RotationRolloutStatus, WorkloadKey,
+    decide, object_name,
+};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::kinds::POLICIES;
+
+/// The longest value of a namespace's annotation that is kept: a list of windows or names.
+const VALUE_BYTES: usize = 8 * 1024;
+/// The most bytes of a namespace's labels. A namespace with more is treated as one without: no policy selects it.
+const LABELS_BYTES: usize = 32 * 1024;
+/// The label with a namespace's name, which the API server sets on every namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// A part of the name of Reloader's image.
+const RELOADER_IMAGE: &str = "stakater/reloader";
+
+/// What is known of the cluster.
+pub(super) struct Memory {
+    state: Mutex<State>,
+    /// Something to decide on has changed.
+    pub(super) changes: Notify,
+    /// Workloads have to be read again.
+    pub(super) to_read: Notify,
+    pub(super) clock: ApiClock,
+    policies: Option<Arc<PolicyCache>>,
+}
+
+/// What is behind the lock.
+pub(super) struct State {
+    pub(super) catalog: Catalog,
+    records: BTreeMap<WorkloadKey, Record>,
+    namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    settings: Arc<Settings>,
+    policies: Option<Arc<PolicySet>>,
+    outdated: Outdated,
+    /// Outdated workloads are being read again.
+    is_reading: bool,
+    /// Deployments of Reloader.
+    reloaders: BTreeSet<WorkloadKey>,
+    /// What has not been listed yet.
+    missing: BTreeSet<&'static str>,
+}
+
+/// Workloads whose templates have to be read again, because what they mean has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Outdated {
+    #[default]
+    None,
+    In(BTreeSet<Arc<str>>),
+    All,
+}
+
+/// What is kept of a `RotationRollout` besides its ledger.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record {
+    pub(super) resource_version: Box<str>,
+    /// `status.phase` and `status.reason`.
+    pub(super) shown: (Box<str>, Box<str>),
+    /// Without texts: for the times of their transitions.
+    pub(super) conditions: Box<[Condition]>,
+}
+
+impl Memory {
+    pub(super) fn new(
+        defaults: Defaults,
+        settings: Settings,
+        policies: Option<Arc<PolicyCache>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                catalog: Catalog::new(defaults),
+                records: BTreeMap::new(),
+                namespaces: BTreeMap::new(),
+                settings: Arc::new(settings),
+                policies: None,
+                outdated: Outdated::None,
+                is_reading: false,
+                reloaders: BTreeSet::new(),
+                missing: BTreeSet::new(),
+            }),
+            changes: Notify::new(),
+            to_read: Notify::new(),
+            clock: ApiClock::default(),
+            policies,
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a change in.
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let is_outdated = state.outdated != Outdated::None;
+        let is_changed = state.catalog.is_changed();
+        drop(state);
+        if is_outdated {
+            self.to_read.notify_one();
+        }
+        if is_changed {
+            self.changes.notify_one();
+        }
+    }
+
+    /// Nothing is decided until this was listed.
+    pub(super) fn expect(&self, resource: &'static str) {
+        self.lock().missing.insert(resource);
+    }
+
+    /// All objects of a kind are known.
+    pub(super) fn listed(&self, resource: &'static str) {
+        self.lock().missing.remove(resource);
+        self.changes.notify_one();
+    }
+
+    /// Whether one of these was not listed yet.
+    pub(super) fn is_waiting_for_any(&self, resources: &[&'static str]) -> bool {
+        let state = self.lock();
+        resources.iter().any(|resource| state.missing.contains(resource))
+    }
+
+    /// Why nothing can be decided yet.
+    pub(super) fn is_waiting_for(&self) -> Option<String> {
+        let state = self.lock();
+        let missing: Vec<_> = state.missing.iter().copied().collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
+    }
+
+    /// The API server does not serve policies, so there is none.
+    pub(super) fn policy_kind_is_missing(&self) {
+        if let Some(policies) = &self.policies {
+            policies.kind_is_missing();
+        }
+    }
+
+    /// Another set of policies is in force.
+    pub(super) fn policies_changed(&self) {
+        let set = self.policies.as_ref().and_then(|policies| policies.in_force());
+        self.change(|state| {
+            let is_first = state.policies.is_none();
+            state.policies = set;
+            if !is_first {
+                state.outdated = Outdated::All;
+            }
+        });
+        self.listed(POLICIES);
+    }
+
+    /// Other settings of the injector are in force.
+    pub(super) fn settings_changed(&self, settings: Settings) {
+        self.change(|state| {
+            state.settings = Arc::new(settings);
+            state.outdated = Outdated::All;
+        });
+    }
+
+    /// What has to be done at `now`; none while the cluster is not known or what is known is outdated.
+    pub(super) fn decide(&self, now: i64, settings: &scaivault_restarter::Settings) -> Option<Decision> {
+        let mut state = self.lock();
+        if !state.missing.is_empty() || state.is_reading || state.outdated != Outdated::None {
+            return None;
+        }
+        Some(decide(now, state.catalog.world(), settings))
+    }
+}
+
+impl State {
+    /// Takes in a workload.
+    pub(super) fn put_workload(&mut self, kind: Kind, object: &Value) {
+        let name = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        let unknown = || Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() });
+        let namespace = self.namespaces.get(name).cloned().unwrap_or_else(unknown);
+        let policies = self.policies.clone();
+        let policies = policies.as_deref().unwrap_or(PolicySet::empty());
+        let settings = Arc::clone(&self.settings);
+        let now = unix_seconds(SystemTime::now());
+        // A template that an older Kubernetes cannot run has no pods that could be restarted.
+        let context =
+            Context::new(&settings, &namespace, KubeVersion::FILE_KEY_REF).with_policies(policies, now);
+        let mode = policy_mode(object, &namespace, policies);
+        self.catalog.put_workload(kind, object, &context, mode);
+        self.look_for_reloader(kind, object);
+    }
+
+    /// Takes in a workload that was read again; one that was deleted meanwhile stays unknown.
+    pub(super) fn put_workload_again(&mut self, kind: Kind, object: &Value) {
+        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+        let key = WorkloadKey { namespace: text("namespace").into(), kind, name: text("name").into() };
+        if self.catalog.uid(&key) == Some(text("uid")) {
+            self.put_workload(kind, object);
+        }
+    }
+
+    pub(super) fn remove_workload(&mut self, key: &WorkloadKey) {
+        self.catalog.remove_workload(key);
+        self.reloaders.remove(key);
+    }
+
+    fn look_for_reloader(&mut self, kind: Kind, object: &Value) {
+        let containers = object.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+        let mut images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
+        let is_scaled_down = object.pointer("/spec/replicas").and_then(Value::as_u64) == Some(0);
+        let is_reloader = !is_scaled_down && images.any(|image| image.contains(RELOADER_IMAGE));
+        if !is_reloader && self.reloaders.is_empty() {
+            return;
+        }
+        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+        let key = WorkloadKey { namespace: text("namespace").into(), kind, name: text("name").into() };
+        if !is_reloader {
+            self.reloaders.remove(&key);
+        } else if self.reloaders.insert(key.clone()) {
+            tracing::warn!(
+                workload = %key,
+                "Reloader runs in this cluster, too: a workload that both know is restarted twice; remove Reloader, or its annotations"
+            );
+        }
+    }
+
+    /// How many Deployments of Reloader there are.
+    pub(super) fn reloaders(&self) -> usize {
+        self.reloaders.len()
+    }
+
+    pub(super) fn put_namespace(&mut self, metadata: ObjectMeta) {
+        let ObjectMeta { name, annotations, labels, .. } = metadata;
+        let name = name.unwrap_or_default();
+        let mut labels = labels.unwrap_or_default();
+        if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES {
+            labels.clear();
+        }
+        labels.insert(NAME_LABEL.to_owned(), name.clone());
+        let mut annotations = annotations.unwrap_or_default();
+        annotations.retain(|key, value| key.starts_with(ANNOTATION_PREFIX) && value.len() <= VALUE_BYTES);
+        let namespace = Namespace { name: name.clone(), annotations, labels };
+        let name: Arc<str> = name.into();
+        let is_same = self.namespaces.get(&name).is_some_and(|known| **known == namespace);
+        if !is_same {
+            self.namespaces.insert(Arc::clone(&name), Arc::new(namespace));
+            if self.catalog.has_workloads_in(&name) {
+                self.outdated.add(name);
+            }
+        }
+    }
+
+    pub(super) fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+    }
+
+    pub(super) fn keep_namespaces(&mut self, listed: &HashSet<Arc<str>>) {
+        self.namespaces.retain(|name, _| listed.contains(name));
+    }
+
+    /// What has to be read again. Until that has happened, nothing is decided.
+    pub(super) fn begin_reading(&mut self) -> Outdated {
+        let outdated = mem::take(&mut self.outdated);
+        self.is_reading = outdated != Outdated::None;
+        outdated
+    }
+
+    /// It was read again; `failed` was not. What became outdated meanwhile is still to be read.
+    pub(super) fn end_reading(&mut self, failed: Outdated) {
+        self.is_reading = false;
+        match failed {
+            Outdated::None => {}
+            Outdated::In(namespaces) => namespaces.into_iter().for_each(|name| self.outdated.add(name)),
+            Outdated::All => self.outdated = Outdated::All,
+        }
+    }
+
+    /// Takes in a `RotationRollout` from a watch. What this process has written itself it knows better: statuses do not have all of
+    /// a ledger.
+    pub(super) fn put_record(&mut self, object: &Value) {
+        let Ok(object) = serde_json::from_value::<RotationRollout>(object.clone()) else { return };
+        let Some(key) = object.workload() else { return };
+        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+        if self.records.get(&key).is_some_and(|known| !is_newer(version, &known.resource_version)) {
+            return;
+        }
+        self.catalog.put_record(&object);
+        self.records.insert(key, Record::new(version, object.status.as_ref()));
+    }
+
+    /// A write of this process was answered.
+    pub(super) fn put_own_record(&mut self, key: &WorkloadKey, object: &RotationRollout, ledger: Ledger) {
+        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+        self.records.insert(key.clone(), Record::new(version, object.status.as_ref()));
+        self.catalog.put_ledger(key, Some(ledger));
+    }
+
+    pub(super) fn remove_record(&mut self, namespace: &str, name: &str) {
+        let mut keys = self.records.keys().filter(|key| &*key.namespace == namespace);
+        let Some(key) = keys.find(|key| object_name(key) == name).cloned() else { return };
+        self.records.remove(&key);
+        self.catalog.remove_record(&key);
+    }
+
+    pub(super) fn record(&self, key: &WorkloadKey) -> Option<&Record> {
+        self.records.get(key)
+    }
+
+    pub(super) fn record_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let names = self.records.keys().map(|key| (Arc::clone(&key.namespace), object_name(key).into()));
+        names.collect()
+    }
+
+    /// In a dry run, what would be written is remembered.
+    pub(super) fn put_ledger(&mut self, key: &WorkloadKey, ledger: Ledger) {
+        let shown = (ledger.phase.word().into(), ledger.phase.reason().into());
+        self.records.entry(key.clone()).or_default().shown = shown;
+        self.catalog.put_ledger(key, Some(ledger));
+    }
+}
+
+impl Record {
+    fn new(version: &str, status: Option<&RotationRolloutStatus>) -> Self {
+        let Some(status) = status else {
+            return Self { resource_version: version.into(), ..Self::default() };
+        };
+        let conditions = status.conditions.iter().map(|condition| Condition {
+            reason: String::new(),
+            message: String::new(),
+            ..condition.clone()
+        });
+        Self {
+            resource_version: version.into(),
+            shown: (status.phase.as_str().into(), status.reason.as_str().into()),
+            conditions: conditions.collect(),
+        }
+    }
+}
+
+impl Outdated {
+    fn add(&mut self, namespace: Arc<str>) {
+        match self {
+            Self::None => *self = Self::In([namespace].into()),
+            Self::In(namespaces) => drop(namespaces.insert(namespace)),
+            Self::All => {}
+        }
+    }
+}
+
+/// What the strongest policy with `restart` says that selects the pods of a workload.
+fn policy_mode(object: &Value, namespace: &Namespace, policies: &PolicySet) -> Option<Mode> {
+    if policies.is_empty() {
+        return None;
+    }
+    let text = object.pointer("/spec/template")?.to_string();
+    let pod = PodView::parse(&text).ok()?;
+    policies.restart(namespace, &pod).map(|restart| match restart {
+        PolicyRestart::Auto => Mode::Auto,
+        PolicyRestart::Manual => Mode::Manual,
+        PolicyRestart::Off => Mode::Off,
+    })
+}
+
+/// Whether a version of an object is newer than another one. Versions that are not numbers have no order.
+fn is_newer(version: &str, known: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    match (number(version), number(known)) {
+        (Some(version), Some(known)) => version > known,
+        _ => version != known,
+    }
+}

@@ -1,0 +1,276 @@
+//! What is counted, in the text format of Prometheus.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::memory::Memory;
+use crate::telemetry;
+
+/// Before every name.
+const PREFIX: &str = "scaivault_restarter_";
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Write {
+    /// The API server took it.
+    Done,
+    /// The object had changed; the next decision sees the change.
+    Conflict,
+    /// The API server refused it.
+    Refused,
+    /// The API server could not be reached or was overloaded.
+    Unavailable,
+}
+
+impl Write {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// The counts of this process.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    restarts: Counts<(&'static str, Write)>,
+    records: Counts<Write>,
+    rollouts: Counts<&'static str>,
+    events: Counts<&'static str>,
+    /// Lists and watches that fail, and since when.
+    watches_down: Mutex<BTreeMap<&'static str, i64>>,
+    is_leader: AtomicBool,
+    decisions: AtomicU64,
+    decision_microseconds: AtomicU64,
+    /// Workloads by phase and reason, and since when the oldest restart waits.
+    workloads: Mutex<Workloads>,
+    vault: VaultCounts,
+}
+
+/// What the last decision found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Workloads {
+    pub(super) by_phase: BTreeMap<(&'static str, &'static str), usize>,
+    pub(super) oldest_pending: Option<i64>,
+}
+
+/// What was asked of ScaiVault.
+#[derive(Debug, Default)]
+pub(super) struct VaultCounts {
+    calls: Counts<&'static str>,
+    is_connected: AtomicBool,
+    secrets: AtomicU64,
+    failing: AtomicU64,
+    /// When all versions were looked up last, Unix seconds.
+    complete_at: AtomicI64,
+}
+
+#[derive(Debug)]
+struct Counts<K>(Mutex<BTreeMap<K, u64>>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord + Copy> Counts<K> {
+    fn add(&self, key: K) {
+        *lock(&self.0).entry(key).or_default() += 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Metrics {
+    /// The template of a workload was patched, or not.
+    pub(super) fn restarted(&self, kind: &'static str, write: Write) {
+        self.restarts.add((kind, write));
+    }
+
+    /// A `RotationRollout` was written, or not.
+    pub(super) fn recorded(&self, write: Write) {
+        self.records.add(write);
+    }
+
+    /// A rollout has ended, in one word.
+    pub(super) fn rollout_ended(&self, outcome: &'static str) {
+        self.rollouts.add(outcome);
+    }
+
+    /// An event of Kubernetes was posted, or not.
+    pub(super) fn event(&self, result: &'static str) {
+        self.events.add(result);
+    }
+
+    pub(super) fn watch_down_since(&self, resource: &'static str, since: Option<i64>) {
+        let mut down = lock(&self.watches_down);
+        match since {
+            Some(since) => drop(down.insert(resource, since)),
+            None => drop(down.remove(resource)),
+        }
+    }
+
+    pub(super) fn leads(&self, is_leader: bool) {
+        self.is_leader.store(is_leader, Ordering::Relaxed);
+    }
+
+    pub(super) fn decided(&self, took: Duration, workloads: Workloads) {
+        self.decisions.fetch_add(1, Ordering::Relaxed);
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.decision_microseconds.fetch_add(microseconds, Ordering::Relaxed);
+        *lock(&self.workloads) = workloads;
+    }
+
+    /// A call for versions has ended, in one word.
+    pub(super) fn vault_called(&self, result: &'static str) {
+        self.vault.calls.add(result);
+    }
+
+    pub(super) fn vault_connected(&self, is_connected: bool) {
+        self.vault.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+
+    /// So many secrets are followed, and so many of them have no version.
+    pub(super) fn vault_secrets(&self, secrets: usize, failing: usize) {
+        self.vault.secrets.store(secrets as u64, Ordering::Relaxed);
+        self.vault.failing.store(failing as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn vault_complete(&self, at: i64) {
+        self.vault.complete_at.store(at, Ordering::Relaxed);
+    }
+
+    /// All of them.
+    pub(super) fn text(&self, memory: &Memory) -> String {
+        let mut page = Page(String::new());
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut page, memory).and_then(|()| self.write_vault(&mut page));
+        page.0
+    }
+
+    fn write(&self, page: &mut Page, memory: &Memory) -> fmt::Result {
+        page.head("restarts_total", "counter", "Patches that restart a workload, by kind and result.")?;
+        for ((kind, write), count) in &*lock(&self.restarts.0) {
+            page.value("restarts_total", &[("kind", kind), ("result", write.word())], *count)?;
+        }
+        page.head("record_writes_total", "counter", "Writes of RotationRollouts, by result.")?;
+        for (write, count) in &*lock(&self.records.0) {
+            page.value("record_writes_total", &[("result", write.word())], *count)?;
+        }
+        page.head("rollouts_total", "counter", "Rollouts of restarts that have ended, by outcome.")?;
+        for (outcome, count) in &*lock(&self.rollouts.0) {
+            page.value("rollouts_total", &[("outcome", outcome)], *count)?;
+        }
+        page.head("events_total", "counter", "Events of Kubernetes, by result.")?;
+        for (result, count) in &*lock(&self.events.0) {
+            page.value("events_total", &[("result", result)], *count)?;
+        }
+        let Workloads { by_phase, oldest_pending } = lock(&self.workloads).clone();
+        page.head(
+            "workloads",
+            "gauge",
+            "Workloads that deliver secrets, by phase and reason; of the leader.",
+        )?;
+        for ((phase, reason), count) in by_phase {
+            page.value("workloads", &[("phase", phase), ("reason", reason)], count)?;
+        }
+        let help = "Since when the oldest restart waits, Unix seconds; 0 if none does.";
+        page.single("oldest_pending_timestamp_seconds", "gauge", help, oldest_pending.unwrap_or_default())?;
+        let is_leader = u8::from(self.is_leader.load(Ordering::Relaxed));
+        page.single("leader", "gauge", "Whether this replica restarts workloads.", is_leader)?;
+        let is_ready = u8::from(memory.is_waiting_for().is_none());
+        page.single("ready", "gauge", "Whether all lists are complete.", is_ready)?;
+        let reloaders = memory.lock().reloaders();
+        page.single("reloaders", "gauge", "Workloads of Stakater's Reloader in the cluster.", reloaders)?;
+        page.head("watch_down_since_timestamp_seconds", "gauge", "Since when a watch fails, Unix seconds.")?;
+        for (resource, since) in &*lock(&self.watches_down) {
+            page.value("watch_down_since_timestamp_seconds", &[("resource", resource)], *since)?;
+        }
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        page.head("decision_duration_seconds", "summary", "How long decisions on the whole cluster took.")?;
+        let seconds = Duration::from_micros(read(&self.decision_microseconds)).as_secs_f64();
+        page.value("decision_duration_seconds_sum", &[], seconds)?;
+        page.value("decision_duration_seconds_count", &[], read(&self.decisions))?;
+        let help = "Lines of the log that were lost because nothing read it.";
+        page.single("dropped_log_lines_total", "counter", help, telemetry::dropped_lines())
+    }
+
+    fn write_vault(&self, page: &mut Page) -> fmt::Result {
+        let VaultCounts { calls, is_connected, secrets, failing, complete_at } = &self.vault;
+        page.head("vault_calls_total", "counter", "Calls of ScaiVault for versions, by result.")?;
+        for (result, count) in &*lock(&calls.0) {
+            page.value("vault_calls_total", &[("result", result)], *count)?;
+        }
+        let secrets = secrets.load(Ordering::Relaxed);
+        page.single("vault_secrets", "gauge", "Secrets of ScaiVault that are followed.", secrets)?;
+        let failing = failing.load(Ordering::Relaxed);
+        page.single(
+            "vault_secrets_failing",
+            "gauge",
+            "Of them, those whose version cannot be read.",
+            failing,
+        )?;
+        let is_connected = u8::from(is_connected.load(Ordering::Relaxed));
+        page.single("vault_events_connected", "gauge", "Whether events of ScaiVault arrive.", is_connected)?;
+        let help = "When the versions of all secrets were looked up last, Unix seconds.";
+        page.single("vault_complete_timestamp_seconds", "gauge", help, complete_at.load(Ordering::Relaxed))
+    }
+}
+
+/// The text that is being written.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) -> fmt::Result {
+        writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}")
+    }
+
+    /// Labels are words of this program: nothing has to be escaped.
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl fmt::Display) -> fmt::Result {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        if labels.is_empty() {
+            writeln!(self.0, "{PREFIX}{name} {value}")
+        } else {
+            writeln!(self.0, "{PREFIX}{name}{{{}}} {value}", labels.join(","))
+        }
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl fmt::Display) -> fmt::Result {
+        self.head(name, kind, help)?;
+        self.value(name, &[], value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use scaivault_inject::Settings;
+    use scaivault_restarter::Defaults;
+
+    use super::*;
+
+    /// The alerts and the dashboard are compared with the page by the chart's tests.
+    #[test]
+    fn the_page_has_a_row_for_every_metric() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        let text = Metrics::default().text(&memory);
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let rows = include_str!("../../docs/restart.md").lines().filter(|line| line.starts_with("| `"));
+        let words = rows.flat_map(|row| row.split('`')).filter(|word| word.starts_with(PREFIX));
+        assert_eq!(words.collect::<BTreeSet<_>>(), names.collect::<BTreeSet<_>>());
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads workloads again whose namespace, policies or settings have changed: templates are not kept in memory.
+
+use std::sync::Arc;
+
+use kube::{Client, api::ListParams};
+use scaivault_cluster::{Content, Page, page_of_items, reason};
+use scaivault_restarter::Kind;
+use serde_json::Value;
+use tokio::time::{Duration, sleep};
+
+use super::{
+    kinds::plural,
+    memory::{Memory, Outdated},
+};
+
+/// The shortest time between two readings, and the pause after one that failed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Objects in one page, which are taken in one by one.
+const PAGE: u32 = 250;
+
+/// Reads again what became outdated, for ever.
+pub(super) async fn run(client: Client, memory: Arc<Memory>) {
+    loop {
+        memory.to_read.notified().await;
+        let outdated = memory.lock().begin_reading();
+        let read = read(&client, &memory, &outdated).await;
+        let failed = match &read {
+            Ok(()) => Outdated::None,
+            Err(error) => {
+                tracing::warn!(error = reason(error), "workloads not read again, trying again");
+                outdated
+            }
+        };
+        memory.change(|state| state.end_reading(failed));
+        memory.changes.notify_one();
+        sleep(PAUSE).await;
+    }
+}
+
+async fn read(client: &Client, memory: &Memory, outdated: &Outdated) -> kube::Result<()> {
+    match outdated {
+        Outdated::None => {}
+        Outdated::In(namespaces) => {
+            for namespace in namespaces {
+                read_in(client, memory, &format!("/namespaces/{namespace}")).await?;
+            }
+        }
+        Outdated::All => read_in(client, memory, "").await?,
+    }
+    Ok(())
+}
+
+async fn read_in(client: &Client, memory: &Memory, place: &str) -> kube::Result<()> {
+    for kind in Kind::ALL {
+        let path = format!("/apis/{}{place}/{}", kind.api_version(), plural(kind));
+        match read_kind(client, memory, kind, &path).await {
+            // Argo Rollouts may not be installed.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            read => read?,
+        }
+    }
+    Ok(())
+}
+
+async fn read_kind(client: &Client, memory: &Memory, kind: Kind, path: &str) -> kube::Result<()> {
+    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    loop {
+        let page = page_of_items(client, path, Content::Whole, &params, |item| {
+            let object: Value = serde_json::from_slice(item)?;
+            memory.lock().put_workload_again(kind, &object);
+            Ok(())
+        });
+        match page.await?.page {
+            Page::Continues(token) => params.continue_token = Some(token),
+            Page::Last { .. } => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Carries out steps. Each write is guarded by the version of the object that was decided on; what it answers is in memory before the
+//! next decision. Nothing is retried here: the next decision sees what there is.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+};
+use scaivault_cluster::{reason, unix_seconds};
+use scaivault_restarter::{
+    FIELD_MANAGER, Failure, Kind, Ledger, Outcome, Phase, Refusal, RotationRollout, RotationRolloutSpec,
+    RotationRolloutStatus, Step, Wait, WorkloadKey, object_name, patch,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant, timeout},
+};
+
+use super::{
+    events::Notice,
+    kinds::plural,
+    memory::{Memory, Record},
+    metrics::{Metrics, Write},
+};
+
+/// How long the API server may take for one write.
+const ANSWER: Duration = Duration::from_secs(15);
+/// The first and the longest pause before a write that was refused is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
+/// The most characters of a refusal that are kept.
+const MESSAGE_CHARS: usize = 256;
+
+/// Writes for one leader.
+pub(super) struct Writer {
+    pub(super) client: Client,
+    pub(super) memory: Arc<Memory>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) notices: mpsc::Sender<Notice>,
+    /// Workloads whose `RotationRollout` was refused: how often in a row, and when it may be written next.
+    held: Mutex<BTreeMap<WorkloadKey, (u32, Instant)>>,
+    /// How often in a row the patch of a workload was refused.
+    refusals: Mutex<BTreeMap<WorkloadKey, u32>>,
+}
+
+/// Why a write was not taken.
+struct Refused {
+    write: Write,
+    message: String,
+}
+
+impl Writer {
+    pub(super) fn new(
+        client: Client,
+        memory: Arc<Memory>,
+        metrics: Arc<Metrics>,
+        notices: mpsc::Sender<Notice>,
+    ) -> Self {
+        Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
+    }
+
+    /// Whether a step is not to be tried yet.
+    pub(super) fn is_held(&self, step: &Step, now: Instant) -> bool {
+        let is_record = matches!(step, Step::Record { .. });
+        is_record && lock(&self.held).get(step.workload()).is_some_and(|(_, until)| now < *until)
+    }
+
+    /// Carries out a step. An error says that the API server cannot be reached.
+    pub(super) async fn carry_out(&self, step: Step) -> Result<(), String> {
+        match step {
+            Step::Restart { workload, marker, ledger } => self.restart(&workload, &marker, ledger).await,
+            Step::Record { workload, ledger } => match self.record(&workload, ledger).await {
+                Ok(()) => {
+                    lock(&self.held).remove(&workload);
+                    Ok(())
+                }
+                Err(Refused { write: Write::Unavailable, message }) => Err(message),
+                Err(Refused { write: Write::Refused, message }) => {
+                    let mut held = lock(&self.held);
+                    let (count, until) = held.entry(workload.clone()).or_insert((0, Instant::now()));
+                    let pause = pause(*count);
+                    (*count, *until) = (*count + 1, Instant::now() + pause);
+                    let pause_seconds = pause.as_secs();
+                    tracing::warn!(%workload, error = message, pause_seconds, "RotationRollout not written");
+                    Ok(())
+                }
+                Err(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Marks the template, and then writes down that it was restarted.
+    async fn restart(&self, key: &WorkloadKey, marker: &str, ledger: Ledger) -> Result<(), String> {
+        let patch = {
+            let mut state = self.memory.lock();
+            let Some(workload) = state.catalog.world().workloads.get(key) else { return Ok(()) };
+            patch(key, workload, marker)
+        };
+        let api =
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &resource(key.kind));
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = answered(api.patch(&key.name, &params, &Patch::Apply(&patch))).await;
+        let result = applied.as_ref().map_or_else(|refused| refused.write, |_| Write::Done);
+        self.metrics.restarted(key.kind.name(), result);
+        match applied {
+            Ok(object) => {
+                tracing::info!(workload = %key, versions = marker, "restarting");
+                if let Ok(object) = serde_json::to_value(object) {
+                    self.memory.change(|state| {
+                        state.put_workload(key.kind, &object);
+                        state.catalog.put_refusal(key, None);
+                    });
+                }
+                self.notice(key, false, "Restarting", format!("pods are replaced for {marker}"));
+            }
+            Err(Refused { write: Write::Unavailable, message }) => return Err(message),
+            Err(Refused { write, message }) => {
+                if write == Write::Refused {
+                    self.refuse(key, &message);
+                }
+                return Ok(());
+            }
+        }
+        lock(&self.refusals).remove(key);
+        let written = self.record(key, ledger).await;
+        // What was not written down is found in the marker.
+        if let Err(Refused { message, .. }) = written {
+            tracing::debug!(workload = %key, error = message, "restart not recorded yet");
+        }
+        Ok(())
+    }
+
+    /// Has the status say that the patch was refused, and others restarted in the meantime.
+    fn refuse(&self, key: &WorkloadKey, message: &str) {
+        let pause = {
+            let mut refusals = lock(&self.refusals);
+            let count = refusals.entry(key.clone()).or_default();
+            *count += 1;
+            pause(*count - 1)
+        };
+        let until = unix_seconds(SystemTime::now() + pause);
+        let message: String = message.chars().take(MESSAGE_CHARS).collect();
+        let refusal = Refusal { until, message: message.clone().into() };
+        self.memory.change(|state| state.catalog.put_refusal(key, Some(refusal)));
+        self.notice(key, true, "PatchRefused", format!("the API server refused the restart: {message}"));
+    }
+
+    /// Writes the ledger of a workload into its `RotationRollout`.
+    async fn record(&self, key: &WorkloadKey, ledger: Ledger) -> Result<(), Refused> {
+        let written = self.replace(key, ledger).await;
+        self.metrics.recorded(written.as_ref().map_or_else(|refused| refused.write, |()| Write::Done));
+        written
+    }
+
+    async fn replace(&self, key: &WorkloadKey, ledger: Ledger) -> Result<(), Refused> {
+        let api = Api::<RotationRollout>::namespaced(self.client.clone(), &key.namespace);
+        let known = self.memory.lock().record(key).cloned();
+        let known = match known {
+            Some(known) => known,
+            None => match self.create(&api, key).await? {
+                Some(created) => created,
+                None => return Ok(()),
+            },
+        };
+        let mut object = empty(key);
+        object.metadata.resource_version = Some(known.resource_version.to_string());
+        object.status = Some(self.status(&ledger, &known));
+        let (name, params) = (object_name(key), PostParams::default());
+        match answered(api.replace_status(&name, &params, &object)).await {
+            Ok(written) => {
+                self.tell(key, &ledger, &known);
+                self.memory.change(|state| state.put_own_record(key, &written, ledger));
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    fn status(&self, ledger: &Ledger, known: &Record) -> RotationRolloutStatus {
+        let now = unix_seconds(SystemTime::now());
+        let mut state = self.memory.lock();
+        RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.conditions)
+    }
+
+    /// Makes the `RotationRollout`, which ends with its workload. None if the workload is gone.
+    async fn create(&self, api: &Api<RotationRollout>, key: &WorkloadKey) -> Result<Option<Record>, Refused> {
+        let Some(uid) = self.memory.lock().catalog.uid(key).map(str::to_owned) else { return Ok(None) };
+        let mut object = empty(key);
+        object.metadata.owner_references = Some(vec![OwnerReference {
+            api_version: key.kind.api_version().to_owned(),
+            kind: key.kind.name().to_owned(),
+            name: key.name.to_string(),
+            uid,
+            ..OwnerReference::default()
+        }]);
+        let created = answered(api.create(&PostParams::default(), &object)).await?;
+        let resource_version = created.metadata.resource_version.unwrap_or_default().into();
+        Ok(Some(Record { resource_version, ..Record::default() }))
+    }
+
+    /// Counts and tells what has changed since the last record.
+    pub(super) fn tell(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
+        let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
+        let (was_phase, was_reason) = (&*known.shown.0, &*known.shown.1);
+        if (phase, reason) == (was_phase, was_reason) {
+            return;
+        }
+        tracing::debug!(workload = %key, phase, reason, "phase changed");
+        if was_phase == Phase::Restarting.word() {
+            match ledger.rollout.map(|rollout| rollout.outcome) {
+                Some(Outcome::Succeeded { .. }) => {
+                    self.metrics.rollout_ended("succeeded");
+                    self.notice(
+                        key,
+                        false,
+                        "Restarted",
+                        "all pods were replaced and are available".to_owned(),
+                    );
+                }
+                Some(Outcome::Failed(failure)) => self.tell_failure(key, ledger, failure),
+                Some(Outcome::Running) | None => {}
+            }
+            return;
+        }
+        let is_failed_now = matches!(ledger.phase, Phase::Failed(_));
+        match (&ledger.phase, ledger.rollout.map(|rollout| rollout.outcome)) {
+            (_, Some(Outcome::Failed(failure))) if is_failed_now => self.tell_failure(key, ledger, failure),
+            (
+                Phase::Waiting(
+                    Wait::Release
+                    | Wait::Invalid(_)
+                    | Wait::Paused
+                    | Wait::OnDelete
+                    | Wait::Breaker { .. }
+                    | Wait::Stopped { .. },
+                ),
+                _,
+            ) => self.notice(key, true, reason, self.message(ledger)),
+            _ => {}
+        }
+    }
+
+    fn tell_failure(&self, key: &WorkloadKey, ledger: &Ledger, failure: Failure) {
+        self.metrics.rollout_ended("failed");
+        let message = Phase::Failed(failure).message(ledger, &self.memory.lock().catalog.world().sources);
+        tracing::warn!(workload = %key, reason = failure.reason(), "restart failed, the remaining restarts of the same versions stop");
+        self.notice(key, true, failure.reason(), message);
+    }
+
+    fn message(&self, ledger: &Ledger) -> String {
+        ledger.phase.message(ledger, &self.memory.lock().catalog.world().sources)
+    }
+
+    fn notice(&self, workload: &WorkloadKey, is_warning: bool, reason: &'static str, note: String) {
+        let Some(uid) = self.memory.lock().catalog.uid(workload).map(str::to_owned) else { return };
+        let notice = Notice { workload: workload.clone(), uid, is_warning, reason, note };
+        if self.notices.try_send(notice).is_err() {
+            self.metrics.event("dropped");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pause after so many refusals in a row.
+fn pause(count: u32) -> Duration {
+    PAUSES.0.saturating_mul(2_u32.saturating_pow(count)).min(PAUSES.1)
+}
+
+fn empty(key: &WorkloadKey) -> RotationRollout {
+    let spec = RotationRolloutSpec { kind: key.kind.name().to_owned(), name: key.name.to_string() };
+    let mut object = RotationRollout::new(&object_name(key), spec);
+    object.metadata = ObjectMeta {
+        name: Some(object_name(key)),
+        namespace: Some(key.namespace.to_string()),
+        ..ObjectMeta::default()
+    };
+    object
+}
+
+/// The resource of a kind of workload.
+pub(super) fn resource(kind: Kind) -> ApiResource {
+    let api_version = kind.api_version();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: api_version.to_owned(),
+        kind: kind.name().to_owned(),
+        plural: plural(kind).to_owned(),
+    }
+}
+
+/// The answer to a write.
+async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, Refused> {
+    match timeout(ANSWER, write).await {
+        Ok(Ok(object)) => Ok(object),
+        Ok(Err(error)) => {
+            let write = match &error {
+                kube::Error::Api(status) if status.code == 409 => Write::Conflict,
+                // A former state of the object: the watch brings the present one.
+                kube::Error::Api(status) if status.code == 404 => Write::Conflict,
+                kube::Error::Api(status) if status.code == 429 || status.code >= 500 => Write::Unavailable,
+                kube::Error::Api(_) => Write::Refused,
+                _ => Write::Unavailable,
+            };
+            Err(Refused { write, message: reason(&error) })
+        }
+        Err(_) => Err(Refused { write: Write::Unavailable, message: format!("no answer in {ANSWER:?}") }),
+    }
+}

@@ -1,0 +1,6 @@
+//! The restart controller on a real control plane, whose pods are on paper.
+
+mod faults;
+mod kinds;
+mod pace;
+mod sources;

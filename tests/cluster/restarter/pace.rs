@@ -1,0 +1,212 @@
+//! How fast workloads are restarted, and what stops them.
+
+use std::process::Command;
+
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::support::{
+    api, eventually,
+    restarter::{Cluster, Restarter, manifest, size},
+    run,
+};
+
+const AUTO: &str = "scaivault.scailabs.ai/restart";
+
+#[tokio::test]
+async fn a_shared_secret_rolls_in_waves_within_its_limits() {
+    let workloads = size("RESTARTER_SHARED", 12);
+    let (wave, concurrency) = (workloads / 3, workloads / 4);
+    let cluster = Cluster::new("restarter-waves").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    let names: Vec<String> = (0..workloads).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        cluster.workload("Deployment", name, "db", json!({})).await;
+    }
+    let flags = [
+        format!("--wave={wave}"),
+        format!("--concurrency={concurrency}"),
+        format!("--namespace-concurrency={concurrency}"),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    for name in &names {
+        cluster.until_known("Deployment", name).await;
+    }
+    cluster.rotate("db").await;
+    let mut most = 0;
+    let records = eventually("all restarts", async || {
+        let records = cluster.records().await;
+        most = most.max(records.iter().filter(|record| record["phase"] == "Restarting").count());
+        let is_done = |record: &Value| record["phase"] == "Current" && record["restarts"][0].is_string();
+        (records.len() == workloads && records.iter().all(is_done)).then_some(records)
+    })
+    .await;
+    assert!(most <= concurrency, "{most} at once, allowed: {concurrency}");
+    // The canary alone, and the others after its end.
+    let time = |record: &Value, key: &str| record["rollout"][key].as_str().unwrap().to_owned();
+    let canary = records.iter().min_by_key(|record| time(record, "since")).unwrap();
+    for record in records.iter().filter(|record| *record != canary) {
+        assert!(time(record, "since") >= time(canary, "finished"), "{record} {canary}");
+    }
+    for name in &names {
+        assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
+    }
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_bad_rotation_stops_after_its_canary() {
+    let cluster = Cluster::new("restarter-bad").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    let names: Vec<String> = (0..5).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        let mut deployment = manifest("Deployment", name, "db", json!({}));
+        deployment["spec"]["template"]["metadata"]["labels"]["crashes-after-restart"] = "true".into();
+        crate::support::create(
+            &api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace),
+            deployment,
+        )
+        .await
+        .unwrap();
+    }
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
+    for name in &names {
+        cluster.until_known("Deployment", name).await;
+    }
+    cluster.rotate("db").await;
+    let stopped = eventually("the others to be stopped", async || {
+        let records = cluster.records().await;
+        let stopped = records.iter().filter(|record| record["reason"] == "Stopped").count();
+        (stopped == names.len() - 1).then_some(records)
+    })
+    .await;
+    let failed: Vec<_> = stopped.iter().filter(|record| record["phase"] == "Failed").collect();
+    assert_eq!(failed.len(), 1, "{stopped:?}");
+    assert_eq!(failed[0]["reason"], "PodsFailing");
+    let conditions = failed[0]["conditions"].as_array().unwrap();
+    assert!(
+        conditions.iter().any(|condition| condition["type"] == "Succeeded" && condition["status"] == "False")
+    );
+    let mut sets = Vec::new();
+    for name in &names {
+        sets.push(cluster.replica_sets(name).await);
+    }
+    sets.sort_unstable();
+    assert_eq!(sets, [1, 1, 1, 1, 2], "nothing but the canary was touched");
+    assert!(restarter.metric("rollouts_total{outcome=\"failed\"}").await >= 1.0);
+    let events = api(&cluster.client, "events.k8s.io/v1", "Event", &cluster.namespace);
+    eventually("a warning for the owner", async || {
+        let events = events.list(&ListParams::default()).await.unwrap();
+        events
+            .into_iter()
+            .find(|event| event.data["reason"] == "PodsFailing" && event.data["type"] == "Warning")
+    })
+    .await;
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_manual_workload_waits_for_the_command() {
+    let cluster = Cluster::new("restarter-manual").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "web", "db", json!({AUTO: "manual"})).await;
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
+    cluster.until_known("Deployment", "web").await;
+    let release = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
+        command.args(["restart", "deployment/web", "--namespace", &cluster.namespace]);
+        command.env("KUBECONFIG", cluster.plane.kubeconfig_path());
+        command
+    };
+    let refused = release().output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no restart that waits"), "{refused:?}");
+    cluster.rotate("db").await;
+    cluster.until_record("Deployment", "web", |record| record["reason"] == "NotReleased").await;
+    assert_eq!(cluster.replica_sets("web").await, 1);
+    let said = run(&mut release());
+    assert!(said.contains("released the restart of Deployment"), "{said}");
+    cluster.until_restarted("Deployment", "web", 1).await;
+    assert_eq!(cluster.replica_sets("web").await, 2);
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_paused_workload_is_left_paused_until_its_owner_resumes() {
+    let cluster = Cluster::new("restarter-paused").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "web", "db", json!({})).await;
+    let kubectl = crate::support::kubectl::Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
+    cluster.until_known("Deployment", "web").await;
+    kubectl.run("rollout pause deployment/web").ok();
+    cluster.rotate("db").await;
+    cluster.until_record("Deployment", "web", |record| record["reason"] == "Paused").await;
+    assert_eq!(cluster.get("Deployment", "web").await["spec"]["paused"], true);
+    assert_eq!(cluster.replica_sets("web").await, 1);
+    kubectl.run("rollout resume deployment/web").ok();
+    cluster.until_restarted("Deployment", "web", 1).await;
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let cluster = Cluster::new("restarter-dry").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "web", "db", json!({})).await;
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &["--dry-run"]).await;
+    eventually("first sight", async || {
+        (restarter.metric("workloads{phase=\"Current\",reason=\"Current\"}").await > 0.0).then_some(())
+    })
+    .await;
+    let before = cluster.get("Deployment", "web").await;
+    cluster.rotate("db").await;
+    eventually("the report", async || {
+        (restarter.metric("workloads{phase=\"Waiting\",reason=\"DryRun\"}").await > 0.0).then_some(())
+    })
+    .await;
+    assert!(restarter.log().contains("a restart would begin now"), "{}", restarter.log());
+    assert_eq!(cluster.get("Deployment", "web").await["spec"], before["spec"]);
+    assert!(cluster.records().await.is_empty());
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+/// Owners rotate again and again: each workload is restarted for the last version, and not for each.
+#[tokio::test]
+async fn a_storm_of_rotations_restarts_each_workload_once() {
+    let (rotations, workloads) = (size("RESTARTER_STORM", 40), 10);
+    let cluster = Cluster::new("restarter-storm").await;
+    let secrets = ["a", "b", "c", "d", "e"];
+    for secret in secrets {
+        cluster.secret(secret, json!({AUTO: "auto"})).await;
+    }
+    let names: Vec<String> = (0..workloads).map(|number| format!("web-{number}")).collect();
+    for (name, secret) in names.iter().zip(secrets.iter().cycle()) {
+        cluster.workload("Deployment", name, secret, json!({})).await;
+    }
+    let restarter =
+        Restarter::start(&cluster.plane.kubeconfig_path(), &["--debounce=20s", "--max-wait=10m"]).await;
+    for name in &names {
+        cluster.until_known("Deployment", name).await;
+    }
+    for secret in secrets {
+        cluster.rotate(secret).await;
+    }
+    for number in secrets.len()..rotations {
+        cluster.write(secrets[number % secrets.len()]).await;
+    }
+    for (name, secret) in names.iter().zip(secrets.iter().cycle()) {
+        let record = cluster.until_restarted("Deployment", name, 1).await;
+        let accepted = record["accepted"][0]["version"].as_str().unwrap().to_owned();
+        let last: jiff::Timestamp = cluster.written(secret).await.parse().unwrap();
+        assert_eq!(accepted, format!("@{}", last.as_second()), "{name}");
+        assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
+    }
+    restarter.terminate().await;
+    cluster.end().await;
+}
