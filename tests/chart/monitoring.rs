@@ -13,6 +13,12 @@ const PREFIX: &str = "scaivault_injector_";
 const FILES: &str = "certificates.mode=files,certificates.files.secretName=tls,\
     certificates.files.caBundle=-----BEGIN CERTIFICATE-----,certificates.files.warnBefore=2h";
 
+/// The restart controller, which Prometheus finds by the chart's `PodMonitor`.
+const RESTARTER: &str = "restarter.enabled=true,restarter.podMonitor.enabled=true";
+
+/// Before the names of the restart controller's metrics.
+const RESTARTER_PREFIX: &str = "scaivault_restarter_";
+
 /// A ConfigMap with the authorities of clients.
 const CLIENTS: &str = "server.clientCa.configMap=clients";
 
@@ -43,11 +49,12 @@ fn rules_for(set: &str, is_service_monitor: bool) -> Value {
 
 /// The rules of all modes, because those for certificates depend on the mode.
 fn rules() -> Vec<Value> {
-    [CLIENTS, FILES].map(rules_with).iter().flat_map(rules_of).collect()
+    [CLIENTS, FILES, RESTARTER].map(rules_with).iter().flat_map(rules_of).collect()
 }
 
 fn rules_of(spec: &Value) -> Vec<Value> {
-    spec["groups"][0]["rules"].as_array().unwrap().clone()
+    let groups = spec["groups"].as_array().unwrap();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
 
 /// The alert's expression, if the alert exists.
@@ -59,8 +66,12 @@ fn expression(set: &str, alert: &str) -> Option<String> {
 
 /// The injector's metrics in a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
+    metrics_with(PREFIX, text)
+}
+
+fn metrics_with(prefix: &str, text: &str) -> BTreeSet<String> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    text.match_indices(PREFIX)
+    text.match_indices(prefix)
         .map(|(start, _)| text[start..].chars().take_while(|character| is_part(*character)).collect())
         .collect()
 }
@@ -85,6 +96,21 @@ fn the_dashboard_shows_every_metric() {
     };
     let (there, missing): (Vec<_>, Vec<_>) = families.partition(|family| is_shown(family));
     assert!(missing.is_empty() && there.len() > 15, "{missing:?} are not shown, {there:?} are");
+}
+
+/// The page is compared with the program beside the program's metrics.
+#[test]
+fn metrics_of_restarts_are_those_of_the_page() {
+    let page = fs::read_to_string(root().join("docs/restart.md")).unwrap();
+    let rows: String = page.lines().filter(|line| line.starts_with("| `scaivault_restarter_")).collect();
+    let known = metrics_with(RESTARTER_PREFIX, &rows);
+    let summary = |name: &String| name.trim_end_matches("_sum").trim_end_matches("_count").to_owned();
+    let metrics = |text: &str| -> BTreeSet<String> {
+        metrics_with(RESTARTER_PREFIX, text).iter().map(summary).collect()
+    };
+    let alerts = metrics(&Value::from(rules()).to_string());
+    assert!(alerts.len() > 6 && alerts.is_subset(&known), "{alerts:?}");
+    assert_eq!(metrics(&file("dashboards/scaivault-injector.json")), known);
 }
 
 #[test]
@@ -173,9 +199,12 @@ fn alerts_fire_when_they_should() {
     let Some(promtool) = asset("promtool") else {
         return left_out("promtool", "the alerts were not tried");
     };
-    for (set, series) in
-        [(CLIENTS, "alerts.yaml"), (CLIENTS, "alerts-attack.yaml"), (FILES, "alerts-of-files.yaml")]
-    {
+    for (set, series) in [
+        (CLIENTS, "alerts.yaml"),
+        (CLIENTS, "alerts-attack.yaml"),
+        (FILES, "alerts-of-files.yaml"),
+        (RESTARTER, "alerts-of-restarts.yaml"),
+    ] {
         let text = fs::read_to_string(root().join("tests/chart").join(series)).unwrap();
         for (scrape, labels) in SCRAPES {
             let directory = tempfile::tempdir().unwrap();

@@ -454,3 +454,61 @@ fn chart_and_program_have_one_version() {
         assert_eq!(chart[key], env!("CARGO_PKG_VERSION"), "{key}");
     }
 }
+
+const RESTARTER: &str = "restarter.enabled=true";
+
+fn of_restarter(set: &str, kind: &str) -> Value {
+    let manifests = template(&["--set", &format!("{RESTARTER},{set}")]).unwrap();
+    let objects = manifests.of_kind(kind).into_iter();
+    let mut named = objects.filter(|object| object["metadata"]["name"] == "scaivault-injector-restarter");
+    named.next().unwrap_or_else(|| panic!("no {kind}"))
+}
+
+#[test]
+fn pods_of_the_restarter_pass_the_level_restricted() {
+    let spec = of_restarter("", "Deployment")["spec"]["template"]["spec"].clone();
+    for container in list(&spec["containers"]) {
+        assert_eq!(restricted_violations(container), [""; 0]);
+    }
+    assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+    assert!(list(&spec["volumes"]).iter().all(is_restricted_volume));
+}
+
+/// A selector of one must not find the pods of the other.
+#[test]
+fn the_restarter_and_the_injector_have_other_labels() {
+    let manifests = template(&["--set", RESTARTER]).unwrap();
+    let labels = |deployment: &Value, place: &str| deployment.pointer(place).unwrap().clone();
+    let deployments = manifests.of_kind("Deployment");
+    let [one, other] = &deployments[..] else { panic!("two Deployments") };
+    for (selecting, selected) in [(one, other), (other, one)] {
+        let selector = labels(selecting, "/spec/selector/matchLabels");
+        let labels = labels(selected, "/spec/template/metadata/labels");
+        assert!(selector.as_object().unwrap().iter().any(|(key, value)| labels[key] != *value));
+    }
+}
+
+#[test]
+fn the_restarter_has_rights_to_what_is_switched_on_alone() {
+    let rules = |set: &str| of_restarter(set, "ClusterRole")["rules"].to_string();
+    assert!(!rules("").contains("secrets\""), "no Secrets without nativeSecrets");
+    assert!(
+        rules("restarter.nativeSecrets=true").contains(r#""resources":["secrets"],"verbs":["list","watch"]"#)
+    );
+    assert!(!rules("policies.enabled=false").contains("injectionpolicies"));
+    let dry = rules("restarter.dryRun=true");
+    for verb in ["patch", "create", "update"] {
+        assert!(!dry.contains(verb) && rules("").contains(verb), "{verb}");
+    }
+    for kind in ["Role", "ClusterRole"] {
+        assert!(!of_restarter("", kind)["rules"].to_string().contains("\"*\""), "{kind}");
+    }
+}
+
+#[test]
+fn a_mode_that_yaml_reads_as_false_is_off() {
+    for mode in ["off", "false"] {
+        let deployment = of_restarter(&format!("restarter.mode={mode}"), "Deployment").to_string();
+        assert!(deployment.contains("\"--mode=off\""), "{mode}");
+    }
+}

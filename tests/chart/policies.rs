@@ -1,4 +1,4 @@
-//! The `CustomResourceDefinition` of policies in the chart.
+//! The definitions of custom resources in the chart, policies' and `RotationRollouts`'.
 
 use super::helm::template;
 
@@ -12,6 +12,18 @@ fn the_definition_is_that_of_the_program_and_stays() {
     assert_eq!(metadata["name"], "injectionpolicies.scaivault.scailabs.ai");
     assert_eq!(metadata["annotations"]["helm.sh/resource-policy"], "keep");
     assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "scaivault-injector");
+}
+
+#[test]
+fn the_definition_of_rollouts_comes_with_the_restarter() {
+    let definitions = |set: &str| template(&["--set", set]).unwrap().of_kind(KIND);
+    let rendered = definitions("restarter.enabled=true,policies.installCrd=false");
+    assert_eq!(rendered.len(), 1);
+    assert_eq!(rendered[0]["spec"], scaivault_restarter::definition()["spec"]);
+    assert_eq!(rendered[0]["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    for off in ["restarter.enabled=false", "restarter.enabled=true,restarter.installCrd=false"] {
+        assert!(definitions(&format!("{off},policies.installCrd=false")).is_empty(), "{off}");
+    }
 }
 
 #[test]

@@ -56,6 +56,27 @@ fn a_service_account_that_other_pods_have() {
     assert_eq!(named.only("ClusterRoleBinding")["subjects"][0]["name"], "injector");
 }
 
+#[test]
+fn values_of_the_restarter_that_do_not_go_together() {
+    let refused = |set: &str, words: &[&str]| refused(&format!("restarter.enabled=true,{set}"), words);
+    refused("restarter.scaivault.url=", &["set restarter.scaivault.url", "restarter.nativeSecrets"]);
+    refused("restarter.scaivault.url=http://vault.example.com", &["url"]);
+    refused("restarter.pace.debounce=1s", &["restarter.pace.debounce is 1s", "at least 2s"]);
+    refused("restarter.pace.maxWait=5s", &["restarter.pace.maxWait is 5s", "restarter.pace.debounce (10s)"]);
+    refused("restarter.pace.windows={2 o'clock}", &["windows"]);
+    refused(
+        "restarter.podLabels.app\\.kubernetes\\.io/name=x",
+        &["restarter.podLabels sets app.kubernetes.io/name"],
+    );
+    refused("restarter.serviceAccount.create=false", &["`default` would get the rights"]);
+    for account in ["default", "scaivault-injector"] {
+        refused(
+            &format!("restarter.serviceAccount.name={account}"),
+            &["restarter.serviceAccount.name is", account, "of the restart controller alone"],
+        );
+    }
+}
+
 /// With `null`, Helm deletes a value together with its default.
 #[test]
 fn values_that_are_taken_away() {

@@ -13,7 +13,7 @@ use super::{
 /// `OpenAPI` documents.
 const CUSTOM: [(&str, &[&str]); 2] = [
     ("cert-manager.io/v1", &["Certificate", "Issuer"]),
-    ("monitoring.coreos.com/v1", &["PrometheusRule", "ServiceMonitor"]),
+    ("monitoring.coreos.com/v1", &["PodMonitor", "PrometheusRule", "ServiceMonitor"]),
 ];
 
 fn is_custom(object: &Value) -> bool {

@@ -53,6 +53,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The name of the restart controller's objects. */}}
+{{- define "injector.restarterName" -}}
+{{- include "injector.fullname" . }}-restarter
+{{- end -}}
+
+{{/* Other labels than the injector's own, so that no selector finds the pods of both. */}}
+{{- define "injector.restarterSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "injector.shortened" (list (include "injector.name" .) 53) }}-restarter
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "injector.restarterLabels" -}}
+{{- with .Values.commonLabels -}}
+{{ toYaml . }}
+{{ end -}}
+{{ include "injector.restarterSelectorLabels" . }}
+app.kubernetes.io/component: restarter
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "injector.restarterServiceAccountName" -}}
+{{- $account := .Values.restarter.serviceAccount -}}
+{{- ternary (default (include "injector.restarterName" .) $account.name) $account.name $account.create -}}
+{{- end -}}
+
 {{/* A repository behind the mirror, where there is one: (list . repository). */}}
 {{- define "injector.repository" -}}
 {{- $root := index . 0 -}}
@@ -205,6 +232,7 @@ defaults: {}
 {{- include "injector.checkNamespaces" . -}}
 {{- include "injector.checkRights" . -}}
 {{- include "injector.checkLabels" . -}}
+{{- include "injector.checkRestarter" . -}}
 {{- $certificates := .Values.certificates -}}
 {{- if eq $certificates.mode "files" -}}
 {{- if and (include "injector.deployed" .) (not $certificates.files.secretName) -}}
@@ -288,6 +316,41 @@ defaults: {}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (or (not .Values.networkPolicy.apiServerPorts) (has "" .Values.networkPolicy.apiServerPorts)) -}}
 {{- fail "networkPolicy.apiServerPorts is empty, which in a NetworkPolicy allows every port: list the ports of the API servers, such as [443, 6443]" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values of the restart controller that need each other. */}}
+{{- define "injector.checkRestarter" -}}
+{{- $restarter := .Values.restarter -}}
+{{- if $restarter.enabled -}}
+{{- $account := default "" $restarter.serviceAccount.name -}}
+{{- if and (not $restarter.serviceAccount.create) (not $account) -}}
+{{- fail "restarter.serviceAccount.create is false and restarter.serviceAccount.name is empty: the service account `default` would get the rights of the restart controller, and with it every pod of the namespace; set restarter.serviceAccount.name to an existing service account of the controller alone, or restarter.serviceAccount.create to true" -}}
+{{- end -}}
+{{- if has $account (list "default" (include "injector.serviceAccountName" .)) -}}
+{{- fail (printf "restarter.serviceAccount.name is %s, whose rights others have, too: set it to a service account of the restart controller alone, or leave it empty with restarter.serviceAccount.create true" $account) -}}
+{{- end -}}
+{{- if not (or $restarter.scaivault.url $restarter.nativeSecrets) -}}
+{{- fail "restarter.enabled is true, and there is little to follow: set restarter.scaivault.url to the address of ScaiVault, or restarter.nativeSecrets to true" -}}
+{{- end -}}
+{{- $pace := $restarter.pace -}}
+{{- $seconds := dict -}}
+{{- range $key, $value := $pace -}}
+{{- if kindIs "string" $value -}}
+{{- $_ := set $seconds $key (include "injector.seconds" $value | int64) -}}
+{{- end -}}
+{{- end -}}
+{{- if lt $seconds.debounce 2 -}}
+{{- fail (printf "restarter.pace.debounce is %s: it must be at least 2s, because versions have times in whole seconds" $pace.debounce) -}}
+{{- end -}}
+{{- if lt $seconds.maxWait $seconds.debounce -}}
+{{- fail (printf "restarter.pace.maxWait is %s: it must be at least restarter.pace.debounce (%s)" $pace.maxWait $pace.debounce) -}}
+{{- end -}}
+{{- range $key, $label := $restarter.podLabels -}}
+{{- if or (hasKey $.Values.commonLabels $key) (hasKey (include "injector.restarterLabels" $ | fromYaml) $key) (eq $key "pod-template-hash") -}}
+{{- fail (printf "restarter.podLabels sets %s, which the chart, Kubernetes or commonLabels sets; remove it" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -266,4 +266,98 @@ groups:
           summary: Pods are refused because of their annotations.
           description: {{ `'{{ $value | humanize }} pods in 15 minutes. The log of the injector and the events of their owners say whose and why.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpodsrefused
+{{- if .Values.restarter.enabled }}
+{{- include "injector.restarterRules" . }}
+{{- end }}
+{{- end -}}
+
+{{/* The alerts of the restart controller. Only one replica works; what the others report is old. */}}
+{{- define "injector.restarterRules" -}}
+{{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
+{{- $page := .Values.prometheusRule.runbookUrl -}}
+{{- $leads := printf "on (instance) (scaivault_restarter_leader{%s} == 1)" $ours -}}
+{{- $limit := include "injector.seconds" .Values.restarter.pendingLimit }}
+  - name: scaivault-restarter
+    rules:
+      - alert: ScaiVaultRestarterDown
+        {{- if .Values.restarter.podMonitor.enabled }}
+        expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1)
+        {{- else }}
+        # Only where the controller was scraped within 30 days: nothing here says that it is scraped at all.
+        expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_restarter_leader{ {{- $ours -}} }[30d])) > 0
+        {{- end }}
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: No restart controller works.
+          description: Prometheus reaches no replica of the restart controller that holds the Lease. Workloads keep running with the secrets that they have; none is restarted after a rotation.
+          runbook_url: {{ $page }}#scaivaultrestarterdown
+      - alert: ScaiVaultRestarterRolloutFailed
+        expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,phase="Failed"} and {{ $leads }}) > 0
+        for: 1m
+        labels: {severity: critical}
+        annotations:
+          summary: A restart after a rotation failed.
+          description: {{ `'{{ $value }} workloads do not come up with a rotated secret. Perhaps the new credentials do not work. Workloads that share the secret are not restarted until this is repaired.'` }}
+          runbook_url: {{ $page }}#scaivaultrestarterrolloutfailed
+      - alert: ScaiVaultRestarterStopped
+        expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,reason="Stopped"} and {{ $leads }}) > 0
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: Restarts wait because the same version of a secret failed elsewhere.
+          description: {{ `'{{ $value }} workloads keep the old version of a secret, which may end.'` }}
+          runbook_url: {{ $page }}#scaivaultrestarterstopped
+      - alert: ScaiVaultRestarterPending
+        # 0: none waits.
+        expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $ours -}} } > 0)) > {{ $limit }} and {{ $leads }}
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: A workload has waited for its restart for too long.
+          description: {{ `'The oldest restart has waited for {{ $value | humanizeDuration }}: for a release, a maintenance window that does not open, or annotations that cannot be read.'` }}
+          runbook_url: {{ $page }}#scaivaultrestarterpending
+      {{- if .Values.restarter.scaivault.url }}
+      - alert: ScaiVaultRestarterVaultUnreachable
+        # 0: not yet.
+        expr: (time() - scaivault_restarter_vault_complete_timestamp_seconds{ {{- $ours -}} }) > {{ max 3600 (mul 3 (include "injector.seconds" .Values.restarter.scaivault.pollInterval | int64)) }} and {{ $leads }} and on (instance) scaivault_restarter_vault_secrets{ {{- $ours -}} } > 0
+        for: 15m
+        labels: {severity: warning}
+        annotations:
+          summary: The restart controller does not get the versions of ScaiVault's secrets.
+          description: The versions of all secrets were last read long ago. Rotations since then restart nothing.
+          runbook_url: {{ $page }}#scaivaultrestartervaultunreachable
+      - alert: ScaiVaultRestarterSecretsUnknown
+        expr: (scaivault_restarter_vault_secrets_failing{ {{- $ours -}} } and {{ $leads }}) > 0
+        for: 1h
+        labels: {severity: info}
+        annotations:
+          summary: Versions of some secrets cannot be read.
+          description: {{ `'ScaiVault gives no version of {{ $value }} secrets that workloads deliver. Rotations of them restart nothing. The log of the controller names them.'` }}
+          runbook_url: {{ $page }}#scaivaultrestartersecretsunknown
+      {{- end }}
+      - alert: ScaiVaultRestarterWatchDown
+        expr: (time() - (scaivault_restarter_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0)) > 300
+        for: 5m
+        labels: {severity: warning}
+        annotations:
+          summary: What the restart controller knows about the cluster is old.
+          description: {{ `'The watch of {{ $labels.resource }} has failed for {{ $value | humanizeDuration }}.'` }}
+          runbook_url: {{ $page }}#scaivaultrestarterwatchdown
+      - alert: ScaiVaultRestarterWritesFail
+        expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m])) > 0
+        for: 15m
+        labels: {severity: warning}
+        annotations:
+          summary: The restart controller cannot write to the API server.
+          description: {{ `'{{ $value | humanize }} writes in 15 minutes were {{ $labels.result }}. The log of the controller says why.'` }}
+          runbook_url: {{ $page }}#scaivaultrestarterwritesfail
+      - alert: ScaiVaultRestarterBesideReloader
+        expr: max(scaivault_restarter_reloaders{ {{- $ours -}} }) > 0
+        for: 1h
+        labels: {severity: warning}
+        annotations:
+          summary: Stakater's Reloader runs in the cluster, too.
+          description: Workloads that both follow are restarted twice for one rotation. Remove one of the two.
+          runbook_url: {{ $page }}#scaivaultrestarterbesidereloader
 {{- end -}}
