@@ -16,10 +16,13 @@ use crate::{
     objects::Object,
 };
 
-/// The most steps of all files of one mount: those of templates, and the reading of secrets.
+/// The most steps of all templates of one mount. Other files need no limit of their own: their number and size have one, and a secret is
+/// read into a file in less time than the client takes to check it.
 const STEPS_OF_MOUNT: u64 = 5 * TEMPLATE_FUEL;
-/// So many bytes of a secret or a template are read in a step. It is the measure of templates, too.
-const BYTES_OF_STEP: NonZeroU64 = NonZeroU64::new(64).unwrap();
+/// So many bytes of a template, or of a secret that it gets, are read in a step.
+const BYTES_OF_STEP: NonZeroU64 = NonZeroU64::new(16).unwrap();
+/// So many files at a time take the time of a processor.
+const AT_ONCE: usize = 2;
 /// Up to this size, secrets are written in a format where they are: another thread would cost more than it.
 const LIGHT_MAX_BYTES: u64 = 16 * 1024;
 
@@ -40,11 +43,10 @@ impl Read {
 
 /// Composes the files of all mounts.
 pub(crate) struct Renderer {
-    /// One file at a time takes the time of a processor.
-    turn: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
 }
 
-/// The steps that a mount has left. Its files are composed one after another, so that a mount with many files waits once among the others.
+/// The steps that the templates of a mount have left. Its files are composed one after another, so that a mount with many files waits once among the others.
 pub(crate) struct Steps(Mutex<u64>);
 
 impl Steps {
@@ -55,7 +57,7 @@ impl Steps {
 
 impl Renderer {
     pub(crate) fn new() -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)) }
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The bytes of a file.
@@ -72,12 +74,14 @@ impl Renderer {
         };
         let secrets = read.iter().map(|read| read.content().data.json().len());
         let bytes = secrets.chain(template).fold(0, |sum: u64, bytes| sum.saturating_add(bytes as u64));
-        *left = left.checked_sub(bytes / BYTES_OF_STEP).ok_or_else(too_many_steps)?;
+        if template.is_some() {
+            *left = left.checked_sub(bytes / BYTES_OF_STEP).ok_or_else(too_many_steps)?;
+        }
         let allowed = *left;
         let rendered = if template.is_none() && bytes <= LIGHT_MAX_BYTES {
             compose(object, &read, &mut left)
         } else {
-            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
             let (object, mut steps) = (Arc::clone(object), allowed);
             let composing = spawn_blocking(move || {
                 // Held to the end, also if the mount's time is up.
@@ -105,7 +109,15 @@ fn compose(object: &Object, read: &[Read], steps: &mut u64) -> Result<Vec<u8>, R
 
 fn too_many_steps() -> Failure {
     Failure::invalid(format!(
-        "the files of the volume take more than {STEPS_OF_MOUNT} steps together (those of templates, and one for each {BYTES_OF_STEP} bytes of \
-         a secret for each file); simplify the templates, or use several volumes"
+        "the templates of the volume take more than {STEPS_OF_MOUNT} steps together (their own, and one for each {BYTES_OF_STEP} bytes of a \
+         template and of the secrets that it gets); simplify the templates, use fields without a template, or use several volumes"
     ))
+}
+
+#[cfg(test)]
+impl Renderer {
+    /// All turns.
+    pub(crate) async fn hold_turns(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.turns.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap()
+    }
 }
