@@ -12,6 +12,7 @@ ScaiVault alone, by failures that depend on no secret.
 {{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
 {{- $mounts := printf "scaivault_csi_provider_mounts_total{%s}" $ours -}}
 {{- $unreachable := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"unreachable\"}" $ours -}}
+{{- $answered := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"busy\"}" $ours -}}
 {{- $failed := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"done\"}" $ours -}}
 {{- $internal := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"internal\"}" $ours -}}
 {{- $runbook := .Values.prometheusRule.runbookUrl -}}
@@ -40,21 +41,22 @@ groups:
           description: {{ `'Prometheus has not reached the provider {{ $labels.instance }} for 10 minutes. Pods with its volumes cannot start on that node, and files are not updated.'` }}
           runbook_url: {{ $runbook }}#scaivaultcsiprovidernodedown
       - alert: ScaiVaultCsiProviderScaiVaultUnreachable
-        # More than two failures, and more than half of all mounts.
-        expr: sum(increase({{ $unreachable }}[10m])) / sum(increase({{ $mounts }}[10m])) > 0.5 and sum(increase({{ $unreachable }}[10m])) > 2
+        # More than two failures, and more than half of all mounts. Without `busy`: in an outage these calls would hide the others.
+        expr: sum(increase({{ $unreachable }}[10m])) / sum(increase({{ $answered }}[10m])) > 0.5 and sum(increase({{ $unreachable }}[10m])) > 2
         for: 5m
         labels: {severity: critical}
         annotations:
           summary: Most mounts fail because ScaiVault cannot be reached.
-          description: {{ `'{{ $value | humanizePercentage }} of all mount calls of 10 minutes failed. Pods with volumes of the provider cannot start; running pods keep their files.'` }}
+          description: {{ `'{{ $value | humanizePercentage }} of the mount calls of 10 minutes failed. Pods with volumes of the provider cannot start; running pods keep their files.'` }}
           runbook_url: {{ $runbook }}#scaivaultcsiproviderscaivaultunreachable
       - alert: ScaiVaultCsiProviderMountsFail
-        expr: sum by (outcome) (increase({{ $failed }}[15m])) > 0
-        for: 30m
+        # Also the only sign of a default ScaiVault that answers no reads while logins are kept.
+        expr: sum by (outcome) (increase({{ $failed }}[5m])) > 0
+        for: 15m
         labels: {severity: warning}
         annotations:
           summary: Some mounts fail.
-          description: {{ `'Mount calls have failed for 30 minutes as {{ $labels.outcome }}, {{ $value | humanize }} in the last 15. Pods do not start, or their files are not updated.'` }}
+          description: {{ `'Mount calls have failed for 15 minutes as {{ $labels.outcome }}, {{ $value | humanize }} in the last 5. Pods do not start, or their files are not updated.'` }}
           runbook_url: {{ $runbook }}#scaivaultcsiprovidermountsfail
       - alert: ScaiVaultCsiProviderInternalError
         expr: sum(increase({{ $internal }}[10m])) > 0

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use scaivault_client::{Class, Error, ErrorKind, Operation};
+use scaivault_client::{Class, Error, ErrorKind, Operation, Refusal, Retry};
 use tonic::{Code, Status};
 
 use crate::config::LoginTarget;
@@ -18,6 +18,8 @@ pub(crate) struct Failure {
     /// What ScaiVault calls the requests that failed. For its log, not for events: an event with a new text at each attempt
     /// is not counted with the one before, and a pod has a limited number of them.
     request_ids: Vec<String>,
+    /// Whether the mount may be tried again before it is answered.
+    retry: Retry,
 }
 
 /// Kinds of failures: a label of the metrics, and a status that is safe.
@@ -36,7 +38,7 @@ pub(crate) enum FailureKind {
     Policy,
     /// A secret, a version or a field does not exist.
     NotFound,
-    /// The default `ScaiVault` cannot be reached. No class can cause it, so an alert may count it.
+    /// The default `ScaiVault` cannot be reached, or does not answer logins. No class can cause it, so an alert may count it.
     Unreachable,
     /// Another `ScaiVault` cannot be reached, or has a problem that may pass; or something is not known yet.
     Transient,
@@ -92,7 +94,7 @@ impl FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), request_ids: Vec::new() }
+        Self { kind, text: text.into(), request_ids: Vec::new(), retry: Retry::Never }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
@@ -145,17 +147,22 @@ impl Failure {
         };
         let kind =
             if target.is_default_server() && is_unreachable(error) { FailureKind::Unreachable } else { kind };
-        Self { request_ids, ..Self::new(kind, format!("{subject}: {error}; {fix}")) }
+        Self { request_ids, retry: error.retry(), ..Self::new(kind, format!("{subject}: {error}; {fix}")) }
     }
 
     /// All failures as one; the kind is the first's, in the order of [`FailureKind`].
     pub(crate) fn joined(failures: Vec<Self>) -> Option<Self> {
         let kind = failures.iter().map(|failure| failure.kind).min()?;
         let request_ids = failures.iter().flat_map(|failure| failure.request_ids.clone()).collect();
+        let retry = failures.iter().map(|failure| failure.retry).reduce(later)?;
         let mut texts: Vec<_> = failures.into_iter().map(|failure| failure.text).collect();
         texts.sort();
         texts.dedup();
-        Some(Self { request_ids, ..Self::new(kind, listed(texts)) })
+        Some(Self { request_ids, retry, ..Self::new(kind, listed(texts)) })
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        self.retry
     }
 
     /// What the driver is told. Its text becomes an event of the pod.
@@ -166,13 +173,29 @@ impl Failure {
 }
 
 /// Whether the server does not answer, whoever asks for whatever. The answer to a read also depends on the secret: one that ScaiVault
-/// itself reads elsewhere may be slow or fail.
+/// itself reads elsewhere may be slow or fail. But a 502 or 503 without ScaiVault's code is that of a proxy that has no server behind it; its
+/// 504 may be a slow secret.
 fn is_unreachable(error: &Error) -> bool {
     let has_no_connection = matches!(
         error.kind,
         ErrorKind::Unreachable { .. } | ErrorKind::Tls { .. } | ErrorKind::Certificate { .. }
     );
-    has_no_connection || error.operation == Operation::Exchange && error.class() == Class::Unavailable
+    let has_no_server =
+        matches!(&error.kind, ErrorKind::Refused(Refusal { status: 502 | 503, code, .. }) if code.is_empty());
+    has_no_connection
+        || has_no_server
+        || error.operation == Operation::Exchange && error.class() == Class::Unavailable
+}
+
+/// When two requests may both be sent again.
+fn later(a: Retry, b: Retry) -> Retry {
+    match (a, b) {
+        (Retry::Never, _) | (_, Retry::Never) => Retry::Never,
+        (Retry::After(a), Retry::After(b)) => Retry::After(a.max(b)),
+        (Retry::After(pause), _) | (_, Retry::After(pause)) => Retry::After(pause),
+        (Retry::Once, _) | (_, Retry::Once) => Retry::Once,
+        (Retry::Backoff, Retry::Backoff) => Retry::Backoff,
+    }
 }
 
 impl fmt::Display for Failure {

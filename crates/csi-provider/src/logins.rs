@@ -16,7 +16,6 @@ use crate::{
     config::{Config, LoginTarget},
     failure::Failure,
     lock,
-    mount::repeat,
     secrets::Identity,
     token::TokenHash,
 };
@@ -101,7 +100,6 @@ impl Logins {
         pod: &Pod,
         target: &LoginTarget,
         token: SecretString,
-        deadline: Instant,
     ) -> Result<(Arc<Client>, Arc<PodLogin>), Failure> {
         let login = self.pod(pod, target);
         let hash = TokenHash::new(&token);
@@ -120,7 +118,7 @@ impl Logins {
         if let Some(kept) = same.and_then(|accepted| accepted.client.token()) {
             client.resume(kept);
         }
-        repeat(deadline, || client.login()).await.map_err(|error| {
+        client.login().await.map_err(|error| {
             let subject = format!("service account {}/{}", pod.namespace, pod.service_account);
             Failure::from_error(target, subject, &error)
         })?;
@@ -147,6 +145,12 @@ impl Logins {
             client.resume(token);
         }
         Arc::new(client)
+    }
+
+    /// Whether the volume was mounted before, see [`PodLogin::has_mounted`].
+    pub(crate) fn has_mounted(&self, pod: &Pod, target: &LoginTarget, path: &str, after: Duration) -> bool {
+        let pods = self.pods();
+        pods.get(&(pod.clone(), target.clone())).is_some_and(|login| login.has_mounted(path, after))
     }
 
     fn pod(&self, pod: &Pod, target: &LoginTarget) -> Arc<PodLogin> {
@@ -200,6 +204,17 @@ impl Logins {
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>> {
         lock(&self.pods)
+    }
+}
+
+#[cfg(test)]
+impl Logins {
+    /// The volumes of a pod have had their files for an hour.
+    pub(crate) fn backdate_volumes(&self, pod: &Pod, target: &LoginTarget) {
+        let pods = self.pods();
+        for first in lock(&pods[&(pod.clone(), target.clone())].volumes).values_mut() {
+            *first -= Duration::from_hours(1);
+        }
     }
 }
 

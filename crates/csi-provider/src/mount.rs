@@ -1,17 +1,19 @@
 //! One mount: from the request's bytes to the files of the volume.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt as _, stream};
-use scaivault_client::{Backoff, Client, Error, SetupError};
-use scaivault_contract::ObjectName;
+use scaivault_client::{Backoff, Client, SetupError};
+use scaivault_contract::{ObjectName, SecretRef};
 use scaivault_render::Source;
+use secrecy::SecretString;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout_at},
@@ -29,6 +31,7 @@ use crate::{
         csi_driver_provider_server::CsiDriverProvider,
     },
     leases::{LeaseKey, Leases},
+    lock,
     logins::{Logins, PodLogin},
     metrics::{Held, Metrics},
     objects::Object,
@@ -54,7 +57,7 @@ pub(crate) struct Deadlines {
     /// When pods, namespaces and policies that are not known are no longer waited for, from its turn on: a new pod, or everything
     /// after the start. The kubelet calls again.
     pub(crate) facts: Duration,
-    /// When requests are no longer repeated: the last error is told, and not only that time was up.
+    /// When a mount is no longer tried again: the last error is told, and not only that time was up.
     pub(crate) repeat: Duration,
 }
 
@@ -73,8 +76,6 @@ impl Default for Deadlines {
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// How many secrets of one mount are read at once: with the mounts that are worked on at once, it bounds the memory for answers.
 const READS_AT_ONCE: usize = 4;
-/// How many objects an error about the deadline names.
-const LATE_SOURCES: usize = 4;
 /// The most bytes of all files: what a native Secret may have, to which the driver can write them.
 const FILES_MAX_BYTES: usize = 1024 * 1024;
 
@@ -252,7 +253,7 @@ impl Inner {
         // It may be large, and a mount may wait.
         drop(text);
         let Attributes { pod, class, .. } = &attributes;
-        let answer = self.turns.take(pod, self.files(&attributes, target_path, began)).await;
+        let answer = self.attempts(&attributes, target_path, began).await;
         match &answer {
             Ok(_) => {
                 let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -265,33 +266,73 @@ impl Inner {
         answer
     }
 
-    async fn files(
+    /// Tries until the files are read, it fails for good, or there is no time for another attempt. A pause between attempts needs no turn, so
+    /// that mounts from a server that is down do not hold up those from others. A volume that has its files is tried once: the driver calls
+    /// again in about a minute.
+    async fn attempts(
         &self,
         attributes: &Attributes,
         target_path: &str,
         began: Instant,
     ) -> Result<MountResponse, Failure> {
+        let call = self.turns.call(&attributes.pod)?;
+        let mut turn = call.turn().await?;
+        let volume = self.volume(attributes, target_path, began).await?;
+        let (mut backoff, deadline) = (Backoff::new(PAUSES), began + self.deadlines.repeat);
+        loop {
+            let failure = match self.files(&volume).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            drop(turn);
+            let interval = self.config.refresh_interval;
+            if self.logins.has_mounted(volume.pod, &volume.target, target_path, interval) {
+                return Err(failure);
+            }
+            // A server that asks for a longer pause than there is time for gets it: the kubelet calls again.
+            match backoff.failed(Instant::now(), failure.retry()) {
+                Some(again) if again < deadline => sleep_until(again).await,
+                _ => return Err(failure),
+            }
+            match timeout_at(deadline, call.turn()).await {
+                Ok(Ok(next)) => turn = next,
+                Ok(Err(_)) | Err(_) => return Err(failure),
+            }
+        }
+    }
+
+    async fn volume<'a>(
+        &self,
+        attributes: &'a Attributes,
+        target_path: &'a str,
+        began: Instant,
+    ) -> Result<Volume<'a>, Failure> {
         let pod = &attributes.pod;
         let target = self.config.login_target(attributes)?;
         let cluster = self.cluster.as_deref();
         let facts_until = Instant::now() + self.deadlines.facts;
         let objects = policies::objects(attributes, &target, &self.config, cluster, facts_until).await?;
         let token = token::choose(attributes.tokens.as_deref(), &target.audience, pod, SystemTime::now())?;
-        let (deadline, end) = (began + self.deadlines.repeat, began + self.deadlines.mount);
-        let login = timeout_at(end, self.logins.client(pod, &target, token, deadline)).await;
-        let (client, login) =
-            login.unwrap_or_else(|_| Err(late_login(self.deadlines.mount, pod, &target)))?;
+        Ok(Volume { pod, target, objects, token, target_path, end: began + self.deadlines.mount })
+    }
+
+    /// One attempt.
+    async fn files(&self, volume: &Volume<'_>) -> Result<MountResponse, Failure> {
+        let Volume { pod, target, objects, token, target_path, end } = volume;
+        let login = timeout_at(*end, self.logins.client(pod, target, token.clone())).await;
+        let (client, login) = login.unwrap_or_else(|_| Err(late_login(self.deadlines.mount, pod, target)))?;
+        let is_republish = login.has_mounted(target_path, self.config.refresh_interval);
+        let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
+        let identity = Identity::new(pod, target);
+        let waits = Mutex::default();
+        let reader = Reader { identity, pod, target, client, is_republish, room, steps, waits };
         let reading = async {
-            let identity = Identity::new(pod, &target);
-            let is_republish = login.has_mounted(target_path, self.config.refresh_interval);
-            let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
-            let reader = Reader { identity, pod, target, client, is_republish, room, steps, deadline };
-            let response = self.read_files(&objects, &reader).await?;
-            self.mounted(&objects, &reader, &login, target_path);
+            let response = self.read_files(objects, &reader).await?;
+            self.mounted(objects, &reader, &login, target_path);
             Ok(response)
         };
-        let answer = timeout_at(end, reading).await;
-        answer.unwrap_or_else(|_| Err(late(self.deadlines.mount, pod, &objects)))
+        let answer = timeout_at(*end, reading).await;
+        answer.unwrap_or_else(|_| Err(reader.late(self.deadlines.mount)))
     }
 
     /// A volume is mounted: subscribes to changes of its secrets, and keeps the leases that it has.
@@ -302,7 +343,7 @@ impl Inner {
                 Source::Lease(dynamic) => Some(dynamic),
                 Source::Secrets(_) => None,
             });
-            leases.mounted(reader.pod, &reader.target, target_path, &dynamics.collect());
+            leases.mounted(reader.pod, reader.target, target_path, &dynamics.collect());
         }
         let secrets = objects.iter().flat_map(|object| match &object.source {
             Source::Secrets(secrets) => secrets.secrets().collect(),
@@ -345,11 +386,15 @@ impl Inner {
 
     /// One file; none for an optional one whose secret does not exist.
     async fn file(&self, object: &Arc<Object>, reader: &Reader<'_>) -> Result<Option<File>, Failure> {
-        let Object { source, file, mode, is_optional, style: _ } = &**object;
-        let composed = match self.read(source, reader).await {
-            Ok(read) => self.renderer.render(object, read, &reader.steps).await,
+        let Object { file, mode, is_optional, .. } = &**object;
+        let composed = match self.read(object, reader).await {
+            Ok(read) => {
+                reader.wait(object, Wait::Composing);
+                self.renderer.render(object, read, &reader.steps).await
+            }
             Err(failure) => Err(failure),
         };
+        reader.end_wait(object);
         match composed {
             Ok(contents) if !reader.has_room(contents.len()) => Err(too_large()),
             Ok(contents) => Ok(Some(File { path: file.to_string(), mode: i32::from(mode.bits()), contents })),
@@ -359,13 +404,14 @@ impl Inner {
     }
 
     /// The data of each secret of a file, with its version, or the credentials of its lease.
-    async fn read(&self, source: &Source, reader: &Reader<'_>) -> Result<Vec<Read>, Failure> {
-        let Reader { identity, pod, target, client, is_republish, deadline, .. } = reader;
-        let secrets = match source {
+    async fn read(&self, object: &Object, reader: &Reader<'_>) -> Result<Vec<Read>, Failure> {
+        let Reader { identity, pod, target, client, is_republish, .. } = reader;
+        let secrets = match &object.source {
             Source::Secrets(secrets) => secrets,
             Source::Lease(dynamic) => {
                 let leases = self.leases.as_ref().ok_or_else(no_leases)?;
-                let (pod, target) = ((*pod).clone(), target.clone());
+                reader.wait(object, Wait::Credentials);
+                let (pod, target) = ((*pod).clone(), (*target).clone());
                 let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
                 let known_by = Instant::now() + self.deadlines.facts;
                 return Ok(vec![Read::Lease(leases.credentials(key, client, known_by).await?)]);
@@ -378,7 +424,8 @@ impl Inner {
             } else {
                 Purpose::NewVolume
             };
-            let answer = self.secrets.read(client, identity, secret, purpose, *deadline).await;
+            reader.wait(object, Wait::Secret(secret.clone()));
+            let answer = self.secrets.read(client, identity, secret, purpose).await;
             let answer = answer.map_err(|error| {
                 let mut failure = Failure::from_error(target, secret, &error);
                 // The identity or the tenant does not exist: that says nothing about the secret.
@@ -393,18 +440,39 @@ impl Inner {
     }
 }
 
+/// A volume whose class is read.
+struct Volume<'a> {
+    pod: &'a Pod,
+    target: LoginTarget,
+    objects: Vec<Arc<Object>>,
+    token: SecretString,
+    target_path: &'a str,
+    /// When its mount must be answered.
+    end: Instant,
+}
+
 /// As whom the secrets of a mount are read.
 struct Reader<'a> {
     identity: Identity,
     pod: &'a Pod,
-    target: LoginTarget,
+    target: &'a LoginTarget,
     client: Arc<Client>,
     /// Whether the volume was mounted before.
     is_republish: bool,
     /// How many bytes the files may still have.
     room: AtomicUsize,
     steps: Steps,
-    deadline: Instant,
+    /// What each file waits for that has been begun.
+    waits: Mutex<BTreeMap<String, Wait>>,
+}
+
+/// What a file waits for.
+enum Wait {
+    /// ScaiVault's answer, to this call or to another one for the same secret.
+    Secret(SecretRef),
+    Credentials,
+    /// Other files are composed first.
+    Composing,
 }
 
 impl Reader<'_> {
@@ -412,6 +480,42 @@ impl Reader<'_> {
     fn has_room(&self, bytes: usize) -> bool {
         let left = |room: usize| room.checked_sub(bytes);
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+    }
+
+    fn wait(&self, object: &Object, wait: Wait) {
+        lock(&self.waits).insert(object.file.to_string(), wait);
+    }
+
+    fn end_wait(&self, object: &Object) {
+        lock(&self.waits).remove(&object.file.to_string());
+    }
+
+    /// The deadline of the mount has passed.
+    fn late(&self, after: Duration) -> Failure {
+        let waits = lock(&self.waits);
+        let asks_scaivault = waits.values().any(|wait| !matches!(wait, Wait::Composing));
+        let waits: Vec<_> = waits
+            .iter()
+            .map(|(file, wait)| match wait {
+                Wait::Secret(secret) => format!("{file} waits for ScaiVault's answer about {secret}"),
+                Wait::Credentials => format!("{file} waits for credentials of an engine of ScaiVault"),
+                Wait::Composing => {
+                    format!("{file} waits for the provider, which composes files of this node")
+                }
+            })
+            .collect();
+        let fix = if asks_scaivault {
+            "check that ScaiVault is up and that the provider's network reaches it"
+        } else {
+            "give the provider more CPU, or find volumes with large secrets or slow templates"
+        };
+        let Pod { namespace, service_account, .. } = self.pod;
+        let text = format!(
+            "the mount for service account {namespace}/{service_account} is not done within {} s: {}; {fix}",
+            after.as_secs(),
+            waits.join(", ")
+        );
+        Failure::new(FailureKind::Late, text)
     }
 }
 
@@ -427,19 +531,6 @@ fn no_leases() -> Failure {
     )
 }
 
-/// The deadline of the mount has passed.
-fn late(after: Duration, pod: &Pod, objects: &[Arc<Object>]) -> Failure {
-    let sources: Vec<_> = objects.iter().take(LATE_SOURCES).map(|object| object.source.to_string()).collect();
-    let text = format!(
-        "ScaiVault has not answered within {} s for service account {}/{}: {}; check that it is up and that the provider's network reaches it",
-        after.as_secs(),
-        pod.namespace,
-        pod.service_account,
-        sources.join(", ")
-    );
-    Failure::new(FailureKind::Late, text)
-}
-
 /// The deadline of the mount has passed before its login. It depends on no secret, so that of the default server is not a matter of the class.
 fn late_login(after: Duration, pod: &Pod, target: &LoginTarget) -> Failure {
     let kind = if target.is_default_server() { FailureKind::Unreachable } else { FailureKind::Late };
@@ -451,25 +542,6 @@ fn late_login(after: Duration, pod: &Pod, target: &LoginTarget) -> Failure {
         after.as_secs()
     );
     Failure::new(kind, text)
-}
-
-/// Repeats a request that may succeed later, until `deadline`. Returns the last error.
-pub(crate) async fn repeat<T, F: Future<Output = Result<T, Error>>>(
-    deadline: Instant,
-    request: impl Fn() -> F,
-) -> Result<T, Error> {
-    let mut backoff = Backoff::new(PAUSES);
-    loop {
-        let error = match request().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        // A server that asks for a longer pause than there is time for gets it: the kubelet calls again.
-        match backoff.failed(Instant::now(), error.retry()) {
-            Some(again) if again < deadline => sleep_until(again).await,
-            _ => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Announced, Changes, Client, Error, Secret, VersionFloor};
+use scaivault_client::{Announced, Changes, Client, Error, Retry, Secret, VersionFloor};
 use scaivault_contract::{ObjectName, SecretPath, SecretRef};
 use tokio::time::Instant;
 
-use crate::{attributes::Pod, config::LoginTarget, lock, mount::repeat};
+use crate::{attributes::Pod, config::LoginTarget, lock};
 
 /// With events, a secret is read again after so many refresh intervals: events of a path may be missing, as those of secrets
 /// that ScaiVault itself reads elsewhere.
@@ -78,7 +78,13 @@ struct Entry {
 }
 
 /// The lock of the requests of one entry. An entry that was forgotten and made again has another one.
-type Reading = Arc<tokio::sync::Mutex<()>>;
+type Reading = Arc<tokio::sync::Mutex<Option<Failed>>>;
+
+/// The last request of an entry has failed, for a reason that may pass.
+struct Failed {
+    at: Instant,
+    error: Arc<Error>,
+}
 
 struct Kept {
     answer: Answer,
@@ -176,21 +182,22 @@ impl Secrets {
         Self { refresh_interval, namespaces: Mutex::default() }
     }
 
-    /// Reads a secret, or answers it from memory.
+    /// Reads a secret, or answers it from memory. Callers that come during a request share its failure: if each sent its own, the last
+    /// would wait for as many time-outs as there are callers.
     pub(crate) async fn read(
         &self,
         client: &Client,
         identity: &Identity,
         secret: &SecretRef,
         purpose: Purpose,
-        deadline: Instant,
     ) -> Result<Arc<Secret>, Arc<Error>> {
+        let came = Instant::now();
         let key = Key { identity: identity.clone(), path: secret.path.clone(), version: secret.version };
         let mut reading = match self.fresh(&key, purpose) {
             Ok(answer) => return answer.into_result(),
             Err(reading) => reading,
         };
-        let _one_request = loop {
+        let mut one_request = loop {
             let one_request = Arc::clone(&reading).lock_owned().await;
             match self.fresh(&key, purpose) {
                 Ok(answer) => return answer.into_result(),
@@ -198,13 +205,22 @@ impl Secrets {
                 Err(current) => reading = current,
             }
         };
+        if let Some(failed) = one_request.as_ref().filter(|failed| failed.at >= came) {
+            let error = Arc::clone(&failed.error);
+            self.forget_unread(&key, &reading);
+            return Err(error);
+        }
         let asked = Instant::now();
-        let answer = match repeat(deadline, || client.read(&secret.path, secret.version)).await {
+        let answer = match client.read(&secret.path, secret.version).await {
             Ok(secret) => Answer::Found(Arc::new(secret)),
             Err(error) if error.is_gone() => Answer::Absent(Arc::new(error)),
             Err(error) => {
+                let error = Arc::new(error);
+                if error.retry() != Retry::Never {
+                    *one_request = Some(Failed { at: Instant::now(), error: Arc::clone(&error) });
+                }
                 self.forget_unread(&key, &reading);
-                return Err(Arc::new(error));
+                return Err(error);
             }
         };
         self.take(&key, &reading, answer, asked).into_result()

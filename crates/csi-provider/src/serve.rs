@@ -39,8 +39,9 @@ use crate::{
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// The most bytes of a request: attributes, and what the driver adds.
 const REQUEST_MAX_BYTES: usize = ATTRIBUTES_MAX_BYTES + 384 * 1024;
-/// How many calls of a connection are taken at once, so that their requests fit into memory. The driver waits with others.
-const CALLS_AT_ONCE: u32 = 192;
+/// How many calls of a connection are taken at once, so that their requests fit into memory. The driver waits with others, so mounts have a
+/// lower limit, beyond which they fail at once.
+pub(crate) const CALLS_AT_ONCE: u32 = 192;
 
 /// What the command line says.
 pub(crate) struct Settings {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{AcquireError, Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 
@@ -20,21 +20,24 @@ use crate::{
 
 /// How many mounts are worked on at once.
 const AT_ONCE: usize = 16;
-/// How many of them may be of one namespace.
-const OF_NAMESPACE: usize = 12;
+/// How many of them may be of one namespace: three namespaces leave one for others.
+const OF_NAMESPACE: usize = 5;
 /// How many may be of one pod.
 const OF_POD: usize = 4;
-/// How many calls for one pod may be under way, those that wait counted. More fail at once: the driver waits for an answer to a limited
-/// number of calls.
-const CALLS_OF_POD: usize = 32;
+/// How many calls may be under way, those that wait counted. More fail at once. Fewer than the streams of a connection: a call that finds no
+/// stream waits in the driver, where the deadline of a mount does not hold, and the kubelet gives up before it is answered.
+pub(crate) const CALLS: usize = 160;
 /// How many calls for one namespace may be under way.
-const CALLS_OF_NAMESPACE: usize = 128;
+const CALLS_OF_NAMESPACE: usize = 48;
+/// How many calls for one pod may be under way.
+const CALLS_OF_POD: usize = 32;
 
 /// A namespace, or the pod with this uid in it.
 type Group = (String, Option<String>);
 
 /// The turns of this node's mounts.
 pub(crate) struct Turns {
+    calls: Semaphore,
     all: Semaphore,
     /// Those that no call holds are dropped.
     groups: Mutex<BTreeMap<Group, Weak<Semaphore>>>,
@@ -42,28 +45,35 @@ pub(crate) struct Turns {
     wait: Duration,
 }
 
+/// A call that is under way.
+pub(crate) struct Call<'a> {
+    turns: &'a Turns,
+    of_pod: Arc<Semaphore>,
+    of_namespace: Arc<Semaphore>,
+    _counted: SemaphorePermit<'a>,
+}
+
+/// The right to work on a mount, until it is dropped.
+pub(crate) struct Turn<'a> {
+    _permits: [SemaphorePermit<'a>; 3],
+}
+
 impl Turns {
     pub(crate) fn new(wait: Duration) -> Self {
-        Self { all: Semaphore::new(AT_ONCE), groups: Mutex::default(), wait }
+        let (calls, all) = (Semaphore::new(CALLS), Semaphore::new(AT_ONCE));
+        Self { calls, all, groups: Mutex::default(), wait }
     }
 
-    /// Does the work of a mount when it is its turn.
-    pub(crate) async fn take<T>(
-        &self,
-        pod: &Pod,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let deadline = Instant::now() + self.wait;
+    /// Counts a call, unless too many are under way.
+    pub(crate) fn call(&self, pod: &Pod) -> Result<Call<'_>, Failure> {
         let of_pod = self.group(pod, Some(pod.uid.to_string()), OF_POD);
         let of_namespace = self.group(pod, None, OF_NAMESPACE);
         if Arc::strong_count(&of_pod) > CALLS_OF_POD || Arc::strong_count(&of_namespace) > CALLS_OF_NAMESPACE
         {
             return Err(busy());
         }
-        let waiting =
-            async { (of_pod.acquire().await, of_namespace.acquire().await, self.all.acquire().await) };
-        let _turn = timeout_at(deadline, waiting).await.map_err(|_| busy())?;
-        work.await
+        let counted = self.calls.try_acquire().map_err(|_| busy())?;
+        Ok(Call { turns: self, of_pod, of_namespace, _counted: counted })
     }
 
     /// The limit of a pod or namespace, which all calls for it share.
@@ -79,6 +89,20 @@ impl Turns {
     }
 }
 
+impl Call<'_> {
+    /// Waits for its turn.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Failure> {
+        let waiting = async {
+            let of_pod = self.of_pod.acquire().await?;
+            let of_namespace = self.of_namespace.acquire().await?;
+            Ok([of_pod, of_namespace, self.turns.all.acquire().await?])
+        };
+        let waited = timeout_at(Instant::now() + self.turns.wait, waiting).await;
+        let permits = waited.map_err(|_| busy())?.map_err(|_: AcquireError| Failure::internal())?;
+        Ok(Turn { _permits: permits })
+    }
+}
+
 fn busy() -> Failure {
     let text = format!(
         "too many mounts are under way on this node ({AT_ONCE} at once, {OF_NAMESPACE} of a namespace, {OF_POD} of a pod), and the kubelet \
@@ -89,7 +113,6 @@ fn busy() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt as _, future::join_all};
     use tokio::sync::watch;
 
     use super::*;
@@ -112,12 +135,11 @@ mod tests {
         for pod in pods {
             let (turns, begun, mut end) = (Arc::clone(turns), Arc::clone(&begun), end.clone());
             tokio::spawn(async move {
-                let work = async {
-                    *lock(&begun) += 1;
-                    let _ = end.changed().await;
-                    Ok(())
-                };
-                turns.take(&pod, work).await
+                let call = turns.call(&pod)?;
+                let _turn = call.turn().await?;
+                *lock(&begun) += 1;
+                let _ = end.changed().await;
+                Ok::<_, Failure>(())
             });
         }
         // Time is the test's: it passes when all tasks wait.
@@ -126,39 +148,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_and_a_namespace_have_a_part_of_the_turns() {
+    async fn three_namespaces_leave_a_turn_for_others() {
         let (turns, (sender, end)) = (Arc::new(Turns::new(MINUTE)), watch::channel(()));
         assert_eq!(start(&turns, (0..20).map(|_| pod_of("a", 0)), &end).await, OF_POD);
         assert_eq!(start(&turns, (1..20).map(|uid| pod_of("a", uid)), &end).await, OF_NAMESPACE - OF_POD);
-        assert_eq!(start(&turns, (0..20).map(|uid| pod_of("b", uid)), &end).await, AT_ONCE - OF_NAMESPACE);
+        for namespace in ["b", "c"] {
+            assert_eq!(start(&turns, (0..CALLS).map(|uid| pod_of(namespace, uid)), &end).await, OF_NAMESPACE);
+        }
+        assert_eq!(start(&turns, [pod_of("d", 0)], &end).await, 1);
         drop(sender);
-        assert_eq!(turns.take(&pod_of("c", 0), async { Ok(7) }).await.unwrap(), 7);
-        let more = turns.group(&pod_of("d", 0), None, 1);
-        assert_eq!(lock(&turns.groups).len(), 1, "those that no call holds are dropped");
-        drop(more);
+        turns.call(&pod_of("e", 0)).unwrap().turn().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let _other = turns.call(&pod_of("e", 0)).unwrap();
+        assert_eq!(lock(&turns.groups).len(), 2, "those that no call holds are dropped");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_waits_too_long_says_so() {
         let (turns, (_sender, end)) = (Arc::new(Turns::new(MINUTE)), watch::channel(()));
         start(&turns, (0..OF_POD).map(|_| pod_of("a", 0)), &end).await;
-        let began = Instant::now();
-        let failure = turns.take(&pod_of("a", 0), async { Ok(()) }).await.unwrap_err();
+        let (call, began) = (turns.call(&pod_of("a", 0)).unwrap(), Instant::now());
+        let failure = call.turn().await.err().unwrap();
         assert_eq!((failure.kind, began.elapsed().as_secs()), (FailureKind::Busy, 60));
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_limit_fail_at_once() {
         let (turns, (_sender, end)) = (Arc::new(Turns::new(MINUTE)), watch::channel(()));
+        let is_refused = |pod: &Pod| turns.call(pod).is_err_and(|failure| failure.kind == FailureKind::Busy);
         start(&turns, (0..CALLS_OF_POD).map(|_| pod_of("a", 0)), &end).await;
-        let refused = turns.take(&pod_of("a", 0), async { Ok(()) }).now_or_never();
-        assert_eq!(refused.unwrap().unwrap_err().kind, FailureKind::Busy);
+        assert!(is_refused(&pod_of("a", 0)));
         // Pods of the namespace share a limit as well.
         start(&turns, (1..=CALLS_OF_NAMESPACE - CALLS_OF_POD).map(|uid| pod_of("a", uid)), &end).await;
-        let refused = turns.take(&pod_of("a", 99), async { Ok(()) }).now_or_never();
-        assert_eq!(refused.unwrap().unwrap_err().kind, FailureKind::Busy);
-        let others: Vec<_> = (0..4).map(|_| pod_of("b", 0)).collect();
-        let others = others.iter().map(|pod| turns.take(pod, async { Ok(()) }));
-        assert!(join_all(others).await.iter().all(Result::is_ok), "another namespace");
+        assert!(is_refused(&pod_of("a", 99)) && !is_refused(&pod_of("b", 0)));
+        // Three namespaces leave calls for others, and all share a limit below the streams of a connection.
+        for namespace in ["b", "c"] {
+            start(&turns, (0..CALLS).map(|uid| pod_of(namespace, uid)), &end).await;
+            assert!(is_refused(&pod_of(namespace, 0)) && !is_refused(&pod_of("d", 0)));
+        }
+        start(&turns, (0..CALLS).map(|uid| pod_of("d", uid)), &end).await;
+        assert!(is_refused(&pod_of("e", 0)));
+        assert!(CALLS + CALLS / 8 <= usize::try_from(crate::serve::CALLS_AT_ONCE).unwrap());
     }
 }

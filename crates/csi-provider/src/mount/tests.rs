@@ -463,6 +463,15 @@ async fn only_what_no_class_can_cause_is_unreachable() {
     node.mount_objects(OBJECTS).await.unwrap_err();
     node.world.clear();
     assert_eq!(count("unreachable"), 3);
+    // Its proxy has no server: the login is there, so that only reads see it.
+    node.mount_objects("[{path: pods/web-0, file: a}]").await.unwrap();
+    for status in [502, 503] {
+        let body = "<html>".to_owned();
+        node.vault.add_fault(Fault::on(Route::Read, Effect::Answer { status, body }));
+        node.mount_objects(OBJECTS).await.unwrap_err();
+        node.vault.clear_faults();
+    }
+    assert_eq!(count("unreachable"), 5);
     // The pod's login is there, and one of its secrets is slow or fails where ScaiVault reads it.
     for (route, objects) in [(Route::Read, OBJECTS), (Route::Generate, leases::DYNAMIC)] {
         for fault in [Effect::refuse("service_unavailable"), Effect::Hang] {
@@ -471,18 +480,19 @@ async fn only_what_no_class_can_cause_is_unreachable() {
             node.vault.clear_faults();
         }
     }
-    assert_eq!((count("unreachable"), count("transient") + count("late")), (3, 4));
+    assert_eq!((count("unreachable"), count("transient") + count("late")), (5, 4));
     // Another address is one that a class has chosen.
     node.world.set_door(Door::Closed);
     let mut elsewhere = node.attributes(("web-0", "u-1"), OBJECTS);
     elsewhere.insert("base_url".to_owned(), other_url(&node.world).into());
     node.mount(elsewhere).await.unwrap_err();
-    assert_eq!((count("unreachable"), count("transient") + count("late")), (3, 5));
+    assert_eq!((count("unreachable"), count("transient") + count("late")), (5, 5));
 }
 
 #[tokio::test]
 async fn a_failure_that_passes_is_repeated() {
-    let node = Node::new().await;
+    let patient = Deadlines { mount: Duration::from_mins(1), repeat: Duration::from_mins(1), ..DEADLINES };
+    let node = Node::with_deadlines(SEED, patient).await;
     node.vault.add_fault(Fault::refuse(Route::Exchange, "service_unavailable", 1));
     node.vault.add_fault(Fault::refuse(Route::Read, "internal_error", 1));
     node.mount_objects(OBJECTS).await.unwrap();
