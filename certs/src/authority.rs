@@ -34,7 +34,7 @@ pub enum IssueError {
         source: rcgen::Error,
     },
     /// `now` is before 1970.
-    #[error("cannot issue a certificate: the clock stands before 1970; set it")]
+    #[error("cannot issue a certificate: the system clock is before 1970; set the clock")]
     Clock,
 }
 
@@ -46,13 +46,13 @@ pub enum AuthorityError {
     #[error("the certificate is not X.509 in PEM")]
     Certificate,
     /// The certificate is not a CA certificate, so it may not sign others.
-    #[error("the certificate is not that of an authority")]
+    #[error("the certificate is not a CA certificate")]
     NotAuthority,
     /// The key cannot be parsed.
     #[error("the key is not an unencrypted PKCS #8 key in PEM")]
     Key,
     /// The key belongs to another certificate.
-    #[error("the key is not the certificate's")]
+    #[error("the key does not belong to the certificate")]
     Pair,
 }
 

@@ -17,10 +17,10 @@ pub enum CallError {
     #[error("no answer from the API server within {} s", TIMEOUT.as_secs())]
     Timeout,
     /// The API server answered with an error.
-    #[error("the API server answers {}: {}", .0.code, .0.message)]
+    #[error("the API server answered {}: {}", .0.code, .0.message)]
     Refused(Box<Status>),
     /// The connection failed, or the answer cannot be parsed.
-    #[error("cannot talk to the API server")]
+    #[error("the request to the API server failed")]
     Transport(#[source] Box<kube::Error>),
 }
 

@@ -67,7 +67,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// The key is not supported, or it does not match the leaf.
-    #[error("{certificate} and {key} do not go together; issue the pair again")]
+    #[error("{key} does not belong to {certificate}; issue the pair again")]
     Pair {
         /// The chain's file.
         certificate: PathBuf,

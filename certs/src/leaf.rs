@@ -21,7 +21,7 @@ pub enum MintError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// It cannot be served.
-    #[error("cannot use the certificate just made")]
+    #[error("cannot use the new certificate")]
     Unusable(#[from] rustls::Error),
 }
 

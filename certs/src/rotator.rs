@@ -54,7 +54,7 @@ pub enum LookError {
     #[error(transparent)]
     Leaf(#[from] MintError),
     /// Other replicas wrote between read and write in each attempt.
-    #[error("{ATTEMPTS} times somebody else wrote the Secret or a webhook configuration first; trying again")]
+    #[error("the Secret or a webhook configuration changed during each of {ATTEMPTS} attempts; retrying")]
     Busy,
 }
 

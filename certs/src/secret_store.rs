@@ -18,7 +18,8 @@ use crate::{
 pub enum StoreError {
     /// It does not exist. The injector may not create Secrets.
     #[error(
-        "the Secret {namespace}/{name} does not exist; the chart makes it, by hand: kubectl -n {namespace} create secret generic {name}"
+        "the Secret {namespace}/{name} does not exist; install the chart, which creates it, or \
+         run: kubectl -n {namespace} create secret generic {name}"
     )]
     Missing {
         /// The namespace.

@@ -33,7 +33,8 @@ const KEYS: [&str; 6] =
 pub enum StateError {
     /// An unknown key.
     #[error(
-        "key {key:?} is not one of the injector's ({}); name another Secret or remove the key",
+        "key {key:?} is not expected in this Secret; allowed: {}; use another Secret or remove \
+         the key",
         KEYS.join(", ")
     )]
     Foreign {
@@ -41,7 +42,7 @@ pub enum StateError {
         key: String,
     },
     /// One of two related keys is missing.
-    #[error("key {missing} is missing beside {present}; remove both for a new authority")]
+    #[error("key {present} is set, but key {missing} is missing; remove {present} to create a new authority")]
     Half {
         /// The key that exists.
         present: &'static str,
@@ -49,7 +50,7 @@ pub enum StateError {
         missing: &'static str,
     },
     /// A certificate and its key are not valid.
-    #[error("keys {certificate} and {key} are not an authority; remove both for a new one")]
+    #[error("keys {certificate} and {key} do not hold a valid authority; remove both to create a new one")]
     Authority {
         /// The certificate's key in the Secret.
         certificate: &'static str,
