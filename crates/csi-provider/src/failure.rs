@@ -165,6 +165,16 @@ impl Failure {
         self.retry
     }
 
+    /// The same failure, after which the mount makes no other attempt.
+    pub(crate) fn without_retry(self) -> Self {
+        Self { retry: Retry::Never, ..self }
+    }
+
+    /// The same failure with a note.
+    pub(crate) fn followed_by(self, note: &str) -> Self {
+        Self { text: format!("{}; {note}", self.text), ..self }
+    }
+
     /// What the driver is told. Its text becomes an event of the pod.
     pub(crate) fn status(&self) -> Status {
         let without_ids = |text: String, id: &String| text.replace(&format!(", request {id}"), "");

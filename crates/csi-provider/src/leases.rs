@@ -30,12 +30,17 @@ use crate::{
 
 /// How long an engine may take: a lease whose answer is dropped cannot be revoked.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long generations may go on after SIGTERM. The chart's `terminationGracePeriodSeconds` is longer.
+/// How long generations may go on after SIGTERM. The chart's `terminationGracePeriodSeconds` is longer by what a
+/// mount may take, because the socket stays until then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(50);
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// The most entries of a pod, with former ones that have not been revoked yet.
+const POD_ENTRIES_MAX: usize = 2 * LEASES_MAX;
 /// The most entries of this node: more than as many pods as a kubelet starts by default, 110, may have.
 const ENTRIES_MAX: usize = 2048;
+/// The most entries of a namespace, so that others find room.
+const NAMESPACE_ENTRIES_MAX: usize = ENTRIES_MAX / 2;
 
 /// Whose lease it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +58,8 @@ struct Shared {
     config: Arc<Config>,
     state: StateFile,
     table: Mutex<Table>,
+    /// How the last write of the state file ended. Held during a write.
+    last_write: Arc<tokio::sync::Mutex<Result<(), Failure>>>,
     /// Sends when there is another pod.
     pods_changed: watch::Sender<()>,
 }
@@ -64,37 +71,62 @@ struct Table {
     pods: BTreeSet<String>,
     /// Whether the state file lacks something that can wait for the next tick: it costs as much as all entries.
     is_changed: bool,
+    /// How many writes of the state file were started.
+    writes: u64,
     is_stopping: bool,
 }
 
+/// The dynamic credentials that a volume asks for.
+pub(crate) struct Wish<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) target: &'a LoginTarget,
+    /// Its target path.
+    pub(crate) volume: &'a str,
+    pub(crate) dynamics: &'a BTreeSet<&'a DynamicRef>,
+    pub(crate) client: &'a Arc<Client>,
+}
+
 impl Table {
-    /// The lock of an entry, which is made for a pod that is known; none for another pod.
-    fn ask(
-        &mut self,
-        key: &LeaseKey,
-        client: &Arc<Client>,
-        now: Instant,
-    ) -> Result<Option<Arc<tokio::sync::Mutex<()>>>, Failure> {
-        if let Some(entry) = self.entries.get_mut(key) {
-            return if entry.ask(client, now) {
-                Ok(Some(Arc::clone(&entry.generating)))
-            } else {
-                Err(being_revoked(&key.dynamic))
-            };
+    /// Takes in what a volume asks for, and makes the entries that are missing, all or none. False if the pod is not known: then
+    /// nothing would end them. Those that no volume asks for any more do not count, or a change of all objects would be refused
+    /// for ever.
+    fn want(&mut self, wish: &Wish<'_>, now: Instant) -> Result<bool, Failure> {
+        let Wish { pod, target, volume, dynamics, client } = *wish;
+        let mut missing = dynamics.clone();
+        let (mut of_pod, mut wanted) = (0, 0);
+        for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.pod.uid == pod.uid) {
+            entry.set_wanted(volume, key.target == *target && missing.remove(&key.dynamic));
+            of_pod += 1;
+            wanted += usize::from(entry.is_wanted());
         }
-        if !self.pods.contains(key.pod.uid.as_str()) {
-            return Ok(None);
+        if missing.is_empty() {
+            return Ok(true);
         }
-        if self.entries.keys().filter(|other| other.pod.uid == key.pod.uid).count() >= LEASES_MAX {
-            return Err(too_many_of_pod(&key.pod));
+        if !self.pods.contains(pod.uid.as_str()) {
+            return Ok(false);
         }
-        if self.entries.len() >= ENTRIES_MAX {
+        let new = missing.len();
+        if wanted + new > LEASES_MAX {
+            return Err(too_many_of_pod(pod, wanted + new));
+        }
+        if of_pod + new > POD_ENTRIES_MAX {
+            return Err(too_many_former(pod));
+        }
+        if self.entries.keys().filter(|key| key.pod.namespace == pod.namespace).count() + new
+            > NAMESPACE_ENTRIES_MAX
+        {
+            return Err(too_many_of_namespace(pod));
+        }
+        if self.entries.len() + new > ENTRIES_MAX {
             return Err(too_many_of_node());
         }
-        let entry = Entry::new(Arc::clone(client), now);
-        let generating = Arc::clone(&entry.generating);
-        self.entries.insert(key.clone(), entry);
-        Ok(Some(generating))
+        for dynamic in missing {
+            let mut entry = Entry::new(Arc::clone(client), now);
+            entry.set_wanted(volume, true);
+            let (pod, target, dynamic) = (pod.clone(), target.clone(), dynamic.clone());
+            self.entries.insert(LeaseKey { pod, target, dynamic }, entry);
+        }
+        Ok(true)
     }
 }
 
@@ -102,7 +134,8 @@ impl Leases {
     /// No lease yet, but for those that [`Self::restore`] brings.
     pub(crate) fn new(config: Arc<Config>, state: StateFile) -> Self {
         let (table, pods_changed) = (Mutex::default(), watch::channel(()).0);
-        Self(Arc::new(Shared { config, state, table, pods_changed }))
+        let last_write = Arc::new(tokio::sync::Mutex::new(Ok(())));
+        Self(Arc::new(Shared { config, state, table, last_write, pods_changed }))
     }
 
     /// Takes up what an earlier process held.
@@ -116,22 +149,31 @@ impl Leases {
         self.table().entries.values().filter(|entry| entry.has_lease()).count()
     }
 
-    /// The credentials of a pod: those that it has, or new ones. A pod that is not known is waited for until `deadline`.
+    /// Takes in what a volume asks for, before anything is generated. A pod that is not known is waited for until `deadline`.
+    pub(crate) async fn want(&self, wish: &Wish<'_>, deadline: Instant) -> Result<(), Failure> {
+        let mut changes = self.0.pods_changed.subscribe();
+        loop {
+            if self.table().want(wish, Instant::now())? {
+                return Ok(());
+            }
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Err(not_known(wish.pod));
+            }
+        }
+    }
+
+    /// The credentials of a pod that a volume has asked for: those that it has, or new ones.
     pub(crate) async fn credentials(
         &self,
         key: LeaseKey,
         client: &Arc<Client>,
-        deadline: Instant,
     ) -> Result<SecretData, Failure> {
-        let mut changes = self.0.pods_changed.subscribe();
-        let generating = loop {
-            let asked = self.table().ask(&key, client, Instant::now())?;
-            if let Some(generating) = asked {
-                break generating;
-            }
-            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-                return Err(not_known(&key));
-            }
+        let generating = {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(&key).filter(|entry| !entry.has_ended());
+            let entry = entry.ok_or_else(|| being_revoked(&key.dynamic))?;
+            entry.ask(client, Instant::now());
+            Arc::clone(&entry.generating)
         };
         // In a task of its own, which goes on when the mount's time is up: the next mount takes the lease.
         let leases = self.clone();
@@ -149,10 +191,10 @@ impl Leases {
             let offer = entry.offer(Instant::now(), SystemTime::now(), table.is_stopping);
             (Arc::clone(&entry.client), offer)
         };
-        let usable = match offer {
-            Offer::Held(credentials) => return self.hand_out(key, credentials),
-            Offer::Generate(usable) => usable,
-            Offer::NotYet(pause) => return Err(not_yet(&key.dynamic, pause)),
+        let has_usable = match offer {
+            Offer::Held => return self.hand_out(key).await,
+            Offer::Generate { has_usable } => has_usable,
+            Offer::NotYet(failure) => return Err(failure),
             Offer::TooMany(count) => return Err(too_many_replaced(&key.dynamic, count)),
             Offer::Stopping => return Err(stopping(&key.dynamic)),
         };
@@ -161,29 +203,32 @@ impl Leases {
             Ok(lease) => {
                 let lease = HeldLease::generated(lease, SystemTime::now());
                 tracing::info!(namespace = %pod.namespace, pod = %pod.name, %dynamic, lease = %lease.id, ttl_seconds = lease.term().as_secs(), "lease generated");
-                let credentials = lease.credentials.clone();
                 self.update(key, |entry| entry.generated(lease, Instant::now()));
-                self.hand_out(key, credentials)
+                self.hand_out(key).await
             }
             Err(error) => {
-                let failure = Failure::from_error(&key.target, dynamic, &error);
+                // The entry has its own pauses between attempts.
+                let failure = Failure::from_error(&key.target, dynamic, &error).without_retry();
                 tracing::warn!(namespace = %pod.namespace, pod = %pod.name, %failure, "lease not generated");
-                self.update(key, |entry| entry.not_generated(&error, Instant::now()));
-                usable.ok_or(failure).and_then(|credentials| self.hand_out(key, credentials))
+                self.update(key, |entry| entry.not_generated(&error, failure.clone(), Instant::now()));
+                if has_usable { self.hand_out(key).await } else { Err(failure) }
             }
         }
     }
 
-    /// Hands out credentials whose lease is in the state file: after a restart nobody could revoke another one.
-    fn hand_out(&self, key: &LeaseKey, credentials: SecretData) -> Result<SecretData, Failure> {
-        let is_saved = match self.table().entries.get(key) {
-            Some(entry) if !entry.has_ended() => entry.is_saved(),
-            _ => return Err(being_revoked(&key.dynamic)),
-        };
-        if !is_saved {
-            self.save()?;
+    /// Hands out credentials whose lease is in the state file: after a restart nobody could revoke another one. While the file
+    /// cannot be written, these are the earlier ones.
+    async fn hand_out(&self, key: &LeaseKey) -> Result<SecretData, Failure> {
+        let is_unsaved = self.table().entries.get(key).is_some_and(Entry::is_unsaved);
+        let saved = if is_unsaved { self.save().await } else { Ok(()) };
+        let table = self.table();
+        let entry = table.entries.get(key);
+        match saved {
+            Ok(()) => entry.and_then(Entry::credentials).ok_or_else(|| being_revoked(&key.dynamic)),
+            Err(failure) => {
+                entry.and_then(|entry| entry.usable_credentials(SystemTime::now())).ok_or(failure)
+            }
         }
-        Ok(credentials)
     }
 
     /// A volume is mounted, and has the credentials of `dynamics` and no others.
@@ -194,16 +239,14 @@ impl Leases {
         volume: &str,
         dynamics: &BTreeSet<&DynamicRef>,
     ) {
+        let mut table = self.table();
         let mut has_changed = false;
-        for (key, entry) in &mut self.table().entries {
-            if key.pod.uid == pod.uid {
-                let is_used = key.target == *target && dynamics.contains(&key.dynamic);
-                has_changed |= entry.set_volume(volume, is_used, Instant::now());
-            }
+        for (key, entry) in table.entries.iter_mut().filter(|(key, _)| key.pod.uid == pod.uid) {
+            let is_used = key.target == *target && dynamics.contains(&key.dynamic);
+            has_changed |= entry.set_volume(volume, is_used, Instant::now());
         }
-        if has_changed {
-            self.save_or_warn();
-        }
+        // The next tick writes it: leases are handed out with the volumes that ask for them.
+        table.is_changed |= has_changed;
     }
 
     /// These pods exist, and no others: leases of others are revoked.
@@ -261,7 +304,8 @@ impl Leases {
         let is_changed = table.is_changed;
         drop(table);
         if is_changed {
-            self.save_or_warn();
+            let leases = self.clone();
+            tokio::spawn(async move { leases.save().await });
         }
     }
 
@@ -288,7 +332,7 @@ impl Leases {
     }
 
     /// Starts no generation any more, and waits for those under way: a lease whose answer is dropped cannot be revoked.
-    pub(crate) async fn stop(&self) {
+    pub(crate) async fn finish_generations(&self) {
         let generating: Vec<_> = {
             let mut table = self.table();
             table.is_stopping = true;
@@ -302,8 +346,6 @@ impl Leases {
         if timeout(STOP_TIMEOUT, finishing).await.is_err() {
             tracing::warn!("leases that are being generated are lost, they end by themselves");
         }
-        // One that could not be saved before.
-        self.save_or_warn();
     }
 
     /// Changes an entry, if it is there.
@@ -313,22 +355,52 @@ impl Leases {
         table.entries.get_mut(key).map(change);
     }
 
-    fn save(&self) -> Result<(), Failure> {
-        let Shared { config, state, .. } = &*self.0;
-        let (now, time) = (Instant::now(), SystemTime::now());
-        let mut table = self.table();
-        let kept = table.entries.iter();
-        let kept = kept.filter_map(|(key, entry)| Some((key, &*entry.client, entry.kept(now, time)?)));
-        state.save(config, kept).map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        table.is_changed = false;
-        table.entries.values_mut().for_each(Entry::saved);
-        Ok(())
+    /// Waits until the state file has what the table has now. Calls at the same time share a write, because each one writes all
+    /// entries.
+    pub(crate) async fn save(&self) -> Result<(), Failure> {
+        let earlier = self.table().writes;
+        let last = Arc::clone(&self.0.last_write).lock_owned().await;
+        if self.table().writes > earlier {
+            return last.clone();
+        }
+        let (leases, mut last) = (self.clone(), last);
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = leases.write();
+            match (&*last, &written) {
+                (_, Ok(())) => {}
+                (Err(before), Err(failure)) if before == failure => {}
+                (_, Err(failure)) => tracing::warn!(%failure, "leases not saved, trying again each second"),
+            }
+            last.clone_from(&written);
+            written
+        });
+        writing.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
-    fn save_or_warn(&self) {
-        if let Err(failure) = self.save() {
-            tracing::warn!(%failure, "leases not saved");
+    fn write(&self) -> Result<(), Failure> {
+        let Shared { config, state, .. } = &*self.0;
+        let kept: Vec<_> = {
+            let (now, time) = (Instant::now(), SystemTime::now());
+            let mut table = self.table();
+            table.writes += 1;
+            table.is_changed = false;
+            let kept = |(key, entry): (&LeaseKey, &Entry)| {
+                Some((key.clone(), Arc::clone(&entry.client), entry.kept(now, time)?))
+            };
+            table.entries.iter().filter_map(kept).collect()
+        };
+        let saved = state.save(config, &kept);
+        let mut table = self.table();
+        if let Err(error) = saved {
+            table.is_changed = true;
+            return Err(Failure::new(FailureKind::Internal, error.to_string()));
         }
+        for (key, _, kept) in kept {
+            if let (Some(entry), Some(lease)) = (table.entries.get_mut(&key), kept.lease) {
+                entry.saved(&lease.id);
+            }
+        }
+        Ok(())
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -342,17 +414,27 @@ impl Leases {
     pub(crate) fn waiting(&self) -> usize {
         self.0.pods_changed.receiver_count()
     }
+
+    /// How many writes of the state file were started.
+    pub(crate) fn writes(&self) -> u64 {
+        self.table().writes
+    }
+
+    /// Lets writes wait.
+    pub(crate) async fn block_writes(&self) -> impl Drop {
+        Arc::clone(&self.0.last_write).lock_owned().await
+    }
 }
 
 fn transient(text: String) -> Failure {
     Failure::new(FailureKind::Transient, text)
 }
 
-fn not_known(key: &LeaseKey) -> Failure {
-    let LeaseKey { pod: Pod { namespace, name, .. }, dynamic, .. } = key;
+fn not_known(pod: &Pod) -> Failure {
     transient(format!(
-        "{dynamic}: the pod {namespace}/{name} is not known to the provider, so its credentials would never be revoked; the kubelet tries \
-         again. If this stays, check in the provider's log that its service account may list and watch pods"
+        "the pod {}/{} is not known to the provider, so its dynamic credentials would never be revoked; the kubelet tries again. If \
+         this stays, check in the provider's log that its service account may list and watch pods",
+        pod.namespace, pod.name
     ))
 }
 
@@ -367,13 +449,6 @@ fn stopping(dynamic: &DynamicRef) -> Failure {
     transient(format!("{dynamic}: the provider is stopping; the kubelet tries again with the next one"))
 }
 
-fn not_yet(dynamic: &DynamicRef, pause: Duration) -> Failure {
-    transient(format!(
-        "{dynamic}: the last attempt failed and may have made a database user, so the next one is made in {} s; see the provider's log",
-        pause.as_secs()
-    ))
-}
-
 fn too_many_replaced(dynamic: &DynamicRef, count: usize) -> Failure {
     transient(format!(
         "{dynamic}: {count} leases were replaced that have not ended, which is the limit; check in the provider's log why leases are \
@@ -381,18 +456,34 @@ fn too_many_replaced(dynamic: &DynamicRef, count: usize) -> Failure {
     ))
 }
 
-fn too_many_of_pod(pod: &Pod) -> Failure {
+fn too_many_of_pod(pod: &Pod, count: usize) -> Failure {
     Failure::invalid(format!(
-        "the pod {}/{} has {LEASES_MAX} dynamic credentials, which is the limit; use fewer of them in its volumes. Those that no volume \
-         has any more count for {} min",
+        "the volumes of the pod {}/{} ask for {count} dynamic credentials; allowed: {LEASES_MAX}; use fewer of them",
+        pod.namespace, pod.name
+    ))
+}
+
+fn too_many_former(pod: &Pod) -> Failure {
+    transient(format!(
+        "the pod {}/{} has {POD_ENTRIES_MAX} dynamic credentials with former ones that are not revoked yet, which is the limit; the \
+         kubelet tries again. Former ones are revoked {} min after the last volume that had them was mounted with others",
         pod.namespace,
         pod.name,
         UNUSED_LIMIT.as_secs() / 60
     ))
 }
 
+fn too_many_of_namespace(pod: &Pod) -> Failure {
+    transient(format!(
+        "the pods of the namespace {} on this node have {NAMESPACE_ENTRIES_MAX} dynamic credentials, which is the limit; run fewer \
+         pods with them on a node, and delete pods that have finished",
+        pod.namespace
+    ))
+}
+
 fn too_many_of_node() -> Failure {
     transient(format!(
-        "the pods of this node have {ENTRIES_MAX} dynamic credentials, which is the limit; run fewer pods with them on a node"
+        "the pods of this node have {ENTRIES_MAX} dynamic credentials, which is the limit; run fewer pods with them on a node, and \
+         delete pods that have finished"
     ))
 }

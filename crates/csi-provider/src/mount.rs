@@ -1,7 +1,7 @@
 //! One mount: from the request's bytes to the files of the volume.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use scaivault_client::{Backoff, Client, SetupError};
-use scaivault_contract::{ObjectName, SecretRef};
+use scaivault_contract::{DynamicRef, ObjectName, SecretRef};
 use scaivault_render::Source;
 use secrecy::SecretString;
 use tokio::{
@@ -30,7 +30,7 @@ use crate::{
         File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
         csi_driver_provider_server::CsiDriverProvider,
     },
-    leases::{LeaseKey, Leases},
+    leases::{LeaseKey, Leases, Wish},
     lock,
     logins::{Logins, PodLogin},
     metrics::{Held, Metrics},
@@ -214,13 +214,16 @@ impl Provider {
 
     /// Deletes what ScaiVault holds for this process alone, and keeps the rest for the next one.
     pub(crate) async fn stop(&self) {
-        let generated = async {
-            if let Some(leases) = &self.0.leases {
-                leases.stop().await;
-            }
-        };
-        tokio::join!(generated, self.0.events.stop());
+        self.0.events.stop().await;
         self.save_session().await;
+    }
+
+    /// Keeps what the last mounts have changed for the next process.
+    pub(crate) async fn save_leases(&self) {
+        if let Some(leases) = &self.0.leases {
+            // A failure is logged.
+            drop(leases.save().await);
+        }
     }
 }
 
@@ -325,7 +328,8 @@ impl Inner {
         let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
         let identity = Identity::new(pod, target);
         let waits = Mutex::default();
-        let reader = Reader { identity, pod, target, client, is_republish, room, steps, waits };
+        let leases = self.want_leases(volume, &client).await;
+        let reader = Reader { identity, pod, target, client, leases, is_republish, room, steps, waits };
         let reading = async {
             let response = self.read_files(objects, &reader).await?;
             self.mounted(objects, &reader, &login, target_path);
@@ -335,15 +339,20 @@ impl Inner {
         answer.unwrap_or_else(|_| Err(reader.late(self.deadlines.mount)))
     }
 
+    /// Tells the table of leases what the volume asks for.
+    async fn want_leases(&self, volume: &Volume<'_>, client: &Arc<Client>) -> Result<(), Failure> {
+        let Volume { pod, target, objects, target_path, end, .. } = volume;
+        let Some(leases) = &self.leases else { return Ok(()) };
+        let dynamics = dynamics(objects);
+        let wish = Wish { pod, target, volume: target_path, dynamics: &dynamics, client };
+        leases.want(&wish, (*end).min(Instant::now() + self.deadlines.facts)).await
+    }
+
     /// A volume is mounted: subscribes to changes of its secrets, and keeps the leases that it has.
     fn mounted(&self, objects: &[Arc<Object>], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
         login.add_volume(target_path);
         if let Some(leases) = &self.leases {
-            let dynamics = objects.iter().filter_map(|object| match &object.source {
-                Source::Lease(dynamic) => Some(dynamic),
-                Source::Secrets(_) => None,
-            });
-            leases.mounted(reader.pod, reader.target, target_path, &dynamics.collect());
+            leases.mounted(reader.pod, reader.target, target_path, &dynamics(objects));
         }
         let secrets = objects.iter().flat_map(|object| match &object.source {
             Source::Secrets(secrets) => secrets.secrets().collect(),
@@ -410,11 +419,11 @@ impl Inner {
             Source::Secrets(secrets) => secrets,
             Source::Lease(dynamic) => {
                 let leases = self.leases.as_ref().ok_or_else(no_leases)?;
+                reader.leases.clone()?;
                 reader.wait(object, Wait::Credentials);
                 let (pod, target) = ((*pod).clone(), (*target).clone());
                 let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
-                let known_by = Instant::now() + self.deadlines.facts;
-                return Ok(vec![Read::Lease(leases.credentials(key, client, known_by).await?)]);
+                return Ok(vec![Read::Lease(leases.credentials(key, client).await?)]);
             }
         };
         let mut read = Vec::new();
@@ -457,6 +466,8 @@ struct Reader<'a> {
     pod: &'a Pod,
     target: &'a LoginTarget,
     client: Arc<Client>,
+    /// Whether the volume may have its leases.
+    leases: Result<(), Failure>,
     /// Whether the volume was mounted before.
     is_republish: bool,
     /// How many bytes the files may still have.
@@ -517,6 +528,15 @@ impl Reader<'_> {
         );
         Failure::new(FailureKind::Late, text)
     }
+}
+
+/// The dynamic credentials of a volume.
+fn dynamics(objects: &[Arc<Object>]) -> BTreeSet<&DynamicRef> {
+    let dynamics = objects.iter().filter_map(|object| match &object.source {
+        Source::Lease(dynamic) => Some(dynamic),
+        Source::Secrets(_) => None,
+    });
+    dynamics.collect()
 }
 
 fn too_large() -> Failure {

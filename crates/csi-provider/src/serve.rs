@@ -106,11 +106,12 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     let versions = versions(version_key, &api, &state_dir).await?;
     let has_leases = node_name.is_some() && has_dynamic_credentials;
     let state = StateFile::new(&state_dir);
+    let config = Arc::new(Config::read(given)?);
     if !has_leases {
         state.discard();
     }
     let provider = Provider::new(Parts {
-        config: Arc::new(Config::read(given)?),
+        config,
         versions,
         leases: has_leases.then_some(state),
         session: SessionFile::new(&state_dir),
@@ -140,14 +141,14 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     tokio::spawn(forget_idle(provider.clone()));
     tokio::spawn(provider.clone().keep_session());
     let (stopping, stop) = oneshot::channel::<()>();
+    let stopping_provider = provider.clone();
     let stopped = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        // First of all, so that the driver waits for the next provider.
-        drop(bound);
+        stop_listening(&stopping_provider, bound).await;
         drop(stopping);
     };
     let giving_back = async {
@@ -156,7 +157,17 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
         provider.stop().await;
     };
     let (served, ()) = tokio::join!(serve_incoming(provider.clone(), merge(incoming), stopped), giving_back);
+    provider.save_leases().await;
     Ok(served?)
+}
+
+/// Lets generations end, and then takes the sockets away, so that the driver waits for the next provider. Until then mounts go on:
+/// an engine that hangs must not keep other pods of the node from starting.
+pub(crate) async fn stop_listening(provider: &Provider, bound: Vec<BoundSocket>) {
+    if let Some(leases) = provider.leases() {
+        leases.finish_generations().await;
+    }
+    drop(bound);
 }
 
 /// The key of object versions, from where it is.

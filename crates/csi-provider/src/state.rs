@@ -5,8 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    iter,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use scaivault_client::{Client, KeptLease, KeptToken, LeaseId, Token, from_unix_seconds, unix_seconds};
@@ -23,8 +25,10 @@ use crate::{
 
 /// The file in the state directory.
 const FILE: &str = "leases.json";
-/// The same with entries that could not be taken up, for a person who wants to revoke their leases.
+/// The same with entries that could not be taken up, for a person who wants to revoke their leases. A later one has a number.
 const BAD_FILE: &str = "leases.json.bad";
+/// The most such files.
+const BAD_FILES_MAX: usize = 8;
 
 /// Where leases are kept.
 pub(crate) struct StateFile(PathBuf);
@@ -98,11 +102,15 @@ impl StateFile {
 
     /// Forgets what an earlier process held, because dynamic credentials are off: nothing renews or revokes them.
     pub(crate) fn discard(&self) {
-        for entry in self.entries().unwrap_or_default() {
-            log_lost(&entry, "dynamic credentials are off");
-        }
-        for file in [&self.0, &self.0.with_file_name(BAD_FILE)] {
-            match fs::remove_file(file) {
+        for file in iter::once(self.0.clone()).chain(self.bad_files()) {
+            let entries = try_read::<Vec<Value>>(&file).unwrap_or_else(|kind| {
+                tracing::warn!(file = %file.display(), ?kind, "leases of the previous process cannot be read, they end by themselves");
+                None
+            });
+            for entry in entries.unwrap_or_default() {
+                log_lost(&entry, "dynamic credentials are off");
+            }
+            match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(file = %file.display(), %error, "leases of the previous process not deleted");
                 }
@@ -123,34 +131,55 @@ impl StateFile {
         }
     }
 
-    /// Keeps the file under another name: the next one that is written replaces it.
+    /// Keeps the file under another name: the next one that is written replaces it. Earlier ones stay: their leases may not be
+    /// revoked yet.
     fn set_aside(&self) {
-        let bad = self.0.with_file_name(BAD_FILE);
-        let kept = match fs::remove_file(&bad) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::hard_link(&self.0, &bad),
-        };
-        match kept {
-            Ok(()) => {
-                tracing::warn!(file = %bad.display(), "leases of the previous process kept for inspection, with their credentials");
-            }
-            Err(error) => {
-                tracing::warn!(file = %bad.display(), %error, "leases of the previous process not kept for inspection");
+        for bad in self.bad_files() {
+            match fs::hard_link(&self.0, &bad) {
+                Ok(()) => {
+                    tracing::warn!(file = %bad.display(), "leases of the previous process kept for inspection, with their credentials");
+                    return;
+                }
+                // The last start, which has written nothing, has kept it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(&self.0, &bad) => {
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    tracing::warn!(file = %bad.display(), %error, "leases of the previous process not kept for inspection");
+                    return;
+                }
             }
         }
+        tracing::warn!(
+            "leases of the previous process not kept for inspection, because there are {BAD_FILES_MAX} files {BAD_FILE}*; delete them"
+        );
+    }
+
+    fn bad_files(&self) -> impl Iterator<Item = PathBuf> {
+        let numbered = (2..=BAD_FILES_MAX).map(|number| format!("{BAD_FILE}.{number}"));
+        iter::once(BAD_FILE.to_owned()).chain(numbered).map(|name| self.0.with_file_name(name))
     }
 
     /// Writes all of them.
-    pub(crate) fn save<'a>(
+    pub(crate) fn save(
         &self,
         config: &Config,
-        entries: impl Iterator<Item = (&'a LeaseKey, &'a Client, KeptLeases)>,
+        entries: &[(LeaseKey, Arc<Client>, KeptLeases)],
     ) -> Result<(), StateError> {
-        let kept: Vec<_> =
-            entries.map(|(key, client, leases)| Kept::new(config, key, client, leases)).collect();
+        let kept = |(key, client, leases): &(LeaseKey, Arc<Client>, KeptLeases)| {
+            Kept::new(config, key, client, leases.clone())
+        };
+        let kept: Vec<_> = entries.iter().map(kept).collect();
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(&self.0, &json).map_err(|source| StateError { file: self.0.clone(), source })
     }
+}
+
+/// Whether both names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |file: &Path| fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
 }
 
 /// What an earlier process wrote to a file. None if there is none, or if it cannot be understood, which is logged as `unreadable`.

@@ -7,11 +7,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use scaivault_client::{Backoff, Client, Error, HeldLease, LeaseId, LeaseStep, LeaseTerm, Retry, SecretData};
+use scaivault_client::{
+    Backoff, Class, Client, Error, HeldLease, LeaseId, LeaseStep, LeaseTerm, Retry, SecretData,
+};
 use tokio::time::Instant;
+
+use crate::failure::Failure;
 
 /// The first and the longest pause after a generation that failed: it may have made a user.
 const GENERATION_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
+/// What is added to the failure of such a generation.
+const MAY_HAVE_USER: &str =
+    "it may have made a database user, so the next attempt is made after a pause of up to 5 min";
 /// The first and the longest pause after a renewal or a revocation that failed.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Where in the time for renewals this provider renews.
@@ -32,10 +39,19 @@ pub(super) struct Entry {
     /// Held while a lease is generated, so that calls that come at once make one.
     pub(super) generating: Arc<tokio::sync::Mutex<()>>,
     life: Life,
+    /// The volumes whose last call asked for these credentials, whether or not they were mounted.
+    wanted_by: BTreeSet<String>,
+    /// When a volume has asked last.
+    asked: Instant,
+    /// The lease in use: the state file has it.
     held: Option<Held>,
+    /// The next lease. Until the state file has it, it is not handed out, because after a restart nobody could revoke it.
+    next: Option<Held>,
     /// Leases that were replaced. The application may still use them.
     retired: BTreeMap<LeaseId, Retired>,
     generations: Backoff,
+    /// Why the last generation failed; none after a success.
+    failure: Option<Failure>,
     /// Set while a renewal or a revocation is under way.
     is_busy: bool,
     renewals: Backoff,
@@ -51,11 +67,10 @@ enum Life {
     Ended,
 }
 
-/// The lease in use.
+/// A lease with its end by the monotonic clock: the other one may be set.
 struct Held {
     lease: HeldLease,
-    /// Whether the state file has it. Until then it is not handed out.
-    is_saved: bool,
+    until: Instant,
 }
 
 /// A lease that is not handed out any more.
@@ -67,6 +82,7 @@ struct Retired {
 }
 
 /// What an entry looks like in the state file.
+#[derive(Clone)]
 pub(crate) struct KeptLeases {
     pub(crate) lease: Option<HeldLease>,
     /// With their ends.
@@ -76,12 +92,12 @@ pub(crate) struct KeptLeases {
 
 /// What a call of the driver gets.
 pub(super) enum Offer {
-    /// These credentials.
-    Held(SecretData),
-    /// New ones. Those that are there can be used if that fails.
-    Generate(Option<SecretData>),
-    /// Nothing: the last generation failed, and the next one is made after this long.
-    NotYet(Duration),
+    /// The credentials that are there.
+    Held,
+    /// New ones. If that fails, those that are there can be used, or none.
+    Generate { has_usable: bool },
+    /// Nothing: the last generation failed in this way, and the next one is made after a pause.
+    NotYet(Failure),
     /// Nothing: so many leases were replaced that have not ended.
     TooMany(usize),
     /// Nothing: the process ends, and leases that are generated now could get lost.
@@ -102,9 +118,13 @@ impl Entry {
             client,
             generating: Arc::default(),
             life: Life::Unused(now),
+            wanted_by: BTreeSet::new(),
+            asked: now,
             held: None,
+            next: None,
             retired: BTreeMap::new(),
             generations: Backoff::new(GENERATION_PAUSES),
+            failure: None,
             is_busy: false,
             renewals: Backoff::new(RETRY_PAUSES),
         }
@@ -117,9 +137,14 @@ impl Entry {
             let left = ends.duration_since(time).unwrap_or_default();
             (id, Retired::new(now + left))
         });
+        let held = lease.map(|lease| {
+            let left = lease.ends.duration_since(time).unwrap_or_default();
+            Held { lease, until: now + left }
+        });
         Self {
+            wanted_by: volumes.clone(),
             life: if volumes.is_empty() { Life::Unused(now) } else { Life::Used(volumes) },
-            held: lease.map(|lease| Held { lease, is_saved: true }),
+            held,
             retired: retired.collect(),
             ..Self::new(client, now)
         }
@@ -127,47 +152,81 @@ impl Entry {
 
     /// What the next process needs to know; none if there is nothing to renew or revoke.
     pub(super) fn kept(&self, now: Instant, time: SystemTime) -> Option<KeptLeases> {
-        if self.held.is_none() && self.retired.is_empty() {
+        let lease = self.newest().map(|held| held.lease.clone());
+        if lease.is_none() && self.retired.is_empty() {
             return None;
         }
-        let ends = |retired: &Retired| time + retired.until.saturating_duration_since(now);
-        Some(KeptLeases {
-            lease: self.held.as_ref().map(|held| held.lease.clone()),
-            retired: self.retired.iter().map(|(id, retired)| (id.clone(), ends(retired))).collect(),
-            volumes: match &self.life {
-                Life::Used(volumes) => volumes.clone(),
-                Life::Unused(_) | Life::Ended => BTreeSet::new(),
-            },
-        })
+        let ends = |until: Instant| time + until.saturating_duration_since(now);
+        let mut retired: BTreeMap<_, _> =
+            self.retired.iter().map(|(id, retired)| (id.clone(), ends(retired.until))).collect();
+        // It is retired by the write that brings the next one.
+        let replaced = self.held.as_ref().filter(|_| self.next.is_some());
+        retired.extend(replaced.map(|held| (held.lease.id.clone(), ends(held.until))));
+        let volumes = match &self.life {
+            // Also those that are being mounted: a process that is killed right after a mount has not written it.
+            Life::Used(volumes) => volumes.union(&self.wanted_by).cloned().collect(),
+            Life::Unused(_) => self.wanted_by.clone(),
+            Life::Ended => BTreeSet::new(),
+        };
+        Some(KeptLeases { lease, retired, volumes })
     }
 
-    /// The state file has what [`Self::kept`] says.
-    pub(super) fn saved(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.is_saved = true;
+    /// The state file has this lease: it is handed out from now on.
+    pub(super) fn saved(&mut self, id: &LeaseId) {
+        let Some(next) = self.next.take_if(|next| next.lease.id == *id) else { return };
+        if let Some(Held { lease, until }) = self.held.replace(next) {
+            self.retired.insert(lease.id, Retired::new(until));
         }
     }
 
-    /// Whether the state file has the lease in use.
-    pub(super) fn is_saved(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.is_saved)
+    /// Whether there is a lease that the state file lacks.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The credentials of the lease in use.
+    pub(super) fn credentials(&self) -> Option<SecretData> {
+        self.held.as_ref().map(|held| held.lease.credentials.clone())
+    }
+
+    /// The same, if they can be used at this time.
+    pub(super) fn usable_credentials(&self, time: SystemTime) -> Option<SecretData> {
+        self.credentials().filter(|_| self.held.as_ref().is_some_and(|held| held.lease.is_usable(time)))
+    }
+
+    fn newest(&self) -> Option<&Held> {
+        self.next.as_ref().or(self.held.as_ref())
     }
 
     pub(super) fn has_lease(&self) -> bool {
-        self.held.is_some()
+        self.newest().is_some()
     }
 
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.life, Life::Ended)
     }
 
-    /// A volume asks for the credentials. False if they are being revoked.
-    pub(super) fn ask(&mut self, client: &Arc<Client>, now: Instant) -> bool {
+    /// A volume asks for the credentials.
+    pub(super) fn ask(&mut self, client: &Arc<Client>, now: Instant) {
         self.client = Arc::clone(client);
+        self.asked = now;
         if let Life::Unused(since) = &mut self.life {
             *since = now;
         }
-        !self.has_ended()
+    }
+
+    /// Takes in whether a volume asks for the credentials. It may have their files all the same until it is mounted with others.
+    pub(super) fn set_wanted(&mut self, volume: &str, is_wanted: bool) {
+        if !is_wanted {
+            self.wanted_by.remove(volume);
+        } else if self.wanted_by.len() < VOLUMES_MAX {
+            self.wanted_by.insert(volume.to_owned());
+        }
+    }
+
+    /// Whether the last call of a volume asked for the credentials.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.wanted_by.is_empty()
     }
 
     /// Takes in whether a volume that is mounted has the credentials. Returns whether that is new.
@@ -198,8 +257,8 @@ impl Entry {
         if let Life::Ended = mem::replace(&mut self.life, Life::Ended) {
             return;
         }
-        if let Some(Held { lease, .. }) = self.held.take() {
-            self.retire(&lease.id, lease.term(), now);
+        for Held { lease, until } in self.held.take().into_iter().chain(self.next.take()) {
+            self.retired.insert(lease.id, Retired::new(until));
         }
         for retired in self.retired.values_mut() {
             retired.revocations.start(now);
@@ -208,43 +267,44 @@ impl Entry {
 
     /// What a volume gets that asks at this time.
     pub(super) fn offer(&self, now: Instant, time: SystemTime, is_stopping: bool) -> Offer {
-        let usable = self.held.as_ref().map(|held| &held.lease).filter(|lease| lease.is_usable(time));
+        let usable = self.newest().map(|held| &held.lease).filter(|lease| lease.is_usable(time));
         let is_due = usable.is_none_or(|lease| lease.step(time, JITTER) == LeaseStep::Replace);
-        let credentials = usable.map(|lease| lease.credentials.clone());
-        let pause = self.generations.due().map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
         let has_room = self.retired.len() < RETIRED_MAX;
-        match credentials {
-            Some(credentials) if !is_due || !has_room || !pause.is_zero() || is_stopping => {
-                Offer::Held(credentials)
-            }
-            None if is_stopping => Offer::Stopping,
-            None if !has_room => Offer::TooMany(self.retired.len()),
-            None if !pause.is_zero() => Offer::NotYet(pause),
-            usable => Offer::Generate(usable),
+        let waiting = self.failure.as_ref().filter(|_| self.generations.is_waiting(now));
+        match (usable, waiting) {
+            (Some(_), waiting) if !is_due || !has_room || waiting.is_some() || is_stopping => Offer::Held,
+            (None, _) if is_stopping => Offer::Stopping,
+            (None, _) if !has_room => Offer::TooMany(self.retired.len()),
+            (_, Some(failure)) => Offer::NotYet(failure.clone()),
+            (usable, None) => Offer::Generate { has_usable: usable.is_some() },
         }
     }
 
     /// Takes a lease into use, or lets it be revoked if nobody has use for it any more.
     pub(super) fn generated(&mut self, lease: HeldLease, now: Instant) {
         self.generations.succeeded();
+        self.failure = None;
         self.renewals.succeeded();
+        let until = now + lease.term();
         if self.has_ended() {
-            self.revoke(&lease.id, lease.term(), now);
-        } else if let Some(Held { lease, is_saved }) = self.held.replace(Held { lease, is_saved: false }) {
-            if is_saved {
-                self.retire(&lease.id, lease.term(), now);
-            } else {
-                // It was not handed out.
-                self.revoke(&lease.id, lease.term(), now);
-            }
+            self.revoke(&lease.id, until, now);
+        } else if let Some(Held { lease, until }) = self.next.replace(Held { lease, until }) {
+            // It was not handed out.
+            self.revoke(&lease.id, until, now);
         }
     }
 
-    /// A generation has failed.
-    pub(super) fn not_generated(&mut self, error: &Error, now: Instant) {
+    /// A generation has failed. Only one that may have made a user has a pause that grows.
+    pub(super) fn not_generated(&mut self, error: &Error, failure: Failure, now: Instant) {
+        let is_refused =
+            matches!(error.class(), Class::Authentication | Class::Denied | Class::NotFound | Class::Invalid);
+        if is_refused {
+            self.generations.succeeded();
+        }
         self.generations.failed(now, error.retry().always(GENERATION_PAUSES.1));
+        self.failure = Some(if is_refused { failure } else { failure.followed_by(MAY_HAVE_USER) });
         if let Some(lease) = error.orphaned_lease() {
-            self.revoke(lease, UNKNOWN_TERM, now);
+            self.revoke(lease, now + UNKNOWN_TERM, now);
         }
     }
 
@@ -257,10 +317,15 @@ impl Entry {
             self.end(now);
         }
         self.retired.retain(|_, retired| now < retired.until);
+        // A pod that has finished asks for nothing, and has volumes all the same until it is deleted.
+        let is_idle = self.asked + UNUSED_LIMIT <= now && self.retired.is_empty();
+        if is_idle && self.newest().is_none_or(|held| held.until <= now && held.lease.ends <= time) {
+            (self.held, self.next, self.life) = (None, None, Life::Ended);
+        }
         let is_due = |lease: &HeldLease| {
             lease.step(time, JITTER) == LeaseStep::Renew && !self.renewals.is_waiting(now)
         };
-        let renewal = self.held.as_ref().map(|held| &held.lease).filter(|lease| is_due(lease));
+        let renewal = self.newest().map(|held| &held.lease).filter(|lease| is_due(lease));
         let revocable = self.retired.iter().filter(|(_, retired)| retired.revocations.is_due(now));
         let revocable: Vec<_> = revocable.map(|(id, _)| id.clone()).collect();
         let step = match renewal {
@@ -284,16 +349,16 @@ impl Entry {
         time: SystemTime,
     ) {
         self.is_busy = false;
-        let Some(lease) = self.held.as_mut().map(|held| &mut held.lease).filter(|lease| lease.id == *id)
-        else {
-            return;
-        };
+        let of_id = |held: &&mut Option<Held>| held.as_ref().is_some_and(|held| held.lease.id == *id);
+        let Some(slot) = [&mut self.next, &mut self.held].into_iter().find(of_id) else { return };
+        let Some(Held { lease, until }) = slot else { return };
         match answer {
             Ok(term) => {
                 lease.renew(term, time);
+                *until = now + lease.term();
                 self.renewals.succeeded();
             }
-            Err(error) if error.is_gone() => self.held = None,
+            Err(error) if error.is_gone() => *slot = None,
             Err(error) if error.retry() == Retry::Never => lease.refuse_renewal(),
             Err(error) => drop(self.renewals.failed(now, error.retry())),
         }
@@ -314,14 +379,9 @@ impl Entry {
         self.is_busy = false;
     }
 
-    /// A lease of this term is not handed out any more.
-    fn retire(&mut self, id: &LeaseId, term: Duration, now: Instant) {
-        self.retired.insert(id.clone(), Retired::new(now + term));
-    }
-
-    /// A lease of this term is of no use.
-    fn revoke(&mut self, id: &LeaseId, term: Duration, now: Instant) {
-        let mut retired = Retired::new(now + term);
+    /// A lease is of no use.
+    fn revoke(&mut self, id: &LeaseId, until: Instant, now: Instant) {
+        let mut retired = Retired::new(until);
         retired.revocations.start(now);
         self.retired.insert(id.clone(), retired);
     }

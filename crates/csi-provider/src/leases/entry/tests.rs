@@ -43,7 +43,8 @@ impl Case {
     }
 
     fn save(&mut self) {
-        self.entry.saved();
+        let id = self.entry.newest().unwrap().lease.id.clone();
+        self.entry.saved(&id);
     }
 
     fn offer(&self) -> Offer {
@@ -69,10 +70,10 @@ fn replaced_leases_are_forgotten_when_they_have_ended() {
     let mut case = Case::new();
     case.entry.set_volume("a", true, case.now);
     for _ in 0..1000 {
-        assert!(matches!(case.offer(), Offer::Generate(_)));
+        assert!(matches!(case.offer(), Offer::Generate { .. }));
         case.generate(false);
         case.save();
-        assert!(matches!(case.offer(), Offer::Held(_)));
+        assert!(matches!(case.offer(), Offer::Held));
         case.pass(HOUR * 2 / 3);
         assert!(case.revoked().is_empty(), "the application may use them");
     }
@@ -84,7 +85,7 @@ fn leases_that_are_replaced_at_each_call_are_bounded() {
     let mut case = Case::new();
     case.entry.set_volume("a", true, case.now);
     for _ in 0..9 {
-        assert!(matches!(case.offer(), Offer::Generate(None)));
+        assert!(matches!(case.offer(), Offer::Generate { has_usable: false }));
         case.generate(true);
         case.save();
         // The clock of the node is set back again and again.
@@ -141,12 +142,12 @@ fn credentials_end_when_no_volume_has_them_for_long() {
     case.entry.set_volume("b", false, case.now);
     case.pass(UNUSED_LIMIT / 2);
     let client = Arc::clone(&case.entry.client);
-    assert!(case.entry.ask(&client, case.now));
+    case.entry.ask(&client, case.now);
     case.pass(UNUSED_LIMIT / 2);
     assert!(case.revoked().is_empty(), "they were asked for");
     case.pass(UNUSED_LIMIT / 2);
     assert_eq!(case.revoked(), ["lease_1"]);
-    assert!(!case.entry.ask(&client, case.now));
+    assert!(case.entry.has_ended());
 }
 
 #[test]
@@ -157,4 +158,54 @@ fn volumes_are_bounded() {
         case.entry.set_volume(&index.to_string(), true, case.now);
     }
     assert_eq!(case.entry.kept(case.now, case.time).unwrap().volumes.len(), 16);
+}
+
+#[test]
+fn an_unsaved_lease_replaces_nothing() {
+    let mut case = Case::new();
+    case.generate(false);
+    case.save();
+    case.entry.set_volume("a", true, case.now);
+    case.pass(HOUR * 3 / 4);
+    case.generate(false);
+    assert!(case.entry.is_unsaved() && case.entry.retired.is_empty());
+    assert_eq!(case.entry.held.as_ref().unwrap().lease.id.to_string(), "lease_1");
+    // The write that brings the second one also keeps the first one for the next process.
+    let kept = case.entry.kept(case.now, case.time).unwrap();
+    assert_eq!(
+        (kept.lease.unwrap().id.to_string(), case.kept()),
+        ("lease_2".to_owned(), vec!["lease_1".into()])
+    );
+    case.save();
+    assert_eq!(case.entry.held.as_ref().unwrap().lease.id.to_string(), "lease_2");
+    assert_eq!(case.kept(), ["lease_1"]);
+}
+
+#[test]
+fn a_pod_that_has_finished_is_forgotten() {
+    let mut case = Case::new();
+    case.generate(true);
+    case.save();
+    case.entry.set_volume("a", true, case.now);
+    // The clock of the node was set: that alone ends no lease.
+    case.time += HOUR * 2;
+    case.now += UNUSED_LIMIT;
+    assert!(!matches!(case.entry.begin(case.now, case.time), Some(Step::Forget)));
+    case.entry.finish();
+    case.pass(HOUR);
+    assert!(matches!(case.entry.begin(case.now, case.time), Some(Step::Forget)));
+}
+
+#[test]
+fn an_entry_that_is_asked_for_stays() {
+    let mut case = Case::new();
+    case.entry.set_volume("a", true, case.now);
+    let client = Arc::clone(&case.entry.client);
+    for _ in 0..3 {
+        case.pass(UNUSED_LIMIT * 2 / 3);
+        assert!(case.entry.begin(case.now, case.time).is_none());
+        case.entry.ask(&client, case.now);
+    }
+    case.pass(UNUSED_LIMIT);
+    assert!(matches!(case.entry.begin(case.now, case.time), Some(Step::Forget)));
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::leases::{KeptLeases, LeaseKey};
+use crate::{
+    leases::{KeptLeases, LeaseKey},
+    serve::stop_listening,
+};
 
 pub(super) const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
 
@@ -22,6 +25,18 @@ impl Node {
         let mut entries = serde_json::from_slice(&std::fs::read(self.state_file()).unwrap()).unwrap();
         edit(&mut entries);
         std::fs::write(self.state_file(), Value::from(entries).to_string()).unwrap();
+    }
+
+    /// Lets the only lease be at two thirds of its term, and not renewable.
+    fn age_lease(&self) {
+        self.edit_state(|entries| {
+            let lease = &mut entries[0]["lease"];
+            let earlier = lease["issued"].as_u64().unwrap() - 1500;
+            *lease = json!({
+                "id": lease["id"], "credentials": lease["credentials"], "issued": earlier, "renewed": earlier,
+                "ends": earlier + 1800, "last_end": null, "is_renewable": false,
+            });
+        });
     }
 
     /// Lets nobody, not even root, write the state file.
@@ -43,6 +58,11 @@ fn lasting(minutes: usize) -> String {
 
 fn lasting_each(minutes: std::ops::Range<usize>) -> String {
     format!("[{}]", minutes.map(lasting).collect::<Vec<_>>().join(", "))
+}
+
+/// The mount of another volume of the pod.
+fn volume(attributes: Map<String, Value>, name: &str) -> MountRequest {
+    MountRequest { target_path: name.to_owned(), ..request(attributes) }
 }
 
 async fn mount_by(provider: &Provider, attributes: Map<String, Value>) -> Result<MountResponse, Status> {
@@ -200,20 +220,72 @@ async fn a_full_disk_does_not_hide_usable_credentials() {
     let node = Node::new().await;
     let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
     let first = node.mount(attributes.clone()).await.unwrap();
-    // At two thirds of its term, and it cannot be renewed.
-    node.edit_state(|entries| {
-        let lease = &mut entries[0]["lease"];
-        let earlier = lease["issued"].as_u64().unwrap() - 1500;
-        *lease = json!({
-            "id": lease["id"], "credentials": lease["credentials"], "issued": earlier, "renewed": earlier,
-            "ends": earlier + 1800, "last_end": null, "is_renewable": false,
-        });
-    });
+    node.age_lease();
     let restarted = node.restarted();
     node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
     node.block_state();
     assert_eq!(mount_by(&restarted, attributes).await.unwrap(), first);
     assert_eq!(node.generated(), 2);
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_the_old_lease_in_use() {
+    let node = Node::new().await;
+    let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+    let first = node.mount(attributes.clone()).await.unwrap();
+    node.age_lease();
+    let restarted = node.restarted();
+    let blocked = node.block_state();
+    for _ in 0..2 {
+        assert_eq!(mount_by(&restarted, attributes.clone()).await.unwrap(), first);
+    }
+    std::fs::remove_dir(blocked).unwrap();
+    assert_ne!(mount_by(&restarted, attributes).await.unwrap(), first);
+    assert_eq!((node.generated(), node.vault.live_leases()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_refused_generation_keeps_its_reason() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::always(Route::Generate, "access_denied"));
+    for _ in 0..2 {
+        let status = node.mount_objects(DYNAMIC).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        assert!(status.message().contains("policy in ScaiVault"), "{status}");
+        assert!(!status.message().contains("database user"), "{status}");
+    }
+    node.vault.clear_faults();
+    // It has made no user: the pause does not grow.
+    let mounting = async { while node.mount_objects(DYNAMIC).await.is_err() {} };
+    tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("a long pause");
+    node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
+    for note in ["", "it may have made a database user"] {
+        let status = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap_err();
+        assert!(status.message().contains("internal_error") && status.message().contains(note), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn all_credentials_of_volumes_can_change() {
+    let node = Node::new().await;
+    let mount = async |name: &str, minutes| {
+        let attributes = node.attributes(("web-0", "u-0"), &lasting_each(minutes));
+        node.driver.clone().mount(volume(attributes, name)).await.map(drop)
+    };
+    mount("a", 30..46).await.unwrap();
+    mount("b", 30..46).await.unwrap();
+    // The second volume still asks for the former ones.
+    let status = mount("a", 50..66).await.unwrap_err();
+    assert!(status.message().contains("ask for 32 dynamic credentials; allowed: 16"), "{status}");
+    mount("b", 50..66).await.unwrap();
+    assert_eq!(node.generated(), 32);
+    mount("a", 50..66).await.unwrap();
+    let status = mount("a", 70..86).await.unwrap_err();
+    assert_eq!((status.code(), node.generated()), (Code::InvalidArgument, 32), "{status}");
+    let status = mount("b", 70..86).await.unwrap_err();
+    assert!(status.message().contains("former ones that are not revoked yet"), "{status}");
+    node.due_after(Duration::from_mins(11));
+    until(|| node.vault.live_leases() == 16).await;
 }
 
 #[tokio::test]
@@ -223,16 +295,17 @@ async fn the_leases_of_a_pod_are_bounded() {
     node.mount(attributes.clone()).await.unwrap();
     // Those of another volume count, also with what a pod's owner can change at any time.
     let refused = async |objects: &str, expected: &str| {
-        let status = node.mount(node.attributes(("web-0", "u-0"), objects)).await.unwrap_err();
+        let attributes = node.attributes(("web-0", "u-0"), objects);
+        let status = node.driver.clone().mount(volume(attributes, "b")).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().contains(expected), "{status}");
     };
-    refused(&lasting_each(46..48), "billing/web-0 has 16 dynamic credentials, which is the limit").await;
+    refused(&lasting_each(46..48), "billing/web-0 ask for 18 dynamic credentials; allowed: 16").await;
     refused(&lasting_each(30..47), "lists 17 dynamic credentials; allowed: 16").await;
     refused("[{engine: postgres, role: readonly, ttl: 9s, file: a}]", "\"9s\" is too short").await;
     assert_eq!(node.generated(), 16);
     attributes.insert("objects".to_owned(), lasting_each(31..47).into());
-    assert!(node.mount(attributes).await.is_err(), "those of former objects count for a while");
+    node.mount(attributes).await.unwrap();
     node.mount(node.attributes(("web-1", "u-1"), &lasting_each(46..48))).await.unwrap();
 }
 
@@ -242,20 +315,27 @@ async fn the_leases_of_a_node_are_bounded() {
     let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
     let read = Attributes::read(&Value::from(attributes.clone()).to_string()).ok().unwrap();
     let target = node.provider.0.config.login_target(&read).unwrap();
-    for pod in 0..2048 {
-        let pod = Pod { uid: format!("u-{}", pod + 1).parse().unwrap(), ..read.pod.clone() };
+    let leases = node.provider.leases().unwrap();
+    let restore = |count: usize, namespace: &str| {
+        let pod = Pod {
+            namespace: namespace.parse().unwrap(),
+            uid: format!("u-{}", count + 1).parse().unwrap(),
+            ..read.pod.clone()
+        };
         let dynamic = "engine=postgres role=readonly".parse().unwrap();
         let kept = KeptLeases { lease: None, retired: BTreeMap::default(), volumes: BTreeSet::new() };
         let client = node.provider.0.logins.restored(&target, None);
-        node.provider.leases().unwrap().restore(
-            LeaseKey { pod, target: target.clone(), dynamic },
-            client,
-            kept,
-        );
-    }
+        leases.restore(LeaseKey { pod, target: target.clone(), dynamic }, client, kept);
+    };
+    (0..1024).for_each(|count| restore(count, "billing"));
+    let status = node.mount(attributes.clone()).await.unwrap_err();
+    assert!(status.message().contains("namespace billing on this node have 1024"), "{status}");
+    (1023..2048).for_each(|count| restore(count, "shop"));
+    leases.end_pod("u-1");
+    node.due_after(Duration::ZERO);
     let status = node.mount(attributes.clone()).await.unwrap_err();
     assert!(status.message().contains("have 2048 dynamic credentials, which is the limit"), "{status}");
-    node.provider.leases().unwrap().end_pod("u-1");
+    leases.end_pod("u-2");
     node.due_after(Duration::ZERO);
     node.mount(attributes).await.unwrap();
 }
@@ -263,25 +343,25 @@ async fn the_leases_of_a_node_are_bounded() {
 #[tokio::test]
 async fn leases_that_left_the_volumes_are_revoked() {
     let node = Node::new().await;
-    let volume = |name: &str, minutes: std::ops::Range<usize>| MountRequest {
-        target_path: name.to_owned(),
-        ..request(node.attributes(("web-0", "u-0"), &lasting_each(minutes)))
+    let mount = async |name: &str, minutes| {
+        let attributes = node.attributes(("web-0", "u-0"), &lasting_each(minutes));
+        node.driver.clone().mount(volume(attributes, name)).await.map(drop)
     };
-    let mount = async |volume| node.driver.clone().mount(volume).await.map(drop);
-    mount(volume("a", 30..32)).await.unwrap();
-    mount(volume("b", 31..33)).await.unwrap();
+    mount("a", 30..32).await.unwrap();
+    mount("b", 31..33).await.unwrap();
     // Without the driver's rotation, nothing asks for them again.
     node.due_after(Duration::from_hours(1) / 4);
     assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 3));
-    mount(volume("a", 40..41)).await.unwrap();
+    mount("a", 40..41).await.unwrap();
     node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
-    mount(volume("b", 50..51)).await.unwrap_err();
+    mount("b", 50..51).await.unwrap_err();
     node.due_after(Duration::from_mins(9));
     assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 4));
     // That of 30 minutes: of the others a volume has the files.
     node.due_after(Duration::from_mins(11));
     until(|| node.vault.live_leases() == 3).await;
     // After a restart, it is the same.
+    node.provider.save_leases().await;
     let restarted = node.restarted();
     let leases = restarted.leases().unwrap();
     leases.start_due(Instant::now() + Duration::from_mins(11), SystemTime::now());
@@ -295,7 +375,7 @@ async fn a_generation_is_awaited_at_the_end() {
     let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
     let ending = async {
         node.vault.requested(Route::Generate, 1).await;
-        node.provider.stop().await;
+        node.provider.leases().unwrap().finish_generations().await;
         let status = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap_err();
         assert!(status.message().contains("the provider is stopping"), "{status}");
         node.restarted()
@@ -303,6 +383,51 @@ async fn a_generation_is_awaited_at_the_end() {
     let (_, restarted) = tokio::join!(node.mount(attributes.clone()), ending);
     mount_by(&restarted, attributes).await.unwrap();
     assert_eq!((node.generated(), node.vault.live_leases()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_socket_stays_while_generations_end() {
+    let node = Node::new().await;
+    node.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 1500 }));
+    let path = node.dir.path().join("other.sock");
+    let (socket, _incoming) = BoundSocket::bind(&path).unwrap();
+    let leases = node.provider.leases().unwrap();
+    let ending = async {
+        node.vault.requested(Route::Generate, 1).await;
+        let gone = async {
+            until(|| !path.exists()).await;
+            assert_eq!(leases.count(), 1, "the socket is gone before the lease is there");
+        };
+        tokio::join!(stop_listening(&node.provider, vec![socket]), gone);
+    };
+    let (mounted, ()) = tokio::join!(node.mount_objects(DYNAMIC), ending);
+    mounted.unwrap();
+}
+
+#[tokio::test]
+async fn saves_at_the_same_time_share_a_write() {
+    let node = Node::new().await;
+    let leases = node.provider.leases().unwrap();
+    let before = leases.writes();
+    let blocked = leases.block_writes().await;
+    let saves = futures_util::future::join_all((0..100).map(|_| leases.save()));
+    let (results, ()) = tokio::join!(saves, async { drop(blocked) });
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(leases.writes(), before + 1);
+    let mount = async |name: &str| {
+        let attributes = node.attributes(("web-0", "u-0"), DYNAMIC);
+        node.driver.clone().mount(volume(attributes, name)).await.unwrap();
+    };
+    mount("a").await;
+    assert!(std::fs::read_to_string(node.state_file()).unwrap().contains(r#""volumes":["a"]"#));
+    let before = leases.writes();
+    for name in ["a", "b", "c"] {
+        mount(name).await;
+    }
+    assert_eq!(leases.writes(), before, "a mount without a new lease writes");
+    node.due_after(Duration::ZERO);
+    until(|| std::fs::read_to_string(node.state_file()).unwrap().contains(r#""volumes":["a","b","c"]"#))
+        .await;
 }
 
 #[tokio::test]
@@ -324,15 +449,24 @@ async fn entries_that_cannot_be_restored_are_set_aside() {
     mount_by(&restarted, attributes).await.unwrap();
     assert_eq!(std::fs::read(&bad).unwrap(), before, "the next file replaces the other one alone");
     std::fs::write(node.state_file(), "[{").unwrap();
-    assert_eq!(node.restarted().leases().unwrap().count(), 0);
-    assert_eq!(std::fs::read(&bad).unwrap(), b"[{");
+    for _ in 0..3 {
+        assert_eq!(node.restarted().leases().unwrap().count(), 0);
+    }
+    // The earlier ones may not be revoked yet; the same file is kept once.
+    let names: Vec<_> = ["leases.json.bad", "leases.json.bad.2", "leases.json.bad.3"]
+        .map(|name| node.dir.path().join(name))
+        .into();
+    assert_eq!(std::fs::read(&bad).unwrap(), before);
+    assert_eq!((std::fs::read(&names[1]).unwrap(), names[2].exists()), (b"[{".to_vec(), false));
 }
 
 #[tokio::test]
 async fn leases_are_deleted_when_they_are_switched_off() {
     let node = Node::new().await;
     node.mount_objects(DYNAMIC).await.unwrap();
-    std::fs::write(node.dir.path().join("leases.json.bad"), "[]").unwrap();
+    for (name, text) in [("leases.json.bad", "[]"), ("leases.json.bad.2", "[{"), ("leases.json", "[{")] {
+        std::fs::write(node.dir.path().join(name), text).unwrap();
+    }
     StateFile::new(node.dir.path()).discard();
     let left: Vec<_> =
         std::fs::read_dir(node.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
