@@ -29,6 +29,8 @@ use crate::{
 
 /// The most subscriptions of this node: a few more than a kubelet's pods. Other identities' secrets are read at the interval.
 const SUBSCRIPTIONS_MAX: usize = 128;
+/// The most subscriptions of one namespace, so that it leaves some to others.
+const NAMESPACE_MAX_SUBSCRIPTIONS: usize = SUBSCRIPTIONS_MAX / 2;
 /// The most secrets of one subscription. Others are read at the interval.
 const PATHS_MAX: usize = 1000;
 /// How long the deletion of a subscription may take.
@@ -122,7 +124,7 @@ impl Events {
                 covered.extend(new);
                 covered.len() > before
             });
-        } else if !paths.is_empty() && identities.len() < SUBSCRIPTIONS_MAX {
+        } else if !paths.is_empty() && has_room(identities.keys(), identity) {
             let paths = paths.into_iter().take(PATHS_MAX).collect();
             if let Some(subscribed) = self.subscribe(identity, client, paths, None) {
                 identities.insert(identity.clone(), subscribed);
@@ -213,6 +215,12 @@ impl Events {
     }
 }
 
+/// Whether there may be a subscription for another identity.
+fn has_room<'a>(subscribed: impl Iterator<Item = &'a Identity> + Clone, other: &Identity) -> bool {
+    let of_namespace = subscribed.clone().filter(|identity| identity.namespace == other.namespace).count();
+    subscribed.count() < SUBSCRIPTIONS_MAX && of_namespace < NAMESPACE_MAX_SUBSCRIPTIONS
+}
+
 /// Follows the events of one identity.
 struct Following {
     identity: Identity,
@@ -281,5 +289,31 @@ impl Events {
     /// How many identities are subscribed or about to be.
     pub(crate) fn count(&self) -> usize {
         lock(&self.identities).len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attributes::{Pod, tests::pod},
+        config::LoginTarget,
+    };
+
+    #[test]
+    fn a_namespace_leaves_subscriptions_to_others() {
+        let target = LoginTarget { server: 0, audience: "scaivault".to_owned(), role: None };
+        let identity = |namespace: &str, index: usize| {
+            let (namespace, service_account) =
+                (namespace.parse().unwrap(), format!("sa-{index}").parse().unwrap());
+            Identity::new(&Pod { namespace, service_account, ..pod() }, &target)
+        };
+        let mut subscribed: Vec<_> =
+            (0..NAMESPACE_MAX_SUBSCRIPTIONS).map(|index| identity("a", index)).collect();
+        assert!(has_room(subscribed.iter().skip(1), &identity("a", 999)));
+        assert!(!has_room(subscribed.iter(), &identity("a", 999)));
+        assert!(has_room(subscribed.iter(), &identity("b", 0)));
+        subscribed.extend((0..NAMESPACE_MAX_SUBSCRIPTIONS).map(|index| identity("b", index)));
+        assert!(!has_room(subscribed.iter(), &identity("c", 0)), "the limit of the node");
     }
 }

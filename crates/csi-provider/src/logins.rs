@@ -22,7 +22,7 @@ use crate::{
 
 /// How long a login is kept after its last use. The driver calls again about every minute, as long as the pod is there.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
-/// The most logins, of which those go first that were not used for the longest time.
+/// The most logins. Beyond it the namespace that has most loses the one that was not used for the longest time.
 const LOGINS_MAX: usize = 1024;
 /// The most volumes of a pod that are known to be mounted.
 const VOLUMES_MAX: usize = 64;
@@ -119,6 +119,7 @@ impl Logins {
             client.resume(kept);
         }
         client.login().await.map_err(|error| {
+            self.forget_refused(pod, target, &login);
             let subject = format!("service account {}/{}", pod.namespace, pod.service_account);
             Failure::from_error(target, subject, &error)
         })?;
@@ -160,10 +161,28 @@ impl Logins {
         );
         *lock(&login.used) = Instant::now();
         while pods.len() > LOGINS_MAX {
-            let oldest = pods.iter().min_by_key(|(_, login)| *lock(&login.used)).map(|(key, _)| key.clone());
-            oldest.and_then(|key| pods.remove(&key));
+            let mut namespaces: BTreeMap<_, (usize, _)> = BTreeMap::new();
+            for (key, login) in &*pods {
+                let (count, oldest) =
+                    namespaces.entry(&key.0.namespace).or_insert((0, (*lock(&login.used), key)));
+                *count += 1;
+                *oldest = (*oldest).min((*lock(&login.used), key));
+            }
+            let largest = namespaces.into_values().max_by_key(|(count, _)| *count);
+            largest.map(|(_, (_, key))| key.clone()).and_then(|key| pods.remove(&key));
         }
         login
+    }
+
+    /// ScaiVault has not accepted a token: forgets the pod, unless it has a login or others wait for one.
+    fn forget_refused(&self, pod: &Pod, target: &LoginTarget, login: &Arc<PodLogin>) {
+        /// Those of the table and of the caller.
+        const OWN: usize = 2;
+        let (mut pods, key) = (self.pods(), (pod.clone(), target.clone()));
+        let is_own = pods.get(&key).is_some_and(|kept| Arc::ptr_eq(kept, login));
+        if is_own && login.accepted().is_none() && Arc::strong_count(login) <= OWN {
+            pods.remove(&key);
+        }
     }
 
     /// Forgets logins that were not used for a while: their pods are gone.
@@ -221,6 +240,25 @@ impl Logins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{attributes::tests::pod, config::Given};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_many_logins_ends_its_own() {
+        let url = "https://scaivault.example".to_owned();
+        let given = Given { url, allow_urls: Vec::new(), ca_file: None, file: None };
+        let logins = Logins::new(Arc::new(Config::read(given).unwrap()), Arc::default()).unwrap();
+        let target = LoginTarget { server: 0, audience: "scaivault".to_owned(), role: None };
+        let log_in = |namespace: &str, index: usize| {
+            let (namespace, uid) = (namespace.parse().unwrap(), format!("u-{index}").parse().unwrap());
+            logins.pod(&Pod { namespace, uid, ..pod() }, &target);
+        };
+        (0..10).for_each(|index| log_in("shop", index));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        (0..LOGINS_MAX + 20).for_each(|index| log_in("billing", index));
+        assert_eq!(logins.count(), LOGINS_MAX);
+        let of_shop = logins.pods().keys().filter(|(pod, _)| pod.namespace.as_str() == "shop").count();
+        assert_eq!(of_shop, 10);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_volume_that_is_repeated_soon_is_a_first_mount() {

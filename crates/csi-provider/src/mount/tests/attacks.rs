@@ -63,6 +63,7 @@ async fn tokens_that_are_not_the_pods_are_refused_unsent() {
     // Only ScaiVault can verify the signature.
     assert_eq!(node.mount_with_tokens(tokens(&unsigned)).await.code(), Code::Unauthenticated);
     node.check_requests(1, 0);
+    assert_eq!(node.provider.0.logins.count(), 0, "a refused login takes no place");
 }
 
 #[tokio::test]
