@@ -186,7 +186,8 @@ async fn policies_are_listed_with_columns_and_by_environment() {
     assert_eq!(columns, expected, "{table}");
     assert!(table.contains("enforce"), "the default is filled in: {table}");
     let explained = run(plane.kubectl().unwrap().args(["explain", "injectionpolicy.spec.enforcement"]));
-    assert!(explained.contains("refuses what `allow` does not cover"), "{explained}");
+    let words = explained.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("refuses pods with values that `allow` does not contain"), "{explained}");
     run(plane.kubectl().unwrap().args([
         "delete",
         "injectionpolicy",
