@@ -207,17 +207,11 @@ impl Cli {
         match self.command {
             Command::Serve(command) => {
                 let ServeCommand { log, serve } = *command;
-                telemetry::init(&log)?;
-                let served = serve::run(&serve);
-                telemetry::flush();
-                served.map(|()| ExitCode::SUCCESS)
+                with_log(&log, || serve::run(&serve))
             }
             Command::Restarter(command) => {
                 let RestarterCommand { log, restarter } = *command;
-                telemetry::init(&log)?;
-                let ran = restarter::run(&restarter);
-                telemetry::flush();
-                ran.map(|()| ExitCode::SUCCESS)
+                with_log(&log, || restarter::run(&restarter))
             }
             Command::Restart(args) => restarter::release(&args),
             Command::Inject(args) => manifest_cmd::inject(&args),
@@ -233,6 +227,14 @@ impl Cli {
             Command::Completions(args) => reference_cmd::completions(&args, &mut Self::command()),
         }
     }
+}
+
+/// Runs a server with its log, all of which is written at the end.
+fn with_log(log: &LogArgs, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    telemetry::init(log)?;
+    let ran = run();
+    telemetry::flush();
+    ran.map(|()| ExitCode::SUCCESS)
 }
 
 /// Adds a tip if a file is given without `-f`.

@@ -19,7 +19,6 @@ mod vault;
 mod writer;
 
 use std::{
-    fs,
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
     time::Duration,
@@ -35,16 +34,15 @@ use scaivault_cluster::{
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 pub(crate) use args::{HELP, RestarterArgs};
 pub(crate) use release::{HELP as RESTART_HELP, RestartArgs, run as release};
 
-use crate::{cluster, config::Follower};
+use crate::{cluster, config::Follower, serve::Signals};
 use controller::Controller;
 use kinds::{
     Cataloged, ClassStatuses, Classes, DaemonSets, Deployments, NAMESPACES, Namespaces, Objects, POLICIES,
@@ -55,8 +53,6 @@ use memory::Memory;
 use metrics::Metrics;
 use writer::Writer;
 
-/// How often the configuration file is looked at.
-const CONFIG_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is looked at whether the first lists are complete.
 const LISTED_INTERVAL: Duration = Duration::from_millis(100);
 /// What has to be known before workloads are read.
@@ -86,8 +82,7 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen at {} (--ops-listen)", args.ops_listen))?;
     let ops_address = listener.local_addr().context("cannot listen")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut signals = Signals::install()?;
 
     let policies = args.policies.then(PolicyCache::new);
     let memory = Memory::new(args.defaults(), injector_settings, policies.clone());
@@ -127,8 +122,7 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     tasks.spawn(Controller::new(memory, metrics, settings, writer).run(leading));
     tracing::info!(%ops_address, dry_run = args.dry_run, "listening");
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
         _ = tasks.join_next() => bail!("a task of the restarter has ended; this is a bug"),
     }
     tracing::info!("stopping");
@@ -219,22 +213,18 @@ async fn follow_vault(
 }
 
 /// The configuration file of the injector, read again when it changes.
-async fn follow_config(mut config: Follower, memory: Arc<Memory>) {
-    let mut ticks = interval(CONFIG_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match config.check() {
-            Checked::Unchanged => {}
-            Checked::Replaced(settings) => {
-                tracing::info!("configuration replaced");
-                memory.settings_changed(settings);
-            }
-            Checked::Kept(error) => {
-                tracing::error!(error, "configuration rejected, keeping the previous one");
-            }
+async fn follow_config(config: Follower, memory: Arc<Memory>) {
+    let take = |config: &mut Follower| match config.check() {
+        Checked::Unchanged => {}
+        Checked::Replaced(settings) => {
+            tracing::info!("configuration replaced");
+            memory.settings_changed(settings);
         }
-    }
+        Checked::Kept(error) => {
+            tracing::error!(error, "configuration rejected, keeping the previous one");
+        }
+    };
+    config.each_interval(take).await;
 }
 
 /// Says to people whose the subscription is, and has the next leader take it up.
@@ -245,7 +235,5 @@ fn subscription_name(args: &RestarterArgs) -> String {
 
 /// The name of this process among the replicas: two of them on one host are two.
 fn identity() -> String {
-    let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().take(100).collect();
-    format!("{host}_{:016x}", RandomState::new().hash_one(()))
+    format!("{}_{:016x}", cluster::host_name(100), RandomState::new().hash_one(()))
 }

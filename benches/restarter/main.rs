@@ -1,4 +1,4 @@
-//! The restart controller as a process beside an API server of this benchmark: memory, requests at rest, and the time from a rotation to
+//! The restart controller as a process, with an API server in this benchmark: memory, requests at rest, and the time from a rotation to
 //! the last patch.
 //!
 //! `RESTARTER_WORKLOADS` (10,000, each with two Secrets and two pods), `RESTARTER_ROTATED` (1,000 workloads whose secret is rotated),

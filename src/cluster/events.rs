@@ -100,7 +100,7 @@ fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
 
 /// The `generateName` of an Event, of which the API server makes a unique name. The separator at
 /// its end must be a hyphen.
-fn generate_name(owner: &str) -> String {
+pub(crate) fn generate_name(owner: &str) -> String {
     // The API server truncates longer prefixes, and rejects names that become too long.
     const LONGEST: usize = 57;
     let start: String = owner.chars().take(LONGEST).collect();
@@ -111,9 +111,14 @@ fn generate_name(owner: &str) -> String {
 fn instance() -> String {
     // The limit of the field in Kubernetes.
     const LONGEST: usize = 128;
-    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().take(LONGEST).collect();
+    let name = host_name(LONGEST);
     if name.is_empty() { FIELD_MANAGER.to_owned() } else { name }
+}
+
+/// The host name, at most this many characters of it; empty if it is unknown.
+pub(crate) fn host_name(longest: usize) -> String {
+    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    name.trim().chars().take(longest).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! Reloads a configuration file that changes while the server runs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use scaivault_certs::{Checked, ContentInUse};
 use scaivault_inject::Settings;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::settings;
 use crate::input;
+
+/// The polling interval. The kubelet takes up to two minutes to update a mounted `ConfigMap`.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Checks the configuration file and reloads it when its content changes. The content is compared,
 /// because a mounted `ConfigMap` changes by replacing the link `..data` in its path.
@@ -20,6 +24,16 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
+    /// Calls `check` in every interval, for ever. The file is small and on tmpfs, so that a blocking read is acceptable.
+    pub(crate) async fn each_interval(mut self, mut check: impl FnMut(&mut Self)) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            check(&mut self);
+        }
+    }
+
     /// Reads the settings and remembers the text for later checks.
     pub(crate) fn new(
         path: Option<PathBuf>,

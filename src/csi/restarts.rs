@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 
 use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
-use scaivault_inject::{
-    annotations::{ExactKey, specs},
-    manifest,
-};
+use scaivault_inject::{annotations::spec_of, manifest};
 use scaivault_restarter::{Annotations, Kind, Mode, Places, choose, keys};
 use serde_json::Value;
 
 use super::{class, finding::Finding};
 use crate::{apply::escape, csi::Code};
 
-/// Where annotations stand in an object, as RFC 6901.
+/// RFC 6901 pointer to the annotations in an object.
 const OWN: &str = "/metadata/annotations";
 
 /// What is wrong with those of an object.
@@ -78,15 +75,13 @@ fn check_source(own: &Annotations) -> Vec<Finding> {
 }
 
 fn fix(name: &str) -> String {
-    let example = specs()
-        .find(|spec| spec.key.text() == name)
-        .map(scaivault_inject::annotations::AnnotationSpec::example);
+    let example = spec_of(name).map(|(spec, _)| spec.example());
     format!("write {ANNOTATION_PREFIX}{name}: {}, or remove it", example.unwrap_or_default())
 }
 
 fn is_for_restarts(key: &str) -> bool {
-    let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) else { return false };
-    ExactKey::ALL.iter().any(|known| known.text() == name && known.is_for_restarts())
+    let spec = key.strip_prefix(ANNOTATION_PREFIX).and_then(spec_of);
+    spec.is_some_and(|(spec, _)| spec.key.is_for_restarts())
 }
 
 fn annotations(object: &Value, pointer: &str) -> Annotations {

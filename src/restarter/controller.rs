@@ -20,6 +20,7 @@ use super::{
     metrics::{Metrics, Workloads},
     writer::Writer,
 };
+use crate::telemetry::LogThrottle;
 
 /// The shortest time between two decisions.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,11 +37,11 @@ const REMINDER: Duration = Duration::from_mins(5);
 
 /// Decides and writes.
 pub(super) struct Controller {
-    pub(super) memory: Arc<Memory>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) writer: Writer,
-    told: Option<Instant>,
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    writer: Writer,
+    throttle: LogThrottle<Instant>,
 }
 
 impl Controller {
@@ -50,7 +51,8 @@ impl Controller {
         settings: Settings,
         writer: Writer,
     ) -> Self {
-        Self { memory, metrics, settings: Arc::new(settings), writer, told: None }
+        let throttle = LogThrottle::new(REMINDER);
+        Self { memory, metrics, settings: Arc::new(settings), writer, throttle }
     }
 
     /// Runs for ever. Nothing is written while another replica leads.
@@ -100,17 +102,19 @@ impl Controller {
         let written = stream::iter(batch).map(|step| writer.carry_out(step)).buffer_unordered(WRITES);
         let errors: Vec<_> = written.filter_map(async |written| written.err()).collect().await;
         if let Some(error) = errors.first() {
-            self.tell(error);
+            if self.throttle.is_due(Instant::now()) {
+                tracing::warn!(error, "the API server takes no writes, trying again");
+            }
             sleep(UNAVAILABLE).await;
             return Duration::ZERO;
         }
-        if self.told.take().is_some() {
+        if self.throttle.reset() {
             tracing::info!("the API server takes writes again");
         }
         if has_more { Duration::ZERO } else { wake }
     }
 
-    /// A dry run: what would be written is told and remembered.
+    /// A dry run: what would be written is logged and kept in memory.
     fn report(&self, steps: Vec<Step>) {
         for step in steps {
             let (Step::Restart { workload, ledger, .. } | Step::Record { workload, ledger }) = step;
@@ -124,14 +128,6 @@ impl Controller {
                 tracing::info!(%workload, phase, reason, message, "dry run");
             }
             self.memory.change(|state| state.put_ledger(&workload, ledger));
-        }
-    }
-
-    fn tell(&mut self, error: &str) {
-        let now = Instant::now();
-        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
-            tracing::warn!(error, "the API server takes no writes, trying again");
         }
     }
 }

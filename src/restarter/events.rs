@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::metrics::Metrics;
+use crate::cluster::generate_name;
 
 /// How many events may wait to be posted; more are dropped: a `RotationRollout` has the same.
 pub(super) const QUEUE: usize = 256;
@@ -37,7 +38,7 @@ pub(super) struct Notice {
     pub(super) note: String,
 }
 
-/// Posts events until nobody sends any more. One that the API server does not take is lost.
+/// Posts events until all senders are gone. An event that the API server rejects is lost.
 pub(super) async fn post(
     client: Client,
     instance: String,
@@ -62,11 +63,9 @@ fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
     let Notice { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
         notice;
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
-    // The API server drops what is longer than a name may be.
-    let start: String = name.chars().take(57).collect();
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{start}-")),
+            generate_name: Some(generate_name(&name)),
             namespace: Some(namespace.to_string()),
             ..ObjectMeta::default()
         },

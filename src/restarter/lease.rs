@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::telemetry::LogThrottle;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -32,7 +33,7 @@ pub(super) struct Candidate {
     name: String,
     identity: String,
     seen: Seen,
-    told: Option<Instant>,
+    throttle: LogThrottle<Instant>,
 }
 
 /// What was seen of another holder, by this process's clock: clocks of others do not matter.
@@ -65,7 +66,13 @@ impl Seen {
 impl Candidate {
     pub(super) fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), identity, seen: Seen::default(), told: None }
+        Self {
+            api,
+            name: name.to_owned(),
+            identity,
+            seen: Seen::default(),
+            throttle: LogThrottle::new(REMINDER),
+        }
     }
 
     /// Holds the Lease whenever it is free, and says so in `leads`, until `stop` says to give it back.
@@ -144,9 +151,7 @@ impl Candidate {
     }
 
     fn fail(&mut self, error: &str, is_forbidden: bool) {
-        let now = Instant::now();
-        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
+        if self.throttle.is_due(Instant::now()) {
             let fix = if is_forbidden {
                 "grant the service account get, create and update on this lease"
             } else {

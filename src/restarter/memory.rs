@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::SystemTime,
 };
 
@@ -14,12 +14,13 @@ use scaivault_inject::{Context, KubeVersion, Namespace, PodView, PolicyRestart, 
 use scaivault_policy::Condition;
 use scaivault_restarter::{
     Catalog, Decision, Defaults, Kind, Ledger, Mode, RotationRollout, RotationRolloutStatus, WorkloadKey,
-    decide, object_name,
+    decide, is_older, object_name,
 };
+use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::kinds::POLICIES;
+use super::{kinds::POLICIES, metrics::lock};
 
 /// The longest value of a namespace's annotation that is kept: a list of windows or names.
 const VALUE_BYTES: usize = 8 * 1024;
@@ -102,7 +103,7 @@ impl Memory {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Takes a change in.
@@ -202,9 +203,8 @@ impl State {
 
     /// Takes in a workload that was read again; one that was deleted meanwhile stays unknown.
     pub(super) fn put_workload_again(&mut self, kind: Kind, object: &Value) {
-        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
-        let key = WorkloadKey { namespace: text("namespace").into(), kind, name: text("name").into() };
-        if self.catalog.uid(&key) == Some(text("uid")) {
+        let Some(key) = WorkloadKey::from_object(kind, object) else { return };
+        if self.catalog.uid(&key) == Some(object["metadata"]["uid"].as_str().unwrap_or_default()) {
             self.put_workload(kind, object);
         }
     }
@@ -222,8 +222,7 @@ impl State {
         if !is_reloader && self.reloaders.is_empty() {
             return;
         }
-        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
-        let key = WorkloadKey { namespace: text("namespace").into(), kind, name: text("name").into() };
+        let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         if !is_reloader {
             self.reloaders.remove(&key);
         } else if self.reloaders.insert(key.clone()) {
@@ -288,10 +287,13 @@ impl State {
     /// Takes in a `RotationRollout` from a watch. What this process has written itself it knows better: statuses do not have all of
     /// a ledger.
     pub(super) fn put_record(&mut self, object: &Value) {
-        let Ok(object) = serde_json::from_value::<RotationRollout>(object.clone()) else { return };
+        let Ok(object) = RotationRollout::deserialize(object) else { return };
         let Some(key) = object.workload() else { return };
         let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        if self.records.get(&key).is_some_and(|known| !is_newer(version, &known.resource_version)) {
+        let is_known = |known: &Record| {
+            *known.resource_version == *version || is_older(version, &known.resource_version)
+        };
+        if self.records.get(&key).is_some_and(is_known) {
             return;
         }
         self.catalog.put_record(&object);
@@ -369,13 +371,4 @@ fn policy_mode(object: &Value, namespace: &Namespace, policies: &PolicySet) -> O
         PolicyRestart::Manual => Mode::Manual,
         PolicyRestart::Off => Mode::Off,
     })
-}
-
-/// Whether a version of an object is newer than another one. Versions that are not numbers have no order.
-fn is_newer(version: &str, known: &str) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    match (number(version), number(known)) {
-        (Some(version), Some(known)) => version > known,
-        _ => version != known,
-    }
 }

@@ -10,7 +10,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use scaivault_cluster::reason;
-use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_contract::{ObjectName, names::ANNOTATION_PREFIX};
 use scaivault_restarter::{Kind, RotationRollout, WorkloadKey, keys, object_name};
 use serde_json::json;
 use tokio::time::timeout;
@@ -106,8 +106,7 @@ fn workload(text: &str) -> Result<(Kind, String), String> {
         kind == known || kind.strip_suffix('s') == Some(&known)
     };
     let kind = Kind::ALL.into_iter().find(is_kind).ok_or(allowed)?;
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    if name.is_empty() || name.len() > 253 || !name.bytes().all(is_allowed) {
+    if name.parse::<ObjectName>().is_err() {
         return Err("the name is not one of an object; allowed: a-z, 0-9, - and .".to_owned());
     }
     Ok((kind, name.to_owned()))

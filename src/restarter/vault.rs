@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{args::Vault, memory::Memory, metrics::Metrics};
+use crate::telemetry::LogThrottle;
 
 /// The shortest time between two calls: ScaiVault grants 100 a minute to an identity.
 const CALL_PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
         round_began: Instant::now() + vault.poll_interval,
         is_round_over: true,
         backoff: Backoff::new(PAUSES),
-        told: None,
+        throttle: LogThrottle::new(REMINDER),
     };
     if !vault.has_events {
         drop(updates);
@@ -94,7 +95,7 @@ struct Follower {
     /// Once the urgent paths are read, all versions are as new as a round makes them.
     is_round_over: bool,
     backoff: Backoff,
-    told: Option<Instant>,
+    throttle: LogThrottle<Instant>,
 }
 
 impl Follower {
@@ -184,15 +185,14 @@ impl Follower {
             if self.urgent.is_empty() && std::mem::take(&mut self.is_round_over) {
                 self.metrics.vault_complete(seen_at);
             }
-            if self.told.take().is_some() {
+            if self.throttle.reset() {
                 tracing::info!("ScaiVault answers again");
             }
             return Instant::now() + CALL_PAUSE;
         };
         self.backoff.failed(Instant::now(), error.retry());
         self.urgent.extend(rest);
-        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
+        if self.throttle.is_due(now) {
             tracing::warn!(%error, "versions not read from ScaiVault, keeping those that are known");
         }
         Instant::now() + CALL_PAUSE

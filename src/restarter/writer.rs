@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -26,7 +26,7 @@ use super::{
     events::Notice,
     kinds::plural,
     memory::{Memory, Record},
-    metrics::{Metrics, Write},
+    metrics::{Metrics, Write, lock},
 };
 
 /// How long the API server may take for one write.
@@ -38,10 +38,10 @@ const MESSAGE_CHARS: usize = 256;
 
 /// Writes for one leader.
 pub(super) struct Writer {
-    pub(super) client: Client,
-    pub(super) memory: Arc<Memory>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) notices: mpsc::Sender<Notice>,
+    client: Client,
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
+    notices: mpsc::Sender<Notice>,
     /// Workloads whose `RotationRollout` was refused: how often in a row, and when it may be written next.
     held: Mutex<BTreeMap<WorkloadKey, (u32, Instant)>>,
     /// How often in a row the patch of a workload was refused.
@@ -171,14 +171,10 @@ impl Writer {
         object.metadata.resource_version = Some(known.resource_version.to_string());
         object.status = Some(self.status(&ledger, &known));
         let (name, params) = (object_name(key), PostParams::default());
-        match answered(api.replace_status(&name, &params, &object)).await {
-            Ok(written) => {
-                self.tell(key, &ledger, &known);
-                self.memory.change(|state| state.put_own_record(key, &written, ledger));
-                Ok(())
-            }
-            Err(refused) => Err(refused),
-        }
+        let written = answered(api.replace_status(&name, &params, &object)).await?;
+        self.tell(key, &ledger, &known);
+        self.memory.change(|state| state.put_own_record(key, &written, ledger));
+        Ok(())
     }
 
     fn status(&self, ledger: &Ledger, known: &Record) -> RotationRolloutStatus {
@@ -204,7 +200,7 @@ impl Writer {
     }
 
     /// Counts and tells what has changed since the last record.
-    pub(super) fn tell(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
+    fn tell(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
         let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
         let (was_phase, was_reason) = (&*known.shown.0, &*known.shown.1);
         if (phase, reason) == (was_phase, was_reason) {
@@ -263,10 +259,6 @@ impl Writer {
             self.metrics.event("dropped");
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The pause after so many refusals in a row.

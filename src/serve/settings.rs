@@ -1,29 +1,16 @@
 //! Reloads the settings while the server runs when the configuration file changes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use scaivault_certs::Checked;
 use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{AdmissionContext, Metrics};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Follower;
 
-/// The polling interval. The kubelet takes up to two minutes to update a mounted `ConfigMap`.
-const INTERVAL: Duration = Duration::from_secs(10);
-
-/// Checks the configuration file for ever. It is small and on tmpfs, so blocking reads are
-/// acceptable.
-pub(super) async fn follow(mut follower: Follower, context: Arc<AdmissionContext>, metrics: Arc<Metrics>) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        look(&mut follower, &context, &metrics, SystemTime::now());
-    }
+/// Checks the configuration file for ever.
+pub(super) async fn follow(follower: Follower, context: Arc<AdmissionContext>, metrics: Arc<Metrics>) {
+    follower.each_interval(|follower| look(follower, &context, &metrics, SystemTime::now())).await;
 }
 
 fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, now: SystemTime) {
@@ -44,7 +31,7 @@ fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, 
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, time::Duration};
 
     use scaivault_inject::KubeVersion;
     use scaivault_webhook::{Entry, NoCluster, review_to_response};

@@ -98,7 +98,7 @@ fn the_dashboard_shows_every_metric() {
     assert!(missing.is_empty() && there.len() > 15, "{missing:?} are not shown, {there:?} are");
 }
 
-/// The page is compared with the program beside the program's metrics.
+/// The page is compared with the program where the program's metrics are tested.
 #[test]
 fn metrics_of_restarts_are_those_of_the_page() {
     let page = fs::read_to_string(root().join("docs/restart.md")).unwrap();

@@ -57,7 +57,6 @@ pub(super) const ALL: &[Variant] = &[
             ("reload-target", "server"),
         ],
     },
-    // Rejected unless a newer Kubernetes is selected: `-- --kube-version 1.36`.
     Variant {
         name: "variables",
         annotations: &[("inject-env-DB_PASSWORD", "environments/production/billing/database#password")],

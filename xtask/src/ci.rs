@@ -108,8 +108,7 @@ fn fuzz_targets_on_stable(shell: &Shell) -> Result<&'static str> {
 fn deny(shell: &Shell) -> Result<&'static str> {
     let version = cargo(shell, &["deny", "--version"]).quiet().ignore_stdout().ignore_stderr();
     if version.run().is_err() {
-        let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        ensure!(!is_ci, "cargo-deny is not installed: cargo install --locked cargo-deny");
+        ensure!(!workspace::is_ci(), "cargo-deny is not installed: cargo install --locked cargo-deny");
         return Ok("skipped: cargo-deny is not installed");
     }
     let checks = ["-D", "warnings", "bans", "licenses", "sources"];

@@ -10,7 +10,7 @@ use crate::workspace;
 /// The longest body that the injector reads: `Limits::default().body_bytes`.
 const BODY_BYTES: usize = 7 * 1024 * 1024;
 
-/// What libFuzzer is told.
+/// The arguments of libFuzzer.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long each target runs

@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if left_out.is_empty() {
         return Ok(());
     }
-    if env::var_os("CI").is_some_and(|value| value == "true") {
+    if workspace::is_ci() {
         bail!("{}", left_out.join("\n"));
     }
     println!("\nnote: {}", left_out.join("\n"));

@@ -103,6 +103,11 @@ pub(crate) fn built_into(shell: &Shell, package: &str, flags: &[&str]) -> Result
     Ok(names.filter(|name| name != package).collect())
 }
 
+/// Whether this is a run of CI, where nothing may be left out.
+pub(crate) fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

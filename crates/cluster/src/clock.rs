@@ -11,7 +11,7 @@ use jiff::Timestamp;
 /// seconds.
 const TOLERANCE: i64 = 5 * 60;
 
-/// Seconds since 1970, as in metrics and policies.
+/// Seconds since 1970, as in metrics and policies; 0 for an earlier time.
 pub fn unix_seconds(time: SystemTime) -> i64 {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(seconds).unwrap_or(i64::MAX)

@@ -182,7 +182,7 @@ impl Failure {
     }
 }
 
-/// Whether the server does not answer, whoever asks for whatever. The answer to a read also depends on the secret: one that ScaiVault
+/// Whether the server does not answer any request. The answer to a read also depends on the secret: one that ScaiVault
 /// itself reads elsewhere may be slow or fail. But a 502 or 503 without ScaiVault's code is that of a proxy that has no server behind it; its
 /// 504 may be a slow secret.
 fn is_unreachable(error: &Error) -> bool {

@@ -216,7 +216,7 @@ impl Leases {
         }
     }
 
-    /// Hands out credentials whose lease is in the state file: after a restart nobody could revoke another one. While the file
+    /// Hands out credentials whose lease is in the state file: after a restart the provider could not revoke any other. While the file
     /// cannot be written, these are the earlier ones.
     async fn hand_out(&self, key: &LeaseKey) -> Result<SecretData, Failure> {
         let is_unsaved = self.table().entries.get(key).is_some_and(Entry::is_unsaved);

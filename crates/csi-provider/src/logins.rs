@@ -163,10 +163,10 @@ impl Logins {
         while pods.len() > LOGINS_MAX {
             let mut namespaces: BTreeMap<_, (usize, _)> = BTreeMap::new();
             for (key, login) in &*pods {
-                let (count, oldest) =
-                    namespaces.entry(&key.0.namespace).or_insert((0, (*lock(&login.used), key)));
+                let used = (*lock(&login.used), key);
+                let (count, oldest) = namespaces.entry(&key.0.namespace).or_insert((0, used));
                 *count += 1;
-                *oldest = (*oldest).min((*lock(&login.used), key));
+                *oldest = (*oldest).min(used);
             }
             let largest = namespaces.into_values().max_by_key(|(count, _)| *count);
             largest.map(|(_, (_, key))| key.clone()).and_then(|key| pods.remove(&key));

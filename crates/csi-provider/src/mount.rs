@@ -57,7 +57,7 @@ pub(crate) struct Deadlines {
     /// When pods, namespaces and policies that are not known are no longer waited for, from its turn on: a new pod, or everything
     /// after the start. The kubelet calls again.
     pub(crate) facts: Duration,
-    /// When a mount is no longer tried again: the last error is told, and not only that time was up.
+    /// When a mount is no longer retried, so that the last error is reported and not only the time-out.
     pub(crate) repeat: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Composes files beside the runtime's workers: templates are the work of a pod's author, and probes and other mounts must not wait
+//! Composes files on threads for blocking work: templates are the work of a pod's author, and probes and other mounts must not wait
 //! for them.
 
 use std::{num::NonZeroU64, sync::Arc};

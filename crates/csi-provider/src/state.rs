@@ -29,6 +29,8 @@ const FILE: &str = "leases.json";
 const BAD_FILE: &str = "leases.json.bad";
 /// The most such files.
 const BAD_FILES_MAX: usize = 8;
+/// Logged for a file that is not read.
+const UNREADABLE: &str = "leases of the previous process cannot be read, they end by themselves";
 
 /// Where leases are kept.
 pub(crate) struct StateFile(PathBuf);
@@ -90,7 +92,7 @@ impl StateFile {
         Self(state_dir.join(FILE))
     }
 
-    /// What an earlier process held. What cannot be taken up is logged, stays in a file beside, and ends by itself.
+    /// What an earlier process held. What cannot be restored is logged and kept in a second file, and ends by itself.
     pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
         let Some(entries) = self.entries() else { return Vec::new() };
         let restored: Vec<_> = entries.iter().filter_map(|entry| restore(entry, config)).collect();
@@ -103,11 +105,7 @@ impl StateFile {
     /// Forgets what an earlier process held, because dynamic credentials are off: nothing renews or revokes them.
     pub(crate) fn discard(&self) {
         for file in iter::once(self.0.clone()).chain(self.bad_files()) {
-            let entries = try_read::<Vec<Value>>(&file).unwrap_or_else(|kind| {
-                tracing::warn!(file = %file.display(), ?kind, "leases of the previous process cannot be read, they end by themselves");
-                None
-            });
-            for entry in entries.unwrap_or_default() {
+            for entry in read::<Vec<Value>>(&file, UNREADABLE).unwrap_or_default() {
                 log_lost(&entry, "dynamic credentials are off");
             }
             match fs::remove_file(&file) {
@@ -124,7 +122,7 @@ impl StateFile {
         match try_read(&self.0) {
             Ok(entries) => entries,
             Err(kind) => {
-                tracing::warn!(file = %self.0.display(), ?kind, "leases of the previous process cannot be read, they end by themselves");
+                tracing::warn!(file = %self.0.display(), ?kind, "{UNREADABLE}");
                 self.set_aside();
                 None
             }
@@ -168,7 +166,7 @@ impl StateFile {
         entries: &[(LeaseKey, Arc<Client>, KeptLeases)],
     ) -> Result<(), StateError> {
         let kept = |(key, client, leases): &(LeaseKey, Arc<Client>, KeptLeases)| {
-            Kept::new(config, key, client, leases.clone())
+            Kept::new(config, key, client, leases)
         };
         let kept: Vec<_> = entries.iter().map(kept).collect();
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
@@ -234,14 +232,14 @@ fn log_lost(entry: &Value, reason: &'static str) {
 }
 
 impl Kept {
-    fn new(config: &Config, key: &LeaseKey, client: &Client, leases: KeptLeases) -> Self {
+    fn new(config: &Config, key: &LeaseKey, client: &Client, leases: &KeptLeases) -> Self {
         let LeaseKey { pod, target, dynamic } = key.clone();
         let KeptLeases { lease, retired, volumes } = leases;
         let target = KeptTarget::new(target, config);
         let lease = lease.as_ref().map(KeptLease::new);
-        let retired = retired.into_iter().map(|(id, ends)| (id, unix_seconds(ends))).collect();
+        let retired = retired.iter().map(|(id, ends)| (id.clone(), unix_seconds(*ends))).collect();
         let token = client.token().as_ref().map(KeptToken::new);
-        Self { pod, target, dynamic, lease, retired, volumes, token }
+        Self { pod, target, dynamic, lease, retired, volumes: volumes.clone(), token }
     }
 
     /// Or why it cannot be taken up.

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     sync::{AcquireError, Semaphore, SemaphorePermit},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 
 use crate::{
@@ -97,7 +97,7 @@ impl Call<'_> {
             let of_namespace = self.of_namespace.acquire().await?;
             Ok([of_pod, of_namespace, self.turns.all.acquire().await?])
         };
-        let waited = timeout_at(Instant::now() + self.turns.wait, waiting).await;
+        let waited = timeout(self.turns.wait, waiting).await;
         let permits = waited.map_err(|_| busy())?.map_err(|_: AcquireError| Failure::internal())?;
         Ok(Turn { _permits: permits })
     }
@@ -114,6 +114,8 @@ fn busy() -> Failure {
 #[cfg(test)]
 mod tests {
     use tokio::sync::watch;
+
+    use tokio::time::Instant;
 
     use super::*;
     use crate::attributes::tests::pod;

@@ -5,6 +5,7 @@
 //! A step is a function of [`World`] in its own file; [`STEPS`] defines the order. Objects created
 //! by a step are in the namespaces of [`world`], which are deleted at the end.
 #![allow(
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "the test reports to the person who started it; no program reads its output"
 )]
@@ -171,7 +172,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // On standard output like everything else, because the order of two streams is not
             // guaranteed.
-            println!("error: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -15,7 +15,7 @@ mod value;
 pub use key::{ExactKey, Key, NamedKey};
 pub use misspelt::{KeyPlace, MisplacedKey, misplaced_keys};
 pub use reference::{json, markdown, schema, table};
-pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, specs};
+pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, spec_of, specs};
 pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, Fill, collect};
@@ -24,9 +24,9 @@ pub(crate) use misspelt::Intention;
 pub use nearest::nearest;
 pub(crate) use not_text::not_text;
 pub use not_text::not_text_problems;
+pub(crate) use registry::asks_for_secrets;
 #[cfg(test)]
 pub(crate) use registry::spec_for;
-pub(crate) use registry::{asks_for_secrets, spec_of};
 pub use suggest::corrected;
 pub(crate) use value::{
     LogLevel, Position, ReloadTarget, RunAsUser, Selection, StartGate, Url, id, image, image_is_below,

@@ -183,14 +183,14 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
 }
 
 /// An injection that the pod already has.
-struct Existing<'a> {
+pub(crate) struct Existing<'a> {
     receipt: Receipt,
     /// The pod without the injection. Containers keep their index in the document.
-    before: PodView<'a>,
+    pub(crate) before: PodView<'a>,
 }
 
 impl<'a> Existing<'a> {
-    fn of(pod: &PodView<'a>) -> Option<Self> {
+    pub(crate) fn of(pod: &PodView<'a>) -> Option<Self> {
         let receipt = Receipt::parse(pod.annotation(RECEIPT).filter(|_| ours::has_injection(pod))?);
         let before = detach::without_ours(pod, &receipt, Marks::Receipt);
         Some(Self { receipt, before })

@@ -1,17 +1,11 @@
-//! The secrets that a pod gets, for whoever has to know when one of them changes.
+//! The secrets that a pod gets, for the restart controller, which follows their versions.
 
 use std::collections::BTreeMap;
 
 use scaivault_contract::{Deferred, DeferredSecret, SecretPath};
 
 use crate::{
-    Context, Decision, PodView, Problems, SkipReason, decide, detach,
-    intent::{self, Facts, Findings},
-    layer,
-    ours::{self, Marks, RECEIPT},
-    pattern::Pattern,
-    policy::{self, Applied, ReplacedLists},
-    receipt::Receipt,
+    Context, Decision, PodView, SkipReason, decide, derived::with_intent, intent::Intent, pattern::Pattern,
 };
 
 /// The secrets that a pod (template) gets, as policies and annotations say.
@@ -43,18 +37,10 @@ pub fn delivered(pod: &PodView<'_>, context: &Context<'_>) -> Delivered {
     if !is_injected {
         return Delivered::default();
     }
-    policy::with_applied(pod, context, |applied| collect(pod, context, applied))
+    with_intent(pod, context, |resolved| of_intent(&resolved.intent))
 }
 
-fn collect(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Delivered {
-    let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
-    let before = ours::has_injection(pod).then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
-    let pod = before.as_ref().unwrap_or(pod);
-    let values = applied.values(pod, context);
-    let draft = layer::merge(pod, context, applied, &values).draft;
-    let mut findings = Findings::new(&draft, Problems::new(), Vec::new());
-    let lists = ReplacedLists::default();
-    let intent = intent::resolve(&Facts::new(&draft, pod, context, &lists), &mut findings);
+fn of_intent(intent: &Intent<'_>) -> Delivered {
     let is_refreshed = intent.pattern == Pattern::Sidecar;
     let files = intent.secrets.iter().flat_map(|mapping| mapping.source.secrets());
     let files = files.map(|secret| (secret, is_refreshed));

@@ -5,14 +5,12 @@ use scaivault_contract::{FileMode, FileOptions, Format, SecretRef, SecretSource,
 use crate::{
     Context, PodView, Problems,
     annotations::{DefaultValue, Draft, ExactKey, FileDraft, Key, NamedKey, specs},
-    detach,
+    decide::Existing,
     intent::{self, Facts, Findings, Intent},
     layer,
-    ours::{self, Marks, RECEIPT},
     plan::Plan,
     policy::{self, Applied, ReplacedLists},
     quantity::Quantity,
-    receipt::Receipt,
 };
 
 /// A derived setting.
@@ -29,27 +27,45 @@ pub struct Derived {
 /// The derived settings of an injected pod, in the order of the documentation; empty if it has
 /// problems.
 pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
-    policy::with_applied(pod, context, |applied| derive(pod, context, applied))
+    with_intent(pod, context, |Resolved { pod, draft, intent, problems, applied }| {
+        if !problems.is_empty() {
+            return Vec::new();
+        }
+        let plan = Plan::of(&intent, pod, context.settings, applied);
+        let image = plan.agents.last().map(|agent| agent.image.to_owned());
+        let mut found = of_files(draft, &intent);
+        found.extend(of_pod(draft, &intent, image));
+        found
+    })
 }
 
-fn derive(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Vec<Derived> {
-    let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
-    let before = ours::has_injection(pod).then(|| detach::without_ours(pod, &receipt, Marks::Receipt));
-    let pod = before.as_ref().unwrap_or(pod);
-    let values = applied.values(pod, context);
-    let draft = layer::merge(pod, context, applied, &values).draft;
-    let mut findings = Findings::new(&draft, Problems::new(), Vec::new());
-    let lists = ReplacedLists::default();
-    let facts = Facts::new(&draft, pod, context, &lists);
-    let intent = intent::resolve(&facts, &mut findings);
-    if !findings.problems.is_empty() {
-        return Vec::new();
-    }
-    let plan = Plan::of(&intent, pod, context.settings, applied);
-    let image = plan.agents.last().map(|agent| agent.image.to_owned());
-    let mut found = of_files(&draft, &intent);
-    found.extend(of_pod(&draft, &intent, image));
-    found
+/// The intent of a pod, and what it was resolved from.
+pub(crate) struct Resolved<'a, 'p> {
+    /// The pod without the injection.
+    pub(crate) pod: &'a PodView<'p>,
+    pub(crate) draft: &'a Draft,
+    pub(crate) intent: Intent<'a>,
+    /// Problems of all keys together, not those of single keys.
+    pub(crate) problems: Problems,
+    pub(crate) applied: &'a Applied<'a>,
+}
+
+/// Resolves the intent of a pod as if it were not injected yet.
+pub(crate) fn with_intent<T>(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    take: impl FnOnce(Resolved<'_, '_>) -> T,
+) -> T {
+    policy::with_applied(pod, context, |applied| {
+        let existing = Existing::of(pod);
+        let pod = existing.as_ref().map_or(pod, |existing| &existing.before);
+        let values = applied.values(pod, context);
+        let draft = &layer::merge(pod, context, applied, &values).draft;
+        let mut findings = Findings::new(draft, Problems::new(), Vec::new());
+        let lists = ReplacedLists::default();
+        let intent = intent::resolve(&Facts::new(draft, pod, context, &lists), &mut findings);
+        take(Resolved { pod, draft, intent, problems: findings.problems, applied })
+    })
 }
 
 /// The settings of keys without a name.

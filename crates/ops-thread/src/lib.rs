@@ -16,7 +16,7 @@ pub struct OpsThread {
 }
 
 impl OpsThread {
-    /// Starts it.
+    /// Starts the thread. Fails if the system gives no event loop or no thread.
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

@@ -30,7 +30,7 @@ pub(crate) enum Readiness {
     Waits(Wait),
     /// When its turn comes.
     Ready,
-    /// At once: somebody has said so.
+    /// At once, because a user has released it.
     Released,
 }
 
@@ -215,7 +215,7 @@ impl Assessor<'_> {
         self.now >= self.add_wake(seen_at + self.settings.debounce.max(LEAST_DEBOUNCE))
     }
 
-    /// Whether somebody has released the restart that waits. A release that meets no restart is used up; so is one that was
+    /// Whether a user has released the restart that waits. A release that meets no restart is used up; so is one that was
     /// there at first sight.
     fn release(&mut self, is_stale: bool) -> bool {
         let release = &self.workload.release;

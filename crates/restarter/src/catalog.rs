@@ -7,7 +7,7 @@ use std::{
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Context, Delivered, DeliveredSecret, PodView, delivered};
-use scaivault_usage::{SecretUse, csi_volumes, secrets};
+use scaivault_usage::{SECRETS_STORE, SecretUse, csi_volumes, secrets};
 use serde_json::Value;
 
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
     workload::{Agreement, Delivery, Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
 };
 
-/// The driver whose volumes have a `SecretProviderClass`.
-const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
 /// The provider of this product. Its classes need no opt-in.
 const PROVIDER: &str = "scaivault";
 
@@ -32,7 +30,7 @@ const SECRETS_MAX: usize = 256;
 /// What the settings of the controller say about all workloads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults {
-    /// The mode where nobody says another.
+    /// The mode if neither an annotation nor a policy sets one.
     pub mode: Mode,
     /// Annotations of Reloader are read.
     pub with_reloader: bool,
@@ -96,7 +94,7 @@ impl Catalog {
     /// Takes in a workload. `context` is that of its namespace; `policy` what the strongest policy with `spec.restart` says that
     /// selects its pods.
     pub fn put_workload(&mut self, kind: Kind, object: &Value, context: &Context<'_>, policy: Option<Mode>) {
-        let Some(key) = key_of(kind, object) else { return };
+        let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
         if self.templates.get(&key).is_some_and(|known| {
             *known.uid == *text("uid") && is_older(text("resourceVersion"), &known.resource_version)
@@ -134,7 +132,7 @@ impl Catalog {
             classes: names(
                 csi_volumes(template)
                     .into_iter()
-                    .filter(|volume| volume.driver == CSI_DRIVER)
+                    .filter(|volume| volume.driver == SECRETS_STORE)
                     .filter_map(|volume| volume.class),
             ),
             marker: marker.map(|text| text.as_str().into()),
@@ -328,7 +326,7 @@ impl Catalog {
         delivered.map(|(source, _)| Arc::clone(&self.world.sources.name(*source).name)).collect()
     }
 
-    /// The names of all objects of a kind that are known, for whoever lists them anew and removes the rest.
+    /// The names of all objects of a kind that are known, so that a new list can remove the rest.
     pub fn workloads(&self, kind: Kind) -> Vec<WorkloadKey> {
         self.templates.keys().filter(|key| key.kind == kind).cloned().collect()
     }
@@ -508,9 +506,12 @@ fn observed_pods(
     observed.collect()
 }
 
-fn key_of(kind: Kind, object: &Value) -> Option<WorkloadKey> {
-    let (namespace, name) = names_of(object)?;
-    Some(WorkloadKey { namespace, kind, name })
+impl WorkloadKey {
+    /// The key of an object of this kind; none without a namespace or a name.
+    pub fn from_object(kind: Kind, object: &Value) -> Option<Self> {
+        let (namespace, name) = names_of(object)?;
+        Some(Self { namespace, kind, name })
+    }
 }
 
 /// The namespace and name of an object.
@@ -563,8 +564,8 @@ fn in_namespace_mut<'a, T>(
     all.range_mut(first..).take_while(move |(key, _)| key.namespace == namespace)
 }
 
-/// Whether a version of an object is older than another one of the same object. Versions that are not numbers have no order.
-fn is_older(version: &str, known: &str) -> bool {
+/// Whether a `resourceVersion` of an object is older than another one of the same object. Versions that are not numbers have no order.
+pub fn is_older(version: &str, known: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     number(version).zip(number(known)).is_some_and(|(version, known)| version < known)
 }

@@ -53,7 +53,7 @@ pub struct Places<'a> {
     pub policy: Option<Mode>,
     /// The mode of the controller's settings.
     pub default: Mode,
-    /// Reloader's annotations are read where ours say nothing.
+    /// Reloader's annotations are read where those of this product are missing.
     pub with_reloader: bool,
 }
 
@@ -303,7 +303,7 @@ mod reloader {
     const SECRETS_EXCLUDED: &str = "secrets.exclude.reloader.stakater.com/reload";
     const CLASSES_EXCLUDED: &str = "secretproviderclasses.exclude.reloader.stakater.com/reload";
 
-    /// Fills in what Reloader would do where no annotation of ours says anything.
+    /// Fills in what Reloader would do where this product's annotations are missing.
     pub(super) fn apply(places: &Places<'_>, choice: &mut Choice, for_secrets: bool, for_classes: bool) {
         let is_of_reloader = |key: &str| key.contains("reloader.stakater.com/");
         // The template's count only if the workload has none.

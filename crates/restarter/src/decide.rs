@@ -7,7 +7,7 @@ use crate::{
     ledger::{Accepted, Followed, Ledger, Outcome, Phase, Wait},
     marker,
     settings::Settings,
-    source::{SourceId, SourceRef, Sources, Version},
+    source::{SourceRef, Sources, Version},
     waves::{Gate, Waves},
     workload::{Workload, WorkloadKey},
 };
@@ -103,7 +103,7 @@ impl Step {
 
 type Assessed<'a> = (&'a WorkloadKey, &'a Workload, Assessment);
 
-/// The workloads that wait for their turn, in its order: what somebody has released, then canaries, then healthy workloads (a
+/// The workloads that wait for their turn, in its order: those that a user has released, then canaries, then healthy workloads (a
 /// broken one would say nothing about the secret), then who has waited longest.
 fn order(assessed: &[Assessed<'_>]) -> Vec<usize> {
     let is_candidate =
@@ -218,14 +218,4 @@ fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
             decision.steps.push(Step::Record { workload: key.clone(), ledger: assessment.ledger });
         }
     }
-}
-
-/// The sources that workloads deliver, for whoever looks their versions up.
-pub fn delivered_sources(world: &World) -> BTreeSet<SourceId> {
-    world
-        .workloads
-        .values()
-        .flat_map(|workload| workload.deliveries.iter())
-        .map(|delivery| delivery.source)
-        .collect()
 }

@@ -99,7 +99,7 @@ pub enum Phase {
 /// What a restart waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Somebody's release.
+    /// A user's release.
     Release,
     /// Its annotations to be corrected.
     Invalid(Box<str>),
@@ -132,7 +132,7 @@ pub enum Wait {
     },
     /// Its turn: the wave before it, or a limit of rollouts at once.
     Turn,
-    /// Somebody to look at a workload on which the same version failed.
+    /// A user, because the same version failed on another workload.
     Stopped {
         /// The secret.
         source: SourceId,
@@ -172,13 +172,5 @@ impl Ledger {
     /// Whether a rollout is under way that this controller started.
     pub fn is_restarting(&self) -> bool {
         matches!(self.rollout, Some(Followed { outcome: Outcome::Running, .. }))
-    }
-
-    /// Why the last restart failed, if it did and the workload was healthy before.
-    pub fn failure(&self) -> Option<Failure> {
-        match self.rollout {
-            Some(Followed { was_healthy: true, outcome: Outcome::Failed(failure), .. }) => Some(failure),
-            _ => None,
-        }
     }
 }

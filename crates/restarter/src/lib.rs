@@ -31,9 +31,9 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, Defaults};
+pub use catalog::{Catalog, Defaults, is_older};
 pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
-pub use decide::{Decision, Step, World, decide, delivered_sources};
+pub use decide::{Decision, Step, World, decide};
 pub use definition::definition;
 pub use ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Wait};
 pub use marker::{MARKER, Marker};

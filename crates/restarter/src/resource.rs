@@ -1,5 +1,5 @@
 //! `RotationRollout`, the custom resource that keeps a [`Ledger`]. The controller makes one for each workload, in its namespace
-//! and owned by it; nobody else writes it.
+//! and owned by it; nothing else writes it.
 
 use jiff::Timestamp;
 use kube_derive::{CustomResource, KubeSchema};
@@ -154,7 +154,7 @@ pub fn object_name(workload: &WorkloadKey) -> String {
     let kept =
         name.char_indices().map(|(index, _)| index).take_while(|index| *index <= NAME_MAX - digest.len());
     let kept = kept.last().unwrap_or_default();
-    // A name must not have a dot or hyphen beside the other hyphen.
+    // A name must not have a dot or hyphen next to the other hyphen.
     format!("{}{digest}", name[..kept].trim_end_matches(['.', '-']))
 }
 

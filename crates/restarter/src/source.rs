@@ -196,7 +196,7 @@ fn scope(namespace: &str, kind: SourceKind) -> &str {
     }
 }
 
-/// FNV-1a, 64 bits: tells texts apart that nobody gains from confusing, and is the same in every process.
+/// FNV-1a, 64 bits, the same in every process. Not for texts where a collision would help an attacker.
 pub fn digest(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -74,7 +74,7 @@ pub enum Mode {
     /// It is.
     #[default]
     Auto,
-    /// It waits until somebody releases the restart.
+    /// It waits until a user releases the restart.
     Manual,
     /// It is not.
     Off,
@@ -174,7 +174,7 @@ pub struct Workload {
     pub marker: Option<Marker>,
     /// `spec.paused`.
     pub is_paused: bool,
-    /// Its pods are replaced only when somebody deletes them.
+    /// Its pods are replaced only after they are deleted.
     pub is_on_delete: bool,
     /// Of its template.
     pub progress: Progress,

@@ -16,7 +16,7 @@ mod volumes;
 
 pub use container::{ContainerKind, ContainerRef};
 pub use native_secret::{NativeSecret, SERVICE_ACCOUNT_TOKEN};
-pub use products::{Evidence, OtherProduct, Product, ProductKind, other_products};
+pub use products::{Evidence, OtherProduct, Product, ProductKind, SECRETS_STORE, other_products};
 pub use secrets::{SecretUse, Via, secrets};
 pub use sources::{RemoteRef, SecretSource, SourceKind, secret_sources};
 pub use tokens::{ProjectedToken, TokenSettings, token_settings};

@@ -122,7 +122,7 @@ const VARIABLE_VALUES: [(&str, Product); 7] = [
 const AKV2K8S: &str = "@azurekeyvault";
 
 /// The name of the Secrets Store CSI driver.
-const SECRETS_STORE: &str = "secrets-store.csi.k8s.io";
+pub const SECRETS_STORE: &str = "secrets-store.csi.k8s.io";
 
 /// A product that handles a pod, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -126,7 +126,7 @@ async fn an_applier_of_the_whole_manifest_does_not_fight() {
     }
     cluster.rotate("db").await;
     for name in names {
-        eventually("the restart beside the applier", async || {
+        eventually("the restart while the applier runs", async || {
             apply().await;
             let record = cluster.record("Deployment", name).await;
             (record["phase"] == "Current" && record["restarts"][0].is_string()).then_some(())

@@ -10,12 +10,8 @@ use std::{
 use scaivault_certs::Authority;
 use scaivault_testkit::control_plane::{Directory, Program};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
-use super::{PATIENCE, eventually, run};
+use super::{PATIENCE, eventually, ops, run};
 
 /// `scaivault-injector serve` on free ports. Killed on drop, and when the test is killed.
 pub(crate) struct Injector {
@@ -71,19 +67,12 @@ impl Injector {
 
     /// The value of a metric, with its labels as written: `name{a="b"}`; 0 if it is missing.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").await;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().unwrap())
+        ops::metric(self.ops_address, name).await
     }
 
     /// An answer of the ops port, with head and body.
     pub(crate) async fn get(&self, path: &str) -> String {
-        let mut ops = TcpStream::connect(self.ops_address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
-        ops.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        ops.read_to_string(&mut answer).await.unwrap();
-        answer
+        ops::get(self.ops_address, path).await
     }
 
     /// The first event of the log with this message.

@@ -8,6 +8,7 @@
 pub(crate) mod injector;
 pub(crate) mod install;
 pub(crate) mod kubectl;
+pub(crate) mod ops;
 pub(crate) mod other_webhook;
 pub(crate) mod policies;
 pub(crate) mod release;

@@ -1,4 +1,4 @@
-//! The restart controller as the built program, beside a control plane of its own: it acts on all workloads of a cluster.
+//! The restart controller as the built program, with a control plane of its own: it acts on all workloads of a cluster.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
@@ -8,13 +8,9 @@ use kube::{
 };
 use scaivault_testkit::control_plane::{ControlPlane, Directory, Options, Program};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::{Mutex, MutexGuard, OnceCell},
-};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::{PATIENCE, api, chain, cluster_api, create, eventually, policies, run};
+use super::{PATIENCE, api, chain, cluster_api, create, eventually, ops, policies, run};
 
 /// No waiting but what is needed.
 const FAST: [&str; 8] = [
@@ -266,19 +262,11 @@ impl Restarter {
 
     /// The value of a metric without its prefix, with its labels as they are written; 0 where it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").await;
-        let name = format!("scaivault_restarter_{name}");
-        let value = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().unwrap())
+        ops::metric(self.ops_address, &format!("scaivault_restarter_{name}")).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
-        let mut ops = TcpStream::connect(self.ops_address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
-        ops.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        ops.read_to_string(&mut answer).await.unwrap();
-        answer
+        ops::get(self.ops_address, path).await
     }
 
     /// All it wrote.

@@ -58,7 +58,7 @@ pub(crate) fn batch(paths: &[SecretPath]) -> Content {
     Content::json(&Batch { paths })
 }
 
-/// Whether an answer with an error says that the server has no such route. A secret's own absence is told in the answer.
+/// Whether an answer with an error says that the server has no such route. A missing secret is an entry of the answer.
 pub(crate) fn is_missing_route(error: &Error) -> bool {
     let ErrorKind::Refused(refusal) = &error.kind else { return false };
     let is_of_caller = matches!(refusal.code.as_str(), "tenant_not_found" | "identity_not_found");

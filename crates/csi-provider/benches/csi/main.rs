@@ -1,4 +1,4 @@
-//! The built provider as a process, beside the development server over TLS on loopback, called through its socket as the
+//! The built provider as a process, with the development server over TLS on loopback, called through its socket as the
 //! driver calls it: calls per second, their latency, and the provider's memory.
 //!
 //! ```text
@@ -49,7 +49,7 @@ const CALLS: usize = 1_200_000;
 const ROWS: usize = 6;
 /// The kubelet's first pause before it repeats a mount that has failed.
 const KUBELET_PAUSE: Duration = Duration::from_millis(500);
-/// How many calls another tenant makes beside a hostile one.
+/// How many calls another tenant makes at the same time as a hostile one.
 const OTHER_CALLS: usize = 200;
 
 fn main() -> ExitCode {
@@ -111,7 +111,7 @@ async fn mounts(node: &Node, calls: usize) -> Result<()> {
 
 /// The memory under one tenant's largest volumes, and how long another tenant's call takes then.
 async fn hostile(node: &Node) -> Result<()> {
-    println!("\n## Beside a hostile tenant\n");
+    println!("\n## With a hostile tenant\n");
     let other = vec![node.request(0, "web")?];
     measure(node, &other, 1).await?;
     let hostile = (0..10).map(|pod| node.hostile_request(pod)).collect::<Result<Vec<_>>>()?;

@@ -45,7 +45,7 @@ pub(super) struct Entry {
     asked: Instant,
     /// The lease in use: the state file has it.
     held: Option<Held>,
-    /// The next lease. Until the state file has it, it is not handed out, because after a restart nobody could revoke it.
+    /// The next lease. Until the state file has it, it is not handed out, because after a restart the provider could not revoke it.
     next: Option<Held>,
     /// Leases that were replaced. The application may still use them.
     retired: BTreeMap<LeaseId, Retired>,
@@ -133,14 +133,9 @@ impl Entry {
     /// Goes on with the leases of an earlier process.
     pub(super) fn restored(client: Arc<Client>, kept: KeptLeases, now: Instant, time: SystemTime) -> Self {
         let KeptLeases { lease, retired, volumes } = kept;
-        let retired = retired.into_iter().map(|(id, ends)| {
-            let left = ends.duration_since(time).unwrap_or_default();
-            (id, Retired::new(now + left))
-        });
-        let held = lease.map(|lease| {
-            let left = lease.ends.duration_since(time).unwrap_or_default();
-            Held { lease, until: now + left }
-        });
+        let until = |ends: SystemTime| now + ends.duration_since(time).unwrap_or_default();
+        let retired = retired.into_iter().map(|(id, ends)| (id, Retired::new(until(ends))));
+        let held = lease.map(|lease| Held { until: until(lease.ends), lease });
         Self {
             wanted_by: volumes.clone(),
             life: if volumes.is_empty() { Life::Unused(now) } else { Life::Used(volumes) },
@@ -280,7 +275,7 @@ impl Entry {
         }
     }
 
-    /// Takes a lease into use, or lets it be revoked if nobody has use for it any more.
+    /// Takes a lease into use, or has it revoked if no volume uses it any more.
     pub(super) fn generated(&mut self, lease: HeldLease, now: Instant) {
         self.generations.succeeded();
         self.failure = None;

@@ -170,7 +170,7 @@ pub(crate) fn spec_for(key: ExactKey) -> &'static AnnotationSpec {
 }
 
 /// The row of a written key, and the name in it.
-pub(crate) fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
+pub fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
     specs().find_map(|spec| Some((spec, spec.key.name_in(key)?)))
 }
 

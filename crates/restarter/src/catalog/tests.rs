@@ -56,7 +56,7 @@ fn template(annotations: Value) -> Value {
             "containers": [{"name": "app", "image": "a", "env": [
                 {"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "a"}}}]}],
             "imagePullSecrets": [{"name": "registry"}],
-            "volumes": [{"name": "v", "csi": {"driver": CSI_DRIVER, "volumeAttributes": {"secretProviderClass": "files"}}}],
+            "volumes": [{"name": "v", "csi": {"driver": SECRETS_STORE, "volumeAttributes": {"secretProviderClass": "files"}}}],
         },
     })
 }

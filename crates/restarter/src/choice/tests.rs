@@ -125,7 +125,7 @@ fn reloader_annotations_of_templates_count_alone() {
     let auto = [("reloader.stakater.com/auto", "true")];
     assert!(choice(&[], &auto, &[]).secrets.includes("db", USED));
     assert!(!choice(&[("reloader.stakater.com/auto", "false")], &auto, &[]).secrets.includes("db", USED));
-    // Ours win.
+    // This product's annotations win.
     assert!(!choice(&[("restart-secrets", "none")], &auto, &[]).secrets.includes("db", USED));
 }
 

@@ -39,7 +39,7 @@ impl Node {
         });
     }
 
-    /// Lets nobody, not even root, write the state file.
+    /// Makes the state file unwritable, also for root.
     fn block_state(&self) -> PathBuf {
         let blocked = self.dir.path().join("leases.new");
         std::fs::create_dir(&blocked).unwrap();
