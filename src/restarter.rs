@@ -10,6 +10,7 @@ mod controller;
 mod events;
 mod kinds;
 mod lease;
+mod lookups;
 mod memory;
 mod metrics;
 mod ops;
@@ -32,6 +33,7 @@ use scaivault_cluster::{
     follow,
     policies::{InjectionPolicies, PolicyCache, keep},
 };
+use scaivault_ops_thread::OpsThread;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -75,11 +77,13 @@ pub(crate) fn run(args: &RestarterArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
-    let vault = args.vault.vault()?.map(Arc::new);
+    let vault = args.vault.vault(args.dry_run)?.map(Arc::new);
     let (config, injector_settings) = Follower::new(args.config.config.clone(), args.namespace.clone())?;
     let client = cluster::client().await?;
-    let listener = TcpListener::bind(args.ops_listen)
-        .await
+    let ops_thread = OpsThread::start().context("cannot start the thread of the probes")?;
+    let listener = ops_thread.handle().spawn(TcpListener::bind(args.ops_listen)).await;
+    let listener = listener
+        .context("cannot listen")?
         .with_context(|| format!("cannot listen at {} (--ops-listen)", args.ops_listen))?;
     let ops_address = listener.local_addr().context("cannot listen")?;
     let mut signals = Signals::install()?;
@@ -93,7 +97,8 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     watches.start(policies, args.native_secrets, &mut tasks);
     tasks.spawn(reader::run(client.clone(), Arc::clone(&memory)));
     tasks.spawn(follow_config(config, Arc::clone(&memory)));
-    tasks.spawn(ops::serve(listener, Arc::clone(&memory), Arc::clone(&metrics)));
+    let mut probes = JoinSet::new();
+    probes.spawn_on(ops::serve(listener, Arc::clone(&memory), Arc::clone(&metrics)), ops_thread.handle());
 
     let identity = identity();
     let (leads, leading) = watch::channel(false);
@@ -112,9 +117,10 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     }
     tasks.spawn(follow_leadership(leading.clone(), Arc::clone(&metrics)));
     if let Some(vault) = vault {
-        let name = subscription_name(args);
+        let owner =
+            args.lease().map_or_else(String::new, |(namespace, lease)| format!("{namespace}/{lease}"));
         let (memory, metrics) = (Arc::clone(&memory), Arc::clone(&metrics));
-        tasks.spawn(follow_vault(leading.clone(), vault, name, memory, metrics));
+        tasks.spawn(follow_vault(leading.clone(), vault, owner, memory, metrics));
     }
     let (notices, receiver) = mpsc::channel(events::QUEUE);
     tasks.spawn(events::post(client.clone(), identity, receiver, Arc::clone(&metrics)));
@@ -124,6 +130,7 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     tokio::select! {
         () = signals.next() => {}
         _ = tasks.join_next() => bail!("a task of the restarter has ended; this is a bug"),
+        _ = probes.join_next() => bail!("the ops port has failed; this is a bug"),
     }
     tracing::info!("stopping");
     stop.send_replace(true);
@@ -196,14 +203,20 @@ async fn follow_leadership(mut leading: watch::Receiver<bool>, metrics: Arc<Metr
     }
 }
 
-/// The leader alone asks ScaiVault.
+/// The leader alone asks ScaiVault. Its subscription is named after the cluster and the Lease, so that the next leader takes it up
+/// and no other cluster does.
 async fn follow_vault(
     mut leading: watch::Receiver<bool>,
     vault: Arc<args::Vault>,
-    name: String,
+    owner: String,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
 ) {
+    while memory.is_waiting_for_any(&[NAMESPACES]) {
+        sleep(LISTED_INTERVAL).await;
+    }
+    let cluster = memory.lock().cluster().to_owned();
+    let name = format!("scaivault-restarter/{cluster}/{owner}");
     while leading.wait_for(|leads| *leads).await.is_ok() {
         tokio::select! {
             () = vault::follow(Arc::clone(&vault), name.clone(), Arc::clone(&memory), Arc::clone(&metrics)) => {}
@@ -225,12 +238,6 @@ async fn follow_config(config: Follower, memory: Arc<Memory>) {
         }
     };
     config.each_interval(take).await;
-}
-
-/// Says to people whose the subscription is, and has the next leader take it up.
-fn subscription_name(args: &RestarterArgs) -> String {
-    let (namespace, lease) = args.lease().unwrap_or(("", "alone"));
-    format!("scaivault-restarter/{namespace}/{lease}")
 }
 
 /// The name of this process among the replicas: two of them on one host are two.

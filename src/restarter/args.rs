@@ -59,6 +59,9 @@ pub(crate) struct RestarterArgs {
     pub(super) mode: Mode,
 
     /// Restart nothing and write nothing; the log and the metrics say what would be restarted
+    ///
+    /// A dry run does not subscribe to events, and remembers nothing: what changes before the controller writes counts as
+    /// seen for the first time.
     #[arg(long)]
     pub(super) dry_run: bool,
 
@@ -105,7 +108,7 @@ pub(super) struct PaceArgs {
     #[arg(long, default_value_t = 5, value_parser = positive, value_name = "NUMBER")]
     namespace_concurrency: usize,
 
-    /// How many workloads of a shared secret are restarted first
+    /// How many workloads of a namespace that share a secret are restarted first
     #[arg(long, default_value_t = 1, value_parser = positive, value_name = "NUMBER")]
     canaries: usize,
 
@@ -113,7 +116,7 @@ pub(super) struct PaceArgs {
     #[arg(long, default_value_t = 10, value_parser = positive, value_name = "NUMBER")]
     wave: usize,
 
-    /// The pause after each wave
+    /// The pause after each wave; after the canaries it is at least --observation
     #[arg(long, default_value = "30s", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     wave_pause: Duration,
 
@@ -121,7 +124,7 @@ pub(super) struct PaceArgs {
     #[arg(long, default_value = "5m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     observation: Duration,
 
-    /// The longest rollout of a workload that has no deadline of its own
+    /// How long a rollout may make no progress, if the workload has no deadline of its own
     #[arg(long, default_value = "15m", value_name = "DURATION")]
     rollout_timeout: Duration,
 
@@ -232,7 +235,7 @@ impl RestarterArgs {
 }
 
 impl VaultArgs {
-    pub(super) fn vault(&self) -> anyhow::Result<Option<Vault>> {
+    pub(super) fn vault(&self, is_dry_run: bool) -> anyhow::Result<Option<Vault>> {
         let Some(url) = &self.url else { return Ok(None) };
         let Self { ca_file, token_file, audience, role, tenant, .. } = self;
         let client = Client::new(ClientSettings {
@@ -249,7 +252,7 @@ impl VaultArgs {
         })
         .context("the client of ScaiVault cannot be set up")?;
         let client = Arc::new(client);
-        let (poll_interval, has_events) = (self.poll_interval.to_std(), !self.no_events);
+        let (poll_interval, has_events) = (self.poll_interval.to_std(), !self.no_events && !is_dry_run);
         Ok(Some(Vault { client, poll_interval, has_events }))
     }
 }
@@ -261,4 +264,30 @@ fn mode(text: &str) -> Result<Mode, String> {
 fn positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: RestarterArgs,
+    }
+
+    /// A subscription is a write, and of two replicas that do not elect a leader one would take it from the other.
+    #[test]
+    fn a_dry_run_subscribes_to_nothing() {
+        let has_events = |flags: &[&str]| {
+            let all = ["restarter", "--url", "https://scaivault.example"].iter().chain(flags);
+            let RestarterArgs { vault, dry_run, .. } = Command::parse_from(all).args;
+            vault.vault(dry_run).unwrap().unwrap().has_events
+        };
+        assert!(has_events(&[]));
+        assert!(!has_events(&["--no-events"]));
+        assert!(!has_events(&["--dry-run"]));
+    }
 }

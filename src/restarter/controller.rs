@@ -69,13 +69,14 @@ impl Controller {
                 () = self.memory.changes.notified() => {}
                 () = sleep_until(next) => {}
             }
-            next = Instant::now() + self.turn().await;
+            next = Instant::now() + self.turn(&leads).await;
             sleep(PAUSE).await;
         }
     }
 
-    /// One decision and its steps. Returns how long nothing has to be done unless something changes.
-    async fn turn(&mut self) -> Duration {
+    /// One decision and its steps, as long as this replica leads. Returns how long nothing has to be done unless something
+    /// changes.
+    async fn turn(&mut self, leads: &watch::Receiver<bool>) -> Duration {
         let now = unix_seconds(SystemTime::now());
         let (memory, settings) = (Arc::clone(&self.memory), Arc::clone(&self.settings));
         let began = StdInstant::now();
@@ -85,7 +86,7 @@ impl Controller {
             Some((decision, workloads))
         });
         let Ok(Some((Decision { steps, wake }, workloads))) = decided.await else { return LONGEST };
-        self.metrics.decided(began.elapsed(), workloads);
+        self.metrics.decided(now, began.elapsed(), workloads);
         let wake = wake.map_or(LONGEST, |wake| {
             Duration::from_secs(u64::try_from(wake.saturating_sub(now)).unwrap_or_default()).min(LONGEST)
         });
@@ -99,7 +100,8 @@ impl Controller {
         let has_more = steps.peek().is_some();
         drop(steps);
         let writer = &self.writer;
-        let written = stream::iter(batch).map(|step| writer.carry_out(step)).buffer_unordered(WRITES);
+        let write = async |step| if *leads.borrow() { writer.carry_out(step).await } else { Ok(()) };
+        let written = stream::iter(batch).map(write).buffer_unordered(WRITES);
         let errors: Vec<_> = written.filter_map(async |written| written.err()).collect().await;
         if let Some(error) = errors.first() {
             if self.throttle.is_due(Instant::now()) {
@@ -117,7 +119,7 @@ impl Controller {
     /// A dry run: what would be written is logged and kept in memory.
     fn report(&self, steps: Vec<Step>) {
         for step in steps {
-            let (Step::Restart { workload, ledger, .. } | Step::Record { workload, ledger }) = step;
+            let (Step::Restart { workload, ledger, .. } | Step::Record { workload, ledger, .. }) = step;
             let known = self.memory.lock().record(&workload).cloned().unwrap_or_default();
             let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
             if (phase, reason) != (&*known.shown.0, &*known.shown.1) {

@@ -13,8 +13,8 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Context, KubeVersion, Namespace, PodView, PolicyRestart, PolicySet, Settings};
 use scaivault_policy::Condition;
 use scaivault_restarter::{
-    Catalog, Decision, Defaults, Kind, Ledger, Mode, RotationRollout, RotationRolloutStatus, WorkloadKey,
-    decide, is_older, object_name,
+    Catalog, Decision, Defaults, Kind, Ledger, Mode, RotationRollout, RotationRolloutStatus, Seen,
+    WorkloadKey, decide, is_older, object_name,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -28,6 +28,8 @@ const VALUE_BYTES: usize = 8 * 1024;
 const LABELS_BYTES: usize = 32 * 1024;
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// The namespace that every cluster has from its first day on.
+const SYSTEM_NAMESPACE: &str = "kube-system";
 /// A part of the name of Reloader's image.
 const RELOADER_IMAGE: &str = "stakater/reloader";
 
@@ -50,8 +52,10 @@ pub(super) struct State {
     settings: Arc<Settings>,
     policies: Option<Arc<PolicySet>>,
     outdated: Outdated,
-    /// Outdated workloads are being read again.
-    is_reading: bool,
+    /// What is being read again.
+    reading: Outdated,
+    /// The `metadata.uid` of the namespace `kube-system`: the usual name of a cluster.
+    cluster: String,
     /// Deployments of Reloader.
     reloaders: BTreeSet<WorkloadKey>,
     /// What has not been listed yet.
@@ -91,7 +95,8 @@ impl Memory {
                 settings: Arc::new(settings),
                 policies: None,
                 outdated: Outdated::None,
-                is_reading: false,
+                reading: Outdated::None,
+                cluster: String::new(),
                 reloaders: BTreeSet::new(),
                 missing: BTreeSet::new(),
             }),
@@ -173,13 +178,20 @@ impl Memory {
         });
     }
 
-    /// What has to be done at `now`; none while the cluster is not known or what is known is outdated.
+    /// What has to be done at `now`; none while the cluster is not known, or policies or settings have changed. Workloads that are
+    /// to be read again wait.
     pub(super) fn decide(&self, now: i64, settings: &scaivault_restarter::Settings) -> Option<Decision> {
         let mut state = self.lock();
-        if !state.missing.is_empty() || state.is_reading || state.outdated != Outdated::None {
+        let State { catalog, outdated, reading, missing, .. } = &mut *state;
+        if !missing.is_empty() || *reading == Outdated::All || *outdated == Outdated::All {
             return None;
         }
-        Some(decide(now, state.catalog.world(), settings))
+        let mut decision = decide(now, catalog.world(), settings);
+        decision.steps.retain(|step| {
+            let namespace = &step.workload().namespace;
+            !outdated.concerns(namespace) && !reading.concerns(namespace)
+        });
+        Some(decision)
     }
 }
 
@@ -238,9 +250,17 @@ impl State {
         self.reloaders.len()
     }
 
+    /// A text that tells the cluster from others; empty before its namespaces are listed.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     pub(super) fn put_namespace(&mut self, metadata: ObjectMeta) {
-        let ObjectMeta { name, annotations, labels, .. } = metadata;
+        let ObjectMeta { name, annotations, labels, uid, .. } = metadata;
         let name = name.unwrap_or_default();
+        if name == SYSTEM_NAMESPACE {
+            self.cluster = uid.unwrap_or_default();
+        }
         let mut labels = labels.unwrap_or_default();
         if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES {
             labels.clear();
@@ -267,16 +287,15 @@ impl State {
         self.namespaces.retain(|name, _| listed.contains(name));
     }
 
-    /// What has to be read again. Until that has happened, nothing is decided.
+    /// What has to be read again. Until that has happened, nothing is written about these workloads.
     pub(super) fn begin_reading(&mut self) -> Outdated {
-        let outdated = mem::take(&mut self.outdated);
-        self.is_reading = outdated != Outdated::None;
-        outdated
+        self.reading = mem::take(&mut self.outdated);
+        self.reading.clone()
     }
 
     /// It was read again; `failed` was not. What became outdated meanwhile is still to be read.
     pub(super) fn end_reading(&mut self, failed: Outdated) {
-        self.is_reading = false;
+        self.reading = Outdated::None;
         match failed {
             Outdated::None => {}
             Outdated::In(namespaces) => namespaces.into_iter().for_each(|name| self.outdated.add(name)),
@@ -304,7 +323,7 @@ impl State {
     pub(super) fn put_own_record(&mut self, key: &WorkloadKey, object: &RotationRollout, ledger: Ledger) {
         let version = object.metadata.resource_version.as_deref().unwrap_or_default();
         self.records.insert(key.clone(), Record::new(version, object.status.as_ref()));
-        self.catalog.put_ledger(key, Some(ledger));
+        self.catalog.put_ledger(key, Some(ledger), version);
     }
 
     pub(super) fn remove_record(&mut self, namespace: &str, name: &str) {
@@ -312,6 +331,13 @@ impl State {
         let Some(key) = keys.find(|key| object_name(key) == name).cloned() else { return };
         self.records.remove(&key);
         self.catalog.remove_record(&key);
+    }
+
+    /// Whether the objects that a step rests on are still the present ones.
+    pub(super) fn is_present(&mut self, key: &WorkloadKey, seen: &Seen) -> bool {
+        self.catalog.world().workloads.get(key).is_some_and(|workload| {
+            workload.resource_version == seen.workload && workload.record_version == seen.record
+        })
     }
 
     pub(super) fn record(&self, key: &WorkloadKey) -> Option<&Record> {
@@ -327,7 +353,7 @@ impl State {
     pub(super) fn put_ledger(&mut self, key: &WorkloadKey, ledger: Ledger) {
         let shown = (ledger.phase.word().into(), ledger.phase.reason().into());
         self.records.entry(key.clone()).or_default().shown = shown;
-        self.catalog.put_ledger(key, Some(ledger));
+        self.catalog.put_ledger(key, Some(ledger), "");
     }
 }
 
@@ -357,6 +383,14 @@ impl Outdated {
             Self::All => {}
         }
     }
+
+    fn concerns(&self, namespace: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::In(namespaces) => namespaces.contains(namespace),
+            Self::All => true,
+        }
+    }
 }
 
 /// What the strongest policy with `restart` says that selects the pods of a workload.
@@ -371,4 +405,74 @@ fn policy_mode(object: &Value, namespace: &Namespace, policies: &PolicySet) -> O
         PolicyRestart::Manual => Mode::Manual,
         PolicyRestart::Off => Mode::Off,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn namespace(name: &str, label: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            uid: Some(format!("uid-{name}")),
+            labels: Some([("team".to_owned(), label.to_owned())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn deployment(namespace: &str) -> Value {
+        let annotations = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"});
+        json!({
+            "metadata": {"namespace": namespace, "name": "web", "uid": "u", "resourceVersion": "5"},
+            "spec": {"template": {
+                "metadata": {"annotations": annotations},
+                "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+            }},
+        })
+    }
+
+    fn decided(memory: &Memory) -> Option<Vec<String>> {
+        let steps = memory.decide(1_790_000_000, &scaivault_restarter::Settings::default())?.steps;
+        Some(steps.iter().map(|step| step.workload().namespace.to_string()).collect())
+    }
+
+    #[test]
+    fn only_workloads_that_are_read_again_wait() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        memory.change(|state| {
+            for name in ["a", "b"] {
+                state.put_namespace(namespace(name, "1"));
+                state.put_workload(Kind::Deployment, &deployment(name));
+            }
+        });
+        let check = |expected: &[&str]| {
+            assert_eq!(decided(&memory).unwrap(), expected);
+        };
+        check(&["a", "b"]);
+        memory.change(|state| state.put_namespace(namespace("a", "2")));
+        check(&["b"]);
+        let outdated = memory.lock().begin_reading();
+        check(&["b"]);
+        memory.change(|state| state.end_reading(outdated));
+        check(&["b"]);
+        memory.lock().begin_reading();
+        memory.change(|state| state.end_reading(Outdated::None));
+        check(&["a", "b"]);
+        memory.settings_changed(Settings::default());
+        assert_eq!(decided(&memory), None);
+        memory.lock().begin_reading();
+        assert_eq!(decided(&memory), None);
+    }
+
+    #[test]
+    fn a_cluster_is_told_by_its_oldest_namespace() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        memory.change(|state| {
+            state.put_namespace(namespace("kube-system", "1"));
+            state.put_namespace(namespace("a", "1"));
+        });
+        assert_eq!(memory.lock().cluster(), "uid-kube-system");
+    }
 }

@@ -51,6 +51,8 @@ pub(super) struct Metrics {
     watches_down: Mutex<BTreeMap<&'static str, i64>>,
     is_leader: AtomicBool,
     decisions: AtomicU64,
+    /// When the last one was made, Unix seconds.
+    decided_at: AtomicI64,
     decision_microseconds: AtomicU64,
     /// Workloads by phase and reason, and since when the oldest restart waits.
     workloads: Mutex<Workloads>,
@@ -128,7 +130,8 @@ impl Metrics {
         self.is_leader.store(is_leader, Ordering::Relaxed);
     }
 
-    pub(super) fn decided(&self, took: Duration, workloads: Workloads) {
+    pub(super) fn decided(&self, at: i64, took: Duration, workloads: Workloads) {
+        self.decided_at.store(at, Ordering::Relaxed);
         self.decisions.fetch_add(1, Ordering::Relaxed);
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.decision_microseconds.fetch_add(microseconds, Ordering::Relaxed);
@@ -196,6 +199,10 @@ impl Metrics {
         page.single("ready", "gauge", "Whether all lists are complete.", is_ready)?;
         let reloaders = memory.lock().reloaders();
         page.single("reloaders", "gauge", "Workloads of Stakater's Reloader in the cluster.", reloaders)?;
+        let not_followed = memory.lock().catalog.not_followed();
+        let help =
+            "Secrets of ScaiVault that are not followed, because a workload or namespace has too many.";
+        page.single("secrets_over_limit", "gauge", help, not_followed)?;
         page.head("watch_down_since_timestamp_seconds", "gauge", "Since when a watch fails, Unix seconds.")?;
         for (resource, since) in &*lock(&self.watches_down) {
             page.value("watch_down_since_timestamp_seconds", &[("resource", resource)], *since)?;
@@ -205,6 +212,9 @@ impl Metrics {
         let seconds = Duration::from_micros(read(&self.decision_microseconds)).as_secs_f64();
         page.value("decision_duration_seconds_sum", &[], seconds)?;
         page.value("decision_duration_seconds_count", &[], read(&self.decisions))?;
+        let decided_at = self.decided_at.load(Ordering::Relaxed);
+        let help = "When this replica decided last on the whole cluster, Unix seconds; 0 if it did not.";
+        page.single("decided_timestamp_seconds", "gauge", help, decided_at)?;
         let help = "Lines of the log that were lost because nothing read it.";
         page.single("dropped_log_lines_total", "counter", help, telemetry::dropped_lines())
     }

@@ -1,6 +1,6 @@
 //! Reads workloads again whose namespace, policies or settings have changed: templates are not kept in memory.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::{Client, api::ListParams};
 use scaivault_cluster::{Content, Page, page_of_items, reason};
@@ -23,31 +23,34 @@ pub(super) async fn run(client: Client, memory: Arc<Memory>) {
     loop {
         memory.to_read.notified().await;
         let outdated = memory.lock().begin_reading();
-        let read = read(&client, &memory, &outdated).await;
-        let failed = match &read {
-            Ok(()) => Outdated::None,
-            Err(error) => {
-                tracing::warn!(error = reason(error), "workloads not read again, trying again");
-                outdated
-            }
-        };
+        let failed = read(&client, &memory, outdated).await;
         memory.change(|state| state.end_reading(failed));
         memory.changes.notify_one();
         sleep(PAUSE).await;
     }
 }
 
-async fn read(client: &Client, memory: &Memory, outdated: &Outdated) -> kube::Result<()> {
+/// What could not be read.
+async fn read(client: &Client, memory: &Memory, outdated: Outdated) -> Outdated {
+    let mut failed = BTreeSet::new();
     match outdated {
         Outdated::None => {}
         Outdated::In(namespaces) => {
             for namespace in namespaces {
-                read_in(client, memory, &format!("/namespaces/{namespace}")).await?;
+                if let Err(error) = read_in(client, memory, &format!("/namespaces/{namespace}")).await {
+                    tracing::warn!(%namespace, error = reason(&error), "workloads not read again, trying again");
+                    failed.insert(namespace);
+                }
             }
         }
-        Outdated::All => read_in(client, memory, "").await?,
+        Outdated::All => {
+            if let Err(error) = read_in(client, memory, "").await {
+                tracing::warn!(error = reason(&error), "workloads not read again, trying again");
+                return Outdated::All;
+            }
+        }
     }
-    Ok(())
+    if failed.is_empty() { Outdated::None } else { Outdated::In(failed) }
 }
 
 async fn read_in(client: &Client, memory: &Memory, place: &str) -> kube::Result<()> {

@@ -1,5 +1,5 @@
-//! The versions of ScaiVault's secrets: all are looked up slowly, one after the other, and those that events name at once. Values are
-//! never asked for.
+//! The versions of ScaiVault's secrets: all are looked up slowly, one after the other, and those that events name at once (see
+//! [`Lookups`]). Values are never asked for.
 
 use std::{
     collections::BTreeSet,
@@ -8,8 +8,7 @@ use std::{
 };
 
 use scaivault_client::{
-    Backoff, Changes, Client, ListenerPaths, ListenerSettings, ListenerUpdate, SecretVersion, VERSIONS_BATCH,
-    listen,
+    Backoff, Client, ListenerPaths, ListenerSettings, ListenerUpdate, SecretVersion, listen,
 };
 use scaivault_cluster::unix_seconds;
 use scaivault_contract::SecretPath;
@@ -19,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{args::Vault, memory::Memory, metrics::Metrics};
+use super::{args::Vault, lookups::Lookups, memory::Memory, metrics::Metrics};
 use crate::telemetry::LogThrottle;
 
 /// The shortest time between two calls: ScaiVault grants 100 a minute to an identity.
@@ -42,16 +41,12 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
     let (updates, receiver) = mpsc::channel(QUEUE);
     let mut follower = Follower {
         client: Arc::clone(&client),
-        poll_interval: vault.poll_interval,
         memory,
         metrics,
         paths,
-        urgent: BTreeSet::new(),
+        covered: BTreeSet::new(),
+        lookups: Lookups::new(vault.poll_interval, Instant::now()),
         failing: BTreeSet::new(),
-        next: None,
-        // The first round follows the first look-up of every path.
-        round_began: Instant::now() + vault.poll_interval,
-        is_round_over: true,
         backoff: Backoff::new(PAUSES),
         throttle: LogThrottle::new(REMINDER),
     };
@@ -81,19 +76,14 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
 
 struct Follower {
     client: Arc<Client>,
-    poll_interval: Duration,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
     paths: watch::Sender<BTreeSet<SecretPath>>,
-    /// Paths to be looked up at once.
-    urgent: BTreeSet<SecretPath>,
+    /// Paths whose changes have events.
+    covered: BTreeSet<SecretPath>,
+    lookups: Lookups,
     /// Paths without a version.
     failing: BTreeSet<SecretPath>,
-    /// The path after which the slow round goes on; none between two rounds.
-    next: Option<SecretPath>,
-    round_began: Instant,
-    /// Once the urgent paths are read, all versions are as new as a round makes them.
-    is_round_over: bool,
     backoff: Backoff,
     throttle: LogThrottle<Instant>,
 }
@@ -119,11 +109,13 @@ impl Follower {
         match update {
             ListenerUpdate::Connected => self.metrics.vault_connected(true),
             ListenerUpdate::Disconnected => self.metrics.vault_connected(false),
-            // What changed before the subscription was made has no event.
-            ListenerUpdate::Covers(paths) => self.urgent.extend(paths),
-            ListenerUpdate::Changed(Changes::Of(paths)) => self.urgent.extend(paths.into_keys()),
-            ListenerUpdate::Changed(Changes::Any) => self.urgent.extend(self.paths.borrow().iter().cloned()),
-            ListenerUpdate::Subscribed(_) => {}
+            // What changed before the subscription covered it has no event.
+            ListenerUpdate::Covers(paths) => {
+                self.lookups.add(paths.difference(&self.covered).cloned());
+                self.covered = paths;
+            }
+            ListenerUpdate::Changed(changes) => self.lookups.hear(changes, &self.paths.borrow()),
+            ListenerUpdate::Subscribed(_) => self.covered.clear(),
         }
     }
 
@@ -140,7 +132,8 @@ impl Follower {
             return;
         }
         let named: BTreeSet<SecretPath> = named.iter().filter_map(|path| path.parse().ok()).collect();
-        self.urgent.extend(named.difference(&self.paths.borrow()).cloned());
+        self.lookups.add(named.difference(&self.paths.borrow()).cloned());
+        self.lookups.retain(&named);
         self.failing.retain(|path| named.contains(path));
         self.paths.send_replace(named);
     }
@@ -148,7 +141,7 @@ impl Follower {
     /// One call, if one is due. Returns when to look again.
     async fn look_up(&mut self) -> Instant {
         let now = Instant::now();
-        let batch = self.batch(now);
+        let (why, batch) = self.lookups.batch(&self.paths.borrow(), now);
         if batch.is_empty() {
             return now + LOOK;
         }
@@ -160,7 +153,7 @@ impl Follower {
         let rest: Vec<_> = batch.into_iter().filter(|path| !versions.found.contains_key(path)).collect();
         let mut named = 0;
         for (path, found) in versions.found {
-            self.urgent.remove(&path);
+            self.lookups.answered(&path, found.as_ref().ok().map(|version| version.number), Instant::now());
             match found {
                 Ok(version) => {
                     self.failing.remove(&path);
@@ -180,55 +173,22 @@ impl Follower {
             }
         }
         self.metrics.vault_secrets(self.paths.borrow().len(), self.failing.len());
+        self.lookups.put_back(why, rest);
+        if self.lookups.has_completed() {
+            self.metrics.vault_complete(seen_at);
+        }
         let Some(error) = versions.interrupted else {
             self.backoff.succeeded();
-            if self.urgent.is_empty() && std::mem::take(&mut self.is_round_over) {
-                self.metrics.vault_complete(seen_at);
-            }
             if self.throttle.reset() {
                 tracing::info!("ScaiVault answers again");
             }
             return Instant::now() + CALL_PAUSE;
         };
         self.backoff.failed(Instant::now(), error.retry());
-        self.urgent.extend(rest);
         if self.throttle.is_due(now) {
             tracing::warn!(%error, "versions not read from ScaiVault, keeping those that are known");
         }
         Instant::now() + CALL_PAUSE
-    }
-
-    /// The paths of the next call: urgent ones, and as many of the slow round as are due.
-    fn batch(&mut self, now: Instant) -> Vec<SecretPath> {
-        let mut batch: Vec<SecretPath> = self.urgent.iter().take(VERSIONS_BATCH).cloned().collect();
-        if !batch.is_empty() {
-            return batch;
-        }
-        let paths = self.paths.borrow();
-        let calls = u32::try_from(paths.len().div_ceil(VERSIONS_BATCH)).unwrap_or(u32::MAX);
-        let done = self.next.as_ref().map_or(0, |next| paths.range(..=next).count().div_ceil(VERSIONS_BATCH));
-        let done = u32::try_from(done).unwrap_or(u32::MAX);
-        // The calls of a round are spread over the interval.
-        let due_at = match calls {
-            0 => return batch,
-            _ if self.next.is_none() => self.round_began,
-            calls => self.round_began + self.poll_interval / calls * done,
-        };
-        if now < due_at {
-            return batch;
-        }
-        let rest = self.next.take().map_or_else(
-            || paths.range::<SecretPath, _>(..),
-            |next| paths.range((std::ops::Bound::Excluded(next), std::ops::Bound::Unbounded)),
-        );
-        batch.extend(rest.take(VERSIONS_BATCH).cloned());
-        self.next = batch.last().cloned();
-        if self.next.as_ref() == paths.last() {
-            self.next = None;
-            self.round_began = now.max(self.round_began + self.poll_interval);
-            self.is_round_over = true;
-        }
-        batch
     }
 }
 

@@ -1,5 +1,6 @@
 //! Carries out steps. Each write is guarded by the version of the object that was decided on; what it answers is in memory before the
-//! next decision. Nothing is retried here: the next decision sees what there is.
+//! next decision. Nothing is retried here: the next decision sees what there is. A step that rests on what is known to be past is left
+//! out.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use kube::{
 use scaivault_cluster::{reason, unix_seconds};
 use scaivault_restarter::{
     FIELD_MANAGER, Failure, Kind, Ledger, Outcome, Phase, Refusal, RotationRollout, RotationRolloutSpec,
-    RotationRolloutStatus, Step, Wait, WorkloadKey, object_name, patch,
+    RotationRolloutStatus, Seen, Step, Wait, WorkloadKey, object_name, patch,
 };
 use tokio::{
     sync::mpsc,
@@ -73,8 +74,11 @@ impl Writer {
     /// Carries out a step. An error says that the API server cannot be reached.
     pub(super) async fn carry_out(&self, step: Step) -> Result<(), String> {
         match step {
-            Step::Restart { workload, marker, ledger } => self.restart(&workload, &marker, ledger).await,
-            Step::Record { workload, ledger } => match self.record(&workload, ledger).await {
+            Step::Restart { workload, marker, ledger, seen } => {
+                self.restart(&workload, &marker, ledger, &seen).await
+            }
+            Step::Record { workload, seen, .. } if !self.memory.lock().is_present(&workload, &seen) => Ok(()),
+            Step::Record { workload, ledger, seen } => match self.record(&workload, ledger, &seen).await {
                 Ok(()) => {
                     lock(&self.held).remove(&workload);
                     Ok(())
@@ -95,9 +99,18 @@ impl Writer {
     }
 
     /// Marks the template, and then writes down that it was restarted.
-    async fn restart(&self, key: &WorkloadKey, marker: &str, ledger: Ledger) -> Result<(), String> {
+    async fn restart(
+        &self,
+        key: &WorkloadKey,
+        marker: &str,
+        ledger: Ledger,
+        seen: &Seen,
+    ) -> Result<(), String> {
         let patch = {
             let mut state = self.memory.lock();
+            if !state.is_present(key, seen) {
+                return Ok(());
+            }
             let Some(workload) = state.catalog.world().workloads.get(key) else { return Ok(()) };
             patch(key, workload, marker)
         };
@@ -127,7 +140,7 @@ impl Writer {
             }
         }
         lock(&self.refusals).remove(key);
-        let written = self.record(key, ledger).await;
+        let written = self.record(key, ledger, seen).await;
         // What was not written down is found in the marker.
         if let Err(Refused { message, .. }) = written {
             tracing::debug!(workload = %key, error = message, "restart not recorded yet");
@@ -151,17 +164,17 @@ impl Writer {
     }
 
     /// Writes the ledger of a workload into its `RotationRollout`.
-    async fn record(&self, key: &WorkloadKey, ledger: Ledger) -> Result<(), Refused> {
-        let written = self.replace(key, ledger).await;
+    async fn record(&self, key: &WorkloadKey, ledger: Ledger, seen: &Seen) -> Result<(), Refused> {
+        let written = self.replace(key, ledger, seen).await;
         self.metrics.recorded(written.as_ref().map_or_else(|refused| refused.write, |()| Write::Done));
         written
     }
 
-    async fn replace(&self, key: &WorkloadKey, ledger: Ledger) -> Result<(), Refused> {
+    async fn replace(&self, key: &WorkloadKey, ledger: Ledger, seen: &Seen) -> Result<(), Refused> {
         let api = Api::<RotationRollout>::namespaced(self.client.clone(), &key.namespace);
         let known = self.memory.lock().record(key).cloned();
-        let known = match known {
-            Some(known) => known,
+        let known = match known.filter(|_| !seen.record.is_empty()) {
+            Some(known) => Record { resource_version: seen.record.clone(), ..known },
             None => match self.create(&api, key).await? {
                 Some(created) => created,
                 None => return Ok(()),
@@ -308,3 +321,6 @@ async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, 
         Err(_) => Err(Refused { write: Write::Unavailable, message: format!("no answer in {ANSWER:?}") }),
     }
 }
+
+#[cfg(test)]
+mod tests;

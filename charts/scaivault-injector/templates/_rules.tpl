@@ -344,6 +344,15 @@ groups:
           summary: What the restart controller knows about the cluster is old.
           description: {{ `'The watch of {{ $labels.resource }} has failed for {{ $value | humanizeDuration }}.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterwatchdown
+      - alert: ScaiVaultRestarterUndecided
+        # 0: not yet.
+        expr: (time() - scaivault_restarter_decided_timestamp_seconds{ {{- $ours -}} }) > 600 and {{ $leads }}
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: The restart controller runs, but decides nothing.
+          description: The leader has not looked at the cluster for more than ten minutes. Rotations since then restart nothing.
+          runbook_url: {{ $page }}#scaivaultrestarterundecided
       - alert: ScaiVaultRestarterWritesFail
         expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m])) > 0
         for: 15m

@@ -1,9 +1,9 @@
 //! One workload by itself: what its pods lack, and what a restart of it would wait for.
 
 use crate::{
-    ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Wait},
+    ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait},
     settings::{LEAST_DEBOUNCE, Settings},
-    source::{SourceId, Sources, Version},
+    source::{SourceId, SourceKind, Sources, Version},
     window::{self, Opening},
     workload::{Agreement, Delivery, Mode, Pod, Progress, Workload},
 };
@@ -51,6 +51,7 @@ pub(crate) fn assess(
         settings,
         now,
         ledger: workload.ledger.clone().unwrap_or_default(),
+        is_agreed: false,
         wake: None,
     };
     assessor.clamp_times();
@@ -70,7 +71,7 @@ pub(crate) fn current(delivery: &Delivery, sources: &Sources) -> Option<Version>
     match delivery.agreement {
         Agreement::NotAsked => sources.observed(delivery.source).current,
         Agreement::Agreed(version) => Some(version),
-        Agreement::Disagreeing => None,
+        Agreement::Disagreeing(_) => None,
     }
 }
 
@@ -80,6 +81,8 @@ struct Assessor<'a> {
     settings: &'a Settings,
     now: i64,
     ledger: Ledger,
+    /// The pods agree on one of the versions that they lack.
+    is_agreed: bool,
     wake: Option<i64>,
 }
 
@@ -95,6 +98,7 @@ impl Assessor<'_> {
         }
         if let Some(rollout) = &mut self.ledger.rollout {
             rollout.since = rollout.since.min(now);
+            rollout.progressed = rollout.progressed.min(now);
             if let Outcome::Succeeded { at } = &mut rollout.outcome {
                 *at = (*at).min(now);
             }
@@ -104,21 +108,26 @@ impl Assessor<'_> {
     }
 
     /// Takes over a restart that the ledger does not know: the controller ended before it could write it down, or another
-    /// leader did it. Without a ledger, the marker is a copy, or older than the controller's installation.
+    /// leader did it. Owners can write a marker, too: its failure says something only if it is for what waited. A label of a driver
+    /// has no order, so one that did not wait is an old one.
     fn adopt(&mut self) {
         let Some(marker) = &self.workload.marker else { return };
-        let mut is_restart = false;
-        for (source, version) in &marker.versions {
-            let Some(known) = self.ledger.accepted(*source) else { continue };
-            if version.is_newer_than(known.version) {
-                self.ledger.accept(Accepted { source: *source, version: *version, by_restart: true });
-                is_restart = true;
-            }
+        let pending = self.ledger.pending.as_ref();
+        let has_waited =
+            |entry: &(SourceId, Version)| pending.is_some_and(|pending| pending.versions.contains(entry));
+        let is_unknown = |entry: &&(SourceId, Version)| {
+            let known = self.ledger.accepted(entry.0);
+            let is_newer = known.is_some_and(|known| entry.1.is_newer_than(known.version));
+            is_newer && (has_waited(entry) || matches!(entry.1, Version::Numbered { .. }))
+        };
+        let adopted: Vec<_> = marker.versions.iter().filter(is_unknown).copied().collect();
+        if adopted.is_empty() {
+            return;
         }
-        if is_restart {
-            self.ledger.restarts.push(self.now);
-            let followed = Followed { since: self.now, was_healthy: true, outcome: Outcome::Running };
-            self.ledger.rollout = Some(followed);
+        let was_healthy = adopted.iter().all(has_waited) && !self.ledger.has_failed();
+        self.ledger.begin(Followed::new(self.now, was_healthy), self.settings.observation);
+        for (source, version) in adopted {
+            self.ledger.accept(Accepted { source, version, trial: Trial::Running });
         }
     }
 
@@ -138,18 +147,38 @@ impl Assessor<'_> {
             (_, Outcome::Succeeded { .. }) => return,
             (Progress::Complete, _) => Outcome::Succeeded { at: self.now },
             (Progress::DeadlineExceeded, _) => Outcome::Failed(Failure::DeadlineExceeded),
-            (_, Outcome::Running)
-                if self.now < self.add_wake(rollout.since + self.settings.rollout_timeout) =>
-            {
-                Outcome::Running
-            }
+            (_, Outcome::Running) if self.is_progressing() => Outcome::Running,
             (_, Outcome::Running) => Outcome::Failed(Failure::TimedOut),
             (_, failed) => failed,
         };
         if let Outcome::Succeeded { at } = outcome {
             self.add_wake(at + self.settings.observation);
         }
-        self.ledger.rollout = Some(Followed { outcome, ..rollout });
+        // Most pods run with the new versions: what the rest lacks is not the secret.
+        let is_late = outcome == Outcome::Failed(Failure::TimedOut)
+            && self.replaced().saturating_mul(2) >= self.workload.replicas;
+        self.ledger.judge(outcome, rollout.was_healthy && !is_late);
+        self.ledger.rollout = self.ledger.rollout.map(|rollout| Followed { outcome, ..rollout });
+    }
+
+    /// Whether the rollout goes on: its own controller has not given up, or pods were replaced not long ago. Progress is noted a
+    /// few times in `rollout_timeout`, so that it costs few writes.
+    fn is_progressing(&mut self) -> bool {
+        let (now, timeout, replaced) = (self.now, self.settings.rollout_timeout, self.replaced());
+        let Some(rollout) = &mut self.ledger.rollout else { return false };
+        if replaced > rollout.replaced && now >= rollout.progressed + timeout / 4 {
+            (rollout.replaced, rollout.progressed) = (replaced, now);
+        }
+        let ends = rollout.progressed + timeout;
+        let gives_up = self.workload.has_deadline && self.workload.progress == Progress::Progressing;
+        now < self.add_wake(ends) || gives_up
+    }
+
+    /// How many pods the last restart has replaced that are not failing.
+    fn replaced(&self) -> u32 {
+        let pods = self.workload.pods.iter();
+        let count = pods.filter(|pod| !pod.is_failing && self.is_restarted(pod)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Whether a pod was created for the last restart: it carries the template's marker. The pods of an Argo Rollout do not.
@@ -166,13 +195,19 @@ impl Assessor<'_> {
         let mut stale = Vec::new();
         let is_off = self.workload.mode == Mode::Off;
         for delivery in &self.workload.deliveries {
-            let Some(version) = current(delivery, self.sources) else { continue };
-            let accepted = Accepted { source: delivery.source, version, by_restart: false };
+            self.recall(delivery.source);
+            let Some(version) = current(delivery, self.sources) else {
+                let brought = self.brought(delivery).filter(|_| !is_off);
+                stale.extend(brought.map(|version| (delivery.source, version)));
+                continue;
+            };
+            let accepted = Accepted { source: delivery.source, version, trial: Trial::None };
             match self.ledger.accepted(delivery.source) {
-                None => self.ledger.accept(self.at_first_sight(accepted)),
+                None => self.ledger.accept(accepted),
                 Some(known) if !version.is_newer_than(known.version) => {}
                 Some(_) if is_off => self.ledger.accept(accepted),
-                Some(_) if self.workload.pods.iter().any(|pod| self.predates(pod, version)) => {
+                Some(_) if self.workload.pods.iter().any(|pod| self.predates(pod, accepted)) => {
+                    self.is_agreed = true;
                     stale.push((delivery.source, version));
                 }
                 Some(_) if self.has_all_pods() && self.has_settled(delivery.source) => {
@@ -185,21 +220,30 @@ impl Assessor<'_> {
         stale
     }
 
-    /// The version at first sight. The template may have been marked by a controller that has seen a later one.
-    fn at_first_sight(&self, accepted: Accepted) -> Accepted {
-        let marked = self.workload.marker.as_ref().and_then(|marker| marker.version(accepted.source));
-        match (marked, accepted.version) {
-            (Some(marked @ Version::Numbered { .. }), version) if marked.is_newer_than(version) => {
-                Accepted { version: marked, ..accepted }
-            }
-            _ => accepted,
+    /// What the ledger does not know, or has lost, the marker may: the template was marked by this controller before.
+    fn recall(&mut self, source: SourceId) {
+        let marked = self.workload.marker.as_ref().and_then(|marker| marker.version(source));
+        if let (None, Some(version)) = (self.ledger.accepted(source), marked) {
+            self.ledger.accept(Accepted { source, version, trial: Trial::None });
         }
     }
 
-    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none.
-    fn predates(&self, pod: &Pod, version: Version) -> bool {
-        match version {
-            Version::Numbered { time, .. } => pod.created <= time.saturating_add(self.settings.clock_skew),
+    /// A version that the driver has brought to some of the pods, while others have another one.
+    fn brought(&self, delivery: &Delivery) -> Option<Version> {
+        let Agreement::Disagreeing(Some((one, other))) = delivery.agreement else { return None };
+        let known = self.ledger.accepted(delivery.source)?;
+        [one, other].into_iter().find(|version| version.is_newer_than(known.version))
+    }
+
+    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none. The times of a pod
+    /// and of a native Secret come from one clock, in whole seconds.
+    fn predates(&self, pod: &Pod, accepted: Accepted) -> bool {
+        let skew = match self.sources.name(accepted.source).kind {
+            SourceKind::ScaiVault => self.settings.clock_skew,
+            SourceKind::Secret | SourceKind::Class => 0,
+        };
+        match accepted.version {
+            Version::Numbered { time, .. } => pod.created <= time.saturating_add(skew),
             Version::Label(_) => pod.has_changed_files,
         }
     }
@@ -261,6 +305,9 @@ impl Assessor<'_> {
         if workload.is_on_delete {
             return Readiness::Waits(Wait::OnDelete);
         }
+        if workload.is_partitioned {
+            return Readiness::Waits(Wait::Partition);
+        }
         if let Some(refusal) = &workload.refusal
             && self.now < self.add_wake(refusal.until)
         {
@@ -274,6 +321,9 @@ impl Assessor<'_> {
         }
         if pending.is_manual || workload.mode == Mode::Manual {
             return Readiness::Waits(Wait::Release);
+        }
+        if !self.is_agreed {
+            return Readiness::Waits(self.agreement());
         }
         let starts = self.starts_at(stale, pending.since);
         if self.now < self.add_wake(starts) {
@@ -328,7 +378,19 @@ impl Assessor<'_> {
     /// The window that is waited for, unless the old version ends before.
     fn closed_window(&mut self, stale: &[(SourceId, Version)]) -> Option<Wait> {
         let windows = self.workload.windows.as_deref().unwrap_or(&self.settings.windows);
-        let Opening::Closed { opens } = window::opening(windows, self.now) else { return None };
+        let asked = window::digest_of(windows);
+        let opens = match self.ledger.phase {
+            // A search walks over the days of years.
+            Phase::Waiting(Wait::Window { opens: Some(opens), asked: before })
+                if before == asked && self.now < opens =>
+            {
+                Some(opens)
+            }
+            _ => match window::opening(windows, self.now) {
+                Opening::Open => return None,
+                Opening::Closed { opens } => opens,
+            },
+        };
         let ends = stale.iter().filter_map(|(source, _)| self.sources.observed(*source).old_ends).min();
         if let Some(ends) = ends
             && self.now >= self.add_wake(ends.saturating_sub(self.settings.before_end))
@@ -338,7 +400,7 @@ impl Assessor<'_> {
         if let Some(opens) = opens {
             self.add_wake(opens);
         }
-        Some(Wait::Window { opens })
+        Some(Wait::Window { opens, asked })
     }
 
     fn phase(&self, readiness: &Readiness) -> Phase {
@@ -348,13 +410,18 @@ impl Assessor<'_> {
             (Readiness::Waits(wait), _) => Phase::Waiting(wait.clone()),
             (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn),
             (Readiness::NothingToDo, Some(Outcome::Failed(failure))) => Phase::Failed(failure),
-            (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(Wait::Agreement),
+            (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(self.agreement()),
             (Readiness::NothingToDo, _) => Phase::Current,
         }
     }
 
     fn is_disagreeing(&self) -> bool {
-        self.workload.deliveries.iter().any(|delivery| delivery.agreement == Agreement::Disagreeing)
+        let mut deliveries = self.workload.deliveries.iter();
+        deliveries.any(|delivery| matches!(delivery.agreement, Agreement::Disagreeing(_)))
+    }
+
+    fn agreement(&self) -> Wait {
+        Wait::Agreement { pod: self.workload.awaited_pod.clone() }
     }
 
     /// Asks for another look at `time`, if that is still to come; returns `time`.

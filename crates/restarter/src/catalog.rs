@@ -6,11 +6,12 @@ use std::{
 };
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Context, Delivered, DeliveredSecret, PodView, delivered};
+use scaivault_inject::Context;
 use scaivault_usage::{SECRETS_STORE, SecretUse, csi_volumes, secrets};
 use serde_json::Value;
 
 use crate::{
+    agreement::{agreements, observed_pods},
     choice::{Annotations, Candidate, Choice, Places, Selection, choose},
     decide::World,
     ledger::Ledger,
@@ -20,6 +21,8 @@ use crate::{
     source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
     workload::{Agreement, Delivery, Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
 };
+
+use followed::Followed;
 
 /// The provider of this product. Its classes need no opt-in.
 const PROVIDER: &str = "scaivault";
@@ -45,6 +48,7 @@ pub struct Catalog {
     defaults: Defaults,
     world: World,
     templates: BTreeMap<WorkloadKey, Template>,
+    followed: Followed,
     pods: BTreeMap<WorkloadKey, BTreeMap<Arc<str>, Pod>>,
     secrets: Named<Known>,
     classes: Named<Known>,
@@ -57,6 +61,8 @@ pub struct Catalog {
     changed_namespaces: BTreeSet<Arc<str>>,
     /// The version of a source has changed since the world was joined.
     has_new_version: bool,
+    /// How many sources were in use when it was last looked for those that nobody uses any more.
+    sources_used: usize,
 }
 
 /// What is known about a native Secret or a class. Secrets become sources when a workload is restarted for them: a namespace may
@@ -77,6 +83,8 @@ struct Template {
     choice: Choice,
     /// The secrets of ScaiVault, and whether a sidecar refreshes them.
     vault: Vec<(SourceId, bool)>,
+    /// How many more it delivers than are followed.
+    not_followed: usize,
     /// Native Secrets that the template uses.
     secrets: Vec<Arc<str>>,
     /// Classes that it mounts.
@@ -116,13 +124,15 @@ impl Catalog {
             Kind::Rollout => workload_annotations.get(MARKER),
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => template_annotations.get(MARKER),
         };
-        let vault = self.vault_sources(template, context);
+        self.forget_vault_sources(&key);
+        let (vault, not_followed) = self.vault_sources(&key.namespace, template, context);
         let template = Template {
             uid: text("uid").into(),
             resource_version: text("resourceVersion").into(),
             state: state(kind, object),
             choice,
             vault,
+            not_followed,
             secrets: names(
                 secrets(template)
                     .into_iter()
@@ -139,23 +149,12 @@ impl Catalog {
         };
         self.templates.insert(key.clone(), template);
         self.changed.insert(key);
-    }
-
-    /// The secrets of ScaiVault that a template delivers.
-    fn vault_sources(&mut self, template: &Value, context: &Context<'_>) -> Vec<(SourceId, bool)> {
-        let text = template.to_string();
-        let Ok(view) = PodView::parse(&text) else { return Vec::new() };
-        let Delivered { secrets, by_pod: _ } = delivered(&view, context);
-        let sources = &mut self.world.sources;
-        let intern = |secret: &DeliveredSecret| {
-            let source = SourceRef::new(SourceKind::ScaiVault, secret.path.as_str());
-            (sources.intern("", &source), secret.is_refreshed)
-        };
-        secrets.iter().take(SECRETS_MAX).map(intern).collect()
+        self.forget_unused_sources();
     }
 
     /// A workload was deleted.
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
+        self.forget_vault_sources(key);
         self.templates.remove(key);
         self.refusals.remove(key);
         self.changed.insert(key.clone());
@@ -274,18 +273,22 @@ impl Catalog {
         let Some(key) = record.workload() else { return };
         let status = record.status.clone().unwrap_or_default();
         let ledger = status.ledger(&key.namespace, &mut self.world.sources);
-        self.put_ledger(&key, Some(ledger));
+        let version = record.metadata.resource_version.as_deref().unwrap_or_default();
+        self.put_ledger(&key, Some(ledger), version);
     }
 
     /// A `RotationRollout` was deleted.
     pub fn remove_record(&mut self, key: &WorkloadKey) {
-        self.put_ledger(key, None);
+        self.put_ledger(key, None, "");
     }
 
-    /// The ledger of a workload, also before the workload itself is known.
-    pub fn put_ledger(&mut self, key: &WorkloadKey, ledger: Option<Ledger>) {
-        self.world.workloads.entry(key.clone()).or_default().ledger = ledger;
+    /// The ledger of a workload, also before the workload itself is known, and the version of the `RotationRollout` that has it.
+    pub fn put_ledger(&mut self, key: &WorkloadKey, ledger: Option<Ledger>, version: &str) {
+        let workload = self.world.workloads.entry(key.clone()).or_default();
+        workload.ledger = ledger;
+        workload.record_version = version.into();
         self.changed.insert(key.clone());
+        self.forget_unused_sources();
     }
 
     /// The patch of a workload was refused, or taken.
@@ -298,9 +301,11 @@ impl Catalog {
         self.changed.insert(key.clone());
     }
 
-    /// What ScaiVault says about a secret. `old_ends` is when the version before stops working.
+    /// What ScaiVault says about a secret. `old_ends` is when the version before stops working. A secret that nobody delivers any
+    /// more is left out.
     pub fn put_version(&mut self, path: &str, version: Version, old_ends: Option<i64>, now: i64) {
-        let id = self.world.sources.intern("", &SourceRef::new(SourceKind::ScaiVault, path));
+        let source = SourceRef::new(SourceKind::ScaiVault, path);
+        let Some(id) = self.world.sources.find("", &source) else { return };
         self.has_new_version |= self.world.sources.observe(id, version, old_ends, now);
     }
 
@@ -381,8 +386,12 @@ impl Catalog {
                 }
                 Some(Workload { ledger: Some(_), .. }) => {
                     let workload = self.world.workloads.entry(key.clone()).or_default();
-                    *workload =
-                        Workload { ledger: workload.ledger.take(), mode: Mode::Off, ..Workload::default() };
+                    *workload = Workload {
+                        ledger: workload.ledger.take(),
+                        record_version: std::mem::take(&mut workload.record_version),
+                        mode: Mode::Off,
+                        ..Workload::default()
+                    };
                 }
                 None => {}
             }
@@ -390,7 +399,7 @@ impl Catalog {
         };
         let pods = self.pods.get(key);
         let statuses = self.class_statuses.get(&key.namespace);
-        let agreements = agreements(pods, statuses);
+        let (agreements, awaited_pod) = agreements(pods, statuses);
         let candidates = (&self.secrets, &self.classes);
         let deliveries = deliveries(key, template, &agreements, candidates, &mut self.world.sources);
         let marker = template.marker.as_deref().map(|text| {
@@ -407,6 +416,9 @@ impl Catalog {
             marker,
             is_paused: state.is_paused,
             is_on_delete: state.is_on_delete,
+            is_partitioned: state.is_partitioned,
+            has_deadline: state.has_deadline,
+            awaited_pod,
             progress: state.progress,
             replicas: state.replicas,
             windows: choice.windows.clone(),
@@ -414,10 +426,12 @@ impl Catalog {
             release: choice.release.clone(),
             refusal: self.refusals.get(key).cloned(),
             pods: observed_pods(pods, statuses),
+            record_version: Box::default(),
             ledger: None,
         };
         let entry = self.world.workloads.entry(key.clone()).or_default();
-        *entry = Workload { ledger: entry.ledger.take(), ..workload };
+        let record_version = std::mem::take(&mut entry.record_version);
+        *entry = Workload { ledger: entry.ledger.take(), record_version, ..workload };
     }
 }
 
@@ -445,7 +459,7 @@ fn deliveries(
     }
     for name in selected(&choice.classes, &template.classes, classes.get(&key.namespace)) {
         let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Class, name));
-        let agreement = agreements.get(&**name).copied().unwrap_or(Agreement::Disagreeing);
+        let agreement = agreements.get(&**name).copied().unwrap_or(Agreement::Disagreeing(None));
         found.push(Delivery { source, agreement });
     }
     found.sort_unstable_by_key(|delivery| delivery.source);
@@ -469,41 +483,6 @@ fn selected<'a>(
     };
     let unused = known.filter(|_| selection.has_names()).into_iter().flat_map(BTreeMap::keys);
     used.iter().chain(unused).filter(|name| is_included(name)).collect()
-}
-
-/// What the pods of a workload say about each class.
-fn agreements<'a>(
-    pods: Option<&BTreeMap<Arc<str>, Pod>>,
-    statuses: Option<&'a BTreeMap<Arc<str>, Vec<ClassStatus>>>,
-) -> BTreeMap<&'a str, Agreement> {
-    let Some(statuses) = statuses else { return BTreeMap::new() };
-    let mut found: BTreeMap<&str, (usize, Agreement)> = BTreeMap::new();
-    let names = pods.into_iter().flat_map(BTreeMap::keys);
-    for status in names.filter_map(|name| statuses.get(name)).flatten() {
-        let version = Agreement::Agreed(Version::Label(status.label));
-        let (count, agreement) = found.entry(&*status.class).or_insert((0, version));
-        *count += 1;
-        if *agreement != version {
-            *agreement = Agreement::Disagreeing;
-        }
-    }
-    let pods = pods.map_or(0, BTreeMap::len);
-    let complete = |(count, agreement)| if count == pods { agreement } else { Agreement::Disagreeing };
-    found.into_iter().map(|(class, entry)| (class, complete(entry))).collect()
-}
-
-fn observed_pods(
-    pods: Option<&BTreeMap<Arc<str>, Pod>>,
-    statuses: Option<&BTreeMap<Arc<str>, Vec<ClassStatus>>>,
-) -> Vec<Pod> {
-    let pods = pods.into_iter().flatten();
-    let observed = pods.map(|(name, pod)| {
-        let statuses = statuses.and_then(|statuses| statuses.get(name));
-        let has_changed_files =
-            statuses.is_some_and(|statuses| statuses.iter().any(|status| status.is_changed));
-        Pod { has_changed_files, ..*pod }
-    });
-    observed.collect()
 }
 
 impl WorkloadKey {
@@ -569,6 +548,9 @@ pub fn is_older(version: &str, known: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     number(version).zip(number(known)).is_some_and(|(version, known)| version < known)
 }
+
+mod followed;
+mod unused;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 use scaivault_inject::annotations::ExactKey;
 
@@ -33,9 +33,9 @@ const RELEASE_MAX: usize = 63;
 /// The most names or patterns of a list.
 const NAMES_MAX: usize = 64;
 /// The most windows.
-const WINDOWS_MAX: usize = 16;
-/// The most memory of one compiled pattern of Reloader's.
-const PATTERN_BYTES: usize = 64 * 1024;
+const WINDOWS_MAX: usize = 4;
+/// The most memory of the compiled patterns of one of Reloader's annotations, and of what they keep between matches.
+const PATTERN_BYTES: usize = 32 * 1024;
 
 /// Annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
@@ -99,7 +99,8 @@ enum Which {
 enum Pattern {
     /// With `*` for any characters.
     Glob(Box<str>),
-    Regex(Regex),
+    /// All regular expressions of a list.
+    Regexes(RegexSet),
 }
 
 /// What the annotations of a Secret or class say.
@@ -191,7 +192,7 @@ impl Pattern {
     fn covers(&self, name: &str) -> bool {
         match self {
             Self::Glob(glob) => covers(glob, name),
-            Self::Regex(regex) => regex.is_match(name),
+            Self::Regexes(regexes) => regexes.is_match(name.as_bytes()),
         }
     }
 }
@@ -290,7 +291,9 @@ impl Reader<'_> {
 
 /// Annotations of Stakater's Reloader.
 mod reloader {
-    use super::{Choice, Mode, NAMES_MAX, PATTERN_BYTES, Pattern, Places, RegexBuilder, Selection, Which};
+    use super::{
+        Choice, Mode, NAMES_MAX, PATTERN_BYTES, Pattern, Places, RegexSet, RegexSetBuilder, Selection, Which,
+    };
 
     pub(super) const IGNORE: &str = "reloader.stakater.com/ignore";
     pub(super) const MATCH: &str = "reloader.stakater.com/match";
@@ -353,18 +356,34 @@ mod reloader {
             problems.push(format!("{key}: has {} names; allowed: {NAMES_MAX}", names.len()));
             return Vec::new();
         }
-        let mut patterns = Vec::new();
-        for name in names {
-            let regex = RegexBuilder::new(&format!("^(?:{name})$")).size_limit(PATTERN_BYTES).build();
-            match regex {
-                Ok(regex) => patterns.push(Pattern::Regex(regex)),
-                Err(_) => problems.push(format!(
-                    "{key}: {} is not a regular expression that can be read",
-                    scaivault_contract::Excerpt::new(name)
-                )),
-            }
+        let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let (plain, expressions): (Vec<&str>, Vec<&str>) = names.into_iter().partition(is_plain);
+        let mut patterns: Vec<Pattern> = plain.into_iter().map(|name| Pattern::Glob(name.into())).collect();
+        if expressions.is_empty() {
+            return patterns;
+        }
+        if let Ok(regexes) = compile(&expressions) {
+            patterns.push(Pattern::Regexes(regexes));
+            return patterns;
+        }
+        let wrong: Vec<&str> = expressions.into_iter().filter(|name| compile(&[name]).is_err()).collect();
+        for name in &wrong {
+            let name = scaivault_contract::Excerpt::new(name);
+            problems.push(format!("{key}: {name} is not a regular expression that can be read"));
+        }
+        if wrong.is_empty() {
+            problems.push(format!("{key}: the regular expressions are too large; use fewer or shorter ones"));
         }
         patterns
+    }
+
+    /// Names of objects are ASCII.
+    fn compile(expressions: &[&str]) -> Result<RegexSet, regex::Error> {
+        RegexSetBuilder::new(expressions.iter().map(|name| format!("^(?:{name})$")))
+            .unicode(false)
+            .size_limit(PATTERN_BYTES)
+            .dfa_size_limit(PATTERN_BYTES)
+            .build()
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     assess::{Assessment, Readiness, assess, current, mix},
-    ledger::{Accepted, Followed, Ledger, Outcome, Phase, Wait},
+    ledger::{Accepted, Followed, Ledger, Outcome, Phase, Trial, Wait},
     marker,
     settings::Settings,
-    source::{SourceRef, Sources, Version},
+    source::{SourceId, SourceRef, Sources, Version},
     waves::{Gate, Waves},
-    workload::{Workload, WorkloadKey},
+    workload::{Delivery, Workload, WorkloadKey},
 };
 
 /// All that is known about the cluster.
@@ -41,6 +41,8 @@ pub enum Step {
         marker: String,
         /// The ledger after that.
         ledger: Ledger,
+        /// What the decision rests on.
+        seen: Seen,
     },
     /// Write the ledger of a workload.
     Record {
@@ -48,7 +50,18 @@ pub enum Step {
         workload: WorkloadKey,
         /// The ledger.
         ledger: Ledger,
+        /// What the decision rests on.
+        seen: Seen,
     },
+}
+
+/// The versions of the objects that were looked at. A step is good as long as both are the present ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// `metadata.resourceVersion` of the workload.
+    pub workload: Box<str>,
+    /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
+    pub record: Box<str>,
 }
 
 /// Decides on the whole cluster, from its present state alone: what was decided before does not matter. `now` is in Unix
@@ -65,14 +78,14 @@ pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
         decision.wake_at(assessment.wake);
     }
     let mut waves = Waves::new(&assessed, sources, settings, now);
-    let mut limits = Limits::new(&assessed, settings);
-    for index in order(&assessed) {
+    let mut limits = Limits::new(&assessed, settings, now);
+    for index in order(&assessed, &limits) {
         let (key, workload, assessment) = &mut assessed[index];
         match turn(key, assessment, &waves, &limits, settings) {
             Turn::Now => {
-                waves.start(&assessment.stale);
+                waves.start(key, &assessment.stale);
                 limits.start(key);
-                decision.steps.push(restart(now, key, workload, assessment, sources));
+                decision.steps.push(restart(now, key, workload, assessment, sources, settings));
             }
             Turn::Waits { wait, until } => {
                 decision.wake_at(until);
@@ -99,13 +112,27 @@ impl Step {
             Self::Restart { workload, .. } | Self::Record { workload, .. } => workload,
         }
     }
+
+    /// The versions of the objects that were looked at.
+    pub fn seen(&self) -> &Seen {
+        match self {
+            Self::Restart { seen, .. } | Self::Record { seen, .. } => seen,
+        }
+    }
+}
+
+impl Seen {
+    fn new(workload: &Workload) -> Self {
+        Self { workload: workload.resource_version.clone(), record: workload.record_version.clone() }
+    }
 }
 
 type Assessed<'a> = (&'a WorkloadKey, &'a Workload, Assessment);
 
-/// The workloads that wait for their turn, in its order: those that a user has released, then canaries, then healthy workloads (a
-/// broken one would say nothing about the secret), then who has waited longest.
-fn order(assessed: &[Assessed<'_>]) -> Vec<usize> {
+/// The workloads that wait for their turn, in its order. In a namespace: those that a user has released, then canaries, then healthy
+/// workloads (a broken one would say nothing about the secret), then who has waited longest. Namespaces take turns, those with the
+/// fewest rollouts first.
+fn order(assessed: &[Assessed<'_>], limits: &Limits<'_>) -> Vec<usize> {
     let is_candidate =
         |assessment: &Assessment| matches!(assessment.readiness, Readiness::Ready | Readiness::Released);
     let mut order: Vec<_> = (0..assessed.len()).filter(|index| is_candidate(&assessed[*index].2)).collect();
@@ -115,7 +142,17 @@ fn order(assessed: &[Assessed<'_>]) -> Vec<usize> {
         let since = assessment.ledger.pending.as_ref().map(|pending| pending.since);
         (!is_released, !workload.is_canary, !workload.is_healthy(), since, mix(workload.uid))
     });
-    order
+    let mut turns = limits.by_namespace.clone();
+    let in_turn = |index: usize| {
+        let (key, workload, assessment) = &assessed[index];
+        let turn = turns.entry(&key.namespace).or_default();
+        *turn += 1;
+        let since = assessment.ledger.pending.as_ref().map(|pending| pending.since);
+        (*turn, since, mix(workload.uid), index)
+    };
+    let mut in_turn: Vec<_> = order.into_iter().map(in_turn).collect();
+    in_turn.sort_unstable();
+    in_turn.into_iter().map(|(_, _, _, index)| index).collect()
 }
 
 /// Whether it is a workload's turn.
@@ -135,7 +172,8 @@ fn turn(
         return Turn::Waits { wait: Wait::DryRun, until: None };
     }
     if assessment.readiness == Readiness::Released {
-        return Turn::Now;
+        let is_full = limits.are_reached_for_releases(key);
+        return if is_full { Turn::Waits { wait: Wait::Turn, until: None } } else { Turn::Now };
     }
     match waves.gate(key, &assessment.stale) {
         Gate::Closed(wait) => Turn::Waits { wait, until: None },
@@ -147,16 +185,21 @@ fn turn(
 
 /// The rollouts that are under way.
 struct Limits<'a> {
+    /// Of each namespace at most `namespace_concurrency`: what it has released beyond that takes nobody's place.
     running: usize,
     by_namespace: BTreeMap<&'a str, usize>,
     settings: &'a Settings,
 }
 
 impl<'a> Limits<'a> {
-    fn new(assessed: &[Assessed<'a>], settings: &'a Settings) -> Self {
+    /// A rollout that has made no progress for `rollout_timeout` keeps no place.
+    fn new(assessed: &[Assessed<'a>], settings: &'a Settings, now: i64) -> Self {
         let mut limits = Self { running: 0, by_namespace: BTreeMap::new(), settings };
         for (key, _, assessment) in assessed {
-            if assessment.ledger.is_restarting() {
+            let has_place = |rollout: Followed| {
+                rollout.outcome == Outcome::Running && now < rollout.progressed + settings.rollout_timeout
+            };
+            if assessment.ledger.rollout.is_some_and(has_place) {
                 limits.start(key);
             }
         }
@@ -164,8 +207,15 @@ impl<'a> Limits<'a> {
     }
 
     fn start(&mut self, key: &'a WorkloadKey) {
-        self.running += 1;
-        *self.by_namespace.entry(&key.namespace).or_default() += 1;
+        let in_namespace = self.by_namespace.entry(&key.namespace).or_default();
+        self.running += usize::from(*in_namespace < self.settings.namespace_concurrency.max(1));
+        *in_namespace += 1;
+    }
+
+    /// Releases have places of their own: as many again.
+    fn are_reached_for_releases(&self, key: &WorkloadKey) -> bool {
+        let in_namespace = self.by_namespace.get(&*key.namespace).copied().unwrap_or_default();
+        in_namespace >= self.settings.namespace_concurrency.max(1).saturating_mul(2)
     }
 
     fn are_reached(&self, key: &WorkloadKey) -> bool {
@@ -182,28 +232,39 @@ fn restart(
     workload: &Workload,
     assessment: &Assessment,
     sources: &Sources,
+    settings: &Settings,
 ) -> Step {
     let mut ledger = assessment.ledger.clone();
+    // Pods that are being replaced are not all there, which says nothing about the workload.
+    let is_healthy = workload.is_healthy()
+        || ledger.is_restarting() && ledger.rollout.is_some_and(|rollout| rollout.was_healthy);
+    ledger.begin(Followed::new(now, is_healthy && !ledger.has_failed()), settings.observation);
+    ledger.restarts.drain(..ledger.restarts.len().saturating_sub(settings.breaker_restarts.max(1)));
     for (source, version) in &assessment.stale {
-        ledger.accept(Accepted { source: *source, version: *version, by_restart: true });
+        ledger.accept(Accepted { source: *source, version: *version, trial: Trial::Running });
     }
-    let versions = delivered_versions(workload, &ledger, sources);
-    ledger.restarts.push(now);
+    let versions = delivered_versions(workload, &ledger, &assessment.stale, sources);
     ledger.pending = None;
-    ledger.rollout =
-        Some(Followed { since: now, was_healthy: workload.is_healthy(), outcome: Outcome::Running });
     ledger.released.clone_from(&workload.release);
     ledger.phase = Phase::Restarting;
-    Step::Restart { workload: key.clone(), marker: marker::write(&versions), ledger }
+    Step::Restart {
+        workload: key.clone(),
+        marker: marker::write(&versions),
+        ledger,
+        seen: Seen::new(workload),
+    }
 }
 
 /// The accepted version of everything that a workload delivers.
 fn delivered_versions<'a>(
     workload: &Workload,
     ledger: &Ledger,
+    stale: &[(SourceId, Version)],
     sources: &'a Sources,
 ) -> Vec<(&'a SourceRef, Version)> {
-    let delivered = workload.deliveries.iter().filter(|delivery| current(delivery, sources).is_some());
+    let is_stale = |source: SourceId| stale.iter().any(|(stale, _)| *stale == source);
+    let is_known = |delivery: &&Delivery| current(delivery, sources).is_some() || is_stale(delivery.source);
+    let delivered = workload.deliveries.iter().filter(is_known);
     let accepted = delivered.filter_map(|delivery| ledger.accepted(delivery.source));
     accepted.map(|accepted| (sources.name(accepted.source), accepted.version)).collect()
 }
@@ -215,7 +276,8 @@ fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
     for (key, workload, assessment) in assessed {
         let is_new = workload.ledger.as_ref() != Some(&assessment.ledger);
         if is_new && !restarted.contains(key) {
-            decision.steps.push(Step::Record { workload: key.clone(), ledger: assessment.ledger });
+            let (ledger, seen) = (assessment.ledger, Seen::new(workload));
+            decision.steps.push(Step::Record { workload: key.clone(), ledger, seen });
         }
     }
 }

@@ -31,8 +31,22 @@ pub struct Accepted {
     pub source: SourceId,
     /// Its version.
     pub version: Version,
-    /// The workload was restarted for it. Otherwise it had the version when it was first seen, or its pods are newer.
-    pub by_restart: bool,
+    /// What a restart for it has shown.
+    pub trial: Trial,
+}
+
+/// What a restart for a version has shown about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trial {
+    /// There was none: the workload had the version when it was first seen, or its pods are newer.
+    #[default]
+    None,
+    /// The last restart was for it, and it is not known to have failed.
+    Running,
+    /// A restart before the last one was for it, and ended.
+    Ended,
+    /// The workload failed with it, and has not recovered.
+    Failed,
 }
 
 /// A restart that waits.
@@ -53,8 +67,19 @@ pub struct Followed {
     pub since: i64,
     /// The workload was complete and no pod failed before. Only then a failure says something about the secret.
     pub was_healthy: bool,
+    /// How many of its pods have been replaced, and are not failing. Noted a few times during a rollout.
+    pub replaced: u32,
+    /// When that was noted, Unix seconds.
+    pub progressed: i64,
     /// How it went.
     pub outcome: Outcome,
+}
+
+impl Followed {
+    /// A restart that begins.
+    pub(crate) fn new(since: i64, was_healthy: bool) -> Self {
+        Self { since, was_healthy, replaced: 0, progressed: since, outcome: Outcome::Running }
+    }
 }
 
 /// How a restart went.
@@ -107,10 +132,15 @@ pub enum Wait {
     Paused,
     /// Its pods to be deleted by hand.
     OnDelete,
+    /// The partition of a `StatefulSet` to go, which keeps pods of the old template.
+    Partition,
     /// Another attempt: the API server has refused the patch.
     Refused(Box<str>),
     /// The pods to agree on the version of a CSI volume.
-    Agreement,
+    Agreement {
+        /// A pod that has not the newest version; empty if none is known.
+        pod: Box<str>,
+    },
     /// No further version within the debounce, and the workload's turn in the jitter.
     Settling,
     /// A rollout that is under way.
@@ -129,6 +159,8 @@ pub enum Wait {
     Window {
         /// When one opens, Unix seconds; none if none opens again.
         opens: Option<i64>,
+        /// A digest of the windows that were asked. They are not asked again before that time.
+        asked: u64,
     },
     /// Its turn: the wave before it, or a limit of rollouts at once.
     Turn,
@@ -136,7 +168,7 @@ pub enum Wait {
     Stopped {
         /// The secret.
         source: SourceId,
-        /// The workload is in another namespace, whose names are not told.
+        /// The workload; none if it failed in several other namespaces, whose names are not told.
         by: Option<Arc<str>>,
     },
     /// Nothing: the controller only reports.
@@ -172,5 +204,36 @@ impl Ledger {
     /// Whether a rollout is under way that this controller started.
     pub fn is_restarting(&self) -> bool {
         matches!(self.rollout, Some(Followed { outcome: Outcome::Running, .. }))
+    }
+
+    /// Whether the workload failed with a version and has not recovered.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.accepted.iter().any(|accepted| accepted.trial == Trial::Failed)
+    }
+
+    /// Notes what the last restart has shown about its versions. Versions of earlier restarts with which the workload failed
+    /// recover with it.
+    pub(crate) fn judge(&mut self, outcome: Outcome, says_something: bool) {
+        for accepted in &mut self.accepted {
+            accepted.trial = match (accepted.trial, outcome) {
+                (Trial::Running, Outcome::Failed(_)) if says_something => Trial::Failed,
+                (Trial::Failed, Outcome::Succeeded { .. }) => Trial::Running,
+                (trial, _) => trial,
+            };
+        }
+    }
+
+    /// Another restart begins. A version that was still on trial stays so: the next rollout shows it, too.
+    pub(crate) fn begin(&mut self, followed: Followed, observation: i64) {
+        let has_ended = match self.rollout.map(|rollout| rollout.outcome) {
+            Some(Outcome::Running) => false,
+            Some(Outcome::Succeeded { at }) => followed.since >= at + observation,
+            Some(Outcome::Failed(_)) | None => true,
+        };
+        for accepted in self.accepted.iter_mut().filter(|accepted| accepted.trial == Trial::Running) {
+            accepted.trial = if has_ended { Trial::Ended } else { Trial::Running };
+        }
+        self.restarts.push(followed.since);
+        self.rollout = Some(followed);
     }
 }

@@ -11,6 +11,7 @@
 #![expect(unreachable_pub, reason = "the derive of a schema copies each type into a function")]
 #![expect(clippy::duplicated_attributes, reason = "columns of one type")]
 
+mod agreement;
 mod assess;
 mod catalog;
 mod choice;
@@ -33,9 +34,9 @@ mod tests;
 
 pub use catalog::{Catalog, Defaults, is_older};
 pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
-pub use decide::{Decision, Step, World, decide};
+pub use decide::{Decision, Seen, Step, World, decide};
 pub use definition::definition;
-pub use ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Wait};
+pub use ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait};
 pub use marker::{MARKER, Marker};
 pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
 pub use patch::{FIELD_MANAGER, patch};

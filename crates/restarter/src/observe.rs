@@ -11,16 +11,26 @@ use crate::{
 
 /// What a workload's spec and status say about its pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a workload can be")]
 pub struct State {
     /// `spec.paused`, or a canary of an Argo Rollout that is paused.
     pub is_paused: bool,
     /// The update strategy is `OnDelete`.
     pub is_on_delete: bool,
+    /// It is a `StatefulSet` that keeps the pods below a partition.
+    pub is_partitioned: bool,
+    /// Its own controller gives up a rollout that makes no progress.
+    pub has_deadline: bool,
     /// How far its rollout is.
     pub progress: Progress,
     /// How many pods it has.
     pub replicas: u32,
 }
+
+/// The ordinal below which a `StatefulSet` keeps its pods.
+const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
+/// A Deployment that never gives up.
+const NO_DEADLINE: i64 = i32::MAX as i64;
 
 /// What a workload's spec and status say about its pods.
 pub fn state(kind: Kind, object: &Value) -> State {
@@ -35,6 +45,9 @@ pub fn state(kind: Kind, object: &Value) -> State {
         is_paused: is_paused
             || kind == Kind::Rollout && has_pauses().is_some_and(|pauses| !pauses.is_empty()),
         is_on_delete: strategy == Some("OnDelete"),
+        is_partitioned: kind == Kind::StatefulSet && number(object, PARTITION) > 0,
+        has_deadline: kind == Kind::Deployment
+            && number(object, "/spec/progressDeadlineSeconds") != NO_DEADLINE,
         progress: progress(kind, object),
         replicas: u32::try_from(number(object, replicas)).unwrap_or_default(),
     }
@@ -57,7 +70,7 @@ fn progress(kind: Kind, object: &Value) -> Progress {
             (wanted, updated, 0, available)
         }
         Kind::StatefulSet => {
-            let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition");
+            let partition = number(object, PARTITION);
             let revision = |which: &str| object.pointer(&format!("/status/{which}Revision"));
             let updated = if revision("current") == revision("update") {
                 number(object, "/status/replicas")
@@ -119,6 +132,7 @@ pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
         created: time(metadata, "creationTimestamp")?,
         marker: marker.map_or(0, |text| digest(&[text])),
         has_changed_files: false,
+        is_running: phase == Some("Running"),
         is_failing: is_failing(object),
     };
     Some((owner(metadata)?, pod))
@@ -171,8 +185,8 @@ fn is_failing(pod: &Value) -> bool {
     })
 }
 
-/// The version of a native Secret, from its metadata: when its data was last written. Labels and annotations of others do not
-/// change it.
+/// The version of a native Secret, from its metadata: when a tool that owns data last changed something, which may also be a label
+/// that it owns. Labels and annotations of others do not change it.
 pub fn secret_version(metadata: &Value) -> Option<Version> {
     let created = time(metadata, "creationTimestamp")?;
     let fields = metadata.get("managedFields").and_then(Value::as_array);

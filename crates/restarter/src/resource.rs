@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase},
+    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase, Trial},
     source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
     text,
     workload::{Kind, WorkloadKey},
@@ -116,6 +116,12 @@ pub struct RolloutStatus {
     pub failure: Option<String>,
     /// All pods ran before it. Only then a failure stops other workloads.
     pub was_healthy: bool,
+    /// How many pods were replaced. Noted a few times during a rollout.
+    pub replaced: u32,
+    /// When that was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub progressed: Option<String>,
 }
 
 /// A version of a secret.
@@ -134,6 +140,12 @@ pub struct VersionStatus {
     /// The workload was restarted for it.
     #[serde(skip_serializing_if = "is_false")]
     pub restarted: bool,
+    /// The last restart was for it: its failure counts against the version.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tried: bool,
+    /// The workload failed with it, and has not recovered: the others of the namespace wait.
+    #[serde(skip_serializing_if = "is_false")]
+    pub failed: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -141,6 +153,10 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
+/// The most characters of a message.
+const MESSAGE_MAX: usize = 4096;
+/// The longest list.
+const LIST_MAX: usize = 1024;
 /// The longest name of an object.
 const NAME_MAX: usize = 253;
 
@@ -173,29 +189,43 @@ impl RotationRollout {
 impl RotationRolloutStatus {
     /// What is kept of a ledger. `previous` are the conditions as they are, whose times are kept if nothing changes.
     pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Condition]) -> Self {
-        let version = |source: SourceId, version: Version, restarted| {
+        let version = |source: SourceId, version: Version, trial: Trial| {
             let SourceRef { kind, name } = sources.name(source);
             VersionStatus {
                 kind: kind.resource_kind().to_owned(),
                 name: name.to_string(),
                 version: version.to_string(),
-                restarted,
+                restarted: trial != Trial::None,
+                tried: trial == Trial::Running,
+                failed: trial == Trial::Failed,
             }
         };
-        let accepted = ledger.accepted.iter();
+        let accepted = ledger.accepted.iter().filter(|entry| sources.is_known(entry.source));
         let pending = ledger.pending.as_ref().map(|pending| PendingStatus {
             since: text::time(pending.since),
             manual: pending.is_manual,
-            versions: pending.versions.iter().map(|(id, found)| version(*id, *found, false)).collect(),
+            versions: pending
+                .versions
+                .iter()
+                .filter(|(id, _)| sources.is_known(*id))
+                .map(|(id, found)| version(*id, *found, Trial::None))
+                .collect(),
         });
-        let message = ledger.phase.message(ledger, sources);
+        let message: String = ledger.phase.message(ledger, sources).chars().take(MESSAGE_MAX).collect();
         Self {
             phase: ledger.phase.word().to_owned(),
             reason: ledger.phase.reason().to_owned(),
             pending,
             rollout: ledger.rollout.map(RolloutStatus::from),
-            restarts: ledger.restarts.iter().map(|time| text::time(*time)).collect(),
-            accepted: accepted.map(|entry| version(entry.source, entry.version, entry.by_restart)).collect(),
+            restarts: ledger
+                .restarts
+                .iter()
+                .rev()
+                .take(LIST_MAX)
+                .rev()
+                .map(|time| text::time(*time))
+                .collect(),
+            accepted: accepted.map(|entry| version(entry.source, entry.version, entry.trial)).collect(),
             released: ledger.released.to_string(),
             conditions: conditions(ledger, &message, now, previous),
             message,
@@ -217,7 +247,7 @@ impl RotationRolloutStatus {
         };
         for entry in &self.accepted {
             if let Some((source, version)) = read(entry) {
-                ledger.accept(Accepted { source, version, by_restart: entry.restarted });
+                ledger.accept(Accepted { source, version, trial: entry.trial() });
             }
         }
         ledger.pending = self.pending.as_ref().and_then(|pending| {
@@ -231,18 +261,30 @@ impl RotationRolloutStatus {
     }
 }
 
+impl VersionStatus {
+    fn trial(&self) -> Trial {
+        match self {
+            Self { failed: true, .. } => Trial::Failed,
+            Self { tried: true, .. } => Trial::Running,
+            Self { restarted: true, .. } => Trial::Ended,
+            _ => Trial::None,
+        }
+    }
+}
+
 fn seconds(time: &str) -> Option<i64> {
     time.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 impl From<Followed> for RolloutStatus {
-    fn from(Followed { since, was_healthy, outcome }: Followed) -> Self {
+    fn from(Followed { since, was_healthy, replaced, progressed, outcome }: Followed) -> Self {
         let (finished, failure) = match outcome {
             Outcome::Running => (None, None),
             Outcome::Succeeded { at } => (Some(text::time(at)), None),
             Outcome::Failed(failure) => (None, Some(failure.reason().to_owned())),
         };
-        Self { since: text::time(since), finished, failure, was_healthy }
+        let progressed = (progressed != since).then(|| text::time(progressed));
+        Self { since: text::time(since), finished, failure, was_healthy, replaced, progressed }
     }
 }
 
@@ -253,7 +295,14 @@ impl RolloutStatus {
             (None, Some(failure)) => Outcome::Failed(Failure::from_reason(failure)?),
             (None, None) => Outcome::Running,
         };
-        Some(Followed { since: seconds(&self.since)?, was_healthy: self.was_healthy, outcome })
+        let since = seconds(&self.since)?;
+        Some(Followed {
+            since,
+            was_healthy: self.was_healthy,
+            replaced: self.replaced,
+            progressed: self.progressed.as_deref().and_then(seconds).unwrap_or(since),
+            outcome,
+        })
     }
 }
 

@@ -22,17 +22,17 @@ pub struct Settings {
     pub concurrency: usize,
     /// The most rollouts at once in a namespace.
     pub namespace_concurrency: usize,
-    /// How many workloads of a shared secret are restarted first.
+    /// How many workloads of a namespace that share a secret are restarted first.
     pub canaries: usize,
     /// How many are restarted in each wave after that.
     pub wave: usize,
-    /// The pause after each wave.
+    /// The pause after each wave; after the canaries it is at least `observation`.
     pub wave_pause: i64,
     /// How long after a rollout a crash of its pods counts as its failure.
     pub observation: i64,
-    /// The longest rollout of a kind that has no deadline of its own.
+    /// How long a rollout may make no progress, if its kind has no deadline of its own. After that it keeps no place in any case.
     pub rollout_timeout: i64,
-    /// How far the clocks of ScaiVault and of the API server may be apart.
+    /// How far the clocks of ScaiVault and of the API server may be apart. Native Secrets have times of the API server itself.
     pub clock_skew: i64,
     /// When restarts are allowed, unless the workload or namespace says otherwise. Empty: always.
     pub windows: Vec<Window>,

@@ -1,6 +1,11 @@
 //! Secrets whose rotation restarts workloads, and their versions.
 
-use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// Where a secret comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,9 +63,10 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// A source in [`Sources`].
+/// A source in [`Sources`]. No other source ever gets the same number, so one that is kept after the source was forgotten names
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(u32);
+pub struct SourceId(u64);
 
 /// A version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,9 +83,16 @@ pub enum Version {
 }
 
 impl Version {
-    /// Whether it replaces `other`. An older version of the same source, which a lagging replica may report, does not.
+    /// Whether it replaces `other`. An older version of the same source, which a lagging replica may report, does not. Nor does
+    /// the same number with another time: servers may only know when the secret was last changed, which includes its description.
+    /// The first version has the time of the secret's creation, so it is newer if the secret was made anew.
     pub fn is_newer_than(self, other: Self) -> bool {
         match (self, other) {
+            (Self::Numbered { number, .. }, Self::Numbered { number: known, .. })
+                if number == known && number > 1 =>
+            {
+                false
+            }
             (Self::Numbered { .. }, Self::Numbered { .. }) => self.cmp(&other) == Ordering::Greater,
             _ => self != other,
         }
@@ -127,25 +140,33 @@ pub struct Observed {
     pub old_ends: Option<i64>,
 }
 
-/// All sources of the cluster by number, so that workloads name them in four bytes.
-#[derive(Clone, Debug, Default)]
+/// All sources of the cluster by number, so that workloads name them in eight bytes.
+#[derive(Clone, Debug)]
 pub struct Sources {
     ids: BTreeMap<(Arc<str>, SourceRef), SourceId>,
-    entries: Vec<(SourceRef, Observed)>,
+    entries: BTreeMap<SourceId, (Arc<str>, SourceRef, Observed)>,
+    /// The number of the next new source.
+    next: u64,
+    /// What a forgotten source is called.
+    forgotten: SourceRef,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        let forgotten = SourceRef::new(SourceKind::ScaiVault, "");
+        Self { ids: BTreeMap::new(), entries: BTreeMap::new(), next: 0, forgotten }
+    }
 }
 
 impl Sources {
     /// The number of a source of a workload in `namespace`; a new one if it is not known yet.
-    ///
-    /// # Panics
-    ///
-    /// Never: memory ends before the numbers do.
     pub fn intern(&mut self, namespace: &str, source: &SourceRef) -> SourceId {
-        let key = (scope(namespace, source.kind).into(), source.clone());
-        let entries = &mut self.entries;
-        *self.ids.entry(key).or_insert_with(|| {
-            let id = SourceId(u32::try_from(entries.len()).expect("memory ends before the numbers do"));
-            entries.push((source.clone(), Observed::default()));
+        let scope: Arc<str> = scope(namespace, source.kind).into();
+        let (entries, next) = (&mut self.entries, &mut self.next);
+        *self.ids.entry((Arc::clone(&scope), source.clone())).or_insert_with(|| {
+            let id = SourceId(*next);
+            *next += 1;
+            entries.insert(id, (scope, source.clone(), Observed::default()));
             id
         })
     }
@@ -155,26 +176,32 @@ impl Sources {
         self.ids.get(&(scope(namespace, source.kind).into(), source.clone())).copied()
     }
 
-    /// The source of a number.
+    /// Whether a source was not forgotten.
+    pub fn is_known(&self, id: SourceId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    /// The source of a number. One that was forgotten has no name.
     pub fn name(&self, id: SourceId) -> &SourceRef {
-        &self.entries[id.0 as usize].0
+        self.entries.get(&id).map_or(&self.forgotten, |(_, source, _)| source)
     }
 
     /// What is known about it.
     pub fn observed(&self, id: SourceId) -> Observed {
-        self.entries[id.0 as usize].1
+        self.entries.get(&id).map(|(_, _, observed)| *observed).unwrap_or_default()
     }
 
     /// Records what was seen at `now`. An older version than the known one is ignored. Returns whether something changed.
     pub fn observe(&mut self, id: SourceId, version: Version, old_ends: Option<i64>, now: i64) -> bool {
-        let observed = &mut self.entries[id.0 as usize].1;
+        let Some((_, _, observed)) = self.entries.get_mut(&id) else { return false };
         match observed.current {
-            Some(current) if current == version => {
-                let is_changed = old_ends.is_some() && observed.old_ends != old_ends;
-                observed.old_ends = old_ends.or(observed.old_ends);
+            Some(current) if !version.is_newer_than(current) => {
+                let is_changed = current == version && old_ends.is_some() && observed.old_ends != old_ends;
+                if is_changed {
+                    observed.old_ends = old_ends;
+                }
                 is_changed
             }
-            Some(current) if !version.is_newer_than(current) => false,
             _ => {
                 *observed = Observed { current: Some(version), seen_at: now, old_ends };
                 true
@@ -182,9 +209,20 @@ impl Sources {
         }
     }
 
-    /// Every source by its number.
-    pub fn iter(&self) -> impl Iterator<Item = (SourceId, &SourceRef)> {
-        (0..).map(SourceId).zip(self.entries.iter().map(|(source, _)| source))
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all but these.
+    pub fn retain(&mut self, used: &BTreeSet<SourceId>) {
+        self.entries.retain(|id, _| used.contains(id));
+        self.ids.retain(|_, id| used.contains(id));
     }
 }
 
@@ -227,6 +265,9 @@ mod tests {
         assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "a secret that was made anew");
         assert!(!numbered(10, 8).is_newer_than(numbered(20, 9)), "a lagging replica");
         assert!(numbered(10, 8).is_newer_than(numbered(10, 7)), "two versions in one second");
+        assert!(!numbered(30, 8).is_newer_than(numbered(20, 8)), "another description");
+        assert!(numbered(30, 1).is_newer_than(numbered(20, 1)), "made anew with one version");
+        assert!(numbered(30, 0).is_newer_than(numbered(20, 0)), "a native Secret");
         assert!(Version::Label(1).is_newer_than(Version::Label(2)));
         assert!(!Version::Label(1).is_newer_than(Version::Label(1)));
     }
@@ -244,6 +285,20 @@ mod tests {
             sources.observed(id),
             Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500) }
         );
+    }
+
+    #[test]
+    fn the_number_of_a_forgotten_source_names_no_other() {
+        let mut sources = Sources::default();
+        let [kept, gone] = ["kept", "gone"].map(|name| SourceRef::new(SourceKind::ScaiVault, name));
+        let (kept, old) = (sources.intern("", &kept), sources.intern("", &gone));
+        sources.observe(old, numbered(20, 2), None, 100);
+        sources.retain(&[kept].into());
+        assert_eq!((sources.len(), sources.find("", &gone), sources.is_known(old)), (1, None, false));
+        let new = sources.intern("", &gone);
+        assert!(new != old && new != kept);
+        assert!(!sources.observe(old, numbered(30, 3), None, 100));
+        assert_eq!((sources.observed(new), sources.observed(old)), Default::default());
     }
 
     #[test]

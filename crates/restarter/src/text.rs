@@ -38,6 +38,12 @@ impl Phase {
         let text = match self {
             Self::Current => return "the pods have the current versions".to_owned(),
             Self::Restarting => return "pods are being replaced".to_owned(),
+            Self::Failed(failure) if ledger.has_failed() => {
+                return format!(
+                    "{}; the other restarts of the namespace for the same versions have stopped",
+                    failure.message()
+                );
+            }
             Self::Failed(failure) => return failure.message().to_owned(),
             Self::Waiting(wait) => wait.message(sources),
         };
@@ -68,8 +74,9 @@ impl Wait {
             Self::Invalid(_) => "InvalidAnnotations",
             Self::Paused => "Paused",
             Self::OnDelete => "OnDelete",
+            Self::Partition => "Partition",
             Self::Refused(_) => "PatchRefused",
-            Self::Agreement => "PodsDisagree",
+            Self::Agreement { .. } => "PodsDisagree",
             Self::Settling => "Settling",
             Self::Rollout => "RolloutInProgress",
             Self::Interval { .. } => "MinimumInterval",
@@ -89,16 +96,21 @@ impl Wait {
             Self::Invalid(problem) => problem.to_string(),
             Self::Paused => "spec.paused is true; the restart begins when it is removed".to_owned(),
             Self::OnDelete => "the update strategy is OnDelete; delete the pods to restart them".to_owned(),
+            Self::Partition => "the partition of the update strategy keeps pods of the old template; delete these pods, or remove the partition"
+                .to_owned(),
             Self::Refused(message) => format!("the API server refused the restart, trying again: {message}"),
-            Self::Agreement => "the pods have different versions of a CSI volume; waiting for the driver".to_owned(),
+            Self::Agreement { pod } if pod.is_empty() => "the pods have different versions of a CSI volume; waiting for the driver".to_owned(),
+            Self::Agreement { pod } => {
+                format!("the pods have different versions of a CSI volume; waiting for the driver on the node of the pod {pod}")
+            }
             Self::Settling => "waiting for further changes".to_owned(),
             Self::Rollout => "another rollout is in progress".to_owned(),
             Self::Interval { until } => format!("the last restart was too recent; waiting until {}", time(*until)),
             Self::Breaker { until } => format!("restarted too often; waiting until {}", time(*until)),
-            Self::Window { opens: Some(opens) } => {
+            Self::Window { opens: Some(opens), .. } => {
                 format!("outside of the maintenance windows; the next one opens at {}", time(*opens))
             }
-            Self::Window { opens: None } => {
+            Self::Window { opens: None, .. } => {
                 "outside of the maintenance windows, and none opens again; correct them, or release the restart".to_owned()
             }
             Self::Turn => "waiting for other rollouts".to_owned(),
@@ -106,7 +118,7 @@ impl Wait {
                 format!("the restart of {by} for {} failed; repair it, or release this restart", sources.name(*source))
             }
             Self::Stopped { source, by: None } => format!(
-                "the restart of a workload in another namespace for {} failed; wait for its repair, or release this restart",
+                "restarts for {} failed in several other namespaces; wait for their repair, or release this restart",
                 sources.name(*source)
             ),
             Self::DryRun => "dry run: a restart would begin now".to_owned(),
@@ -133,15 +145,9 @@ impl Failure {
 
     const fn message(self) -> &'static str {
         match self {
-            Self::DeadlineExceeded => {
-                "the rollout exceeded its progress deadline; the remaining restarts of the same versions have stopped"
-            }
-            Self::PodsFailing => {
-                "restarted pods crash or do not start; the remaining restarts of the same versions have stopped"
-            }
-            Self::TimedOut => {
-                "the rollout did not finish in time; the remaining restarts of the same versions have stopped"
-            }
+            Self::DeadlineExceeded => "the rollout exceeded its progress deadline",
+            Self::PodsFailing => "restarted pods crash or do not start",
+            Self::TimedOut => "the rollout stopped making progress",
         }
     }
 }
@@ -160,13 +166,14 @@ mod tests {
             Wait::Invalid(Box::clone(&text)),
             Wait::Paused,
             Wait::OnDelete,
-            Wait::Refused(text),
-            Wait::Agreement,
+            Wait::Partition,
+            Wait::Refused(Box::clone(&text)),
+            Wait::Agreement { pod: text },
             Wait::Settling,
             Wait::Rollout,
             Wait::Interval { until },
             Wait::Breaker { until },
-            Wait::Window { opens: None },
+            Wait::Window { opens: None, asked: 0 },
             Wait::Turn,
             Wait::Stopped { source, by: None },
             Wait::DryRun,

@@ -1,23 +1,32 @@
-//! The workloads that share a version of a secret: they are restarted in waves, and the first failure stops the rest.
+//! The workloads of a namespace that share a version of a secret: they are restarted in waves, and the first failure stops the rest.
+//! Nothing ties the namespaces of the cluster together but failures in several of them: no tenant holds up another.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     assess::{Assessment, current},
-    ledger::{Followed, Outcome, Wait},
+    ledger::{Followed, Outcome, Trial, Wait},
     settings::Settings,
     source::{SourceId, Sources, Version},
     workload::{Workload, WorkloadKey},
 };
 
+/// In how many namespaces a version must have failed before it stops in all: one may have its own reasons.
+const FAILED_NAMESPACES: usize = 2;
+
 /// The groups of all shared versions.
 pub(crate) struct Waves<'a> {
-    groups: BTreeMap<(SourceId, Version), Group<'a>>,
+    groups: BTreeMap<(SourceId, Version, Arc<str>), Group<'a>>,
+    /// Versions that failed in several namespaces, and in more of them than not.
+    bad: BTreeSet<(SourceId, Version)>,
     settings: &'a Settings,
     now: i64,
 }
 
-/// The workloads that a version of a secret restarts.
+/// The workloads of a namespace that a version of a secret restarts.
 #[derive(Default)]
 struct Group<'a> {
     /// Restarts that have begun, also those that have ended.
@@ -28,6 +37,8 @@ struct Group<'a> {
     last_finished: i64,
     /// The first workload on which the version failed.
     failed: Option<&'a WorkloadKey>,
+    /// A workload runs with the version.
+    has_succeeded: bool,
 }
 
 /// Whether a group lets a workload begin.
@@ -49,17 +60,18 @@ impl<'a> Waves<'a> {
         settings: &'a Settings,
         now: i64,
     ) -> Self {
-        let mut waves = Self { groups: BTreeMap::new(), settings, now };
+        let mut waves = Self { groups: BTreeMap::new(), bad: BTreeSet::new(), settings, now };
         for (key, workload, assessment) in assessed {
             let Some(rollout) = assessment.ledger.rollout else { continue };
             for delivery in &workload.deliveries {
                 let Some(accepted) = assessment.ledger.accepted(delivery.source) else { continue };
-                if accepted.by_restart && current(delivery, sources) == Some(accepted.version) {
-                    let group = waves.groups.entry((accepted.source, accepted.version)).or_default();
-                    group.count(rollout, key);
+                if accepted.trial != Trial::None && current(delivery, sources) == Some(accepted.version) {
+                    let group = (accepted.source, accepted.version, Arc::clone(&key.namespace));
+                    waves.groups.entry(group).or_default().count(accepted.trial, rollout, key);
                 }
             }
         }
+        waves.bad = bad(&waves.groups);
         waves
     }
 
@@ -67,13 +79,13 @@ impl<'a> Waves<'a> {
     pub(crate) fn gate(&self, key: &WorkloadKey, stale: &[(SourceId, Version)]) -> Gate {
         let mut closed = Gate::Open;
         for entry in stale {
-            let Some(group) = self.groups.get(entry) else { continue };
-            if let Some(failed) = group.failed {
-                // A tenant does not hear the names of another's workloads.
-                let by = (failed.namespace == key.namespace)
-                    .then(|| Arc::from(format!("{} {}", failed.kind.name(), failed.name)));
+            let group = self.groups.get(&(entry.0, entry.1, Arc::clone(&key.namespace)));
+            let failed = group.and_then(|group| group.failed);
+            if failed.is_some() || self.bad.contains(entry) {
+                let by = failed.map(|failed| Arc::from(format!("{} {}", failed.kind.name(), failed.name)));
                 return Gate::Closed(Wait::Stopped { source: entry.0, by });
             }
+            let Some(group) = group else { continue };
             match group.gate(self.settings, self.now) {
                 Gate::Open => {}
                 gate => closed = gate,
@@ -83,30 +95,49 @@ impl<'a> Waves<'a> {
     }
 
     /// Notes that a workload is being restarted.
-    pub(crate) fn start(&mut self, stale: &[(SourceId, Version)]) {
-        for entry in stale {
-            self.groups.entry(*entry).or_default().started += 1;
+    pub(crate) fn start(&mut self, key: &WorkloadKey, stale: &[(SourceId, Version)]) {
+        for (source, version) in stale {
+            let group = (*source, *version, Arc::clone(&key.namespace));
+            self.groups.entry(group).or_default().started += 1;
         }
     }
 }
 
+/// The versions that failed in several namespaces, and in more of them than not.
+fn bad(groups: &BTreeMap<(SourceId, Version, Arc<str>), Group<'_>>) -> BTreeSet<(SourceId, Version)> {
+    let mut namespaces: BTreeMap<(SourceId, Version), (usize, usize)> = BTreeMap::new();
+    for ((source, version, _), group) in groups {
+        let (failed, succeeded) = namespaces.entry((*source, *version)).or_default();
+        *failed += usize::from(group.failed.is_some());
+        *succeeded += usize::from(group.failed.is_none() && group.has_succeeded);
+    }
+    let is_bad = |(failed, succeeded): &(usize, usize)| *failed >= FAILED_NAMESPACES && failed > succeeded;
+    namespaces.into_iter().filter(|(_, counts)| is_bad(counts)).map(|(version, _)| version).collect()
+}
+
 impl<'a> Group<'a> {
-    fn count(&mut self, rollout: Followed, key: &'a WorkloadKey) {
+    fn count(&mut self, trial: Trial, rollout: Followed, key: &'a WorkloadKey) {
         self.started += 1;
-        let finished = match rollout.outcome {
-            Outcome::Running => return,
-            Outcome::Succeeded { at } => at,
-            Outcome::Failed(_) if rollout.was_healthy => {
+        let finished = match (trial, rollout.outcome) {
+            (Trial::Failed, _) => {
                 self.failed.get_or_insert(key);
                 return;
             }
-            Outcome::Failed(_) => rollout.since,
+            // What happens to the workload now is about other secrets.
+            (Trial::Ended | Trial::None, _) => 0,
+            (Trial::Running, Outcome::Running) => return,
+            (Trial::Running, Outcome::Succeeded { at }) => {
+                self.has_succeeded = true;
+                at
+            }
+            (Trial::Running, Outcome::Failed(_)) => rollout.since,
         };
         self.finished += 1;
         self.last_finished = self.last_finished.max(finished);
     }
 
-    /// The canaries first, then wave after wave, each after all before it have finished and a pause.
+    /// The canaries first, then wave after wave, each after all before it have finished and a pause. After the canaries it is at least
+    /// the time in which crashes count as failures.
     fn gate(&self, settings: &Settings, now: i64) -> Gate {
         let (canaries, wave) = (settings.canaries.max(1), settings.wave.max(1));
         let (begin, end) = match self.finished.checked_sub(canaries) {
@@ -119,7 +150,9 @@ impl<'a> Group<'a> {
         if self.started >= end {
             return Gate::Closed(Wait::Turn);
         }
-        let until = self.last_finished + settings.wave_pause;
+        let is_after_canaries = begin == canaries;
+        let pause = if is_after_canaries { settings.observation } else { 0 };
+        let until = self.last_finished + settings.wave_pause.max(pause);
         let is_between_waves = self.started == begin && begin > 0;
         if is_between_waves && now < until { Gate::Paused { until } } else { Gate::Open }
     }

@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use scaivault_contract::{Duration, Excerpt};
 use thiserror::Error;
 
+use crate::source::digest;
+
 /// The longest window: with a longer one there would be none.
 const MAX_DURATION: u64 = 7 * 24 * 3600;
 
@@ -49,17 +51,22 @@ impl Window {
         let Some(now) = Timestamp::from_second(now).ok() else { return Opening::Closed { opens: None } };
         let began = now.checked_sub(self.duration).ok();
         // A window that begins exactly when another has just ended is found by the search from that second on.
-        let last = began.and_then(|began| self.next(began));
+        let last = began.and_then(|began| next(&self.cron, began));
         if last.is_some_and(|last| last <= now) {
             return Opening::Open;
         }
-        Opening::Closed { opens: last.or_else(|| self.next(now)).map(Timestamp::as_second) }
+        Opening::Closed { opens: last.map(Timestamp::as_second) }
     }
+}
 
-    /// The first time of the expression after `time`.
-    fn next(&self, time: Timestamp) -> Option<Timestamp> {
-        self.cron.find_next(MakeTimestamp(time)).ok().map(|next| next.timestamp())
-    }
+/// The first time of a cron expression after `time`, within four years.
+fn next(cron: &Crontab, time: Timestamp) -> Option<Timestamp> {
+    cron.find_next(MakeTimestamp(time)).ok().map(|next| next.timestamp())
+}
+
+/// What tells windows apart.
+pub(crate) fn digest_of(windows: &[Window]) -> u64 {
+    digest(&windows.iter().map(|window| &*window.text).collect::<Vec<_>>())
 }
 
 /// Whether one of the windows is open; without any, restarts are always allowed.
@@ -102,6 +109,9 @@ pub enum WindowFault {
     /// The expression is wrong.
     #[error("the cron expression cannot be read")]
     Cron,
+    /// No day has all that it asks for.
+    #[error("it does not open within four years")]
+    Never,
     /// The time zone is not known.
     #[error("the time zone {0} is not known")]
     Zone(Excerpt),
@@ -132,11 +142,11 @@ fn parse(text: &str) -> Result<Window, WindowFault> {
     let zone = zone.trim();
     // Checked by itself, so that the error says which part is wrong.
     TimeZone::get(zone).map_err(|_| WindowFault::Zone(Excerpt::new(zone)))?;
-    Ok(Window {
-        cron: cronexpr::parse_crontab(&format!("{cron} {zone}")).map_err(|_| WindowFault::Cron)?,
-        duration: SignedDuration::from_secs(seconds.cast_signed()),
-        text: text.into(),
-    })
+    let cron = cronexpr::parse_crontab(&format!("{cron} {zone}")).map_err(|_| WindowFault::Cron)?;
+    // The calendar repeats, so any moment will do.
+    next(&cron, Timestamp::UNIX_EPOCH).ok_or(WindowFault::Never)?;
+    let duration = SignedDuration::from_secs(seconds.cast_signed());
+    Ok(Window { cron, duration, text: text.into() })
 }
 
 #[cfg(test)]
@@ -193,6 +203,7 @@ mod tests {
             ("0 2 * * for 1h", "has 4 fields instead of five"),
             ("* 0 2 * * * for 1h", "has 6 fields instead of five"),
             ("0 25 * * * for 1h", "the cron expression cannot be read"),
+            ("0 0 31 2,4,6,9,11 * for 1h", "does not open within four years"),
             ("0 2 * * * for 1h in Europe/Atlantis", "the time zone \"Europe/Atlantis\" is not known"),
         ] {
             let said = text.parse::<Window>().unwrap_err().to_string();

@@ -117,8 +117,8 @@ pub enum Agreement {
     NotAsked,
     /// All have this version.
     Agreed(Version),
-    /// Some have another one, or say nothing yet.
-    Disagreeing,
+    /// Some have another one, or say nothing yet. The least and the greatest of those that the driver has brought to a running pod.
+    Disagreeing(Option<(Version, Version)>),
 }
 
 /// A running pod.
@@ -130,6 +130,8 @@ pub struct Pod {
     pub marker: u64,
     /// The driver has changed the files of one of its volumes since the pod started.
     pub has_changed_files: bool,
+    /// Its containers were started.
+    pub is_running: bool,
     /// A container waits to be started again after a crash, or cannot be started.
     pub is_failing: bool,
 }
@@ -159,6 +161,7 @@ pub struct Refusal {
 
 /// A workload whose pods may have to be restarted.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a workload can be")]
 pub struct Workload {
     /// The digest of its `metadata.uid`: orders workloads and spreads them, always the same.
     pub uid: u64,
@@ -176,6 +179,12 @@ pub struct Workload {
     pub is_paused: bool,
     /// Its pods are replaced only after they are deleted.
     pub is_on_delete: bool,
+    /// It is a `StatefulSet` that keeps the pods below a partition.
+    pub is_partitioned: bool,
+    /// Its own controller gives up a rollout that makes no progress.
+    pub has_deadline: bool,
+    /// A pod that does not agree with others on the version of a CSI volume; empty if none is known.
+    pub awaited_pod: Box<str>,
     /// Of its template.
     pub progress: Progress,
     /// The number of pods that its status says it has.
@@ -190,6 +199,8 @@ pub struct Workload {
     pub release: Box<str>,
     /// Its running pods.
     pub pods: Vec<Pod>,
+    /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
+    pub record_version: Box<str>,
     /// What its `RotationRollout` says.
     pub ledger: Option<Ledger>,
 }

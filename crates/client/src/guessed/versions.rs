@@ -26,13 +26,14 @@ const SECRETS: [&str; 6] = ["secrets", "metadata", "data", "results", "items", "
 /// What may hold the number of the current version.
 const NUMBERS: [&str; 5] = ["current_version", "version", "latest_version", "version_number", "number"];
 
-/// What may hold the time of the current version. The latest time of the first group that has one counts: a version that a
-/// person wrote leaves the time of the last rotation as it is. In an entry with nothing else, `created_at` is of the version.
-const TIMES: [&[&str]; 3] = [
-    &["version_created_at", "current_version_created_at"],
-    &["updated_at", "last_updated_at", "rotated_at", "last_rotated_at"],
-    &["created_at"],
-];
+/// What may hold the time at which the current version was created.
+const VERSION_TIMES: &[&str] = &["version_created_at", "current_version_created_at"];
+
+/// What may hold the time of the last change. A version that a person wrote leaves the time of the last rotation as it is.
+const CHANGE_TIMES: &[&str] = &["updated_at", "last_updated_at", "rotated_at", "last_rotated_at"];
+
+/// What holds the creation of the secret, or of the version in an entry that is about one version.
+const CREATION_TIMES: &[&str] = &["created_at"];
 
 /// What may hold the time at which the previous version stops working. The first is of events.
 const ENDS: [&str; 4] =
@@ -156,7 +157,7 @@ fn version(entry: &RawValue, now: SystemTime, depth: usize) -> Result<SecretVers
         let inner = version(inner, now, depth + 1)?;
         return Ok(SecretVersion { previous_ends: inner.previous_ends.or(ends), ..inner });
     }
-    match created(&members, now)? {
+    match created(&members, number, now)? {
         Some(created) => Ok(SecretVersion { number: number.unwrap_or(0), created, previous_ends: ends }),
         None => match members.get("metadata").filter(|_| number.is_none() && depth < DEPTH_LIMIT) {
             Some(inner) => version(inner, now, depth + 1),
@@ -165,12 +166,18 @@ fn version(entry: &RawValue, now: SystemTime, depth: usize) -> Result<SecretVers
     }
 }
 
-/// The time of the version that `members` are about; none if they do not say.
+/// The time of the version that `members` are about; none if they do not say. The latest time of the first group that has one
+/// counts. The first version is as old as the secret, whatever was changed later.
 fn created(
     members: &BTreeMap<String, &RawValue>,
+    number: Option<u32>,
     now: SystemTime,
 ) -> Result<Option<SystemTime>, AnswerFault> {
-    for names in TIMES {
+    let groups = match number {
+        Some(1) => [VERSION_TIMES, CREATION_TIMES, CHANGE_TIMES],
+        _ => [VERSION_TIMES, CHANGE_TIMES, CREATION_TIMES],
+    };
+    for names in groups {
         let times = names.iter().filter_map(|name| Some((*name, *members.get(*name)?)));
         let read = times.map(|(name, raw)| {
             time(raw).filter(|created| *created <= now + AHEAD_LIMIT).ok_or(AnswerFault::Time(name))

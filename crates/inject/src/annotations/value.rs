@@ -119,7 +119,7 @@ impl ValueKind {
                 "all, matching, none, or at most 64 names separated by commas, in which * stands for any characters"
             }
             Self::RestartWindows => {
-                "at most 16 windows separated by ;, each a cron expression of five fields, `for` a duration of at most 7d, \
+                "at most 4 windows separated by ;, each a cron expression of five fields, `for` a duration of at most 7d, \
                  and `in` a time zone (without `in`, UTC)"
             }
             Self::Written => "nothing: the injector writes it",

@@ -1,12 +1,12 @@
-use scaivault_inject::{KubeVersion, Namespace, Settings};
+use scaivault_inject::{KubeVersion, Namespace};
 use serde_json::json;
 
-use super::*;
-use crate::RotationRolloutSpec;
+use super::{followed::NAMESPACE_SECRETS_MAX, unused::SOURCES_KEPT, *};
+use crate::{Phase, RotationRolloutSpec, Settings, Step, Wait, decide};
 
 struct Fixture {
     catalog: Catalog,
-    settings: Settings,
+    settings: scaivault_inject::Settings,
     namespace: Namespace,
 }
 
@@ -14,7 +14,7 @@ impl Fixture {
     fn new() -> Self {
         Self {
             catalog: Catalog::new(Defaults { mode: Mode::Auto, with_reloader: true }),
-            settings: Settings::default(),
+            settings: scaivault_inject::Settings::default(),
             namespace: Namespace { name: "team".to_owned(), ..Namespace::default() },
         }
     }
@@ -37,6 +37,23 @@ impl Fixture {
         let found: Vec<_> =
             deliveries.map(|delivery| world.sources.name(delivery.source).to_string()).collect();
         assert_eq!(found, expected);
+    }
+
+    /// Decides, and keeps the ledger as if it were written. Returns whether the workload is restarted.
+    fn decide(&mut self, now: i64) -> bool {
+        let settings = Settings { jitter: 0, ..Settings::default() };
+        let step = decide(now, self.catalog.world(), &settings).steps.pop();
+        let (is_restart, ledger) = match step {
+            Some(Step::Restart { ledger, .. }) => (true, ledger),
+            Some(Step::Record { ledger, .. }) => (false, ledger),
+            None => return false,
+        };
+        self.catalog.put_ledger(&key(), Some(ledger), "");
+        is_restart
+    }
+
+    fn ledger(&mut self) -> Ledger {
+        self.workload().ledger.unwrap()
     }
 
     fn workload(&mut self) -> Workload {
@@ -139,14 +156,14 @@ fn a_class_of_scaivault_waits_until_all_pods_agree() {
     let first = agreement(&mut fixture);
     assert!(matches!(first, Agreement::Agreed(_)));
     fixture.catalog.put_class_status(&class_status_of("web-1", "2", 2));
-    assert_eq!(agreement(&mut fixture), Agreement::Disagreeing);
+    assert!(matches!(agreement(&mut fixture), Agreement::Disagreeing(_)));
     fixture.catalog.put_class_status(&class_status_of("web-2", "2", 2));
     let second = agreement(&mut fixture);
     assert!(matches!(second, Agreement::Agreed(_)) && second != first);
     assert!(fixture.workload().pods.iter().all(|pod| pod.has_changed_files));
     // A pod of which the driver says nothing yet.
     fixture.catalog.put_pod(&running("web-3"));
-    assert_eq!(agreement(&mut fixture), Agreement::Disagreeing);
+    assert!(matches!(agreement(&mut fixture), Agreement::Disagreeing(_)));
     fixture.catalog.remove_pod("team", "web-3");
     assert_eq!(agreement(&mut fixture), second);
 }
@@ -159,6 +176,7 @@ fn objects_may_come_in_any_order() {
         RotationRolloutSpec { kind: "Deployment".into(), name: "web".into() },
     );
     record.metadata.namespace = Some("team".into());
+    record.metadata.resource_version = Some("77".into());
     record.status = Some(
         serde_json::from_value(
             json!({"accepted": [{"kind": "ScaiVault", "name": "a/b", "version": "3@50"}]}),
@@ -178,13 +196,17 @@ fn objects_may_come_in_any_order() {
     assert_eq!(workload.ledger.unwrap().accepted(source).unwrap().version, known);
     assert_eq!(workload.marker.unwrap().version(source), Some(known));
     assert_eq!(workload.pods.len(), 1);
+    // A step says what it rests on.
+    let decision = decide(200, fixture.catalog.world(), &Settings::default());
+    let seen = crate::Seen { workload: "5".into(), record: "77".into() };
+    assert_eq!(decision.steps.iter().map(Step::seen).collect::<Vec<_>>(), [&seen]);
 }
 
 #[test]
 fn a_deleted_workload_is_forgotten_with_its_record() {
     let mut fixture = Fixture::new();
     fixture.put(&json!({}), &template(json!({})));
-    fixture.catalog.put_ledger(&key(), Some(Ledger::default()));
+    fixture.catalog.put_ledger(&key(), Some(Ledger::default()), "");
     fixture.catalog.world();
     fixture.catalog.remove_workload(&key());
     assert!(fixture.catalog.world().workloads[&key()].deliveries.is_empty());
@@ -199,7 +221,7 @@ fn undelivered_secrets_are_no_sources() {
         fixture.catalog.put_secret(&native(&format!("other-{number}"), json!({})), 0);
     }
     fixture.put(&json!({}), &template(json!({})));
-    assert_eq!(fixture.catalog.world().sources.iter().count(), 0);
+    assert_eq!(fixture.catalog.world().sources.len(), 0);
     // Once it is delivered, it has the version and the time that were seen before.
     fixture.catalog.put_secret(&native("db", json!({})), 7);
     fixture.catalog.put_secret(&native("db", json!({"scaivault.scailabs.ai/restart": "auto"})), 9);
@@ -243,7 +265,7 @@ fn a_status_of_the_driver_is_removed_by_its_name() {
     fixture.catalog.remove_class_status("team", "web-team-files");
     assert!(matches!(fixture.workload().deliveries[0].agreement, Agreement::Agreed(_)));
     fixture.catalog.remove_class_status("team", "web-1-team-files");
-    assert_eq!(fixture.workload().deliveries[0].agreement, Agreement::Disagreeing);
+    assert!(matches!(fixture.workload().deliveries[0].agreement, Agreement::Disagreeing(_)));
 }
 
 #[test]
@@ -261,4 +283,155 @@ fn nothing_has_changed_if_the_same_comes_again() {
     assert!(!fixture.catalog.is_changed());
     fixture.catalog.remove_pod("team", "web-1");
     assert!(fixture.catalog.is_changed());
+}
+
+/// A pod that was created so many seconds after the Secret of [`native`].
+fn running_since(name: &str, seconds: i64) -> Value {
+    let mut pod = running(name);
+    let created = jiff::Timestamp::from_second(1_790_000_000 + seconds).unwrap();
+    pod["metadata"]["creationTimestamp"] = created.to_string().into();
+    pod
+}
+
+#[test]
+fn pods_made_just_after_their_secret_have_it() {
+    for (seconds, is_restarted) in [(103, false), (101, false), (100, true), (99, true)] {
+        let mut fixture = Fixture::new();
+        fixture.catalog.put_secret(&native("db", json!({})), 0);
+        fixture.put(&json!({"scaivault.scailabs.ai/restart-secrets": "all"}), &template(json!({})));
+        fixture.catalog.put_pod(&running_since("web-1", 0));
+        fixture.decide(1_790_000_050);
+        // One release writes the Secret and the template.
+        let mut written = native("db", json!({}));
+        written["metadata"]["managedFields"] =
+            json!([{"time": "2026-09-21T14:15:00Z", "fieldsV1": {"f:data": {}}}]);
+        fixture.catalog.put_secret(&written, 1_790_000_100);
+        fixture.catalog.remove_pod("team", "web-1");
+        fixture.catalog.put_pod(&running_since("web-2", seconds));
+        let restarts = (0..50).filter(|round| fixture.decide(1_790_000_110 + round * 20)).count();
+        assert_eq!(restarts, usize::from(is_restarted), "{seconds}");
+    }
+}
+
+/// A workload with two pods that have the first version of a class.
+fn with_class() -> Fixture {
+    let mut fixture = Fixture::new();
+    let class =
+        json!({"metadata": {"namespace": "team", "name": "files"}, "spec": {"provider": "scaivault"}});
+    fixture.catalog.put_class(&class);
+    fixture.put(&json!({}), &template(json!({})));
+    for name in ["web-1", "web-2"] {
+        fixture.catalog.put_pod(&running(name));
+        fixture.catalog.put_class_status(&class_status_of(name, "1", 1));
+    }
+    fixture.decide(1_790_000_050);
+    assert_eq!(fixture.ledger().phase, Phase::Current);
+    fixture
+}
+
+#[test]
+fn a_pod_that_does_not_run_yet_holds_nothing_up() {
+    let mut fixture = with_class();
+    let mut starting = running("web-3");
+    starting["status"]["phase"] = "Pending".into();
+    fixture.catalog.put_pod(&starting);
+    assert!(matches!(fixture.workload().deliveries[0].agreement, Agreement::Agreed(_)));
+}
+
+#[test]
+fn a_version_that_reaches_some_pods_waits_and_is_released() {
+    let mut fixture = with_class();
+    fixture.catalog.put_class_status(&class_status_of("web-1", "2", 2));
+    for round in 0..50 {
+        assert!(!fixture.decide(1_790_000_100 + round * 20));
+    }
+    let ledger = fixture.ledger();
+    assert_eq!(ledger.phase, Phase::Waiting(Wait::Agreement { pod: "web-2".into() }));
+    let pending = ledger.pending.clone().unwrap();
+    assert_eq!((pending.since, pending.versions.len()), (1_790_000_100, 1));
+    let said = ledger.phase.message(&ledger, &fixture.catalog.world().sources);
+    assert!(said.contains("the pod web-2; pending: class:files"), "{said}");
+    fixture.put(&json!({"scaivault.scailabs.ai/restart-release": "now"}), &template(json!({})));
+    assert!(fixture.decide(1_790_002_000));
+}
+
+#[test]
+fn a_label_of_an_old_marker_is_no_restart() {
+    let mut fixture = with_class();
+    let marked = template(json!({MARKER: "class:files=#0000000000000001"}));
+    fixture.put(&json!({}), &marked);
+    fixture.decide(1_790_000_100);
+    let ledger = fixture.ledger();
+    assert!(ledger.rollout.is_none() && ledger.restarts.is_empty(), "{ledger:?}");
+}
+
+#[test]
+fn sources_that_nobody_uses_any_more_are_forgotten() {
+    let mut fixture = Fixture::new();
+    let path = |number: usize| format!("environments/production/secret-{number}");
+    let version = Version::Numbered { time: 20, number: 2 };
+    for number in 0..3 * SOURCES_KEPT {
+        let annotations = json!({"scaivault.scailabs.ai/inject": "true", "scaivault.scailabs.ai/inject-secret-a": path(number)});
+        fixture.put(&json!({}), &template(annotations));
+        fixture.catalog.put_version(&path(number), version, None, 100);
+    }
+    let last = path(3 * SOURCES_KEPT - 1);
+    fixture.catalog.put_version("environments/production/unknown", version, None, 100);
+    assert!(fixture.catalog.world().sources.len() <= SOURCES_KEPT + 1);
+    let source = fixture.workload().deliveries[0].source;
+    let sources = &fixture.catalog.world().sources;
+    assert_eq!((&*sources.name(source).name, sources.observed(source).current), (&*last, Some(version)));
+}
+
+#[test]
+fn what_a_ledger_accepts_is_not_forgotten() {
+    let mut fixture = Fixture::new();
+    let spec = RotationRolloutSpec { kind: "Deployment".into(), name: "web".into() };
+    let mut record = RotationRollout::new("deployment-web", spec);
+    record.metadata.namespace = Some("team".into());
+    let accepted = json!({"accepted": [{"kind": "ScaiVault", "name": "first", "version": "3@50"}]});
+    record.status = Some(serde_json::from_value(accepted).unwrap());
+    fixture.catalog.put_record(&record);
+    let source =
+        fixture.catalog.world.sources.find("", &SourceRef::new(SourceKind::ScaiVault, "first")).unwrap();
+    for number in 0..=SOURCES_KEPT {
+        fixture.catalog.world.sources.intern("", &SourceRef::new(SourceKind::ScaiVault, &number.to_string()));
+    }
+    fixture.put(&json!({}), &template(json!({})));
+    let sources = &fixture.catalog.world().sources;
+    assert!(sources.is_known(source) && sources.len() <= 3);
+}
+
+#[test]
+fn a_namespace_has_so_many_secrets_followed() {
+    let mut fixture = Fixture::new();
+    let put = |fixture: &mut Fixture, workload: usize, count: usize| {
+        let secret = |number: usize| {
+            (format!("scaivault.scailabs.ai/inject-secret-s{number}"), format!("a/{workload}/{number}"))
+        };
+        let annotations: BTreeMap<_, _> = (0..count).map(secret).collect();
+        let object = json!({
+            "metadata": {"namespace": "team", "name": format!("web-{workload}"), "uid": "u"},
+            "spec": {"template": template(json!(annotations))},
+        });
+        let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
+        fixture.catalog.put_workload(Kind::Deployment, &object, &context, None);
+    };
+    let each = 64;
+    let workloads = NAMESPACE_SECRETS_MAX / each;
+    // The same again, too: it takes no more place.
+    for _ in 0..2 {
+        (0..workloads).for_each(|workload| put(&mut fixture, workload, each));
+    }
+    let followed = |fixture: &Fixture| (fixture.catalog.paths().len(), fixture.catalog.not_followed());
+    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 0));
+    put(&mut fixture, workloads, 3);
+    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 3));
+    put(&mut fixture, 0, each - 2);
+    put(&mut fixture, workloads, 3);
+    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 1));
+    let first = WorkloadKey { name: "web-1".into(), ..key() };
+    fixture.catalog.remove_workload(&first);
+    put(&mut fixture, workloads, 3);
+    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX - each + 1, 0));
 }

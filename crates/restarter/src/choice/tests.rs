@@ -121,6 +121,28 @@ fn reloader_annotations_keep_their_meaning() {
 }
 
 #[test]
+fn regular_expressions_of_reloader_are_bounded() {
+    let key = "secret.reloader.stakater.com/reload";
+    let found = choice(&[(key, "a.b,tls-[0-9]+,db")], &[], &[]);
+    let includes = |name: &str| found.secrets.includes(name, Candidate::default());
+    assert!(includes("a.b") && includes("axb") && includes("tls-17") && includes("db"));
+    assert!(!includes("tls-") && !includes("xdb") && !includes("a.bc"));
+    // A name is no expression to be compiled.
+    let patterns = choice(&[(key, "db,tls-1")], &[], &[]);
+    assert!(
+        matches!(&patterns.secrets.which, Which::Named(names) if names.iter().all(|name| matches!(name, Pattern::Glob(_))))
+    );
+    for (text, expected) in [
+        ("a{1,9000}".to_owned(), "is not a regular expression"),
+        ("db,(".to_owned(), "\"(\" is not a regular expression"),
+        (vec!["[a-z]{40}.*"; 60].join(","), "too large"),
+    ] {
+        let problems = choice(&[(key, &text)], &[], &[]).problems;
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
+    }
+}
+
+#[test]
 fn reloader_annotations_of_templates_count_alone() {
     let auto = [("reloader.stakater.com/auto", "true")];
     assert!(choice(&[], &auto, &[]).secrets.includes("db", USED));

@@ -59,6 +59,17 @@ fn a_stateful_set_rolls_to_its_partition() {
     }
     let on_delete = json!({"spec": {"updateStrategy": {"type": "OnDelete"}}});
     assert!(state(Kind::StatefulSet, &on_delete).is_on_delete);
+    let partition = json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 2}}}});
+    assert!(state(Kind::StatefulSet, &partition).is_partitioned);
+    assert!(!state(Kind::StatefulSet, &on_delete).is_partitioned);
+}
+
+#[test]
+fn deployments_give_up_by_themselves() {
+    let never = json!({"spec": {"progressDeadlineSeconds": i32::MAX}});
+    assert!(state(Kind::Deployment, &json!({})).has_deadline);
+    assert!(!state(Kind::Deployment, &never).has_deadline);
+    assert!(!state(Kind::StatefulSet, &json!({})).has_deadline);
 }
 
 #[test]
@@ -139,7 +150,7 @@ fn crashing_containers_are_told_from_starting_ones() {
 }
 
 #[test]
-fn a_native_secret_changes_with_its_data_alone() {
+fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
     let metadata = json!({
         "creationTimestamp": "2026-09-21T14:13:20Z",
         "managedFields": [
@@ -148,6 +159,14 @@ fn a_native_secret_changes_with_its_data_alone() {
         ],
     });
     assert_eq!(secret_version(&metadata), Some(Version::Numbered { time: 1_790_000_005, number: 0 }));
+    // Of one owner of both it cannot be told which has changed.
+    let both = json!({
+        "creationTimestamp": "2026-09-21T14:13:20Z",
+        "managedFields": [
+            {"time": "2026-09-21T14:13:25Z", "fieldsV1": {"f:data": {"f:a": {}}, "f:metadata": {"f:labels": {}}}},
+        ],
+    });
+    assert_eq!(secret_version(&both), Some(Version::Numbered { time: 1_790_000_005, number: 0 }));
     let bare = json!({"creationTimestamp": "2026-09-21T14:13:20Z"});
     assert_eq!(secret_version(&bare), Some(Version::Numbered { time: 1_790_000_000, number: 0 }));
 }

@@ -16,9 +16,8 @@ fn ledger(sources: &mut Sources) -> Ledger {
         }),
         restarts: vec![1_780_000_000, 1_785_000_000],
         rollout: Some(Followed {
-            since: 1_785_000_000,
-            was_healthy: true,
             outcome: Outcome::Failed(Failure::PodsFailing),
+            ..Followed::new(1_785_000_000, true)
         }),
         released: "then".into(),
         phase: Phase::Waiting(Wait::Release),
@@ -29,7 +28,11 @@ fn ledger(sources: &mut Sources) -> Ledger {
         (native, Version::Numbered { time: 1_770_000_000, number: 0 }),
         (class, Version::Label(0xfeed)),
     ] {
-        ledger.accept(Accepted { source, version, by_restart: source == vault });
+        ledger.accept(Accepted {
+            source,
+            version,
+            trial: if source == vault { Trial::Failed } else { Trial::None },
+        });
     }
     ledger
 }
@@ -41,7 +44,13 @@ fn a_ledger_is_read_as_it_was_written() {
         [Outcome::Running, Outcome::Succeeded { at: 1_785_000_050 }, Outcome::Failed(Failure::TimedOut)]
     {
         let mut ledger = ledger(&mut sources);
-        ledger.rollout = Some(Followed { since: 1_785_000_000, was_healthy: false, outcome });
+        let progressed = 1_785_000_040;
+        let rollout = Followed::new(1_785_000_000, false);
+        ledger.rollout = Some(Followed { outcome, replaced: 2, progressed, ..rollout });
+        let trials = [Trial::Failed, Trial::Running, Trial::Ended];
+        for (accepted, trial) in ledger.accepted.iter_mut().zip(trials) {
+            accepted.trial = trial;
+        }
         let status = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_000, &[]);
         let json = serde_json::to_value(&status).unwrap();
         let read: RotationRolloutStatus = serde_json::from_value(json).unwrap();
@@ -62,6 +71,19 @@ fn a_status_says_what_waits_and_why() {
     let words: Vec<_> =
         status.conditions.iter().map(|found| (&*found.type_, &*found.status, &*found.reason)).collect();
     assert_eq!(words, [("UpToDate", "False", "NotReleased"), ("Succeeded", "False", "PodsFailing")]);
+}
+
+#[test]
+fn a_status_fits_its_definition() {
+    let ledger = Ledger {
+        restarts: (0..5000).collect(),
+        phase: Phase::Waiting(Wait::Invalid("é".repeat(9000).into())),
+        ..Ledger::default()
+    };
+    let status = RotationRolloutStatus::new(&ledger, &Sources::default(), 1_790_000_000, &[]);
+    assert_eq!(status.message.chars().count(), 4096);
+    assert_eq!(status.conditions[0].message, status.message);
+    assert_eq!((status.restarts.len(), &*status.restarts[1023]), (1024, &*text::time(4999)));
 }
 
 #[test]

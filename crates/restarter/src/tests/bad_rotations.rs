@@ -1,6 +1,6 @@
 //! New credentials that do not work.
 
-use super::cluster::{Cluster, phase, quick, run, shared, text};
+use super::cluster::{Cluster, Controller, key, phase, quick, run, shared, text};
 use crate::{Failure, Phase, Settings, Wait};
 
 fn settings() -> Settings {
@@ -96,12 +96,144 @@ fn a_failure_of_a_neighbour_is_not_named() {
     let mut cluster = Cluster::new();
     cluster.add("a/first", &["shared"]).is_canary = true;
     cluster.add("b/second", &["shared"]);
-    let mut controller = crate::tests::cluster::Controller::new(Settings { canaries: 1, ..settings() });
+    cluster.add("c/third", &["shared"]).is_paused = true;
+    let mut controller = Controller::new(Settings { canaries: 1, ..settings() });
     run(&mut cluster, &mut [&mut controller], 30, 5);
     break_all(&mut cluster, true);
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 600, 5);
-    assert!(matches!(phase(&cluster, "b/second"), Phase::Waiting(Wait::Stopped { by: None, .. })));
+    // It failed in two namespaces, and nowhere else it is better.
+    cluster.object("c/third").is_paused = false;
+    run(&mut cluster, &mut [&mut controller], 600, 5);
+    assert!(matches!(phase(&cluster, "c/third"), Phase::Waiting(Wait::Stopped { by: None, .. })));
+    assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn a_tenant_stops_its_own_namespace_alone() {
+    let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings() });
+    let tenant = cluster.add("tenant/first", &["shared"]);
+    (tenant.is_canary, tenant.crashes) = (true, true);
+    cluster.add("tenant/second", &["shared"]);
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    // It comes first.
+    let pause = |cluster: &mut Cluster, is_paused| {
+        let team = cluster.objects.iter_mut().filter(|(key, _)| &*key.namespace == "team");
+        team.for_each(|(_, object)| object.is_paused = is_paused);
+    };
+    pause(&mut cluster, true);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(phase(&cluster, "tenant/first"), Phase::Failed(Failure::PodsFailing));
+    pause(&mut cluster, false);
+    run(&mut cluster, &mut [&mut controller], 2000, 5);
+    assert_eq!(cluster.rollouts(), 1 + 5);
+    let by = Some(text("Deployment first"));
+    match phase(&cluster, "tenant/second") {
+        Phase::Waiting(Wait::Stopped { by: stopped, .. }) => assert_eq!(stopped, by),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_marker_that_an_owner_wrote_stops_nobody() {
+    let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings() });
+    cluster.object("w000").crashes = true;
+    let time = cluster.now;
+    cluster.patch(&key("w000"), Some(format!("scaivault:shared=2@{time}")));
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::PodsFailing));
+    cluster.set_version("shared", 2, time);
+    run(&mut cluster, &mut [&mut controller], 2000, 5);
+    assert_eq!(cluster.rollouts(), 5);
+}
+
+#[test]
+fn another_rotation_does_not_resume_a_stopped_one() {
+    let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
+    cluster.add("both", &["shared", "other"]).is_canary = true;
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    cluster.object("both").crashes = true;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 600, 5);
+    assert_eq!(cluster.rollouts(), 1);
+    for _ in 0..3 {
+        cluster.rotate("other");
+        run(&mut cluster, &mut [&mut controller], 1000, 5);
+    }
+    assert_eq!((cluster.rollouts_of("both"), cluster.rollouts()), (4, 4));
+    // Once it runs, the version is not what made it fail.
+    cluster.object("both").crashes = false;
+    cluster.rotate("other");
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(cluster.rollouts(), 5 + 20);
+}
+
+#[test]
+fn a_crash_a_minute_after_the_canary_stops_the_rest() {
+    let (mut cluster, mut controller) = shared(30, Settings::default());
+    cluster.rotate("shared");
+    while cluster.rollouts() == 0 {
+        run(&mut cluster, &mut [&mut controller], 5, 5);
+    }
+    run(&mut cluster, &mut [&mut controller], 80, 5);
+    for object in cluster.objects.values_mut().filter(|object| object.rollouts == 1) {
+        object.pods.iter_mut().for_each(|pod| pod.is_failing = true);
+    }
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+/// A workload of ten pods without a deadline of its own, of which `replaced` are replaced, one each 400 s; and another one that
+/// comes after it.
+fn slow(replaced: usize) -> (Cluster, Controller) {
+    let (mut cluster, mut controller) = shared(2, Settings { canaries: 1, ..settings() });
+    let object = cluster.object("w000");
+    (object.has_deadline, object.is_canary, object.rollout_seconds) = (false, true, 100_000);
+    (object.replicas, object.pods) = (10, vec![object.pods[0]; 10]);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    for index in 0..replaced {
+        run(&mut cluster, &mut [&mut controller], 400, 5);
+        assert_eq!(phase(&cluster, "w000"), Phase::Restarting, "{index} of ten");
+        let (now, object) = (cluster.now, cluster.object("w000"));
+        object.pods[index].marker = crate::digest(&[object.marker.as_deref().unwrap()]);
+        object.pods[index].created = now;
+    }
+    (cluster, controller)
+}
+
+#[test]
+fn a_rollout_that_goes_on_has_not_failed() {
+    let (mut cluster, mut controller) = slow(10);
+    cluster.object("w000").rollout_ends = None;
+    run(&mut cluster, &mut [&mut controller], 400, 5);
+    assert_eq!((phase(&cluster, "w000"), cluster.rollouts()), (Phase::Current, 2));
+}
+
+#[test]
+fn a_rollout_without_progress_has_failed() {
+    let (mut cluster, mut controller) = slow(1);
+    run(&mut cluster, &mut [&mut controller], 1500, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::TimedOut));
+    assert_eq!(cluster.rollouts(), 1, "the other one is stopped");
+}
+
+#[test]
+fn a_node_that_fails_late_says_nothing_about_the_secret() {
+    let (mut cluster, mut controller) = slow(9);
+    run(&mut cluster, &mut [&mut controller], 2000, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::TimedOut));
+    assert_eq!(cluster.rollouts(), 2, "the other one goes on");
+}
+
+#[test]
+fn a_deadline_of_the_workload_is_the_one_that_counts() {
+    let (mut cluster, mut controller) = shared(1, settings());
+    cluster.object("w000").rollout_seconds = 5000;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 4000, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Restarting);
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub(super) struct Object {
     pub(super) problem: &'static str,
     /// The number of pods that its status says it has.
     pub(super) replicas: u32,
+    /// Its own controller gives up a rollout without progress.
+    pub(super) has_deadline: bool,
+    pub(super) is_partitioned: bool,
+    /// How long its rollouts take.
+    pub(super) rollout_seconds: i64,
     /// New pods of this workload crash.
     pub(super) crashes: bool,
     pub(super) marker: Option<String>,
@@ -33,7 +38,7 @@ pub(super) struct Object {
     pub(super) rollouts: usize,
     pub(super) resource_version: u64,
     /// When the rollout under way ends.
-    rollout_ends: Option<i64>,
+    pub(super) rollout_ends: Option<i64>,
 }
 
 /// The cluster and ScaiVault. Times are those of the API server.
@@ -43,6 +48,8 @@ pub(super) struct Cluster {
     pub(super) vault_ahead: i64,
     pub(super) objects: BTreeMap<WorkloadKey, Object>,
     versions: BTreeMap<&'static str, (u32, i64)>,
+    /// When the version before stops working.
+    pub(super) old_ends: Option<i64>,
 }
 
 /// A controller: its clock, and what it has in memory.
@@ -63,7 +70,13 @@ pub(super) fn key(name: &str) -> WorkloadKey {
 
 impl Cluster {
     pub(super) fn new() -> Self {
-        Self { now: 1_790_000_000, vault_ahead: 0, objects: BTreeMap::new(), versions: BTreeMap::new() }
+        Self {
+            now: 1_790_000_000,
+            vault_ahead: 0,
+            objects: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            old_ends: None,
+        }
     }
 
     pub(super) fn add(&mut self, name: &str, secrets: &[&'static str]) -> &mut Object {
@@ -81,6 +94,9 @@ impl Cluster {
             refusal: None,
             problem: "",
             replicas: 2,
+            has_deadline: true,
+            is_partitioned: false,
+            rollout_seconds: ROLLOUT_SECONDS,
             crashes: false,
             marker: None,
             pods,
@@ -141,7 +157,7 @@ impl Cluster {
             object.marker = marker;
             object.rollouts += 1;
             object.resource_version += 1;
-            object.rollout_ends = Some(now + ROLLOUT_SECONDS);
+            object.rollout_ends = Some(now + object.rollout_seconds);
         }
     }
 }
@@ -190,7 +206,7 @@ impl Controller {
         let mut sources = self.sources.clone();
         for (name, (number, time)) in &cluster.versions {
             let id = sources.intern("", &SourceRef::new(SourceKind::ScaiVault, name));
-            sources.observe(id, Version::Numbered { time: *time, number: *number }, None, now);
+            sources.observe(id, Version::Numbered { time: *time, number: *number }, cluster.old_ends, now);
         }
         let workloads = objects.iter().map(|(key, object)| (key.clone(), workload(key, object, &sources)));
         let workloads = workloads.collect();
@@ -212,6 +228,9 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         marker: object.marker.as_deref().map(|text| Marker::parse(text, &ids, sources)),
         is_paused: object.is_paused,
         is_on_delete: object.is_on_delete,
+        is_partitioned: object.is_partitioned,
+        has_deadline: object.has_deadline,
+        awaited_pod: Box::default(),
         progress: match object.rollout_ends {
             Some(_) => Progress::Progressing,
             None if has_failed => Progress::Unavailable,
@@ -223,6 +242,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         release: object.release.into(),
         refusal: object.refusal.clone(),
         pods: object.pods.clone(),
+        record_version: Box::default(),
         ledger: object.ledger.clone(),
     }
 }

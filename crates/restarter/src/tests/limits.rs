@@ -1,6 +1,6 @@
 //! How fast workloads are restarted.
 
-use super::cluster::{phase, quick, run, shared};
+use super::cluster::{Cluster, Controller, phase, quick, run, shared};
 use crate::{Phase, Refusal, Settings, Wait};
 
 #[test]
@@ -102,9 +102,106 @@ fn restarts_wait_for_a_window() {
     run(&mut cluster, &mut [&mut controller], 3000, 50);
     assert_eq!(cluster.rollouts(), 0);
     let opens = "2026-09-21T16:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second();
-    assert_eq!(phase(&cluster, "w001"), Phase::Waiting(Wait::Window { opens: Some(opens) }));
+    assert!(
+        matches!(phase(&cluster, "w001"), Phase::Waiting(Wait::Window { opens: Some(found), .. }) if found == opens)
+    );
     run(&mut cluster, &mut [&mut controller], 5000, 50);
     assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn closed_windows_are_asked_once_until_they_change() {
+    let window = |text: &str| vec![text.parse().unwrap()];
+    let (mut cluster, mut controller) =
+        shared(1, Settings { windows: window("0 3 * * * for 1h"), ..quick() });
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 50);
+    // The time that was found counts, and not another search.
+    let later = cluster.now + 200_000;
+    let phase = &mut cluster.object("w000").ledger.as_mut().unwrap().phase;
+    let Phase::Waiting(Wait::Window { opens, .. }) = phase else { panic!("{phase:?}") };
+    *opens = Some(later);
+    run(&mut cluster, &mut [&mut controller], 150_000, 500);
+    assert_eq!(cluster.rollouts(), 0);
+    controller.settings.windows = window("* * * * * for 1h");
+    run(&mut cluster, &mut [&mut controller], 100, 50);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn restarts_begin_before_the_old_version_ends() {
+    let settings =
+        Settings { windows: vec!["0 3 * * * for 1h".parse().unwrap()], before_end: 1000, ..quick() };
+    let (mut cluster, mut controller) = shared(2, settings);
+    cluster.old_ends = Some(cluster.now + 3000);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 1900, 50);
+    assert_eq!(cluster.rollouts(), 0);
+    run(&mut cluster, &mut [&mut controller], 200, 50);
+    assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn a_namespace_takes_no_places_of_others() {
+    let settings = Settings { concurrency: 4, namespace_concurrency: 2, ..quick() };
+    let (mut cluster, mut controller) = shared(5, settings);
+    for index in 0..10 {
+        let object = cluster.add(&format!("tenant/w{index}"), &["own"]);
+        object.rollout_seconds = i64::MAX / 2;
+    }
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    cluster.rotate("own");
+    run(&mut cluster, &mut [&mut controller], 5, 5);
+    for index in 0..10 {
+        cluster.object(&format!("tenant/w{index}")).release = "now";
+    }
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts(), 4, "places of its own, and as many released");
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(cluster.rollouts(), 4 + 5);
+}
+
+#[test]
+fn namespaces_take_turns() {
+    let settings = Settings { concurrency: 2, namespace_concurrency: 2, ..quick() };
+    let mut cluster = Cluster::new();
+    for index in 0..20 {
+        cluster.add(&format!("a/w{index}"), &["own"]).is_canary = true;
+    }
+    cluster.add("z/one", &["other"]);
+    let mut controller = Controller::new(settings);
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    cluster.rotate("own");
+    cluster.rotate("other");
+    run(&mut cluster, &mut [&mut controller], 20, 5);
+    assert_eq!((cluster.rollouts(), cluster.rollouts_of("z/one")), (2, 1));
+}
+
+#[test]
+fn a_rollout_that_hangs_keeps_no_place() {
+    let settings = Settings { concurrency: 1, namespace_concurrency: 1, ..quick() };
+    let (mut cluster, mut controller) = shared(2, settings);
+    for object in cluster.objects.values_mut() {
+        object.rollout_seconds = i64::MAX / 2;
+    }
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 600, 5);
+    assert_eq!(cluster.rollouts(), 1);
+    run(&mut cluster, &mut [&mut controller], 600, 5);
+    assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn releases_do_not_lengthen_the_record() {
+    let (mut cluster, mut controller) = shared(1, Settings { breaker_restarts: 3, ..quick() });
+    for release in ["a", "b", "c", "d", "e"] {
+        cluster.rotate("shared");
+        cluster.object("w000").release = release;
+        run(&mut cluster, &mut [&mut controller], 60, 5);
+    }
+    assert_eq!(cluster.rollouts(), 5);
+    assert_eq!(cluster.object("w000").ledger.as_ref().unwrap().restarts.len(), 3);
 }
 
 #[test]

@@ -95,6 +95,18 @@ fn paused_and_on_delete_wait_and_say_so() {
 }
 
 #[test]
+fn a_partition_waits_for_its_pods() {
+    let (mut cluster, mut controller) = shared(1, quick());
+    cluster.object("w000").is_partitioned = true;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!((cluster.rollouts(), phase(&cluster, "w000")), (0, Phase::Waiting(Wait::Partition)));
+    cluster.object("w000").is_partitioned = false;
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
 fn a_dry_run_restarts_nothing_and_says_what_it_would() {
     let (mut cluster, mut controller) = shared(1, Settings { is_dry_run: true, ..quick() });
     cluster.rotate("shared");

@@ -166,16 +166,24 @@ fn an_applier_that_removes_the_marker_causes_no_loop() {
 }
 
 #[test]
-fn a_new_installation_ignores_markers_of_an_old_one() {
+fn a_lost_record_forgets_no_rotation() {
     let (mut cluster, mut controller) = shared(2, quick());
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(cluster.rollouts(), 2);
+    // Nobody has restarted this one so far.
+    cluster.add("w002", &["shared"]);
     for object in cluster.objects.values_mut() {
         object.ledger = None;
     }
     cluster.rotate("shared");
     controller.forget();
     run(&mut cluster, &mut [&mut controller], 120, 5);
-    assert_eq!(cluster.rollouts(), 2);
+    assert_eq!((cluster.rollouts(), cluster.rollouts_of("w002")), (4, 0));
+    // The present version in the marker is none to restart for.
+    for object in cluster.objects.values_mut() {
+        object.ledger = None;
+    }
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(cluster.rollouts(), 4);
 }

@@ -83,6 +83,13 @@ fn number_and_time_are_read_by_every_likely_name() {
 }
 
 #[test]
+fn the_first_version_is_as_old_as_the_secret() {
+    let entry = |number: u32| json!({"version": number, "created_at": NOW - 60, "updated_at": NOW});
+    assert_eq!(of_entry(&entry(1)).unwrap(), (1, NOW - 60), "changed since: its tags");
+    assert_eq!(of_entry(&entry(2)).unwrap(), (2, NOW));
+}
+
+#[test]
 fn an_entry_without_a_plausible_time_is_an_error_of_its_path() {
     for entry in [
         json!({"version": 7}),

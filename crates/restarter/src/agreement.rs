@@ -1,0 +1,56 @@
+//! What the pods of a workload say about their CSI volumes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    observe::ClassStatus,
+    source::Version,
+    workload::{Agreement, Pod},
+};
+
+/// What the running pods of a workload say about each class, and a pod that others wait for. A pod that does not run yet says nothing:
+/// it will have the current version.
+pub(crate) fn agreements<'a>(
+    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    statuses: Option<&'a BTreeMap<Arc<str>, Vec<ClassStatus>>>,
+) -> (BTreeMap<&'a str, Agreement>, Box<str>) {
+    let running: Vec<&Arc<str>> =
+        pods.into_iter().flatten().filter(|(_, pod)| pod.is_running).map(|(name, _)| name).collect();
+    let mut found: BTreeMap<&str, Vec<(&Arc<str>, &ClassStatus)>> = BTreeMap::new();
+    for name in &running {
+        for status in statuses.and_then(|statuses| statuses.get(*name)).into_iter().flatten() {
+            found.entry(&*status.class).or_default().push((*name, status));
+        }
+    }
+    let mut awaited = "";
+    let agreements = found.into_iter().map(|(class, said)| {
+        let version = |status: &ClassStatus| Version::Label(status.label);
+        let first = version(said[0].1);
+        if said.len() == running.len() && said.iter().all(|(_, status)| version(status) == first) {
+            return (class, Agreement::Agreed(first));
+        }
+        let brought = said.iter().filter(|(_, status)| status.is_changed).map(|(_, status)| version(status));
+        let brought = brought.clone().min().zip(brought.max());
+        let says_nothing = running.iter().find(|name| !said.iter().any(|(pod, _)| pod == *name));
+        let lags = said.iter().find(|(_, status)| brought.is_some_and(|(_, last)| version(status) != last));
+        awaited = says_nothing.copied().or(lags.map(|(name, _)| *name)).map_or(awaited, |name| name);
+        (class, Agreement::Disagreeing(brought))
+    });
+    let agreements = agreements.collect();
+    (agreements, awaited.into())
+}
+
+/// The pods of a workload, and whether the driver has changed their files.
+pub(crate) fn observed_pods(
+    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    statuses: Option<&BTreeMap<Arc<str>, Vec<ClassStatus>>>,
+) -> Vec<Pod> {
+    let pods = pods.into_iter().flatten();
+    let observed = pods.map(|(name, pod)| {
+        let statuses = statuses.and_then(|statuses| statuses.get(name));
+        let has_changed_files =
+            statuses.is_some_and(|statuses| statuses.iter().any(|status| status.is_changed));
+        Pod { has_changed_files, ..*pod }
+    });
+    observed.collect()
+}
