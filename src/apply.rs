@@ -11,10 +11,10 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ApplyError {
     /// The path does not exist.
-    #[error("the patch does not fit: {0} is not in the document")]
+    #[error("the patch cannot be applied: {0} is not in the document")]
     Missing(String),
     /// The value to add is not JSON.
-    #[error("the patch does not fit: the value for {0} cannot be written as JSON")]
+    #[error("the patch cannot be applied: the value for {0} cannot be written as JSON")]
     Value(String),
 }
 

@@ -31,7 +31,8 @@ pub(crate) struct ConfigArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[group(skip)]
 pub(crate) struct KubeVersionArgs {
-    /// The older of the cluster's API server and its oldest kubelet: what may be injected follows from it
+    /// Kubernetes version that decides what may be injected: the older of the cluster's API server
+    /// and its oldest kubelet
     #[arg(long, value_name = "VERSION", env = "SCAIVAULT_INJECTOR_KUBE_VERSION", default_value_t = KubeVersion::OLDEST)]
     pub(crate) kube_version: KubeVersion,
 }
@@ -56,12 +57,13 @@ pub(crate) struct LayerArgs {
 
     /// Namespace manifests whose annotations are the defaults of the workloads in them
     ///
-    /// They go before namespaces among the manifests. If the file holds exactly one, it is also that of manifests
-    /// without one.
+    /// They take precedence over namespaces among the manifests. If the file has exactly one, it
+    /// also applies to manifests without a namespace.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) namespace_file: Option<PathBuf>,
 
-    /// Policies (`InjectionPolicy`) that hold in the cluster: a file, or a directory with such files
+    /// Policies (`InjectionPolicy`) that are in force in the cluster: a file, or a directory with
+    /// such files
     ///
     /// May be given more than once. Objects of other kinds in it are left out. Policies select namespaces by their
     /// labels, which are those of --namespace-file and of namespaces among the manifests.
@@ -76,7 +78,7 @@ pub(crate) struct LayerArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[group(skip)]
 pub(crate) struct DateArgs {
-    /// The day for which exceptions of policies are looked at, such as 2027-01-31 (UTC); without it, today
+    /// Day for which exceptions of policies are evaluated, such as 2027-01-31 (UTC); default: today
     #[arg(long, value_name = "DATE")]
     pub(crate) date: Option<Date>,
 }
@@ -108,7 +110,7 @@ pub(crate) struct DetachArgs {
     #[command(flatten)]
     pub(crate) files: FileArgs,
 
-    /// Take out all that carries a name of the injector, with or without a receipt
+    /// Remove everything that has a name of the injector, with or without a receipt
     #[arg(long)]
     pub(crate) by_name: bool,
 
@@ -141,7 +143,7 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) explain: bool,
 
-    /// Exit with 1 where there are warnings, as for problems
+    /// Exit with 1 on warnings, as on problems
     #[arg(long)]
     pub(crate) deny_warnings: bool,
 }
@@ -306,10 +308,10 @@ pub(crate) struct CompletionsArgs {
 /// `self-test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The cluster is the one of KUBECONFIG (without it, of ~/.kube/config), else the one around this pod.\nThe user needs only the right to create pods in the namespace. No pod is made."
+    after_help = "The cluster is the one of KUBECONFIG or ~/.kube/config; if neither is found, the one this pod runs in.\nThe user needs only the right to create pods in the namespace. No pod is created."
 )]
 pub(crate) struct SelfTestArgs {
-    /// Namespace in which the pod is asked for; the webhook has to be called for it
+    /// Namespace of the dry-run pod; the API server must call the webhook for it
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) namespace: String,
 }

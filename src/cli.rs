@@ -39,13 +39,13 @@ const AFTER_HELP: &str = "\
 Examples:
   scaivault-injector check -f deploy/         what would happen to each manifest
   scaivault-injector inject -f app.yaml | kubectl apply -f -
-  scaivault-injector annotations              all that can be written
-  scaivault-injector demo                     see it work on this machine, nothing needed
+  scaivault-injector annotations              reference of all annotations
+  scaivault-injector demo                     run it on this machine, without a cluster
 
 Exit codes:
-  0  fine
+  0  success
   1  a manifest has problems, or with `check --deny-warnings` warnings; all are listed
-  2  wrong usage, an input that cannot be read, or a server that cannot go on";
+  2  wrong usage, an input that cannot be read, or a server that failed";
 
 // Lines have at most 90 characters, because clap wraps at 100 on a wide terminal, and a wrapped
 // example cannot be copied.
@@ -59,23 +59,23 @@ Examples:
 What changes:
   The pods of Pod, PodTemplate, Deployment, StatefulSet, DaemonSet, ReplicaSet,
   ReplicationController, Job, CronJob, Rollout and DeploymentConfig, and every pod
-  template in an object of another kind, found by its shape: `spec.containers`, and
-  beside `spec` only `metadata`. Alone or in a List. The rest passes through.
+  template in an object of another kind, found by its shape: `spec.containers`, and no
+  keys but `spec` and `metadata`. Objects may be in a List. All others are unchanged.
 
 What is written:
   - The manifests go to standard output, the report to standard error.
-  - Only what changes is edited in the text: comments, layout, line ends and the digits of
-    numbers stay, in YAML and in JSON. Where an alias, a merge key or an unusual layout is
-    in the way, the document is written anew, without the comments inside it, and a
-    warning says why.
-  - If a manifest has problems, nothing goes to standard output, so that no half of it is
-    applied. Problems that the configuration lets through (onProblem: warn) are reported,
-    and the manifests are written.
-  - With --output json: the object, if there is one and it is in no List; else one v1 List
-    of all objects.
-  - Namespaces and service accounts in the same input count as those of the cluster: their
-    annotations are defaults for the workloads in them, or that use them. Policies do not:
-    they are those of --policy.";
+  - Only the changed parts of the text are edited, in YAML and in JSON: comments, layout,
+    line endings and the notation of numbers are kept. If an alias, a merge key or an
+    unusual layout prevents that, the document is rewritten without the comments inside
+    it, and a warning says why.
+  - If a manifest has problems, nothing is written to standard output, so that manifests
+    are never applied in part. Problems that the configuration allows (onProblem: warn)
+    are reported, and the manifests are written.
+  - With --output json: one object that is not in a List is written as it is; otherwise
+    one v1 List of all objects is written.
+  - Annotations of namespaces and service accounts in the same input are defaults for the
+    workloads in these namespaces or with these service accounts. Policies in the input
+    are not applied: pass them with --policy.";
 
 const DETACH_HELP: &str = "\
 Examples:
@@ -83,11 +83,11 @@ Examples:
   kubectl get deployment app -o yaml | scaivault-injector detach --diff --output report
   scaivault-injector detach --by-name -f old.yaml > app.yaml
 
-The exact inverse of `inject`: what the annotation scaivault.scailabs.ai/receipt marks is
-taken out. A manifest with the injector's names but without a receipt is left alone and
-reported as a problem; --by-name takes out everything that carries a name of the injector,
-receipt or not. Output is as for `inject`, and what `inject` was given comes back byte for
-byte, but for `volumes: null`, which becomes `volumes:`.";
+The exact inverse of `inject`: removes everything that the annotation
+scaivault.scailabs.ai/receipt records. A manifest with the injector's names but without a
+receipt is unchanged and reported as a problem; --by-name removes everything with a name
+of the injector, with or without a receipt. Output is as for `inject`. It is the input of
+`inject`, byte for byte, except that `volumes: null` becomes `volumes:`.";
 
 const CHECK_HELP: &str = "\
 Examples:
@@ -99,14 +99,14 @@ Examples:
   scaivault-injector check -f deploy/ --policy policies/  with the cluster's policies
   scaivault-injector check -f deploy/ -o json | jq '.objects[] | select(.problems != [])'
 
-Namespaces and service accounts in the same input count as those of the cluster. Policies
-do not: they are those of --policy, and one that the cluster would refuse is a problem.
-
-Namespaces and service accounts are also checked by themselves.
+Annotations of namespaces and service accounts in the same input are defaults for the
+workloads in these namespaces or with these service accounts, and are checked themselves.
+Policies in the input are checked as the cluster would check them, but not applied: pass
+them with --policy.
 
 With --output json: one object with
   objects   file, line, apiVersion, kind, namespace, name, outcome, reason, warnings,
-            problems (each with code, key, layer, text, cure). Where there are any:
+            problems (each with code, key, layer, text, cure). Optional:
             pointer (the place in a List), template (the place of the pod template in an
             object of another kind), secrets (how many are injected), note, settings
             (with --explain: key, value, layer, rule), diff (with --diff)
@@ -125,17 +125,20 @@ What is migrated:
     (env, envFrom): the files keep their paths, the variables their names
   - annotations of vault-k8s, with their templates, and variables of Bank-Vaults
 
-A workload is migrated whole or left as it is, with the reason and the fix. What `check`
-would refuse is left, too. Where the map does not say where a secret is, the missing entries
-are printed, to be filled in.
+A workload is migrated completely or left unchanged, with the reason and the fix. It is
+also left unchanged if `check` would refuse the result. If the map has no entry for a
+secret, the missing entries are printed for you to fill in.
 
 What is written with --output-dir:
   plan.md, plan.json  batches with their commands: compare, apply, wait, verify, go back
   batches/            the manifests of each batch, before and after, and its Jobs
-  manifests/          the files with their changes; comments and layout stay
-  original/           the files as they were
+  manifests/          the files with their changes; comments and layout are kept
+  original/           the unchanged files
 
-Exit codes: 0 all is migrated, 1 something is left as it is or has problems, 2 an input cannot be read.";
+Exit codes:
+  0  everything was migrated
+  1  something was left unchanged or has problems
+  2  an input cannot be read";
 
 const VERIFY_HELP: &str = "\
 Example:
@@ -143,10 +146,11 @@ Example:
   kubectl wait --for=condition=Complete job/scaivault-verify-billing
   kubectl logs job/scaivault-verify-billing --container=verify
 
-Give it the manifests from before the migration. In a Job's pod, the kubelet mounts the native
-Secrets, and the injector brings the files of ScaiVault, as the workload's service account.
-The agent compares them by a keyed hash and prints equal, different or missing for each file.
-Neither values nor hashes are printed, and this program sees neither.";
+Pass the manifests from before the migration. In a Job's pod, the kubelet mounts the
+native Secrets, and the injector delivers the files from ScaiVault, with the workload's
+service account. The agent compares them by a keyed hash and prints equal, different or
+missing for each file. Neither values nor hashes are printed, and this program reads
+neither.";
 
 /// The program.
 #[derive(Debug, Parser)]
@@ -163,7 +167,7 @@ enum Command {
     /// Restart workloads in a cluster after rotations of their secrets
     #[command(after_help = restarter::HELP)]
     Restarter(Box<RestarterCommand>),
-    /// Release a restart that waits, such as one of a workload whose restarts are manual
+    /// Release a pending restart, such as one of a workload whose restarts are manual
     #[command(after_help = restarter::RESTART_HELP)]
     Restart(RestartArgs),
     /// Write manifests with what the webhook would add
@@ -175,7 +179,7 @@ enum Command {
     /// Report what the webhook would do to manifests, and every problem
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
-    /// List the workloads of manifests or a cluster with the secrets that they use, and what becomes of them here
+    /// List the workloads of manifests or a cluster, the secrets that they use, and what the injector does for them
     #[command(after_help = audit::HELP)]
     Audit(AuditArgs),
     /// Write manifests that get their secrets from ScaiVault in place of native Secrets or Vault
@@ -188,9 +192,9 @@ enum Command {
     Annotations(AnnotationsArgs),
     /// Test policies, and print their definition
     Policy(PolicyArgs),
-    /// Show on this machine what happens: an injection, files, a rotation, the end
+    /// Run a demonstration on this machine: injection, files, a rotation, shutdown
     Demo(DemoArgs),
-    /// Ask a cluster for an annotated pod, as a dry run, and see whether it comes back injected
+    /// Create an annotated pod in a cluster as a dry run, and check that it is injected
     SelfTest(SelfTestArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

@@ -189,7 +189,7 @@ impl Observer for WatchObserver {
         if self.resource == policies::PLURAL {
             policies::IF_MISSING
         } else {
-            "check which API the cluster serves"
+            "check with `kubectl api-resources` whether the cluster serves this resource"
         }
     }
 }

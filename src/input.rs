@@ -62,7 +62,7 @@ pub(crate) enum Unusable {
     #[error("no file here or below ends in .yaml, .yml or .json")]
     EmptyDirectory,
     /// Standard input is empty: the command before the pipe has probably failed.
-    #[error("is empty: the command before the pipe has written nothing")]
+    #[error("is empty: the command before the pipe wrote nothing")]
     EmptyStdin,
     /// The operating system's error.
     #[error("cannot be read: {0}")]

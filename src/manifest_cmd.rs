@@ -187,7 +187,7 @@ fn write_findings(report: &Report, withheld: bool) -> io::Result<()> {
     let mut stderr = output::stderr();
     report.write_text(&mut stderr)?;
     if withheld {
-        writeln!(stderr, "nothing is written to standard output until this is mended")?;
+        writeln!(stderr, "nothing is written to standard output until the problems are fixed")?;
     }
     Ok(())
 }

@@ -190,7 +190,10 @@ impl Entry {
             Outcome::NoReceipt => Reported::new(
                 "kept",
                 SkipReason::NoReceipt.name(),
-                Some("without a receipt nothing says which parts are ours; to fix: use detach --by-name"),
+                Some(
+                    "without a receipt, the injected parts cannot be identified; to fix: use \
+                     detach --by-name",
+                ),
             ),
             Outcome::Decided(decision) if self.treated.is_told_to_detach && is_detached(decision) => {
                 Reported::new(decision.outcome(), TOLD_TO, None)
@@ -254,7 +257,7 @@ impl Entry {
         if let Some(obstacle) = rewritten {
             writeln!(
                 out,
-                "    {WARNED}warning:{WARNED:#} the document is written anew, without its comments and layout: {obstacle}"
+                "    {WARNED}warning:{WARNED:#} the document is rewritten, without its comments and layout: {obstacle}"
             )?;
         }
         for PolicyUse { name, generation: _, effect, message } in treated.policies_shown() {

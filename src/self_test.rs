@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(ask(&args.namespace))?;
-    let said = format!("a pod of the namespace {} comes back injected\n", args.namespace);
+    let said = format!("a pod of the namespace {} is injected\n", args.namespace);
     output::write_stdout(said.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -96,10 +96,11 @@ fn injected(pod: &DynamicObject, namespace: &str) -> anyhow::Result<()> {
         .and_then(|annotations| annotations.get(&format!("{ANNOTATION_PREFIX}status")));
     match status.map(String::as_str) {
         Some("injected") => Ok(()),
-        Some(status) => bail!("the injector was called and left the pod alone: {status}"),
+        Some(status) => bail!("the injector was called and did not inject the pod: {status}"),
         None => bail!(
-            "the pod came back as it was: the API server called no injector, or it leaves this namespace alone; look at the \
-             namespaceSelector and failurePolicy of the webhook configuration, at excludedNamespaces, and at the annotation \
+            "the pod was not changed: the API server called no injector, or the injector ignores \
+             this namespace; check the namespaceSelector and failurePolicy of the webhook \
+             configuration, excludedNamespaces, and the annotation \
              {ANNOTATION_PREFIX}mutation-mode of the namespace {namespace}"
         ),
     }
@@ -109,14 +110,15 @@ fn injected(pod: &DynamicObject, namespace: &str) -> anyhow::Result<()> {
 fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
     let status = match error {
         kube::Error::Api(status) => status,
-        other => return anyhow::Error::new(other).context("the API server cannot be asked for a pod"),
+        other => return anyhow::Error::new(other).context("cannot request a pod from the API server"),
     };
     let message = &status.message;
     let cure = if message.contains("failed calling webhook") {
-        "look at the injector's pods, at its Service and at the caBundle of its webhook configuration"
+        "check the injector's pods, its Service and the caBundle of its webhook \
+         configuration"
             .to_owned()
     } else if message.contains("denied the request") {
-        "the webhook that is named there refuses the pod".to_owned()
+        "the webhook that the message names denies the pod".to_owned()
     } else if status.code == 403 {
         format!(
             "this user needs the right to create pods in the namespace {namespace}, and room in its quotas"
@@ -157,7 +159,7 @@ mod tests {
     fn a_refusal_says_what_to_do() {
         for (code, message, cure) in [
             (500, r#"Internal error occurred: failed calling webhook "pods": refused"#, "caBundle"),
-            (400, r#"admission webhook "other" denied the request: no"#, "refuses the pod"),
+            (400, r#"admission webhook "other" denied the request: no"#, "denies the pod"),
             (403, "pods is forbidden", "namespace a"),
             (404, r#"namespaces "a" not found"#, "--namespace"),
             (422, "spec is invalid", "422"),

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     let Stopped { aborted } = runtime.block_on(serve(args))?;
     if aborted > 0 {
-        bail!("{aborted} connections were cut with requests under way");
+        bail!("closed {aborted} connections with requests in progress");
     }
     Ok(())
 }
@@ -86,7 +86,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         .transpose()?
         .unzip();
     let client = if *in_cluster {
-        Some(cluster::client().await.context("--cluster cannot be followed")?)
+        Some(cluster::client().await.context("cannot watch the cluster of --cluster")?)
     } else {
         None
     };
@@ -130,8 +130,9 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     };
     if *in_cluster && clients.is_none() && allow_source.is_empty() {
         tracing::warn!(
-            "anybody who reaches the admission port can ask what a namespace's defaults are and have Events posted: set \
-             --client-ca or --allow-source, or a network policy"
+            "any client that reaches the admission port can read the defaults of namespaces and \
+             cause Events; set --client-ca or --allow-source, or restrict access by a network \
+             policy"
         );
     }
     let kube_version = context.kube_version();
@@ -154,7 +155,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         stopped = bound.serve(shutdown).stopped() => stopped,
         // Without this task, certificate or cache would become outdated and the server would fail
         // much later, so it is restarted now.
-        _ = tasks.join_next() => bail!("a task that looks after the server has ended; this is a bug"),
+        _ = tasks.join_next() => bail!("a background task of the server ended; this is a bug"),
     };
     // The server was the last user of the caches and the last sender of Events.
     tasks.shutdown().await;
@@ -223,7 +224,7 @@ impl Signals {
         self.next().await;
         shutdown.drain();
         self.next().await;
-        tracing::warn!("second signal: not waiting for requests under way");
+        tracing::warn!("second signal received, not waiting for requests in progress");
         shutdown.abort();
     }
 

@@ -55,15 +55,15 @@ pub(crate) struct LogArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 pub(crate) enum LogLevel {
-    /// What needs somebody's attention.
+    /// Failures that need attention.
     Error,
-    /// And what is turned away or refused.
+    /// Also warnings and rejected requests.
     Warn,
-    /// And every decision.
+    /// Also every decision.
     Info,
-    /// And every connection that ends early.
+    /// Also every connection that ends early.
     Debug,
-    /// And what the libraries say.
+    /// Also messages of libraries.
     Trace,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     let filter = match filter.as_deref().filter(|filter| !filter.is_empty()) {
         None => EnvFilter::default().add_directive(level.into()),
         Some(filter) => EnvFilter::builder().parse(filter).with_context(|| {
-            format!("{filter:?} is no log filter; write a level (info) or module=level pairs")
+            format!("{filter:?} is not a log filter; expected a level such as info, or module=level pairs")
         })?,
     };
     LOG.start().context("cannot start the thread that writes the log")?;

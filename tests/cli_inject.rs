@@ -113,13 +113,13 @@ fn where_an_alias_is_in_the_way_the_document_is_rewritten_with_a_warning() {
         "initContainers: &list\n      - {name: prepare, image: x}\n      containers: *list\n      other:\n",
     );
     let injected = inject(&manifest).exits(0).says("stdin:3 deployment/billing: injected").says(
-        "warning: the document is written anew, without its comments and layout: the change is inside an a",
+        "warning: the document is rewritten, without its comments and layout: the change is inside an a",
     );
     let spec = &values(&injected.stdout)[0]["spec"]["template"]["spec"];
     assert_eq!(spec["containers"][0]["volumeMounts"][0]["mountPath"], "/run/secrets");
     assert!(!injected.stdout.contains("on purpose"), "{}", injected.stdout);
     let check = run_with(&manifest, ["check"]).exits(0);
-    assert!(!check.stdout.contains("written anew"), "{}", check.stdout);
+    assert!(!check.stdout.contains("rewritten"), "{}", check.stdout);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn the_diff_shows_what_is_added() {
     let anchored =
         MANIFEST.replace("    spec:\n", "    spec: &spec\n").replace("run\n---", "run\nx: *spec\n---");
     let checked = run_with(anchored, ["check", "--diff"]).exits(0).stdout;
-    assert!(checked.contains("name: scaivault-init") && !checked.contains("written anew"), "{checked}");
+    assert!(checked.contains("name: scaivault-init") && !checked.contains("rewritten"), "{checked}");
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn the_mode_of_a_rollout_is_its_own() {
         .exits(0)
         .says("skipped (no-pod)")
         .says("its pod template is that of the workload web")
-        .says(&format!("nothing reads {PREFIX}mutation-mode in metadata.annotations"));
+        .says(&format!("{PREFIX}mutation-mode has no effect in metadata.annotations"));
 }
 
 #[test]
@@ -470,7 +470,7 @@ fn unchanged_numbers_keep_their_digits() {
     has(&run_with(&injected.stdout, ["detach"]).exits(0).stdout, &yaml);
     let containers = r#"[{"name":"app","image":"x"}]"#;
     let with_alias = yaml_list.replace(containers, &format!("&list {containers}, \"other\": *list"));
-    has(&inject(&with_alias).exits(0).says("written anew").stdout, &yaml);
+    has(&inject(&with_alias).exits(0).says("rewritten").stdout, &yaml);
     let as_json = run_with(&yaml_list, ["inject", "--output", "json"]).exits(0).stdout;
     has(&as_json, &json);
     assert!(serde_json::from_str::<Value>(&as_json).is_ok(), "{as_json}");

@@ -85,9 +85,9 @@ async fn kube_version(
     server: &str,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<KubeVersion> {
-    let asked = timeout(ANSWER, client.apiserver_version()).await.context("no answer in two minutes");
+    let asked = timeout(ANSWER, client.apiserver_version()).await.context("no response within 120 s");
     let info = asked.and_then(|answer| answer.map_err(|error| anyhow::anyhow!(reason(&error))));
-    let info = info.with_context(|| format!("the API server {server} cannot be asked"))?;
+    let info = info.with_context(|| format!("cannot query the API server {server}"))?;
     if let Some(given) = given {
         return Ok(given);
     }
@@ -160,7 +160,7 @@ impl Reader {
                 bail!("--namespace {name}: there is no such namespace");
             }
             Ok(Err(error)) => self.fail_list(&list, &error),
-            Err(_) => self.fail("namespaces", "no answer in two minutes".to_owned(), None),
+            Err(_) => self.fail("namespaces", "no response within 120 s".to_owned(), None),
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Reader {
                 // It was deleted meanwhile.
                 Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {}
                 Ok(Err(error)) => return self.fail_list(&list, &error),
-                Err(_) => return self.fail(&list.resource(), "no answer in two minutes".to_owned(), None),
+                Err(_) => return self.fail(&list.resource(), "no response within 120 s".to_owned(), None),
             }
         }
     }
@@ -240,7 +240,7 @@ impl Reader {
     async fn answer<T>(&self, asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
         match timeout(ANSWER, asked).await {
             Ok(answer) => answer.map_err(|error| reason(&error)),
-            Err(_) => Err("no answer in two minutes".to_owned()),
+            Err(_) => Err("no response within 120 s".to_owned()),
         }
     }
 
@@ -267,7 +267,7 @@ impl Reader {
                 Ok(())
             });
             let Ok(ended) = timeout(ANSWER, page).await else {
-                return self.fail(&list.resource(), "no answer in two minutes".to_owned(), None);
+                return self.fail(&list.resource(), "no response within 120 s".to_owned(), None);
             };
             match ended {
                 Ok(ListEnd { page, remaining }) => {

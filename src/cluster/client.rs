@@ -45,8 +45,8 @@ pub(crate) async fn named(kubeconfig: Option<&Path>, context: Option<&str>) -> a
         Err(error) => {
             let config = Config::incluster().map_err(|pod| {
                 anyhow!(
-                    "no Kubernetes API found: {error:#}, and this is no pod ({pod}); name a kubeconfig with --kubeconfig or \
-                     KUBECONFIG, or audit manifests with -f"
+                    "no Kubernetes API found: {error:#}, and this process does not run in a pod \
+                     ({pod}); set --kubeconfig or KUBECONFIG, or audit manifests with -f"
                 )
             })?;
             (config, None)

@@ -90,7 +90,7 @@ impl Detector {
             if self.is_surprise(&oldest) {
                 tracing::warn!(kube_version = %version, %before, node, kubelet, "{SURPRISE}");
             } else {
-                tracing::info!(kube_version = %version, %before, node, kubelet, "Kubernetes version: the oldest of API server and kubelets");
+                tracing::info!(kube_version = %version, %before, node, kubelet, "using the oldest Kubernetes version of API server and kubelets");
             }
             self.found = Some(oldest);
         }
@@ -109,14 +109,14 @@ impl Detector {
         if self.throttle.is_due(now) {
             let Failure { resource, error, cure } = failure;
             let kube_version = self.context.kube_version();
-            tracing::warn!(resource, error, cure, %kube_version, "version not detected, the one before stays");
+            tracing::warn!(resource, error, cure, %kube_version, "version detection failed, keeping the previous version");
         }
         RETRY
     }
 }
 
 /// The warning about a node that disables features for the whole cluster.
-const SURPRISE: &str = "Kubernetes version: this node's old kubelet decides for the whole cluster; upgrade the node, or set --kube-version (the chart's server.kubeVersion) if none of the pods concerned run there";
+const SURPRISE: &str = "Kubernetes version is limited for the whole cluster by this node's kubelet; upgrade the node, or set --kube-version (the chart's server.kubeVersion) if no injected pods run there";
 
 /// Why the version could not be detected.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ async fn detect(client: &Client) -> Result<Oldest, Failure> {
     }
     oldest.ok_or_else(|| Failure {
         resource: "/version",
-        error: format!("{api_server:?} is no version"),
+        error: format!("{api_server:?} is not a version"),
         cure: "set --kube-version, the chart's server.kubeVersion",
     })
 }
@@ -160,14 +160,14 @@ async fn answer<T>(
             let cure = if is_forbidden(&error) {
                 "grant the injector's service account list on nodes, or set --kube-version (the chart's server.kubeVersion)"
             } else {
-                "none needed if the API server comes back: it is tried again"
+                "none if the API server becomes available again: retried automatically"
             };
             Err(Failure { resource, error: reason(&error), cure })
         }
         Err(_) => Err(Failure {
             resource,
             error: format!("no answer in {ANSWER:?}"),
-            cure: "none needed if the API server comes back: it is tried again",
+            cure: "none if the API server becomes available again: retried automatically",
         }),
     }
 }

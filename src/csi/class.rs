@@ -57,7 +57,7 @@ pub(super) fn read(api_version: &str, object: &Value) -> (Class, Vec<Finding>) {
         "" => findings.push(Finding::problem(
             Code::Class,
             "/spec/provider",
-            "the provider is missing or not a text",
+            "the provider is missing or not a string",
             format!("write provider: {PROVIDER}"),
         )),
         other => {

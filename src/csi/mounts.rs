@@ -114,7 +114,7 @@ fn conflict(own: &Mount<'_>, other: &Mount<'_>, container: &str) -> Option<(Stri
             "use another mountPath, such as /secrets, or set `automountServiceAccountToken: false` in the pod or its \
              service account if nothing in the pod calls the API server"
         } else {
-            "mount the two volumes beside each other"
+            "mount the two volumes in separate directories"
         };
         return Some((message, fix));
     }
@@ -123,7 +123,7 @@ fn conflict(own: &Mount<'_>, other: &Mount<'_>, container: &str) -> Option<(Stri
             "it is mounted below {what} at {place}, which is read-only, so the container runtime cannot create its directory: the \
              container {container} does not start"
         );
-        (message, "mount the two volumes beside each other")
+        (message, "mount the two volumes in separate directories")
     })
 }
 

@@ -76,7 +76,8 @@ fn check_volume(pod: &Value, volume: &CsiVolume, lookup: Option<Lookup<'_>>, fin
         findings.push(Finding::problem(
             Code::ReadOnly,
             format!("{pointer}/readOnly"),
-            "the driver mounts read-only volumes alone, and the pod does not start (`Readonly is not true in request`)",
+            "the driver only mounts read-only volumes, so the pod does not start (`Readonly is \
+             not true in request`)",
             "write readOnly: true",
         ));
     }
@@ -105,7 +106,7 @@ fn check_volume(pod: &Value, volume: &CsiVolume, lookup: Option<Lookup<'_>>, fin
             findings.push(Finding::note(
                 Code::UnknownClass,
                 class_pointer,
-                "the class is not among the manifests: what it says is not checked",
+                "the class is not among the manifests, so its parameters are not checked",
                 "pass its manifest to `check` as well",
             ));
             None
@@ -143,7 +144,7 @@ fn check_attributes(
             findings.push(Finding::warning(
                 Code::Parameter,
                 format!("{pointer}/{}", escape(name)),
-                "the kubelet writes this attribute itself, and what stands here has no effect",
+                "the kubelet sets this attribute, so the value here has no effect",
                 "remove it",
             ));
         } else if !VOLUME_ATTRIBUTES.contains(&name.as_str()) {
@@ -196,7 +197,7 @@ fn check_sub_path(sub_path: &str, mount: &Value, pointer: &str, objects: Option<
     Finding::warning(
         Code::SubPath,
         pointer,
-        "the container sees the files of its start for as long as it runs: a subPath is never updated",
+        "the container keeps the files from its start, because a subPath is never updated",
         "mount the whole volume in a directory of its own, without subPath",
     )
 }

@@ -102,7 +102,8 @@ fn check_secret(
             findings.push(problem(place, "the key of the Secret is missing", "write key"));
         } else if secret_type == TLS && !["tls.crt", "tls.key"].contains(&key) {
             let message = format!(
-                "{} is no key that the driver writes into a Secret of the type {TLS}; allowed: tls.crt, tls.key",
+                "{} is not a key that the driver writes into a Secret of the type {TLS}; allowed: \
+                 tls.crt, tls.key",
                 Excerpt::new(key)
             );
             findings.push(problem(format!("{pointer}/key"), &message, "rename it, or use the type Opaque"));

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut out = output::stdout();
     writeln!(
         out,
-        "{ADDED}done{ADDED:#}; next: {STRONG}scaivault-injector annotations{STRONG:#} for all that can be written,\n      \
+        "{ADDED}done{ADDED:#}; next: {STRONG}scaivault-injector annotations{STRONG:#} lists all annotations,\n      \
          {STRONG}scaivault-injector check -f DIR{STRONG:#} for your own manifests"
     )?;
     out.flush()?;

@@ -56,7 +56,7 @@ pub(super) async fn tell(
     let body = review(pod).to_string();
     narrator.step(
         "API server",
-        &format!("asks it about a new pod ({} bytes), whose annotations name what it needs:", body.len()),
+        &format!("sends it a new pod to review ({} bytes), whose annotations name its secrets:", body.len()),
     )?;
     for (key, value) in annotations(pod) {
         narrator.detail(&format!("{key}: {value}"))?;

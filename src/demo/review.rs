@@ -56,7 +56,10 @@ pub(super) fn review(pod: &Value) -> Value {
 /// Parses an answer and applies it to the pod as the API server would.
 pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
     let response = review.get("response").context("the answer has no response")?;
-    ensure!(response.get("uid").and_then(Value::as_str) == Some(UID), "the answer is to another question");
+    ensure!(
+        response.get("uid").and_then(Value::as_str) == Some(UID),
+        "the response has the uid of another request"
+    );
     if response.get("allowed") != Some(&Value::Bool(true)) {
         let message = response.pointer("/status/message").and_then(Value::as_str);
         bail!("the webhook refused the example: {}", message.unwrap_or("no reason given"));
@@ -66,7 +69,7 @@ pub(super) fn answer(review: &Value, pod: &Value) -> anyhow::Result<Answer> {
         let patch = STANDARD.decode(patch).context("the patch is not base64")?;
         let patch: json_patch::Patch =
             serde_json::from_slice(&patch).context("the patch is not a JSON patch")?;
-        json_patch::patch(&mut patched, &patch).context("the patch does not fit the pod")?;
+        json_patch::patch(&mut patched, &patch).context("the patch cannot be applied to the pod")?;
     }
     Ok(Answer {
         decision: decision(response),
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn what_the_api_server_would_not_take_is_an_error() {
         for (response, expected) in [
-            (json!({"uid": "other", "allowed": true}), "another question"),
+            (json!({"uid": "other", "allowed": true}), "another request"),
             (json!({"uid": UID, "allowed": false, "status": {"message": "too bad"}}), "too bad"),
             (json!({"uid": UID, "allowed": true, "patch": "%"}), "base64"),
             (json!({"uid": UID, "allowed": true, "patch": STANDARD.encode("{}")}), "JSON patch"),

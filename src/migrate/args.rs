@@ -39,7 +39,8 @@ pub(crate) struct SourceArgs {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 
-    /// How often files are refreshed that are refreshed today, or `none` to fetch them once, at the start
+    /// Refresh interval of files that are refreshed today, or `none` to fetch them once, at the
+    /// start
     ///
     /// The kubelet refreshes mounted Secrets, and the sidecar of vault-k8s its files. To do the same, the pods get the
     /// sidecar; with `none` they get the init container.
@@ -86,7 +87,8 @@ pub(crate) struct VerifyArgs {
 /// A change in what the application sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accepted {
-    /// The files are mounted at a directory that is no mount today: what the image has there is hidden
+    /// The files are mounted at a directory that is not a mount today: files of the image there are
+    /// hidden
     CommonDirectory,
     /// Containers that use different secrets today all get all of them
     WiderAccess,

@@ -59,7 +59,8 @@ pub(super) fn add(object: &Value, pod: &Value, namespace: &str, map: &PathMap, w
     });
     for key in unusual {
         wants.problems.push(format!(
-            "{key}: it brings secrets that no variable names; write them as annotations of ScaiVault by hand"
+            "{key}: it selects secrets that no variable names; write them as annotations of \
+             ScaiVault by hand"
         ));
     }
     let role = annotations.iter().find(|(key, _)| key.ends_with("/vault-role")).map(|(_, role)| *role);
@@ -88,7 +89,8 @@ fn source(value: &str, namespace: &str, map: &PathMap) -> Result<Option<SecretRe
     const SIMPLE: &str = "expected vault:path#field or vault:path#field#version";
     let Some(reference) = value.strip_prefix("vault:").or_else(|| value.strip_prefix("bao:")) else {
         return Err(format!(
-            "a reference inside of a text, or one that writes to Vault, is not translated; {SIMPLE}"
+            "a reference inside other text, or one that writes to Vault, is not translated; \
+             {SIMPLE}"
         ));
     };
     let mut parts = reference.split('#');
@@ -109,7 +111,8 @@ fn source(value: &str, namespace: &str, map: &PathMap) -> Result<Option<SecretRe
             Ok(Some(SecretRef { path: secret.path, field: Some(new), version: pinned.or(secret.version) }))
         }
         VaultTarget::Dynamic { .. } => {
-            Err("dynamic credentials become files alone; let the application read inject-dynamic's file"
+            Err("dynamic credentials can only become files; let the application read the file of \
+             inject-dynamic"
                 .to_owned())
         }
     }

@@ -229,7 +229,7 @@ impl Translator<'_> {
                 }
                 Some(_) => Err("expected {{ else }} or {{ else if … }}".to_owned()),
             },
-            _ => Err("`else` is translated behind `if` alone".to_owned()),
+            _ => Err("`else` is only translated after `if`".to_owned()),
         }
     }
 

@@ -228,8 +228,7 @@ impl PathMap {
         let target = match (keep, path) {
             (true, None) if keys.is_empty() => Ok(SecretTarget::Keep),
             (true, _) => {
-                Err("`keep: true` leaves the Secret as it is; take `path` and `keys` away, or `keep`"
-                    .to_owned())
+                Err("`keep: true` leaves the Secret as it is; remove `path` and `keys`, or `keep`".to_owned())
             }
             (false, None) => Err("it has no `path`; write the ScaiVault path, or `keep: true`".to_owned()),
             (false, Some(path)) => moved(&path, version, keys).map(SecretTarget::Move),
@@ -238,7 +237,7 @@ impl PathMap {
             Err(problem) => problems.push(format!("{entry}: {problem}")),
             Ok(target) => {
                 if self.secrets.insert((namespace, name), target).is_some() {
-                    problems.push(format!("{entry}: it is there twice; take one away"));
+                    problems.push(format!("{entry} is duplicate; remove one of the two"));
                 }
             }
         }
@@ -251,7 +250,7 @@ impl PathMap {
             Err(problem) => problems.push(format!("{entry}: {problem}")),
             Ok(target) => {
                 if self.vault.insert(path, target).is_some() {
-                    problems.push(format!("{entry}: it is there twice; take one away"));
+                    problems.push(format!("{entry} is duplicate; remove one of the two"));
                 }
             }
         }

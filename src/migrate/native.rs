@@ -137,7 +137,8 @@ impl Reader<'_> {
     ) {
         if source.is_base64 {
             self.wants.problems.push(format!(
-                "the key {key} of the Secret {secret} is base64 in the map, and a variable gets the field's text as it is; take `base64` away, or read it from a file"
+                "the key {key} of the Secret {secret} is base64 in the map, but a variable gets \
+                 the field's text unchanged; remove `base64`, or read it from a file"
             ));
         }
         self.wants.variables.push(VariableWant {
@@ -166,7 +167,8 @@ impl Reader<'_> {
                 }
                 if variable.parse::<VariableName>().is_err() {
                     self.wants.warnings.push(format!(
-                        "the key {key} of the Secret {secret} becomes no variable: {variable} is no name of one"
+                        "the key {key} of the Secret {secret} does not become a variable: \
+                         {variable} is not the name of a variable"
                     ));
                     continue;
                 }
@@ -212,7 +214,8 @@ impl Reader<'_> {
         let others: Vec<String> = self.other_sources(&pointer).into_iter().collect();
         if !others.is_empty() {
             self.wants.problems.push(format!(
-                "the projected volume {name} has {} beside its Secrets, and the injector writes secrets alone; give them a volume of their own",
+                "the projected volume {name} also has {}, but the injector writes only secrets; \
+                 move them to a separate volume",
                 others.join(" and ")
             ));
             return;

@@ -214,7 +214,7 @@ impl Entry {
         if let Some(obstacle) = rewritten {
             writeln!(
                 out,
-                "    {WARNED}warning:{WARNED:#} the document is written anew, without its comments and layout: {obstacle}"
+                "    {WARNED}warning:{WARNED:#} the document is rewritten, without its comments and layout: {obstacle}"
             )?;
         }
         match diff {

@@ -32,16 +32,18 @@ pub(super) fn treatment(key: &str, value: &str) -> Treatment {
         "log-level" if ["error", "warn", "info", "debug", "trace"].contains(&value) => Set("log-level"),
         "template-static-secret-render-interval" => Interval,
         "agent-inject-token" if is_true => Refuse(
-            "the token for ScaiVault stays with the agent; take the annotation away if the application does not need it",
+            "the token for ScaiVault is not passed to the application; remove the annotation if \
+             the application does not need it",
         ),
         "agent-configmap" => {
             Refuse("the agent has no configuration file; write its templates as annotations")
         }
         "agent-extra-secret" => Refuse(
-            "nothing can be mounted into the agent; take the annotation away if it was for the login to Vault",
+            "nothing can be mounted into the agent; remove the annotation if it was for the login \
+             to Vault",
         ),
         "auth-type" if value != "kubernetes" => Refuse(
-            "the login is that of Vault; take it away, and see client-credentials-secret if ScaiKey does not trust the cluster",
+            "it is a login to Vault; remove it, and see client-credentials-secret if ScaiKey does not trust the cluster",
         ),
         "agent-pre-populate" if !is_true => {
             Warn("the application starts after the first fetch; see fail-open")

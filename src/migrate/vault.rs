@@ -102,7 +102,8 @@ impl Reader<'_> {
         }
         if secret.command.is_some() {
             return Err(format!(
-                "the command of agent-inject-command-{} runs in Vault's agent; take it away and use reload-signal or reload-url of ScaiVault",
+                "the command of agent-inject-command-{} runs in Vault's agent; remove it and use \
+                 reload-signal or reload-url of ScaiVault",
                 secret.name
             ));
         }
@@ -144,10 +145,9 @@ impl Reader<'_> {
             match target {
                 VaultTarget::Secret { secret, .. } => sources.push(format!("{alias}={secret}")),
                 VaultTarget::Dynamic { .. } => {
-                    return Err(
-                        "the template has dynamic credentials beside another secret; write a file for each"
-                            .to_owned(),
-                    );
+                    return Err("the template has both dynamic credentials and another secret; write a \
+                         file for each"
+                        .to_owned());
                 }
             }
         }
@@ -157,7 +157,7 @@ impl Reader<'_> {
     /// Without a template, vault-k8s writes all of Vault's response.
     fn default_template(&self, path: &str, wants: &mut Wants) -> Result<Option<Content>, String> {
         if path.trim().is_empty() {
-            return Err("the path is empty; take the annotation away".to_owned());
+            return Err("the path is empty; remove the annotation".to_owned());
         }
         let Some(target) = self.target(path, wants)? else { return Ok(None) };
         let is_json = match self.other("agent-inject-default-template") {

@@ -296,7 +296,8 @@ impl Job<'_> {
         let own: Vec<_> = injector_keys(pod).into_iter().filter(|key| asks_for_secrets(key)).collect();
         if !own.is_empty() {
             wants.problems.push(format!(
-                "its pod template asks ScaiVault for secrets already ({}); take these out, or do the rest by hand",
+                "its pod template already uses secrets of ScaiVault ({}); remove these \
+                 annotations, or migrate the rest by hand",
                 own.join(", ")
             ));
         }
@@ -415,7 +416,9 @@ impl Templates {
             }
             Decision::Skip(skip) if skip.reason == SkipReason::NotAnnotated => {
                 self.problems.push(
-                    "no container reads its secrets; take the unused volumes and annotations away".to_owned(),
+                    "no container reads its secrets; remove the unused volumes and \
+                     annotations"
+                        .to_owned(),
                 );
             }
             Decision::Skip(skip) => {

@@ -111,7 +111,7 @@ all.yaml:11 (items/2) pod/(no name): denied (problems)
     problem: scaivault.scailabs.ai/refresh-interval (of the namespace): not a duration; to fix: write 5m [invalid-value]
     url = https://vault.example.com (injector)
 all.yaml:13 pod/old: kept (no-receipt)
-    without a receipt nothing says which parts are ours; to fix: use detach --by-name
+    without a receipt, the injected parts cannot be identified; to fix: use detach --by-name
 all.yaml:15 pod/odd: denied (malformed-pod)
     not a pod: odd
 chart.yaml:3:1 unreadable: not YAML

@@ -16,15 +16,15 @@ Examples:
   scaivault-injector restarter --dry-run      report what would be restarted, write nothing
 
 Restarts Deployments, StatefulSets, DaemonSets and Argo Rollouts whose running pods are older than the
-current version of a secret that they read at their start. What is seen for the first time is never
-restarted. The state of each workload is in a RotationRollout: kubectl get rotationrollouts.";
+current version of a secret that they read at their start. A workload or secret that is seen for the
+first time is only recorded. The state of each workload is in a RotationRollout: kubectl get rotationrollouts.";
 
 /// `restarter`.
 #[derive(Args, Clone, Debug)]
 #[command(mut_args(ignore_empty_env))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct RestarterArgs {
-    /// Address of the plain port with /livez, /readyz and /metrics
+    /// Address of the HTTP port of /livez, /readyz and /metrics
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub(super) ops_listen: SocketAddr,
 
@@ -45,16 +45,16 @@ pub(crate) struct RestarterArgs {
 
     /// Watch the metadata of native Secrets, and restart workloads for those that are selected by annotations
     ///
-    /// Only metadata is requested. But the right that is needed, list and watch on Secrets, lets its holder read their
-    /// values, too: RBAC cannot tell the two apart.
+    /// Only metadata is requested. But the required permission, list and watch on Secrets, also allows reading their
+    /// values: RBAC cannot separate the two.
     #[arg(long)]
     pub(super) native_secrets: bool,
 
-    /// Read the annotations of Stakater's Reloader where those of this product say nothing
+    /// Read the annotations of Stakater's Reloader as a fallback for those of this product
     #[arg(long)]
     pub(super) reloader_annotations: bool,
 
-    /// Mode of workloads where no annotation and no policy says another: auto, manual or off
+    /// Mode of workloads without one in an annotation or a policy: auto, manual or off
     #[arg(long, default_value = "auto", value_parser = mode, value_name = "MODE")]
     pub(super) mode: Mode,
 
@@ -84,7 +84,7 @@ pub(super) struct PaceArgs {
     #[arg(long, default_value = "2m", value_name = "DURATION")]
     max_wait: Duration,
 
-    /// The restarts of one rotation begin spread over this time
+    /// Time over which the restarts of one rotation are spread
     #[arg(long, default_value = "30s", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     jitter: Duration,
 
@@ -166,7 +166,7 @@ pub(super) struct VaultArgs {
     #[arg(long, default_value = defaults::AUDIENCE, value_name = "AUDIENCE")]
     audience: String,
 
-    /// ScaiKey identity to ask for; it needs to list the metadata of the secrets, and no right to read values
+    /// ScaiKey identity to request; it needs to list the metadata of the secrets, and no right to read values
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
 
@@ -174,16 +174,16 @@ pub(super) struct VaultArgs {
     #[arg(long, value_name = "ID")]
     tenant: Option<TenantId>,
 
-    /// How often the versions of all secrets are looked up; events tell about changes in between
+    /// How often the versions of all secrets are looked up; changes in between are found by events
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     poll_interval: Duration,
 
-    /// Subscribe to no events, and find changes by --poll-interval alone
+    /// Do not subscribe to events: changes are only found every --poll-interval
     #[arg(long)]
     no_events: bool,
 }
 
-/// ScaiVault, and how it is asked.
+/// The client of ScaiVault, and how often it polls.
 pub(super) struct Vault {
     pub(super) client: Arc<Client>,
     pub(super) poll_interval: std::time::Duration,

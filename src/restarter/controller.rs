@@ -105,13 +105,13 @@ impl Controller {
         let errors: Vec<_> = written.filter_map(async |written| written.err()).collect().await;
         if let Some(error) = errors.first() {
             if self.throttle.is_due(Instant::now()) {
-                tracing::warn!(error, "the API server takes no writes, trying again");
+                tracing::warn!(error, "the API server accepts no writes, retrying");
             }
             sleep(UNAVAILABLE).await;
             return Duration::ZERO;
         }
         if self.throttle.reset() {
-            tracing::info!("the API server takes writes again");
+            tracing::info!("the API server accepts writes again");
         }
         if has_more { Duration::ZERO } else { wake }
     }

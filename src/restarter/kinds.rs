@@ -316,7 +316,7 @@ impl Observer for WatchObserver {
         if self.resource == <Records as Cataloged>::RESOURCE {
             "the CRD rotationrollouts.scaivault.scailabs.ai does not exist: upgrade the chart with restarter.enabled true, which installs it"
         } else {
-            "check which API the cluster serves"
+            "check with `kubectl api-resources` whether the cluster serves this resource"
         }
     }
 }

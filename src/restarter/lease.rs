@@ -155,7 +155,7 @@ impl Candidate {
             let fix = if is_forbidden {
                 "grant the service account get, create and update on this lease"
             } else {
-                "none needed if the API server comes back: it is tried again"
+                "none if the API server becomes available again: retried automatically"
             };
             tracing::warn!(lease = self.name, error, fix, "lease not renewed");
         }

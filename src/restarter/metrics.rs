@@ -186,24 +186,25 @@ impl Metrics {
         page.head(
             "workloads",
             "gauge",
-            "Workloads that deliver secrets, by phase and reason; of the leader.",
+            "Workloads that deliver secrets, by phase and reason; only the leader reports them.",
         )?;
         for ((phase, reason), count) in by_phase {
             page.value("workloads", &[("phase", phase), ("reason", reason)], count)?;
         }
-        let help = "Since when the oldest restart waits, Unix seconds; 0 if none does.";
+        let help = "Unix time since which the oldest restart has been pending; 0 if none is.";
         page.single("oldest_pending_timestamp_seconds", "gauge", help, oldest_pending.unwrap_or_default())?;
         let is_leader = u8::from(self.is_leader.load(Ordering::Relaxed));
         page.single("leader", "gauge", "Whether this replica restarts workloads.", is_leader)?;
         let is_ready = u8::from(memory.is_waiting_for().is_none());
-        page.single("ready", "gauge", "Whether all lists are complete.", is_ready)?;
+        page.single("ready", "gauge", "Whether all initial lists were read.", is_ready)?;
         let reloaders = memory.lock().reloaders();
-        page.single("reloaders", "gauge", "Workloads of Stakater's Reloader in the cluster.", reloaders)?;
+        page.single("reloaders", "gauge", "Deployments of Stakater's Reloader in the cluster.", reloaders)?;
         let not_followed = memory.lock().catalog.not_followed();
         let help =
             "Secrets of ScaiVault that are not followed, because a workload or namespace has too many.";
         page.single("secrets_over_limit", "gauge", help, not_followed)?;
-        page.head("watch_down_since_timestamp_seconds", "gauge", "Since when a watch fails, Unix seconds.")?;
+        let help = "Unix time since which a watch has been failing.";
+        page.head("watch_down_since_timestamp_seconds", "gauge", help)?;
         for (resource, since) in &*lock(&self.watches_down) {
             page.value("watch_down_since_timestamp_seconds", &[("resource", resource)], *since)?;
         }
@@ -213,30 +214,35 @@ impl Metrics {
         page.value("decision_duration_seconds_sum", &[], seconds)?;
         page.value("decision_duration_seconds_count", &[], read(&self.decisions))?;
         let decided_at = self.decided_at.load(Ordering::Relaxed);
-        let help = "When this replica decided last on the whole cluster, Unix seconds; 0 if it did not.";
+        let help = "Unix time of the last decision of this replica on the whole cluster; 0 before the first one.";
         page.single("decided_timestamp_seconds", "gauge", help, decided_at)?;
-        let help = "Lines of the log that were lost because nothing read it.";
+        let help = "Log lines dropped because the log was not read fast enough.";
         page.single("dropped_log_lines_total", "counter", help, telemetry::dropped_lines())
     }
 
     fn write_vault(&self, page: &mut Page) -> fmt::Result {
         let VaultCounts { calls, is_connected, secrets, failing, complete_at } = &self.vault;
-        page.head("vault_calls_total", "counter", "Calls of ScaiVault for versions, by result.")?;
+        page.head("vault_calls_total", "counter", "Requests to ScaiVault for versions, by result.")?;
         for (result, count) in &*lock(&calls.0) {
             page.value("vault_calls_total", &[("result", result)], *count)?;
         }
         let secrets = secrets.load(Ordering::Relaxed);
-        page.single("vault_secrets", "gauge", "Secrets of ScaiVault that are followed.", secrets)?;
+        page.single("vault_secrets", "gauge", "Secrets of ScaiVault whose versions are watched.", secrets)?;
         let failing = failing.load(Ordering::Relaxed);
         page.single(
             "vault_secrets_failing",
             "gauge",
-            "Of them, those whose version cannot be read.",
+            "Watched secrets of ScaiVault whose version cannot be read.",
             failing,
         )?;
         let is_connected = u8::from(is_connected.load(Ordering::Relaxed));
-        page.single("vault_events_connected", "gauge", "Whether events of ScaiVault arrive.", is_connected)?;
-        let help = "When the versions of all secrets were looked up last, Unix seconds.";
+        page.single(
+            "vault_events_connected",
+            "gauge",
+            "Whether the subscription to events of ScaiVault is connected.",
+            is_connected,
+        )?;
+        let help = "Unix time when the versions of all secrets were last looked up.";
         page.single("vault_complete_timestamp_seconds", "gauge", help, complete_at.load(Ordering::Relaxed))
     }
 }

@@ -38,14 +38,14 @@ async fn read(client: &Client, memory: &Memory, outdated: Outdated) -> Outdated 
         Outdated::In(namespaces) => {
             for namespace in namespaces {
                 if let Err(error) = read_in(client, memory, &format!("/namespaces/{namespace}")).await {
-                    tracing::warn!(%namespace, error = reason(&error), "workloads not read again, trying again");
+                    tracing::warn!(%namespace, error = reason(&error), "workloads not read again, retrying");
                     failed.insert(namespace);
                 }
             }
         }
         Outdated::All => {
             if let Err(error) = read_in(client, memory, "").await {
-                tracing::warn!(error = reason(&error), "workloads not read again, trying again");
+                tracing::warn!(error = reason(&error), "workloads not read again, retrying");
                 return Outdated::All;
             }
         }

@@ -21,11 +21,11 @@ use crate::{cluster, output};
 pub(crate) const HELP: &str = "\
 Examples:
   scaivault-injector restart deployment/web -n billing
-  kubectl get rotationrollouts -n billing      what waits, and for what
+  kubectl get rotationrollouts -n billing      pending restarts and their reasons
 
 Sets the annotation scaivault.scailabs.ai/restart-release of the workload to a new text, which
-releases the restart that waits: of a workload whose restarts are manual, outside of its windows, or
-stopped because the same version failed elsewhere. The controller (`restarter`) does the rest.";
+releases its pending restart, even if restarts are manual, the time is outside of its windows, or the
+same version failed elsewhere. The controller (`restarter`) then restarts the workload.";
 
 /// Under which name the annotation is written.
 const FIELD_MANAGER: &str = "scaivault-restart";
@@ -52,7 +52,7 @@ pub(crate) struct RestartArgs {
     kubeconfig: Option<PathBuf>,
 }
 
-/// Releases the restart and says so on standard output.
+/// Releases the pending restart and prints the result.
 pub(crate) fn run(args: &RestartArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -77,12 +77,12 @@ async fn release(args: &RestartArgs) -> anyhow::Result<String> {
     let record = records.get_opt(&object_name(&key)).await.map_err(|error| failed("read", &key, &error))?;
     let Some(status) = record.and_then(|record| record.status) else {
         bail!(
-            "{key} has no RotationRollout, so nothing waits; check that the restarter runs, and that the workload delivers a secret and its \
+            "{key} has no RotationRollout, so no restart is pending; check that the restarter runs, and that the workload delivers a secret and its \
              restart mode is not off"
         );
     };
     if status.pending.is_none() {
-        bail!("{key} has no restart that waits: {}; nothing was changed", status.message);
+        bail!("{key} has no pending restart: {}; nothing was changed", status.message);
     }
     let text = Timestamp::now().to_string();
     let patch = json!({"metadata": {"annotations": {format!("{ANNOTATION_PREFIX}{}", keys::RELEASE): text}}});
@@ -90,7 +90,7 @@ async fn release(args: &RestartArgs) -> anyhow::Result<String> {
     let workloads = Api::<DynamicObject>::namespaced_with(named.client.clone(), namespace, &resource(*kind));
     let patched = workloads.patch(name, &params, &Patch::Merge(&patch)).await;
     patched.map_err(|error| failed("annotate", &key, &error))?;
-    Ok(format!("released the restart of {key}, which waited: {}\n", status.message))
+    Ok(format!("released the pending restart of {key}: {}\n", status.message))
 }
 
 fn failed(verb: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {
@@ -107,7 +107,7 @@ fn workload(text: &str) -> Result<(Kind, String), String> {
     };
     let kind = Kind::ALL.into_iter().find(is_kind).ok_or(allowed)?;
     if name.parse::<ObjectName>().is_err() {
-        return Err("the name is not one of an object; allowed: a-z, 0-9, - and .".to_owned());
+        return Err("the name is not an object's name; allowed: a-z, 0-9, - and .".to_owned());
     }
     Ok((kind, name.to_owned()))
 }

@@ -22,7 +22,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_LISTEN", default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
 
-    /// Address of the plain port with /livez, /readyz and /metrics.
+    /// Address of the HTTP port of /livez, /readyz and /metrics.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_OPS_LISTEN",
@@ -52,7 +52,8 @@ pub(crate) struct ServeArgs {
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub(crate) struct ClusterArgs {
-    /// Follow the cluster that KUBECONFIG names, else the one around this pod: namespaces, service accounts, version, Events.
+    /// Use the cluster that KUBECONFIG names, else the one this pod runs in: its namespaces,
+    /// service accounts, version and Events.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLUSTER", value_parser = BoolishValueParser::new())]
     pub(crate) cluster: bool,
 
@@ -64,8 +65,8 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_KUBE_VERSION", value_name = "VERSION")]
     pub(crate) kube_version: Option<KubeVersion>,
 
-    /// Put the cluster's policies into force. Until they are known, pods that ask for secrets, and all pods of
-    /// namespaces for policies, are refused.
+    /// Enforce the cluster's policies. Until they are read, pods that ask for secrets, and all pods
+    /// of namespaces that policies select, are rejected.
     #[arg(long, env = "SCAIVAULT_INJECTOR_POLICIES", value_parser = BoolishValueParser::new())]
     pub(crate) policies: bool,
 
@@ -82,9 +83,10 @@ impl ClusterArgs {
         let Self { cluster, policies, label_namespaces, .. } = self;
         ensure!(
             *cluster || !policies,
-            "--policies goes with --cluster: policies are objects of a cluster; for manifests, see `check --policy`"
+            "--policies requires --cluster, because policies are objects of a cluster; for \
+             manifests, use `check --policy`"
         );
-        ensure!(*policies || !label_namespaces, "--label-namespaces goes with --policies");
+        ensure!(*policies || !label_namespaces, "--label-namespaces requires --policies");
         Ok(Features { policies: *policies, label_namespaces: *label_namespaces })
     }
 }
@@ -97,7 +99,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_DIR", value_name = "DIR")]
     tls_dir: Option<PathBuf>,
 
-    /// How often --tls-dir or --tls-secret is looked at.
+    /// How often --tls-dir or --tls-secret is checked.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_RELOAD_INTERVAL",
@@ -107,14 +109,14 @@ pub(crate) struct TlsArgs {
     )]
     tls_reload_interval: Duration,
 
-    /// Make an authority and a certificate in memory, for a laptop.
+    /// Create an authority and a certificate in memory, for a laptop.
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SELF_SIGNED", value_parser = BoolishValueParser::new())]
     tls_self_signed: bool,
 
     /// Secret of --namespace with an authority that the replicas manage together; each issues its own certificate.
     ///
-    /// The injector fills the Secret, makes the authority known in --webhook-configuration before it is used, and
-    /// renews it. The Secret has to exist, without data at first.
+    /// The injector fills the Secret, publishes the authority in --webhook-configuration before
+    /// using it, and renews it. The Secret must exist, initially without data.
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SECRET", value_name = "NAME")]
     tls_secret: Option<String>,
 
@@ -123,7 +125,8 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_WEBHOOK_CONFIGURATION", value_name = "NAME")]
     webhook_configuration: Option<String>,
 
-    /// How long an authority of --tls-secret is valid; its successor is made when a third of that is left.
+    /// How long an authority of --tls-secret is valid; its successor is created when a third of
+    /// that is left.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_CA_LIFETIME",
@@ -143,8 +146,8 @@ pub(crate) struct TlsArgs {
     )]
     leaf_lifetime: Duration,
 
-    /// How long an authority has to stand in the webhook configurations before it signs: no API server may know them
-    /// from before by then.
+    /// How long an authority must be in the webhook configurations before it signs: by then, no API
+    /// server may have older ones in its cache.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_SETTLE_DELAY",
@@ -159,13 +162,15 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_NAMES", value_name = "NAME", value_delimiter = ',')]
     tls_name: Vec<String>,
 
-    /// Write the self-signed authority's certificate (PEM) there.
+    /// File to which the self-signed authority's certificate (PEM) is written.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CA_OUT", value_name = "FILE")]
     ca_out: Option<PathBuf>,
 
-    /// Certificates (PEM) of the authorities whose clients alone may use the admission port; read again when the file changed.
+    /// File with certificates (PEM) of authorities; only their clients may use the admission port.
+    /// The file is read again when it changes.
     ///
-    /// It is looked at as often as --tls-reload-interval says. An API server presents a certificate to webhooks only if its admission configuration names one.
+    /// It is checked every --tls-reload-interval. An API server presents a certificate to webhooks
+    /// only if its admission configuration names one.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 }
@@ -194,20 +199,24 @@ impl TlsArgs {
         let interval = self.tls_reload_interval.to_std();
         ensure!(
             self.webhook_configuration.is_none() || self.tls_secret.is_some(),
-            "--webhook-configuration goes with --tls-secret; otherwise its caBundle is somebody else's"
+            "--webhook-configuration requires --tls-secret; otherwise the injector does not \
+             manage its caBundle"
         );
         ensure!(
             self.ca_out.is_none() || self.tls_self_signed,
-            "--ca-out goes with --tls-self-signed, not with --tls-dir or --tls-secret"
+            "--ca-out requires --tls-self-signed and cannot be used with --tls-dir or --tls-secret"
         );
         match (&self.tls_dir, self.tls_self_signed, &self.tls_secret) {
             (None, false, None) => {
-                bail!("no certificate; choose one with --tls-dir DIR, --tls-secret NAME or --tls-self-signed")
+                bail!(
+                    "no certificate is configured; set --tls-dir DIR, --tls-secret NAME or \
+                     --tls-self-signed"
+                )
             }
             (Some(directory), false, None) => {
                 ensure!(
                     self.tls_name.is_empty(),
-                    "--tls-name goes with --tls-secret or --tls-self-signed, not with --tls-dir"
+                    "--tls-name requires --tls-secret or --tls-self-signed and cannot be used with --tls-dir"
                 );
                 Ok(Certificate::Local(LocalCertificate::Directory { directory, interval }))
             }
@@ -223,19 +232,23 @@ impl TlsArgs {
     }
 
     fn managed(&self, secret: &str, namespace: Option<&str>) -> anyhow::Result<Managed> {
-        let namespace = namespace.context("--tls-secret needs --namespace: where the Secret is")?;
-        let webhook_configuration = self.webhook_configuration.clone().context(
-            "--tls-secret needs --webhook-configuration: where API servers read whom they may trust",
-        )?;
+        let namespace =
+            namespace.context("--tls-secret requires --namespace, the namespace of the Secret")?;
+        let webhook_configuration = self
+            .webhook_configuration
+            .clone()
+            .context("--tls-secret requires --webhook-configuration, whose caBundle the injector manages")?;
         ensure!(
             !self.tls_name.is_empty(),
-            "--tls-secret needs --tls-name: under which name API servers call, such as scaivault-injector.{namespace}.svc"
+            "--tls-secret requires --tls-name, the name that API servers connect to, such as \
+             scaivault-injector.{namespace}.svc"
         );
         let Self { ca_lifetime, leaf_lifetime, tls_settle_delay, .. } = self;
         let policy = Policy::new(ca_lifetime.to_std(), leaf_lifetime.to_std(), tls_settle_delay.to_std())
             .with_context(|| {
                 format!(
-                    "--ca-lifetime {ca_lifetime} does not go with --leaf-lifetime {leaf_lifetime} and --tls-settle-delay {tls_settle_delay}"
+                    "--ca-lifetime {ca_lifetime} is too short for --leaf-lifetime {leaf_lifetime} \
+                     and --tls-settle-delay {tls_settle_delay}"
                 )
             })?;
         Ok(Managed {
@@ -289,7 +302,8 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_DRAIN_DELAY", default_value_t = default(Limits::default().drain_delay), value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     pub(crate) drain_delay: Duration,
 
-    /// How long requests under way may take after that; with --drain-delay, less than the pod's grace period.
+    /// How long requests in progress may take after that; with --drain-delay, less than the pod's
+    /// grace period.
     #[arg(long, env = "SCAIVAULT_INJECTOR_DRAIN_TIMEOUT", default_value_t = default(Limits::default().drain_timeout), value_parser = positive, value_name = "DURATION")]
     pub(crate) drain_timeout: Duration,
 }
@@ -309,7 +323,8 @@ impl LimitArgs {
         } = *self;
         ensure!(
             max_buffered_bytes >= max_body_bytes,
-            "--max-buffered-bytes {max_buffered_bytes} is less than one body of --max-body-bytes {max_body_bytes}"
+            "--max-buffered-bytes {max_buffered_bytes} must be at least --max-body-bytes \
+             {max_body_bytes}"
         );
         let read_timeout = read_timeout.to_std();
         Ok(Limits {
@@ -437,7 +452,7 @@ mod tests {
             features(&["--cluster", "--policies", "--label-namespaces"]),
             Ok(Features { policies: true, label_namespaces: true })
         );
-        assert!(features(&["--policies"]).unwrap_err().contains("--policies goes with --cluster"));
+        assert!(features(&["--policies"]).unwrap_err().contains("--policies requires --cluster"));
         assert!(features(&["--cluster", "--label-namespaces"]).unwrap_err().contains("--policies"));
     }
 

@@ -40,7 +40,7 @@ impl SelfSigned {
         all.extend_from_slice(names);
         let authority = Authority::new("scaivault-injector self-signed", now, SELF_SIGNED_VALIDITY)?;
         let leaf = authority.issue(&all, now, SELF_SIGNED_VALIDITY)?;
-        let key = leaf.certified_key().context("cannot use the certificate just made")?;
+        let key = leaf.certified_key().context("cannot use the new certificate")?;
         Ok(Self {
             resolver: Arc::new(CertResolver::new(key)),
             ca_pem: authority.certificate_pem().to_owned(),
@@ -79,7 +79,8 @@ impl Keeper {
             }
             Certificate::Managed { managed, interval } => {
                 let client = client.context(
-                    "--tls-secret needs --cluster: where the Secret and the webhook configurations are",
+                    "--tls-secret requires --cluster, to access the Secret and the webhook \
+                     configurations",
                 )?;
                 let managed = managed.clone();
                 let (keeper, resolver) = ManagedKeeper::new(client, managed, *interval, readiness, metrics);
@@ -160,7 +161,7 @@ impl LocalKeeper {
             Some(Checked::Kept(error)) => {
                 self.metrics.certificate_kept();
                 let error = format!("{:#}", Error::new(error));
-                tracing::warn!(error, "new certificate refused, the one before stays");
+                tracing::warn!(error, "new certificate rejected, keeping the previous one");
             }
             Some(Checked::Unchanged) | None => {}
         }

@@ -85,13 +85,13 @@ fn complain(throttle: &mut LogThrottle<SystemTime>, kind: &str, error: &kube::Er
         let cure = if is_forbidden(error) {
             "grant the injector's service account watch on the webhook configurations of this name"
         } else {
-            "none needed if the API server comes back: it is tried again"
+            "none if the API server becomes available again: retried automatically"
         };
         tracing::warn!(
             kind,
             error = text,
             cure,
-            "a webhook configuration cannot be watched; it is read at the reload interval"
+            "watch of a webhook configuration failed, polling at the reload interval"
         );
     }
 }

@@ -22,7 +22,7 @@ use crate::telemetry::LogThrottle;
 /// The name of the readiness condition that is unmet until the API servers trust the certificate.
 const GATE: &str = "a certificate that the API servers trust";
 /// The log message while the signing authority is not valid yet by this clock.
-const EARLY: &str = "the authority that signs is not valid yet by this node's clock, and what works stays; set the clocks of the nodes";
+const EARLY: &str = "signing authority is not valid yet by this node's clock, keeping the served certificate; set the clocks of the nodes";
 /// The minimum time between two syncs.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// The same for syncs triggered by a write to a configuration, so that a client that keeps removing
@@ -130,12 +130,15 @@ impl ManagedKeeper {
         self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
         match done {
             Done::Nothing => {}
-            Done::Announced => tracing::info!("a new authority is made known to the API servers"),
+            Done::Announced => tracing::info!("new authority published to the API servers"),
             Done::Adopted => {
-                tracing::info!("authorities found in the webhook configurations stay trusted for a while");
+                tracing::info!(
+                    "other authorities found in the webhook configurations, trusting them \
+                     temporarily"
+                );
             }
-            Done::Promoted => tracing::info!("the new authority signs from now on"),
-            Done::Forgot => tracing::info!("retired authorities are not trusted any more"),
+            Done::Promoted => tracing::info!("new authority promoted, it signs from now on"),
+            Done::Forgot => tracing::info!("retired authorities removed"),
         }
         if let Some(missing) = missing {
             self.complain(LookError::Configuration(missing), now);
@@ -144,7 +147,7 @@ impl ManagedKeeper {
                 tracing::warn!(seconds = waits.as_secs(), "{EARLY}");
             }
         } else if self.throttle.reset() {
-            tracing::info!("the Secret and the webhook configurations are in order again");
+            tracing::info!("certificate sync works again");
         }
     }
 
@@ -158,7 +161,7 @@ impl ManagedKeeper {
         let error = format!("{:#}", Error::new(error));
         if self.throttle.is_text_due(&error, now) {
             let is_serving = self.leaf.is_some();
-            tracing::warn!(error, is_serving, "cannot look after the certificate; what is served stays");
+            tracing::warn!(error, is_serving, "certificate sync failed, keeping the served certificate");
         }
     }
 }

@@ -23,7 +23,7 @@ fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, 
         }
         Checked::Kept(error) => {
             metrics.config_kept();
-            tracing::error!(error, "new configuration refused, the one before stays");
+            tracing::error!(error, "new configuration rejected, keeping the previous one");
         }
     }
     metrics.config_refused(follower.is_refused());

@@ -42,7 +42,7 @@ fn service_account(object: &Object<'_>) -> DefaultsReport {
     for (key, _) in object.annotations() {
         if key == own_role || is_misspelt_role(key) {
             report.warnings.push(format!(
-                "nothing reads {key} on a service account; write {SERVICE_ACCOUNT_ROLE_ANNOTATION}"
+                "{key} has no effect on a service account; use {SERVICE_ACCOUNT_ROLE_ANNOTATION}"
             ));
         }
     }

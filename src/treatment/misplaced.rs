@@ -100,8 +100,8 @@ mod tests {
             }),
             &[
                 "(of the CronJob) does not have the injector's prefix",
-                "(of the jobTemplate) does nothing there; move it to the pod template",
-                "(label of the jobTemplate) does nothing: labels are not read",
+                "(of the jobTemplate) has no effect there; move it to the pod template",
+                "(label of the jobTemplate) has no effect: labels are not read",
                 "(of the pod template) does not have the injector's prefix",
                 "(label of the pod template) does not have the injector's prefix",
             ],
@@ -111,7 +111,7 @@ mod tests {
                 "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"annotations": ours},
                 "spec": {"template": {"metadata": {"annotations": ours}, "spec": {}}},
             }),
-            &["(of the ReplicaSet) does nothing there; move it to the pod template"],
+            &["(of the ReplicaSet) has no effect there; move it to the pod template"],
         );
         check(
             &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": ours, "labels": {"app": "x"}}}),
@@ -123,9 +123,9 @@ mod tests {
                 "spec": {"template": {"metadata": {"Annotations": ours}, "annotations": ours, "spec": {"annotations": ours}}},
             }),
             &[
-                "(in metadata.annotation of the Deployment) does nothing there",
-                "(in metadata.Annotations of the pod template) does nothing there",
-                "(in annotations of the pod template) does nothing there",
+                "(in metadata.annotation of the Deployment) has no effect there",
+                "(in metadata.Annotations of the pod template) has no effect there",
+                "(in annotations of the pod template) has no effect there",
             ],
         );
     }

@@ -152,12 +152,12 @@ fn keys_that_nothing_reads_are_warned_about() {
     };
     let template =
         json!({"metadata": {"annotations": keys()}, "spec": {"containers": [{"name": "a", "image": "x"}]}});
-    let annotations = format!("nothing reads {key} in metadata.annotations");
-    let labels = "nothing reads scaivault.scailabs.ai/b in metadata.labels".to_owned();
+    let annotations = format!("{key} has no effect in metadata.annotations");
+    let labels = "scaivault.scailabs.ai/b has no effect in metadata.labels".to_owned();
     let both = [annotations.clone(), labels.clone()];
     for (api_version, kind, rest, expected) in [
         ("v1", "Service", own(), both.to_vec()),
-        ("v1", "Namespace", own(), vec![format!("{key} does nothing on the namespace itself")]),
+        ("v1", "Namespace", own(), vec![format!("{key} has no effect on the namespace itself")]),
         ("apps/v1", "Deployment", own(), vec![]),
         ("keda.sh/v1alpha1", "ScaledJob", with(json!({"template": template})), vec![]),
         (

@@ -31,7 +31,7 @@ pub(super) fn unread_keys(object: &Object<'_>, templates: &[&str]) -> Vec<String
         }
         if !keys.is_empty() {
             warnings.push(format!(
-                "nothing reads {} in {}: keys take effect in the annotations of a pod template",
+                "{} has no effect in {}: keys take effect in the annotations of a pod template",
                 keys.join(", "),
                 place.trim_start_matches('/').replace('/', ".")
             ));

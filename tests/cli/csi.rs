@@ -286,7 +286,7 @@ fn a_volume_is_read_only_mounted_whole_and_on_linux() {
         (
             "      readOnly: true\n      volumeA",
             "      readOnly: false\n      volumeA",
-            Some("(line 34): the driver mounts read-only"),
+            Some("(line 34): the driver only mounts read-only"),
             None,
         ),
         (
@@ -336,7 +336,7 @@ fn a_volume_is_read_only_mounted_whole_and_on_linux() {
             "        secretP",
             "        csi.storage.k8s.io/serviceAccount.tokens: x\n        secretP",
             None,
-            Some("the kubelet writes this attribute itself"),
+            Some("the kubelet sets this attribute"),
         ),
     ] {
         let pod = pod().replacen(from, to, 1);

@@ -51,7 +51,7 @@ fn an_opt_out_in_the_wrong_place_is_a_problem() {
         format!("labels: {{{OPT_OUT}}}"),
         format!("annotation: {{{OPT_OUT}}}"),
     ] {
-        check(&deployment(&own, &asks), 1, "opts nothing out");
+        check(&deployment(&own, &asks), 1, "would still be injected");
         check(&deployment(&own, &format!("annotations: {{{SECRET}, {OPT_OUT}}}")), 0, "skipped (opted-out)");
         check(&deployment(&own, NOTHING), 0, "skipped (not-annotated)");
     }
@@ -64,7 +64,7 @@ fn what_a_controller_copied_is_only_warned_of() {
                ownerReferences: [{kind: Deployment, name: d, controller: true}]";
     let replica_set = deployment(own, &format!("annotations: {{{SECRET}}}"));
     let replica_set = replica_set.replace("Deployment\nmeta", "ReplicaSet\nmeta");
-    check(&replica_set, 0, "does nothing there");
+    check(&replica_set, 0, "has no effect there");
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn namespaces_and_service_accounts_are_checked_by_themselves() {
         ("Namespace", "scaivault.scailabs.ai/refresh-intervall: 5m", 0, "refresh-interval?"),
         ("Namespace", "scaivalt.scailabs.ai/mutation-mode: ignore", 1, "the injector's prefix"),
         ("Namespace", "scaivault.scailabs.ai/log-level: warn", 0, "skipped (no-pod)"),
-        ("ServiceAccount", "scaivault.scailabs.ai/role: x", 0, "write scaikey.scailabs.ai/role"),
-        ("ServiceAccount", "scaikey.scailabs.ai/rol: x", 0, "write scaikey.scailabs.ai/role"),
+        ("ServiceAccount", "scaivault.scailabs.ai/role: x", 0, "use scaikey.scailabs.ai/role"),
+        ("ServiceAccount", "scaikey.scailabs.ai/rol: x", 0, "use scaikey.scailabs.ai/role"),
         ("ServiceAccount", "scaikey.scailabs.ai/role: ''", 1, "one line of text"),
         ("ServiceAccount", "scaikey.scailabs.ai/role: x", 0, "skipped (no-pod)"),
     ] {

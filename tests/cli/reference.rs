@@ -19,7 +19,7 @@ fn help_shows_examples_and_exit_codes() {
         );
     }
     assert!(
-        run(["inject", "--help"]).stdout.contains("the document is written anew"),
+        run(["inject", "--help"]).stdout.contains("the document is rewritten"),
         "where comments are lost is said"
     );
 }

@@ -91,7 +91,7 @@ fn annotations_of_restarts_without_effect_are_reported() {
         ),
         (
             object("Secret", "v1", "scaivault.scailabs.ai/restart-canary: 'true'"),
-            "nothing reads scaivault.scailabs.ai/restart-canary",
+            "scaivault.scailabs.ai/restart-canary has no effect in metadata.annotations",
         ),
     ] {
         let outcome = run_with(manifest, ["check"]).exits(0);

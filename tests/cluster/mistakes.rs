@@ -182,7 +182,7 @@ async fn a_changed_configuration_holds_for_new_pods_and_a_broken_one_does_not() 
 
     release.configure(|text| text.replace("initImage:", "initImages:"));
     eventually("the refusal of the file", async || {
-        release.log().await.contains("new configuration refused").then_some(())
+        release.log().await.contains("new configuration rejected").then_some(())
     })
     .await;
     assert!(release.log().await.contains("initImages"));

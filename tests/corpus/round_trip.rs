@@ -38,7 +38,7 @@ pub(super) fn check(text: &str, variant: &Variant) -> Option<String> {
 /// The program's reason for rewriting a document.
 fn obstacle(output: &Outcome) -> Option<&str> {
     let mut lines = output.stderr.lines();
-    lines.find_map(|line| Some(line.split_once("written anew")?.1.split_once(": ")?.1))
+    lines.find_map(|line| Some(line.split_once("rewritten")?.1.split_once(": ")?.1))
 }
 
 /// Adds the annotations to each pod (template) that has a place for them; `None` if there is none.

@@ -67,23 +67,25 @@ macro_rules! metrics {
 
 metrics! {
     READY = Gauge "scaivault_injector_ready" []
-        "Whether requests are wanted, as /readyz says: 1 or 0";
+        "1 while /readyz answers that the replica is ready, else 0";
     ADMISSIONS = Counter "scaivault_injector_admissions_total" ["entry", "outcome", "reason", "dry_run"]
-        "Admission requests by what was asked, what they got and why";
+        "Admission requests by entry point, outcome and reason";
     ADMISSION_DURATION = Histogram "scaivault_injector_admission_duration_seconds" []
-        "Time from the moment a request's complete body is looked at to its complete answer, without waits before and after";
+        "Time to decide a request, from its complete body to its complete answer, without queues \
+         and network";
     PATCH_BYTES = Counter "scaivault_injector_patch_bytes_total" []
         "Size of all patches before base64";
     REQUESTS_IN_FLIGHT = Gauge "scaivault_injector_requests_in_flight" []
-        "Requests being decided: their bodies are complete";
+        "Requests being decided, after their bodies are complete";
     BUFFERED_BYTES = Gauge "scaivault_injector_buffered_bytes" []
         "Bytes of the bodies of requests being read or answered";
     SHED = Counter "scaivault_injector_shed_total" ["reason"]
-        "Requests answered 503 and connections refused because a limit was reached; source: its address may not connect";
+        "Requests answered 503 and connections refused, by limit; source: the address is not \
+         allowed to connect";
     HTTP_ERRORS = Counter "scaivault_injector_http_errors_total" ["status"]
         "Requests answered with an HTTP status of 400 or more";
     LOG_LINES_DROPPED = Counter "scaivault_injector_log_lines_dropped_total" []
-        "Log lines that were lost because nothing read the log";
+        "Log lines dropped because the log was not read fast enough";
     PANICS = Counter "scaivault_injector_panics_total" []
         "Requests answered 500 because of a bug";
     CONNECTIONS = Gauge "scaivault_injector_connections" ["port"]
@@ -91,41 +93,47 @@ metrics! {
     CONNECTIONS_CLOSED = Counter "scaivault_injector_connections_closed_total" ["reason"]
         "Connections closed by the server before their client closed them";
     HANDSHAKE_FAILURES = Counter "scaivault_injector_tls_handshake_failures_total" ["reason"]
-        "TLS handshakes that failed; rejected: the client does not accept our certificate";
+        "TLS handshakes that failed; rejected: the client does not trust the served certificate";
     CERTIFICATE_EXPIRY = Gauge "scaivault_injector_certificate_expiry_timestamp_seconds" []
         "When the served certificate expires, seconds since 1970";
     CERTIFICATE_RELOADS = Counter "scaivault_injector_certificate_reloads_total" ["result"]
-        "New certificates that were found; kept: a broken one, the one before is served on";
+        "New certificates that were found; kept: invalid, the previous one is still served";
     CERTIFICATE_REFUSED = Gauge "scaivault_injector_certificate_refused" []
-        "1 while what is in --tls-dir cannot be served and the certificate before is served on, else 0";
+        "1 while the files in --tls-dir are invalid and the previous certificate is still served, \
+         else 0";
     AUTHORITY_EXPIRY = Gauge "scaivault_injector_certificate_authority_expiry_timestamp_seconds" []
         "When the authority in --tls-secret expires, seconds since 1970; 0 without one";
     CA_BUNDLE_CHECKED = Gauge "scaivault_injector_ca_bundle_checked_timestamp_seconds" []
-        "When the caBundle of every webhook was last found or made right, seconds since 1970; 0 without --tls-secret";
+        "When the caBundle of every webhook was last verified or corrected, seconds since 1970; 0 \
+         without --tls-secret";
     CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
-        "Looks at --tls-secret and the webhook configurations that failed; what was served stays";
+        "Failed syncs of --tls-secret and the webhook configurations; the served certificate is \
+         kept";
     CLIENT_CA_RELOADS = Counter "scaivault_injector_client_ca_reloads_total" ["result"]
         "Changes of the file of --client-ca; rejected: it cannot be used, and the previous authorities are kept";
     CLIENT_CA_REFUSED = Gauge "scaivault_injector_client_ca_refused" []
         "1 while the file of --client-ca cannot be used and the previous authorities are kept, else 0";
     CONFIG_RELOADS = Counter "scaivault_injector_config_reloads_total" ["result"]
-        "Changes of the configuration file; kept: a bad one, the settings before stay";
+        "Changes of the configuration file; kept: invalid, the previous settings are kept";
     CONFIG_REFUSED = Gauge "scaivault_injector_config_refused" []
-        "1 while the configuration file cannot be used and the settings before stay, else 0";
+        "1 while the configuration file is invalid and the previous settings are kept, else 0";
     CONFIG_LOADED = Gauge "scaivault_injector_config_loaded_timestamp_seconds" []
         "When the settings in force were read, seconds since 1970";
     WATCHED_OBJECTS = Gauge "scaivault_injector_watched_objects" ["resource"]
         "Objects of the cluster in memory";
     WATCH_DOWN_SINCE = Gauge "scaivault_injector_watch_down_since_timestamp_seconds" ["resource"]
-        "Since when a watch fails and what is in memory grows old, seconds since 1970; 0 while it works";
+        "When a watch began to fail, so that the cache is no longer updated, seconds since 1970; \
+         0 while it works";
     KUBE_VERSION_MINOR = Gauge "scaivault_injector_kube_version_minor" []
-        "Minor number of the Kubernetes version that features are chosen by, such as 35 of 1.35";
+        "Minor number of the Kubernetes version that determines the features in use, such as 35 \
+         of 1.35";
     POLICIES = Gauge "scaivault_injector_policies" ["state"]
-        "InjectionPolicies by state; kept: not usable as written, the last good version is in force; rejected: no version is; held: deleted, and in force until it is known why";
+        "InjectionPolicies by state; kept: invalid, the last valid version is in force; rejected: \
+         invalid, no version is in force; held: deleted, in force until the reason is known";
     POLICY_SET_CHANGES = Counter "scaivault_injector_policy_set_changes_total" []
-        "How often another set of InjectionPolicies came into force";
+        "Changes of the set of InjectionPolicies in force";
     POLICY_PODS = Counter "scaivault_injector_policy_pods_total" ["effect"]
-        "Admissions of pods by what at least one policy did to them, dry runs apart";
+        "Admissions of pods by the effect of at least one policy, without dry runs";
     POLICY_WRITES = Counter "scaivault_injector_policy_writes_total" ["result"]
         "Writes of the status of policies and of the label of namespaces that policies select, by result; label-late: the namespace was less than a minute old";
     EVENTS = Counter "scaivault_injector_events_total" ["result"]

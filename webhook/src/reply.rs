@@ -116,7 +116,8 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, po
             Deferral::Namespace => "namespace",
             Deferral::ServiceAccount => "the pod's service account in namespace",
         };
-        let text = format!("{what} {namespace:?} is not known yet; ask again (request {uid})\n");
+        let text =
+            format!("{what} {namespace:?} is not in the injector's cache yet; retry (request {uid})\n");
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     let messages = policy_use::messages(uses);

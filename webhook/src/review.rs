@@ -217,7 +217,8 @@ pub(crate) enum DecodeError {
     NotJson(serde_json::Error),
     /// A field has the wrong type.
     #[error(
-        "the body is not an AdmissionReview: line {line}, column {column} holds another type; send admission.k8s.io/v1"
+        "the body is not an AdmissionReview: unexpected type at line {line}, column {column}; \
+         send admission.k8s.io/v1"
     )]
     NotAReview {
         /// The line, from 1.

@@ -106,7 +106,7 @@ pub(crate) fn router(
         })
         .fallback(async |State(app): State<Arc<App>>| {
             let paths = Entry::ALL.map(Entry::path).join(", ");
-            let text = format!("there is {paths} and {MUTATE_FOR_POLICIES_PATH} only\n");
+            let text = format!("unknown path; expected {paths} or {MUTATE_FOR_POLICIES_PATH}\n");
             app.respond(Reply::text(StatusCode::NOT_FOUND, text))
         })
         .with_state(Arc::new(App {
@@ -125,7 +125,7 @@ async fn review_for_policies(app: State<Arc<App>>, request: extract::Request) ->
         return review(Entry::Mutate, app, request).await;
     }
     app.metrics.warnings.raise(Cause::NoPolicies, None);
-    let text = "this replica does not follow policies (serve --policies)\n";
+    let text = "this replica does not apply policies; start it with --policies\n";
     app.respond(Reply::text(StatusCode::NOT_FOUND, text))
 }
 
@@ -190,7 +190,7 @@ impl App {
         // receive a body depends on the client, and that of cluster events on the API server.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
             self.metrics.shed(Shed::Requests);
-            let text = "too many requests at once; ask again\n";
+            let text = "too many requests at once; retry later\n";
             return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let (app, posted) = (Arc::clone(self), Arc::clone(posted));
@@ -259,7 +259,7 @@ impl App {
             }
             BodyError::Timeout => {
                 self.metrics.warnings.raise(Cause::BodyTooSlow, None);
-                let text = format!("the body did not come within {body_timeout:?}\n");
+                let text = format!("the body was not received within {body_timeout:?}\n");
                 Reply::text(StatusCode::REQUEST_TIMEOUT, text)
             }
             BodyError::Memory => self.no_memory(Shed::Memory),
@@ -271,7 +271,7 @@ impl App {
 
     fn no_memory(&self, shed: Shed) -> Reply {
         self.metrics.shed(shed);
-        Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; ask again\n")
+        Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; retry later\n")
     }
 
     fn respond(&self, mut reply: Reply) -> Response {
@@ -305,7 +305,7 @@ fn uid(entry: Entry, bytes: &[u8]) -> Option<String> {
 }
 
 fn internal_error() -> Reply {
-    Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the injector has a bug; its log says where\n")
+    Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error in the injector; see its log\n")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

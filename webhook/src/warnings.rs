@@ -47,7 +47,7 @@ impl Cause {
             Self::NotJson => "415: Content-Type is not application/json",
             Self::NotAReview => "400: not an AdmissionReview",
             Self::Waiting => "503: too many reviews wait for their namespace or service account at once",
-            Self::NoPolicies => "404: a pod for policies, which this replica does not follow",
+            Self::NoPolicies => "404: a pod for policies, which this replica does not apply",
             Self::NotAccepted => "cannot accept connections, closing an idle one",
         }
     }

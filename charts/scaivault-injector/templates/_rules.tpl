@@ -143,7 +143,7 @@ groups:
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: The injector cannot look after its certificate; what is served stays until it ends.
+          summary: The injector cannot renew its certificate; the served one is kept until it expires.
           description: {{ `'{{ $value | humanize }} looks failed within minutes because of "{{ $labels.reason }}". The log of the injector says why.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatelookfails
       {{- end }}

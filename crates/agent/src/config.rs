@@ -180,7 +180,7 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
         let cure = if is_set(other) {
             format!("{other} is not read by this container; rename it")
         } else {
-            format!("nothing is to be written; set it, {} or {}", env::DYNAMIC, env::SECRET_ENV)
+            format!("no file is configured; set it, {} or {}", env::DYNAMIC, env::SECRET_ENV)
         };
         reader.problem(mine, cure);
     }
@@ -195,7 +195,7 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
     for target in wanted.targets() {
         for dir in [TOKEN_DIR, CREDENTIALS_DIR] {
             if is_at_or_below(target.as_str(), dir) {
-                reader.problem(mine, format!("the file {target} would lie in {dir}, which is not for files"));
+                reader.problem(mine, format!("the file {target} would be in {dir}, where no file may be"));
             }
         }
     }
@@ -288,7 +288,7 @@ fn reload(reader: &mut Reader<'_>) -> Option<Reload> {
         } else {
             (env::RELOAD_TARGET, env::RELOAD_SIGNAL)
         };
-        reader.problem(name, format!("it needs {other} beside it"));
+        reader.problem(name, format!("it requires {other}; set it too"));
     }
     let by_signal = signal.zip(target).map(|(signal, target)| Reload::Signal { signal, target });
     by_signal.or(url.map(Reload::Post))

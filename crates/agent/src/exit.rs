@@ -52,7 +52,9 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
     #[error(
-        "the agent takes one word: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, {HEALTHZ_COMMAND}, {SYNC_SECRET_COMMAND} or {VERIFY_COMMAND}, the last one with or without pairs of files; all else is said by environment variables"
+        "expected one argument: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, \
+         {HEALTHZ_COMMAND}, {SYNC_SECRET_COMMAND} or {VERIFY_COMMAND}, the last one with or \
+         without pairs of files; everything else is set by environment variables"
     )]
     Command,
     #[error(transparent)]
@@ -75,9 +77,9 @@ pub(crate) enum Ending {
     Sync(#[from] SyncError),
     #[error("stopped by SIGTERM before all was fetched")]
     Stopped,
-    #[error("the secrets are not there in time; see the log of the sidecar")]
+    #[error("the secrets were not fetched in time; see the log of the sidecar")]
     NotInTime,
-    #[error("the secrets are not there yet")]
+    #[error("the secrets are not fetched yet")]
     NotYet,
     #[error("{wrong} of {compared} files differ or are missing; the lines above name them")]
     Different { wrong: usize, compared: usize },

@@ -69,7 +69,8 @@ impl Failure {
     /// The response for `subject` has `version`, but `expected` or a newer one is known to exist.
     pub(crate) fn outdated(subject: impl fmt::Display, version: u64, expected: u64) -> Self {
         let reason = format!(
-            "ScaiVault answered version {version}, and version {expected} exists; a replica or a cache in between lags"
+            "ScaiVault returned version {version}, but version {expected} exists; check for a \
+             replica or cache that lags behind"
         );
         let (cause, class) = (Cause::Outdated, "outdated");
         Self { retry: Retry::Backoff, cause, class, ..Self::new(subject, reason, Exit::Failed) }
@@ -78,7 +79,8 @@ impl Failure {
     /// `subject` was requested in the version `asked`, and another one was returned.
     pub(crate) fn wrong_version(subject: impl fmt::Display, version: u64, asked: u64) -> Self {
         let reason = format!(
-            "version {asked} was asked for and version {version} was answered; a proxy or cache ignores the query, check it and SCAIVAULT_URL"
+            "version {asked} was requested, but version {version} was returned; check \
+             SCAIVAULT_URL and whether a proxy or cache ignores the query"
         );
         let class = metrics::class(Class::Unexpected);
         Self { retry: Retry::Backoff, class, ..Self::new(subject, reason, Exit::Failed) }

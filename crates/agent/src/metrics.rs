@@ -56,11 +56,11 @@ const COUNTERS: [(Counter, &str, &str, &str); 8] = [
 const REFRESHES: &str = "Comparisons of the files with ScaiVault.";
 const LEASES: &str = "Leases generated and renewed, and attempts that failed.";
 const SIGNALS: &str = "Notifications of the application after a change: signals, or calls of RELOAD_URL.";
-const FRESH: &str = "When all files were last known to be as ScaiVault has them.";
+const FRESH: &str = "When all files were last known to match ScaiVault.";
 const REMAINING: &str = "Seconds until a lease ends.";
-const LAST_ERROR: &str = "When an error of this class was last met.";
-const OWED: &str = "Whether the application has yet to be notified of a change.";
-const DROPPED: &str = "Lines of the log that were lost because nothing read it.";
+const LAST_ERROR: &str = "When an error of this class last occurred.";
+const OWED: &str = "1 while a notification of the application is pending, else 0.";
+const DROPPED: &str = "Log lines dropped because the log was not read fast enough.";
 /// The prefix of all names.
 const PREFIX: &str = "scaivault_agent_";
 

@@ -102,7 +102,8 @@ pub(crate) enum ReloadError {
     Gone { target: String },
     /// The process has no handler for the signal, or not yet.
     #[error(
-        "the process {target} does not handle {signal}, which would end it or be lost; it may be starting, or RELOAD_SIGNAL is not for it"
+        "the process {target} does not handle {signal}, so it was not sent; if the process is not \
+         just starting, set RELOAD_SIGNAL to a signal that it handles"
     )]
     Unready { target: String, signal: Signal },
     /// The process belongs to another user.

@@ -56,7 +56,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Ending> {
     if start == StartKind::Cold {
         initial_fetch(&mut delivery, &mut fetcher, &mut end).await?;
     } else {
-        tracing::info!("an earlier start wrote the files, keeping them fresh");
+        tracing::info!("found the files of an earlier start, refreshing them");
     }
     let (mut sidecar, mut heard) = Sidecar::new(delivery, fetcher, start, metrics, refresh);
     tokio::select! {
@@ -138,7 +138,7 @@ impl Sidecar {
                 Some(answer) = self.fetcher.answer() => self.fetcher.take(answer, Instant::now()),
                 done = self.notifier.finished() => self.notified(done),
                 Some(()) = self.refresh.recv() => {
-                    tracing::info!("refreshing at SIGHUP");
+                    tracing::info!("refreshing on SIGHUP");
                     self.fetcher.reads.refresh_now(Instant::now());
                 }
                 () = sleep_until(wake) => self.do_what_is_due(),
@@ -230,6 +230,6 @@ impl Sidecar {
 /// still has its secrets.
 fn log_unkept(saved: Result<(), StateError>) {
     if let Err(error) = saved {
-        tracing::error!(%error, "state not kept");
+        tracing::error!(%error, "state not saved");
     }
 }

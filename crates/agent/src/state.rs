@@ -62,19 +62,19 @@ impl Store {
             Ok(bytes) => bytes,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(dir = %dir.display(), %error, "the state of the start before cannot be read, starting anew");
+                    tracing::warn!(dir = %dir.display(), %error, "state of the previous start cannot be read, starting without it");
                 }
                 return Resumed::default();
             }
         };
         let Ok(members) = serde_json::from_slice(&bytes) else {
-            tracing::warn!(dir = %dir.display(), "the state of the start before cannot be understood, starting anew");
+            tracing::warn!(dir = %dir.display(), "state of the previous start is malformed, starting without it");
             return Resumed::default();
         };
         let mut raw = Raw { members, unreadable: Vec::new() };
         let resumed = raw.restore(Clocks::now());
         if !raw.unreadable.is_empty() {
-            tracing::warn!(dir = %dir.display(), entries = raw.unreadable.len(), "a part of the state of the start before cannot be understood, going on without it");
+            tracing::warn!(dir = %dir.display(), entries = raw.unreadable.len(), "part of the state of the previous start is malformed, ignoring it");
         }
         resumed
     }

@@ -100,7 +100,7 @@ async fn sync(config: &'static SyncConfig) -> Result<(), Ending> {
 
 fn leave_as_it_is(failures: &Failures) {
     for failure in &failures.0 {
-        tracing::error!(%failure, "the Secret stays as it is, because FAIL_OPEN is true");
+        tracing::error!(%failure, "keeping the Secret unchanged, because FAIL_OPEN is true");
     }
     leave_message(&format!("left the Secret as it is (FAIL_OPEN): {failures}"));
 }

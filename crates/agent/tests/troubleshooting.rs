@@ -72,7 +72,7 @@ fn messages_are_found_however_they_are_written() {
         );
         Err(_) => tracing::warn!("in an arm"),
         tracing::info!("not this");
-        reader.problem(name, format!("it needs {other} beside it"));
+        reader.problem(name, format!("it requires {other}; set it too"));
         _ => Err("it is neither"),
         #[error("the volume of {} is full", .0.display())]
         #[error(
@@ -91,7 +91,7 @@ fn messages_are_found_however_they_are_written() {
         "one line",
         "several lines",
         "in an arm",
-        "it needs … beside it",
+        "it requires …; set it too",
         "it is neither",
         "the volume of … is full",
         "user … may not signal {it}",

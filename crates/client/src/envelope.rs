@@ -82,7 +82,7 @@ fn error_of(answer: &Answer) -> Option<EnvelopeError> {
 /// is not quoted.
 fn refusal(answer: &Answer, error: Option<EnvelopeError>) -> Refusal {
     let error = error.unwrap_or_else(|| {
-        EnvelopeError::new(String::new(), "an answer without an error of ScaiVault's".to_owned())
+        EnvelopeError::new(String::new(), "a response that is not an error of ScaiVault".to_owned())
     });
     let mut refusal = error.into_refusal(answer.status, retry_after(&answer.headers));
     if refusal.request_id.is_none() {

@@ -216,7 +216,8 @@ pub enum ErrorKind {
     },
     /// The proxy does not open a connection.
     #[error(
-        "the proxy {proxy} answers {status} to a connection to {address}; check HTTPS_PROXY and NO_PROXY"
+        "the proxy {proxy} answered {status} to a connection to {address}; check HTTPS_PROXY and \
+         NO_PROXY"
     )]
     Proxy {
         /// Host and port of the proxy.
@@ -254,7 +255,7 @@ pub enum ErrorKind {
         after: Duration,
     },
     /// The connection was closed during the exchange. The server may have processed the request.
-    #[error("the connection to {address} broke: {source}")]
+    #[error("the connection to {address} was interrupted: {source}")]
     Broken {
         /// Host and port.
         address: String,
@@ -316,7 +317,8 @@ pub enum AnswerFault {
     Missing(&'static str),
     /// A duration or time in an unknown format.
     #[error(
-        "its member {0} is no time; expected seconds, such as 3600, or text, such as 1h30m, PT1H30M or a timestamp"
+        "its member {0} is not a time; expected seconds, such as 3600, or text, such as 1h30m, \
+         PT1H30M or a timestamp"
     )]
     Time(&'static str),
     /// The credentials of a lease are invalid.

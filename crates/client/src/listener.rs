@@ -193,7 +193,7 @@ impl Listener {
         let mut left = listed.into_iter().filter(|(_, name)| *name == self.new.name).map(|(id, _)| id);
         let Some(subscription) = left.next() else { return };
         let extra: Vec<_> = left.take(EXTRA_LIMIT).collect();
-        tracing::info!(%subscription, "subscription of an earlier start taken up");
+        tracing::info!(%subscription, "resuming the subscription of an earlier start");
         self.subscription = Some(subscription.clone());
         self.tell(ListenerUpdate::Subscribed(subscription)).await;
         for subscription in extra {
@@ -248,9 +248,9 @@ impl Listener {
         let pause = self.pauses.after(step, class, retry);
         let pause_seconds = pause.as_secs_f64();
         if error.retry() == Retry::Never {
-            tracing::warn!(%error, pause_seconds, "no events, trying again later; changes are found at the next refresh");
+            tracing::warn!(%error, pause_seconds, "event connection failed, retrying later; changes are found at the next refresh");
         } else {
-            tracing::info!(%error, pause_seconds, "no events for a while; refreshing at intervals");
+            tracing::info!(%error, pause_seconds, "events unavailable, refreshing at intervals");
         }
         sleep(pause).await;
     }
@@ -321,7 +321,7 @@ impl Listener {
                     return Ok(());
                 }
                 Err(error) => {
-                    tracing::info!(%error, "paths of the subscription cannot be changed, making a new one");
+                    tracing::info!(%error, "paths of the subscription cannot be changed, creating a new one");
                     self.is_change_refused = !error.is_gone();
                 }
             }

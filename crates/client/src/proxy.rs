@@ -80,9 +80,7 @@ pub(crate) struct Way {
 #[non_exhaustive]
 pub enum ProxyError {
     /// Another scheme, such as `https://` or `socks5://`.
-    #[error(
-        "HTTPS_PROXY names a kind of proxy that is not spoken here; allowed: [http://][user:password@]host[:port]"
-    )]
+    #[error("HTTPS_PROXY is not the URL of an HTTP proxy; allowed: [http://][user:password@]host[:port]")]
     Scheme,
     /// Not a host with an optional port.
     #[error("HTTPS_PROXY is not the address of a proxy; allowed: [http://][user:password@]host[:port]")]

@@ -58,7 +58,7 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The fix to log if the API server does not know the resource.
     fn if_missing(&self) -> &'static str {
-        "check which API the cluster serves"
+        "check with `kubectl api-resources` whether the cluster serves this resource"
     }
 }
 
@@ -247,7 +247,7 @@ impl<K: Watched> Follower<K> {
                 verb,
                 error = reason(error),
                 cure,
-                "the Kubernetes API cannot be followed, keeping the cached objects"
+                "watch of the Kubernetes API failed, keeping the cached objects"
             );
         }
     }
@@ -313,7 +313,7 @@ fn cure(error: &kube::Error, if_missing: &'static str) -> &'static str {
     } else if is_forbidden(error) {
         "grant the service account of this process list and watch on this resource in the whole cluster"
     } else {
-        "none needed if the API server comes back: it is tried again"
+        "none if the API server becomes available again: retried automatically"
     }
 }
 

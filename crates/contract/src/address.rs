@@ -44,11 +44,11 @@ impl Address {
             // The text is not quoted, because it contains a password.
             return Err(AddressError {
                 text: Excerpt::new("…@…"),
-                fault: "it has a user or password; take them away",
+                fault: "it has a user or password; remove them",
             });
         }
         if uri.query().is_some() || text.contains('#') {
-            return Err(error("it has a query or fragment; take it away"));
+            return Err(error("it has a query or fragment; remove it"));
         }
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {

@@ -22,8 +22,8 @@ pub struct Duration {
 
 impl Duration {
     /// The accepted values, for error messages.
-    pub const ALLOWED: &'static str =
-        "one whole number and one unit (s, m, h or d), more than nothing and at most 366d, such as 30s or 5m";
+    pub const ALLOWED: &'static str = "one whole number and one unit (s, m, h or d), greater than zero and at most 366d, such \
+         as 30s or 5m";
 
     /// A duration of zero. [`FromStr`] rejects it; [`Self::parse_allowing_zero`] accepts it.
     pub const ZERO: Self = Self { count: 0, unit: Unit::Second };
@@ -178,7 +178,7 @@ pub enum DurationFault {
     #[error("it does not start with a whole number")]
     NoNumber,
     /// `05m`.
-    #[error("take the leading zeros away")]
+    #[error("remove the leading zeros")]
     LeadingZero,
     /// `300`.
     #[error("it has no unit, such as the s of 30s")]

@@ -146,7 +146,7 @@ pub enum DynamicRefError {
     #[error("{0} is not of the form engine=E, role=R or ttl=D; allowed: {allowed}", allowed = DynamicRef::ALLOWED)]
     Unknown(Excerpt),
     /// A part is repeated.
-    #[error("{0}= stands twice; keep one")]
+    #[error("{0}= is given twice; keep one")]
     Repeated(&'static str),
     /// The engine or the role is missing.
     #[error("{text} has no {name}=; allowed: {}", DynamicRef::ALLOWED)]

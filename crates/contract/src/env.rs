@@ -211,7 +211,7 @@ pub static ENVIRONMENT: &[EnvSpec] = &[
         name: REFRESH_ON_EVENT,
         published: false,
         default: defaults::REFRESH_ON_EVENT,
-        doc: "`true` subscribes to ScaiVault's events, so that a change arrives at once; the interval stays as a net.",
+        doc: "`true` subscribes to ScaiVault's events, so that a change is noticed at once; polling continues as a fallback.",
         containers: Containers::Sidecar,
     },
     EnvSpec {

@@ -133,7 +133,7 @@ pub enum SecretRefError {
     #[error("{0} is not a version; allowed: a whole number from 1 to 4294967295, without leading zeros")]
     Version(Excerpt),
     /// `path@version#field`; contains the text after the `@`.
-    #[error("{0} is not a version; the field stands before it: write {allowed}", allowed = SecretRef::ALLOWED)]
+    #[error("{0} is not a version; write the field before it: {allowed}", allowed = SecretRef::ALLOWED)]
     VersionBeforeField(Excerpt),
 }
 

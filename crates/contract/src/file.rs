@@ -128,7 +128,7 @@ pub enum FileFault {
     #[error("it is empty")]
     Empty,
     /// A relative path starts with a slash.
-    #[error("it is absolute; leave the mount path away")]
+    #[error("it is absolute; remove the mount path")]
     Absolute,
     /// An absolute path does not start with a slash.
     #[error("it does not start with a slash")]
@@ -140,7 +140,7 @@ pub enum FileFault {
     #[error("it has two slashes in a row")]
     EmptySegment,
     /// It has the segment `.`.
-    #[error("take the segment . away")]
+    #[error("remove the segment .")]
     Dot,
     /// A segment starts with `..`: it would leave the directory or collide with the agent's own
     /// links.

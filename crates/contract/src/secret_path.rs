@@ -81,10 +81,10 @@ pub enum SecretPathFault {
     #[error("it is empty")]
     Empty,
     /// It starts with a slash.
-    #[error("take the slash at its start away")]
+    #[error("remove the slash at its start")]
     LeadingSlash,
     /// It ends with a slash.
-    #[error("take the slash at its end away")]
+    #[error("remove the slash at its end")]
     TrailingSlash,
     /// A level is empty.
     #[error("it has two slashes in a row")]

@@ -266,7 +266,7 @@ pub enum SecretSourceError {
     )]
     NoAlias(Excerpt),
     /// An alias is repeated.
-    #[error("the alias {0} stands twice; give each secret its own")]
+    #[error("the alias {0} is used twice; give each secret its own")]
     AliasTwice(SecretAlias),
     /// More than [`SOURCES_LIMIT`] secrets.
     #[error("{0} secrets are named for one file; allowed: {SOURCES_LIMIT}")]

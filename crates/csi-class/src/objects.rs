@@ -138,7 +138,7 @@ fn read_object(written: &Written, substitute: Fill<'_>) -> Result<Object, Vec<Fa
         Some("true") => Ok(true),
         Some(other) => Err(Fault::of_key(
             "optional",
-            format!("{} is neither; allowed: true, false", Excerpt::new(other)),
+            format!("{} is not a boolean; allowed: true, false", Excerpt::new(other)),
         )),
     };
     match (source, file, format, encoding, mode, is_optional) {
@@ -176,13 +176,13 @@ fn read_source(written: &Written, fill: Fill<'_>) -> Result<Source, Fault> {
     let SecretSource::Single(secret) = &mut source else {
         return Err(Fault::at_key(
             key,
-            "field and version belong to one secret; write alias=path#field@version in path",
+            "field and version do not apply to several secrets; write alias=path#field@version in path",
         ));
     };
     if field.is_some() && secret.field.is_some() || version.is_some() && secret.version.is_some() {
         return Err(Fault::at_key(
             key,
-            "field or version is set twice: in path and beside it; remove one of them",
+            "field or version is set twice: in path and as a key; remove one of them",
         ));
     }
     if let Some(field) = field {
@@ -203,7 +203,9 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
     {
         return Err(Fault::at_key(
             key,
-            format!("{key} and engine exclude each other; remove {key} for dynamic credentials"),
+            format!(
+                "{key} is not allowed together with engine, role or ttl; remove {key} for dynamic credentials"
+            ),
         ));
     }
     let filled = |key: &'static str| {
@@ -236,7 +238,10 @@ fn check_style(
     format: Option<Format>,
 ) -> Result<(Format, Vec<TemplateWarning>), Fault> {
     if template.is_some() && (format.is_some() || encoding.is_some()) {
-        return Err(Fault::at_key("template", "template excludes format and encoding; remove them"));
+        return Err(Fault::at_key(
+            "template",
+            "format and encoding are not allowed together with template; remove them",
+        ));
     }
     let has_field = matches!(source, Source::Secrets(SecretSource::Single(SecretRef { field: Some(_), .. })));
     let format = format.unwrap_or(if has_field { Format::Raw } else { Format::Json });
@@ -336,8 +341,11 @@ mod tests {
         for (object, expected) in [
             ("engine: postgres, file: c", "role is missing"),
             ("role: x, file: c", "engine is missing"),
-            ("engine: postgres, role: x, path: a/b, file: c", "path and engine exclude"),
-            ("engine: postgres, role: x, file: c, optional: true", "optional and engine exclude"),
+            ("engine: postgres, role: x, path: a/b, file: c", "path is not allowed together with engine"),
+            (
+                "engine: postgres, role: x, file: c, optional: true",
+                "optional is not allowed together with engine",
+            ),
             ("engine: postgres, role: 'a/b', file: c", "role: \"a/b\" is not a name"),
             (
                 "engine: postgres, role: x, ttl: 59s, file: c",
@@ -378,10 +386,10 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         for (object, expected) in [
-            ("path: a/b, file: c, template: x, format: raw", "template excludes"),
+            ("path: a/b, file: c, template: x, format: raw", "not allowed together with template"),
             ("path: a/b, file: c, encoding: base64", "set field"),
             ("path: 'a/b#c', file: c, field: d", "set twice"),
-            ("path: 'x=a/b y=c/d', file: c, field: d", "belong to one secret"),
+            ("path: 'x=a/b y=c/d', file: c, field: d", "do not apply to several secrets"),
             ("path: a/b, file: c, version: 0", "is not a version"),
             ("path: a/b, file: c, field: 'd@3'", "is not the name of a field"),
             ("path: a/b, file: c, optional: maybe", "allowed: true, false"),
@@ -391,7 +399,7 @@ mod tests {
             assert!(said.contains(expected), "{object}: {said}");
         }
         assert!(problem("[{path: a/b, file: c}, {path: a/b, file: c}]").contains("written twice"));
-        assert!(problem("[{path: a/b, file: c}, {path: a/b, file: c/d}]").contains("is a file itself"));
+        assert!(problem("[{path: a/b, file: c}, {path: a/b, file: c/d}]").contains("is also a file"));
     }
 
     #[test]

@@ -96,7 +96,7 @@ async fn check_sync(client: &Client) -> Finding {
     match get::<Object>(client, "/apis/rbac.authorization.k8s.io/v1/clusterroles", SYNC_ROLE).await {
         Ok(Some(_)) => Finding::Met(format!("the driver may write native Secrets (ClusterRole {SYNC_ROLE})")),
         Ok(None) => Finding::Limited(format!(
-            "the ClusterRole {SYNC_ROLE} does not exist, so volumes of classes with `secretObjects` write no Secret; if you need that, set `syncSecret.enabled=true` in the values of the driver's chart"
+            "the ClusterRole {SYNC_ROLE} does not exist, so no Secret is written for classes with `secretObjects`; if you need them, set `syncSecret.enabled=true` in the values of the driver's chart"
         )),
         Err(error) => unread("ClusterRoles", "whether the driver may write native Secrets", &error),
     }
@@ -115,7 +115,7 @@ fn check_driver(spec: Option<CsiDriverSpec>, audience: &str) -> Vec<Finding> {
     let has_audience = token_requests.iter().any(|request| request.audience == audience);
     vec![
         if pod_info_on_mount {
-            Finding::Met("the driver says which pod mounts a volume".to_owned())
+            Finding::Met("the driver passes the identity of the pod".to_owned())
         } else {
             Finding::Missing(format!("the CSIDriver {DRIVER} has no `podInfoOnMount: true`; set it"))
         },

@@ -35,7 +35,7 @@ struct Cli {
 enum Command {
     /// Serve the driver of this node
     Serve(Box<ServeArgs>),
-    /// Say what is missing in the cluster for mounts to work
+    /// Check what mounts need in the cluster, and report what is missing
     Check(CheckArgs),
 }
 
@@ -51,41 +51,42 @@ struct ServeArgs {
     /// Socket to listen at, NAME.sock in a directory of the driver's providers; may be given several times
     #[arg(long = "socket", value_name = "PATH", required = true)]
     sockets: Vec<PathBuf>,
-    /// Where probes and metrics are served
+    /// Address of the HTTP port of probes and metrics
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     ops_listen: SocketAddr,
-    /// Address of ScaiVault, for classes that name none
+    /// Address of ScaiVault for classes without `base_url`
     #[arg(long, value_name = "URL")]
     url: String,
-    /// Another address that classes may name as `base_url`; may be given several times
+    /// Another address that is allowed as `base_url` of a class; may be given several times
     #[arg(long = "allow-url", value_name = "URL")]
     allow_urls: Vec<String>,
-    /// PEM file of the authorities of these addresses; without it the public ones are trusted
+    /// PEM file with the certificate authorities of these addresses; default: the public ones
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// YAML file with what classes may name: audiences, roles, addresses with their own authorities
+    /// YAML file with the values that classes may use: audiences, roles, addresses with their certificate authorities
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory for leases with their credentials, logins, and keys of object versions; kept over restarts, in memory
+    /// Directory for leases with their credentials, logins, and keys of object versions; expected in memory (tmpfs) and
+    /// kept when the process restarts
     #[arg(long, value_name = "DIR", default_value = "/run/scaivault-csi-provider")]
     state_dir: PathBuf,
-    /// Name of this node, whose pods are watched: to revoke leases, and for variables and policies; without it, dynamic
+    /// Name of this node; its pods are watched to revoke leases, fill variables and apply policies. Without it, dynamic
     /// credentials are refused
     #[arg(long, value_name = "NAME")]
     node_name: Option<ObjectName>,
     /// Refuse dynamic credentials
     #[arg(long)]
     no_dynamic_credentials: bool,
-    /// Limit what classes may ask for by the cluster's policies (`InjectionPolicy`)
+    /// Apply the cluster's policies (`InjectionPolicy`) to the requests of classes
     #[arg(long, requires = "node_name")]
     policies: bool,
-    /// File with the key of object versions, at least 32 bytes, the same on all nodes; without it, each node makes its own
+    /// File with the key of object versions, at least 32 bytes, the same on all nodes; default: each node generates one
     #[arg(long, value_name = "FILE", conflicts_with = "version_key_secret")]
     version_key_file: Option<PathBuf>,
-    /// Secret with this key, which the first node fills
+    /// Secret for this key; the first node generates the key
     #[arg(long, value_name = "NAMESPACE/NAME")]
     version_key_secret: Option<SecretName>,
-    /// What is logged: error, warn, info, debug or trace
+    /// Lowest level that is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
 }

@@ -126,11 +126,11 @@ impl Failure {
         let (kind, fix) = match error.class() {
             Class::Authentication => (
                 FailureKind::Unauthenticated,
-                "check ScaiKey's trust in this cluster, the audience and the role that is asked for",
+                "check that ScaiKey trusts this cluster, and check the audience and the requested role",
             ),
             Class::Denied => (
                 FailureKind::Denied,
-                "give the identity of the pod's service account a policy in ScaiVault that allows it",
+                "add a policy in ScaiVault that allows it to the identity of the pod's service account",
             ),
             Class::NotFound => (FailureKind::NotFound, "check its name and version in ScaiVault"),
             Class::Invalid => (FailureKind::Invalid, "check `objects` in the SecretProviderClass"),

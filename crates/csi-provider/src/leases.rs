@@ -344,7 +344,7 @@ impl Leases {
             }
         };
         if timeout(STOP_TIMEOUT, finishing).await.is_err() {
-            tracing::warn!("leases that are being generated are lost, they end by themselves");
+            tracing::warn!("gave up on leases that are being generated, they expire on their own");
         }
     }
 
@@ -369,7 +369,7 @@ impl Leases {
             match (&*last, &written) {
                 (_, Ok(())) => {}
                 (Err(before), Err(failure)) if before == failure => {}
-                (_, Err(failure)) => tracing::warn!(%failure, "leases not saved, trying again each second"),
+                (_, Err(failure)) => tracing::warn!(%failure, "leases not saved, retrying every second"),
             }
             last.clone_from(&written);
             written
@@ -446,12 +446,12 @@ fn being_revoked(dynamic: &DynamicRef) -> Failure {
 }
 
 fn stopping(dynamic: &DynamicRef) -> Failure {
-    transient(format!("{dynamic}: the provider is stopping; the kubelet tries again with the next one"))
+    transient(format!("{dynamic}: the provider is stopping; the kubelet retries once it runs again"))
 }
 
 fn too_many_replaced(dynamic: &DynamicRef, count: usize) -> Failure {
     transient(format!(
-        "{dynamic}: {count} leases were replaced that have not ended, which is the limit; check in the provider's log why leases are \
+        "{dynamic}: {count} replaced leases have not expired yet, which is the limit; check in the provider's log why leases are \
          replaced, and that the clock of the node is right"
     ))
 }

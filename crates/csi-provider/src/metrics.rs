@@ -88,7 +88,11 @@ impl Metrics {
         for (name, help, value) in [
             ("logins", "Pods that have a login.", logins),
             ("cached_secrets", "Secrets in memory.", secrets),
-            ("event_subscriptions", "Identities whose changed secrets are told by events.", connected),
+            (
+                "event_subscriptions",
+                "Identities with a subscription to events about changed secrets.",
+                connected,
+            ),
             ("leases", "Leases of dynamic credentials that are held for pods.", leases),
         ] {
             writeln!(
@@ -98,7 +102,8 @@ impl Metrics {
         }
         writeln!(
             text,
-            "# HELP {PREFIX}dropped_log_lines_total Lines of the log that were lost because nothing read it."
+            "# HELP {PREFIX}dropped_log_lines_total Log lines dropped because the log was not \
+             read fast enough."
         )?;
         writeln!(text, "# TYPE {PREFIX}dropped_log_lines_total counter")?;
         writeln!(text, "{PREFIX}dropped_log_lines_total {}", telemetry::dropped_lines())

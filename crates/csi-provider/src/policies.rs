@@ -107,10 +107,10 @@ impl Reviewed {
             let generation = used.generation;
             match used.effect {
                 PolicyEffect::Warned if known.is_news(&used.name, generation) => {
-                    tracing::warn!(%namespace, pod = %name, class, policy, generation, message, "policy warns of a mount");
+                    tracing::warn!(%namespace, pod = %name, class, policy, generation, message, "mount allowed with a warning of a policy");
                 }
                 PolicyEffect::Audited if known.is_news(&used.name, generation) => {
-                    tracing::info!(%namespace, pod = %name, class, policy, generation, message, "policy under audit");
+                    tracing::info!(%namespace, pod = %name, class, policy, generation, message, "policy in audit mode matched a mount");
                 }
                 // Refusals are in the line of the mount that failed.
                 PolicyEffect::Selected

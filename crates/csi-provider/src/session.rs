@@ -89,7 +89,7 @@ impl SessionFile {
         let kept = Kept { logins: kept_logins.collect(), subscriptions: subscriptions.collect() };
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         if let Err(error) = state::write(&self.0, &json) {
-            tracing::warn!(file = %self.0.display(), %error, "logins not kept, a restart logs in again; check the directory of --state-dir");
+            tracing::warn!(file = %self.0.display(), %error, "logins not saved, pods log in again after a restart; check the directory of --state-dir");
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) enum SharedKeyError {
     )]
     Api { secret: SecretName, source: Box<kube::Error> },
     #[error(
-        "the entry {ENTRY} of the Secret {}/{} (--version-key-secret) is no key of at least {KEY_BYTES} bytes; remove the entry, and a new key is written",
+        "the entry {ENTRY} of the Secret {}/{} (--version-key-secret) is not a key; expected at least {KEY_BYTES} bytes; remove the entry, and a new key is written",
         .0.namespace,
         .0.name
     )]

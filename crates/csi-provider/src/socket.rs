@@ -31,7 +31,7 @@ pub(crate) type Incoming = Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + S
 /// A socket cannot be listened at.
 #[derive(Debug, Error)]
 pub(crate) enum SocketError {
-    #[error("{} is not a name that the driver looks for; expected NAME.sock, where NAME has at most 30 of A-Z, a-z, 0-9, - and _, such as scaivault.sock", .0.display())]
+    #[error("{} is not a socket name that the driver accepts; expected NAME.sock, where NAME has at most 30 of A-Z, a-z, 0-9, - and _, such as scaivault.sock", .0.display())]
     Name(PathBuf),
     #[error("{} exists and is not a socket; remove it", .0.display())]
     NotSocket(PathBuf),
@@ -113,7 +113,7 @@ async fn watch(
                     Err(_) if is_lost => {}
                     Err(error) => {
                         is_lost = true;
-                        tracing::error!(%error, "socket was deleted or replaced, and there is no new one");
+                        tracing::error!(%error, "socket was deleted or replaced, listening at a new one failed, retrying");
                     }
                 }
             }

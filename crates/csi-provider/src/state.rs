@@ -30,7 +30,7 @@ const BAD_FILE: &str = "leases.json.bad";
 /// The most such files.
 const BAD_FILES_MAX: usize = 8;
 /// Logged for a file that is not read.
-const UNREADABLE: &str = "leases of the previous process cannot be read, they end by themselves";
+const UNREADABLE: &str = "leases of the previous process cannot be read, they expire on their own";
 
 /// Where leases are kept.
 pub(crate) struct StateFile(PathBuf);
@@ -228,7 +228,7 @@ fn log_lost(entry: &Value, reason: &'static str) {
         entry["retired"].as_object().into_iter().flat_map(|retired| retired.keys().map(String::as_str));
     let ids = entry["lease"]["id"].as_str().into_iter().chain(retired);
     let leases: Vec<_> = ids.filter_map(|id| Some(id.parse::<LeaseId>().ok()?.to_string())).collect();
-    tracing::warn!(%namespace, %pod, leases = leases.join(", "), reason, "leases of the previous process not taken up, they end by themselves");
+    tracing::warn!(%namespace, %pod, leases = leases.join(", "), reason, "leases of the previous process not restored, they expire on their own");
 }
 
 impl Kept {
@@ -245,8 +245,7 @@ impl Kept {
     /// Or why it cannot be taken up.
     fn restore(self, config: &Config) -> Result<Restored, &'static str> {
         let Self { pod, target, dynamic, lease, retired, volumes, token } = self;
-        let target =
-            target.restore(config).ok_or("the address of their ScaiVault is not allowed any more")?;
+        let target = target.restore(config).ok_or("the address of their ScaiVault is no longer allowed")?;
         let lease = lease.map(|lease| lease.restore().ok_or("the credentials are malformed")).transpose()?;
         let retired = retired.into_iter().map(|(id, ends)| (id, from_unix_seconds(ends))).collect();
         // Without its login, a lease can be revoked after the pod's next call.

@@ -71,7 +71,7 @@ pub(crate) fn choose(
     let audience_shown = Excerpt::new(audience);
     let tokens = tokens.ok_or_else(|| {
         refused(format!(
-            "the driver hands over no token of the pod; set `tokenRequests: [{{audience: {audience}}}]` in the CSIDriver secrets-store.csi.k8s.io"
+            "the driver passes no token of the pod; set `tokenRequests: [{{audience: {audience}}}]` in the CSIDriver secrets-store.csi.k8s.io"
         ))
     })?;
     // Tokens of other audiences stay text that nothing reads.
@@ -80,7 +80,7 @@ pub(crate) fn choose(
     })?;
     let ours = tokens.get(audience).ok_or_else(|| {
         refused(format!(
-            "the driver hands over no token with the audience {audience_shown}; add it to `tokenRequests` in the CSIDriver secrets-store.csi.k8s.io"
+            "the driver passes no token with the audience {audience_shown}; add it to `tokenRequests` in the CSIDriver secrets-store.csi.k8s.io"
         ))
     })?;
     let token = serde_json::from_str::<Projected<'_>>(ours.get())
@@ -109,7 +109,7 @@ impl Claims {
         let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.service_account);
         let differs = |what: &str| {
             refused(format!(
-                "the {what} of the pod's token is not that of the pod; set `tokenRequests` in the CSIDriver secrets-store.csi.k8s.io, and do not write csi.storage.k8s.io/serviceAccount.tokens into volumeAttributes"
+                "the {what} of the pod's token does not match the pod; set `tokenRequests` in the CSIDriver secrets-store.csi.k8s.io, and do not write csi.storage.k8s.io/serviceAccount.tokens into volumeAttributes"
             ))
         };
         let has_audience = match &self.aud {
@@ -127,7 +127,7 @@ impl Claims {
         }
         let Some(bound) = bound else {
             return Err(refused(
-                "the token belongs to no pod, as one of the secrets-store-sync-controller, which is not supported; for a native Secret, use `secretObjects` of a class that a pod mounts",
+                "the token is not bound to a pod, and tokens of the secrets-store-sync-controller are not supported; for a native Secret, use `secretObjects` of a class that a pod mounts",
             ));
         };
         if bound.uid != pod.uid.as_str() || bound.name != pod.name.as_str() {
@@ -198,7 +198,7 @@ mod tests {
             ("/kubernetes.io/serviceaccount/name", json!("admin"), "service account"),
             ("/kubernetes.io/pod/uid", json!("u-2"), "pod"),
             ("/kubernetes.io/pod/name", json!("web-1"), "pod"),
-            ("/kubernetes.io/pod", json!(null), "secrets-store-sync-controller, which is not supported"),
+            ("/kubernetes.io/pod", json!(null), "secrets-store-sync-controller are not supported"),
             ("/exp", json!(1000), "expired"),
         ] {
             let mut payload = payload();

@@ -78,12 +78,12 @@ impl Versions {
                 if copy.as_deref() != Some(&key)
                     && let Err(error) = state::write(&file, &key)
                 {
-                    tracing::warn!(file = %file.display(), %error, "copy of the key of object versions not kept");
+                    tracing::warn!(file = %file.display(), %error, "copy of the key of object versions not saved");
                 }
                 key
             }
             (Err(error), Some(copy)) => {
-                tracing::warn!(%error, "taking the key of object versions of the last start");
+                tracing::warn!(%error, "using the key of object versions from the previous start");
                 copy
             }
             (Err(error), None) => return Err(error.into()),

@@ -26,7 +26,7 @@ const EXIT_FAILED: u64 = 1;
 const KILL: &str = "kill -9 $(pidof scaivault-agent)";
 const FILES: &str = "cd /run/secrets && cat db.json stripe.key user.json";
 /// The agent's log message after a restart.
-const RESTARTED: &str = "an earlier start wrote the files";
+const RESTARTED: &str = "found the files of an earlier start";
 const SIGNALS: &str = "hup db.json: ";
 
 /// After `kill -9` of the agent, the application continues with the same files and the same lease.

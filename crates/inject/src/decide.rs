@@ -120,8 +120,9 @@ fn detach(pod: &PodView<'_>) -> Decision {
     }
     Decision::Skip(Skip {
         warnings: vec![
-            "mutation-mode: ignore-and-detach leaves the scaivault-… containers and volumes in place: without the injector's \
-             receipt nothing says that they are not hand-written; `scaivault-injector detach --by-name` removes them"
+            "mutation-mode: ignore-and-detach leaves the scaivault-… containers and volumes in \
+             place: without the injector's receipt they may be hand-written; `scaivault-injector \
+             detach --by-name` removes them"
                 .to_owned(),
         ],
         ..Skip::from(SkipReason::NoReceipt)
@@ -140,7 +141,7 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<
     if problems.len() > others {
         return refuse(pod, context, problems, warnings);
     }
-    warnings.extend(problems.iter().map(|problem| format!("nothing is injected, and besides: {problem}")));
+    warnings.extend(problems.iter().map(|problem| format!("nothing is injected; also: {problem}")));
     Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
 }
 

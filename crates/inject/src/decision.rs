@@ -173,8 +173,11 @@ impl SkipReason {
             Self::IgnoredByNamespace => "the namespace's mutation-mode is ignore",
             Self::IgnoredByPolicy => "a policy's mutationMode is ignore",
             Self::AlreadyInjected => "everything the annotations ask for is already there",
-            Self::NothingToDetach => "told to detach, and nothing of ours is there",
-            Self::NoReceipt => "told to detach, and without a receipt nothing says which parts are ours",
+            Self::NothingToDetach => "mutation-mode is ignore-and-detach, and nothing is injected",
+            Self::NoReceipt => {
+                "mutation-mode is ignore-and-detach, but without a receipt the injected parts \
+                 cannot be identified"
+            }
             Self::ExcludedNamespace => "the injector's configuration excludes the namespace",
             Self::MirrorPod => "a mirror pod is run from a file on the node, not from this object",
             Self::Problems => "the annotations have problems, and the injector is set to warn",

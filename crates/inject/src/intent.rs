@@ -299,7 +299,8 @@ fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
         }
         if !draft.dynamic.is_empty() {
             findings.warn(
-                "pattern: init with inject-dynamic-…: nobody renews or revokes the lease, so the credentials end with it",
+                "pattern: init with inject-dynamic-…: the lease is neither renewed nor revoked, \
+                 so the credentials expire with it",
             );
         }
     } else if draft.refresh_interval.as_secs() < LEAST_CALM_SECONDS {

@@ -109,7 +109,7 @@ fn is_agent(container: &ContainerView<'_>) -> bool {
 }
 
 /// The fix for parts with a reserved name, which are hand-written or have lost their receipt.
-const BY_NAME: &str = "take it out with `scaivault-injector detach --by-name`, or by hand; or opt the pod out with mutation-mode: \
+const BY_NAME: &str = "remove it with `scaivault-injector detach --by-name`, or by hand; or opt the pod out with mutation-mode: \
                        ignore, which leaves all of it as it is";
 /// The fix for an agent with another name.
 const REMOVE: &str =

@@ -294,9 +294,9 @@ impl Code {
             }
             Self::Windows => ("windows", "The agent has no image for Windows nodes."),
             Self::Configuration => {
-                ("configuration", "The injector's configuration file says something it cannot mean.")
+                ("configuration", "The injector's configuration file has an invalid value.")
             }
-            Self::InvalidPolicy => ("invalid-policy", "A policy says something that no policy can say."),
+            Self::InvalidPolicy => ("invalid-policy", "A policy has an invalid value."),
             Self::PolicyLimit => ("policy-limit", "The policies that limit the pod do not allow the value."),
             Self::PolicyConflict => {
                 ("policy-conflict", "Two policies that select the pod contradict one another.")

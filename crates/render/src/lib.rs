@@ -214,7 +214,8 @@ pub enum RenderError {
     },
     /// A value that the format's readers cannot read, or do not read alike.
     #[error(
-        "its field {} has {what}, which the readers of format={format} do not read alike; use another format or a template",
+        "its field {} has {what}, which readers of format={format} interpret differently; use \
+         another format or a template",
         Excerpt::new(.field)
     )]
     NotRepresentable {
@@ -235,7 +236,7 @@ pub enum RenderError {
     #[error("its field {} has a NUL character, which no variable can hold", Excerpt::new(.0))]
     Nul(String),
     /// A variable whose value is empty: the kubelet treats it as missing.
-    #[error("its field {} is empty, and Kubernetes takes an empty variable for an absent one", Excerpt::new(.0))]
+    #[error("its field {} is empty, and Kubernetes treats an empty variable as missing", Excerpt::new(.0))]
     EmptyVariable(String),
     /// A variable whose value contains a `'`, which the kubelet cannot read.
     #[error(

@@ -129,7 +129,8 @@ pub enum TemplateError {
     Undefined(usize),
     /// It exceeds the limit of work.
     #[error(
-        "the template takes more than {TEMPLATE_FUEL} steps; 64 bytes of a text that it builds are a step too"
+        "the template takes more than {TEMPLATE_FUEL} steps; each 64 bytes of text that it builds \
+         count as a step"
     )]
     OutOfFuel,
     /// It exceeds the limit of output.

@@ -224,7 +224,7 @@ pub fn choose(places: &Places<'_>) -> Choice {
     let is_canary = reader.first(keys::CANARY, false, |text| match text.trim() {
         "true" => Ok(true),
         "false" => Ok(false),
-        other => Err(format!("{} is not a truth value; allowed: true, false", Excerpt::new(other))),
+        other => Err(format!("{} is not a boolean; allowed: true, false", Excerpt::new(other))),
     });
     let windows = reader.first(keys::WINDOWS, true, parse_windows);
     let release = places.workload.get(&format!("{ANNOTATION_PREFIX}{}", keys::RELEASE));

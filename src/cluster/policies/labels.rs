@@ -170,9 +170,10 @@ async fn write(api: &Api<core::Namespace>, name: &str, label: Label) -> kube::Re
     }
     tracing::warn!(
         namespace = name,
-        cure = "delete the pods without secrets, so that they are made again; or give the namespace the label \
+        cure = "delete the pods without secrets, so that they are created again; or give the namespace the label \
                 scaivault.scailabs.ai/injection: enabled in its manifest",
-        "namespace labelled less than a minute after it was made: its first pods may have started without the secrets of policies"
+        "namespace labelled less than a minute after it was created: its first pods may have \
+         started without the secrets of policies"
     );
     Ok(PolicyWrite::LabelLate)
 }
@@ -182,7 +183,7 @@ fn warn(namespace: &str, error: &kube::Error) {
         "grant the injector's service account patch on namespaces, and the verb label-namespaces on injectionpolicies, or set \
          policies.labelNamespaces to false"
     } else {
-        "none needed if the API server comes back: it is tried again"
+        "none if the API server becomes available again: retried automatically"
     };
     tracing::warn!(namespace, error = reason(error), cure, "namespace label not written");
 }

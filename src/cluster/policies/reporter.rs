@@ -218,7 +218,7 @@ impl Reporter {
         let cure = if is_forbidden(error) {
             "grant the injector's service account patch on injectionpolicies/status"
         } else {
-            "none needed if the API server comes back: it is tried again"
+            "none if the API server becomes available again: retried automatically"
         };
         tracing::warn!(policy, error = reason(error), cure, "policy status not written");
     }

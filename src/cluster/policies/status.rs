@@ -217,13 +217,16 @@ fn accepted(entry: &Entry) -> Verdict {
         (Some(problems), Some(version)) => {
             let former = version.policy.generation();
             let message = format!(
-                "generation {generation} cannot be used, and generation {former} stays in force: {problems}"
+                "generation {generation} is invalid, and generation {former} remains in force: \
+                 {problems}"
             );
             (false, "PreviousInForce", message)
         }
         (Some(problems), None) => {
-            let message =
-                format!("generation {generation} cannot be used, and no other one is in force: {problems}");
+            let message = format!(
+                "generation {generation} is invalid, and no other generation is in force: \
+                 {problems}"
+            );
             (false, "NotInForce", message)
         }
     }

@@ -111,7 +111,7 @@ async fn pods_wait_until_all_policies_are_listed() {
     let mut fixture = start().await;
     let context = fixture.context();
     assert!(matches!(fixture.memory.policies(), Lookup::Unknown));
-    assert!(decide(&context).contains("is not known yet"));
+    assert!(decide(&context).contains("is not in the injector's cache yet"));
     assert_eq!(fixture.readiness.check(), Err("waiting for policies, policies in force".to_owned()));
     let more = json!({"metadata": {"resourceVersion": "1", "continue": "more"}, "items": [policy("a", 1, &injecting("x", "a/b"))]});
     fixture.server.answer(LIST, &more).await;
@@ -170,7 +170,7 @@ async fn a_replica_that_would_drop_a_policy_in_force_is_not_ready() {
     let watch = fixture.server.watch(WATCH).await;
     fixture.until_counted("rejected").await;
     assert_eq!(fixture.readiness.check(), Err("waiting for policies in force".to_owned()));
-    assert!(decide(&context).contains("is not known yet"));
+    assert!(decide(&context).contains("is not in the injector's cache yet"));
     watch.send("MODIFIED", &policy("limits", 2, &json!({"namespaceSelector": {}}))).await;
     fixture.until("both policies", |set| set.len() == 2).await;
     assert_eq!(fixture.readiness.check(), Ok(()));

@@ -58,7 +58,7 @@ impl Agent {
         let opened = async {
             tokio::select! {
                 status = gate.status() => expect_success(status?),
-                status = self.child.wait() => bail!("the agent ended first, {}", status?),
+                status = self.child.wait() => bail!("the agent ended too early, {}", status?),
             }
         };
         within("the agent's gate", opened).await
@@ -143,7 +143,7 @@ fn this_program(name: &str) -> anyhow::Result<Command> {
 
 fn terminate(child: &Child) -> anyhow::Result<()> {
     let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    kill_process(pid.context("it has ended before its time")?, Signal::TERM)?;
+    kill_process(pid.context("it has ended too early")?, Signal::TERM)?;
     Ok(())
 }
 

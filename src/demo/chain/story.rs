@@ -45,10 +45,10 @@ pub(super) async fn tell(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Resu
 
     let mut pod = injection::example()?;
     // No other process on this machine has this name, so no other process gets the signal.
-    let target = pod.pointer_mut(RELOAD_TARGET).context("the example names no process to be told")?;
+    let target = pod.pointer_mut(RELOAD_TARGET).context("the example has no process to notify")?;
     *target = sandbox.app_name().into();
     let settings = Settings::try_from(vault.injector_config()).map_err(|problems| {
-        anyhow::anyhow!("the injector does not take the demonstration's configuration: {problems}")
+        anyhow::anyhow!("the injector rejects the demonstration's configuration: {problems}")
     })?;
     let pod = injection::tell(&mut narrator, &pod, settings, args).await?;
     run(&mut narrator, sandbox, &vault, &pod).await
@@ -80,13 +80,13 @@ async fn start_agent(
     narrator.step(
         "kubelet",
         &format!(
-            "(played here) starts `{}` as a process, told by {} injected variables;",
+            "(played here) starts `{}` as a process with {} injected variables;",
             container.program.join(" "),
             container.variables.len()
         ),
     )?;
     narrator.detail(&format!(
-        "only their paths are others: the {volumes} volumes are directories in {}",
+        "only their paths differ: the {volumes} volumes are directories in {}",
         sandbox.path().display()
     ))?;
     let begin = Instant::now();
@@ -112,7 +112,7 @@ fn see_files(narrator: &Narrator, vault: &Vault, files: &Path) -> anyhow::Result
     ensure!(written == greeting, "{GREETING} is {written}, and the secret {greeting}");
     let leases = vault.live_leases();
     let [lease] = leases.as_slice() else {
-        anyhow::bail!("one lease was asked for, and ScaiVault has {}", leases.len());
+        anyhow::bail!("expected one lease, and ScaiVault has {}", leases.len());
     };
     let credentials = read(&files.join(DATABASE))?;
     ensure!(
@@ -131,7 +131,7 @@ fn see_files(narrator: &Narrator, vault: &Vault, files: &Path) -> anyhow::Result
 async fn start_app(narrator: &mut Narrator, sandbox: &mut Sandbox, file: &Path) -> anyhow::Result<()> {
     let [greeting, _] = Vault::greetings();
     let app = sandbox.processes.app.insert(App::start(&sandbox.app_name(), file)?);
-    let Report { reason, content } = within("the application's first word", app.report()).await?;
+    let Report { reason, content } = within("the application's first line", app.report()).await?;
     ensure!(
         reason == Reason::Start && content == greeting,
         "the application reads {content}, not {greeting}"
@@ -150,13 +150,15 @@ async fn rotate(
         vault.handle().requested(Route::Poll, 1).await;
         Ok(())
     };
-    within("the agent's listening to events", listening).await?;
+    within("the agent's subscription to events", listening).await?;
     let [_, greeting] = Vault::greetings();
     let begin = Instant::now();
     let version = vault.rotate(&greeting)?;
-    narrator
-        .step("ScaiVault", &format!("rotates the secret to version {version}, and the agent hears of it:"))?;
-    let app = sandbox.processes.app.as_mut().context("the application is not there")?;
+    narrator.step(
+        "ScaiVault",
+        &format!("rotates the secret to version {version}, and the agent receives the event:"),
+    )?;
+    let app = sandbox.processes.app.as_mut().context("the application is not running")?;
     let told = within("SIGHUP for the application after the rotation", app.report()).await;
     let elapsed = begin.elapsed();
     let written = read(file)?;
@@ -181,19 +183,19 @@ async fn end(
     vault: &Vault,
     lease: &LeaseState,
 ) -> anyhow::Result<()> {
-    ensure!(vault.live_leases().iter().map(|lease| &lease.id).eq([&lease.id]), "the lease did not stay");
-    let app = sandbox.processes.app.as_mut().context("the application is not there")?;
+    ensure!(vault.live_leases().iter().map(|lease| &lease.id).eq([&lease.id]), "the lease was not kept");
+    let app = sandbox.processes.app.as_mut().context("the application is not running")?;
     let unread = app.terminate().await?;
     ensure!(unread == 0, "the application got {unread} signals too many");
-    let agent = sandbox.processes.agent.as_mut().context("the agent is not there")?;
+    let agent = sandbox.processes.agent.as_mut().context("the agent is not running")?;
     let begin = Instant::now();
     agent.terminate().await?;
     let elapsed = begin.elapsed();
     let handle = vault.handle();
     let (live, all) = (vault.live_leases().len(), handle.leases().len());
-    ensure!(live == 0, "the agent has ended, and {live} leases live on");
+    ensure!(live == 0, "the agent has ended, and {live} leases are still valid");
     ensure!(all == 1, "{all} leases were generated for one file");
-    ensure!(handle.subscriptions() == 0, "the agent left its subscription behind");
+    ensure!(handle.subscriptions() == 0, "the agent did not delete its subscription");
     narrator.step(
         "kubelet",
         &format!("ends the application, then the agent, which is gone after {}:", milliseconds(elapsed)),

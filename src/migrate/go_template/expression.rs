@@ -179,12 +179,12 @@ impl Pipeline {
     pub(super) fn parse(tokens: &[Token]) -> Result<Self, String> {
         let mut rest = tokens;
         let pipeline = Self::until_close(&mut rest, 0)?;
-        if rest.is_empty() { Ok(pipeline) } else { Err("a bracket is closed that was not opened".to_owned()) }
+        if rest.is_empty() { Ok(pipeline) } else { Err("a closing bracket has no opening one".to_owned()) }
     }
 
     fn until_close(tokens: &mut &[Token], depth: usize) -> Result<Self, String> {
         if depth > 16 {
-            return Err("brackets are too deep".to_owned());
+            return Err("brackets are nested too deeply".to_owned());
         }
         let mut stages = vec![Vec::new()];
         while let Some((token, rest)) = tokens.split_first() {
@@ -282,7 +282,7 @@ fn call(stage: &[Operand], piped: Option<String>, names: &Names<'_>) -> Result<S
     let Some((Operand::Word(function), arguments)) = stage.split_first() else {
         return match (stage, piped) {
             ([single], None) => operand(single, names),
-            _ => Err("behind | and before other values, a function is expected".to_owned()),
+            _ => Err("expected a function after | and before other values".to_owned()),
         };
     };
     if let (Some(literal), true, None) = (literal(function), arguments.is_empty(), &piped) {
@@ -336,7 +336,7 @@ fn index(arguments: &[Operand], names: &Names<'_>) -> Result<String, String> {
         })
         .collect();
     let keys =
-        keys.filter(|keys| !keys.is_empty()).ok_or("`index` is translated with texts as keys alone")?;
+        keys.filter(|keys| !keys.is_empty()).ok_or("`index` is only translated with strings as keys")?;
     let path = match of {
         Operand::Path(path) => Some((names.dot()?.to_owned(), path)),
         Operand::Nested(inner, path) => {

@@ -136,14 +136,14 @@ fn tokens(body: &str) -> Result<Vec<Token>, String> {
             ')' => (Token::Close, 1),
             ':' if rest.starts_with(":=") => (Token::Assign, 2),
             '"' => {
-                let end = string_end(rest, 0).ok_or("a string has no end")?;
+                let end = string_end(rest, 0).ok_or("a string is not closed")?;
                 // The escapes of JSON; those that only Go has (`\x41`) are rejected.
                 let text = serde_json::from_str(&rest[..=end])
                     .map_err(|_| "a string has an escape that is not translated".to_owned())?;
                 (Token::Text(text), end + 1)
             }
             '`' => {
-                let end = rest[1..].find('`').ok_or("a string has no end")?;
+                let end = rest[1..].find('`').ok_or("a string is not closed")?;
                 (Token::Text(rest[1..=end].to_owned()), end + 2)
             }
             '$' => {

@@ -136,7 +136,7 @@ fn what_is_not_translated_is_named_with_its_line() {
         ("{{ .Data.data.a }}", 1, "with secret"),
         ("{{ with secret \"kv/data/a\" }}{{ .Data.data.a }}", 1, "no {{ end }}"),
         ("{{ end }}", 1, "without a block"),
-        ("{{ with secret \"kv/data/a\" }}{{ else }}{{ end }}", 1, "behind `if` alone"),
+        ("{{ with secret \"kv/data/a\" }}{{ else }}{{ end }}", 1, "only translated after `if`"),
         ("{{ with secret \"kv/data/a\" }}{{ .LeaseID }}{{ end }}", 1, ".LeaseID"),
         ("{{ with secret \"kv/data/a\" }}{{ .Data.metadata.created_time }}{{ end }}", 1, "only the version"),
         (

@@ -90,7 +90,7 @@ fn every_mistake_is_named_at_once() {
         "secrets: c: path:",
         "secrets: d: `keep: true`",
         "secrets: e: key k:",
-        "secrets: f: it is there twice",
+        "secrets: f is duplicate",
         "vault: p: write either",
         "vault: q: to:",
         "vault: r:",

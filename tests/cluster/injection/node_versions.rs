@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// The log message when a different version was detected.
-const FOUND: &str = "Kubernetes version: the oldest of API server and kubelets";
+const FOUND: &str = "using the oldest Kubernetes version of API server and kubelets";
 
 /// Uses its own control plane, because nodes are shared by all tests. The injector has the
 /// permissions of the chart's service account.

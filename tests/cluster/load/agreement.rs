@@ -71,7 +71,7 @@ async fn what_people_do_to_secret_and_configurations_is_mended_without_a_failed_
     patch_secret(&fleet, &json!({"data": garbage})).await;
     for replica in [&first, &second] {
         let said = eventually("a complaint", async || {
-            replica.event("cannot look after the certificate; what is served stays")
+            replica.event("certificate sync failed, keeping the served certificate")
         })
         .await;
         assert!(said["error"].as_str().unwrap().contains("ca.crt"), "{said}");

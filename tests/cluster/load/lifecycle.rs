@@ -145,7 +145,7 @@ async fn helm_test(fleet: &Fleet) {
     let mut test = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
     test.args(strings(&container["args"])).env("KUBECONFIG", kubeconfig);
     let said = block_in_place(|| run(&mut test));
-    assert!(said.contains("comes back injected"), "{said}");
+    assert!(said.contains("is injected"), "{said}");
     kubectl(&["delete", "--force", "--grace-period=0"]);
 }
 

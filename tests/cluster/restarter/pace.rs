@@ -122,7 +122,7 @@ async fn a_manual_workload_waits_for_the_command() {
         command
     };
     let refused = release().output().unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no restart that waits"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no pending restart"), "{refused:?}");
     cluster.rotate("db").await;
     cluster.until_record("Deployment", "web", |record| record["reason"] == "NotReleased").await;
     assert_eq!(cluster.replica_sets("web").await, 1);

@@ -11,7 +11,7 @@ pub struct Network(IpNet);
 
 /// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no network: write address/bits, for example 10.0.0.0/8 or fd00::/8, or one address")]
+#[error("{0:?} is not a network; expected address/bits, such as 10.0.0.0/8 or fd00::/8, or one address")]
 pub struct NetworkError(String);
 
 impl FromStr for Network {

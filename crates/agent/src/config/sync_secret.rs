@@ -139,7 +139,7 @@ impl SyncConfig {
 fn wanted(reader: &mut Reader<'_>) -> Wanted {
     let values = pod_values(reader);
     if reader.environment.given(env::SECRETS).is_none() {
-        reader.problem(env::SECRETS, "no key is to be written; set it to lines such as path#field -> KEY");
+        reader.problem(env::SECRETS, "no key is configured; set it to lines such as path#field -> KEY");
     }
     for name in [env::WATCH_PATHS, env::SECRET_ENV] {
         if reader.environment.given(name).is_some() {
@@ -147,7 +147,7 @@ fn wanted(reader: &mut Reader<'_>) -> Wanted {
         }
     }
     if reader.environment.given(env::DYNAMIC).is_some() {
-        let cure = "nothing would renew or revoke a lease in a Secret; let the application's pod have it, by the sidecar or the CSI driver";
+        let cure = "a lease in a Secret would be neither renewed nor revoked; use the sidecar or the CSI driver in the application's pod";
         reader.problem(env::DYNAMIC, cure);
     }
     let mut files = Vec::new();
@@ -181,7 +181,8 @@ fn secret_name(text: &str) -> Result<String, String> {
     }
     let excerpt = Excerpt::new(text);
     Err(format!(
-        "{excerpt} is not the name of a Secret; allowed: 1 to 253 of a-z 0-9 - ., with a letter or digit at each end and beside each dot"
+        "{excerpt} is not the name of a Secret; allowed: 1 to 253 of a-z 0-9 - ., with a letter \
+         or digit at each end and next to each dot"
     ))
 }
 
@@ -224,7 +225,7 @@ fn pairs(
             let value = Excerpt::new(value);
             reader.problem(name, format!("line {number}: {value} is not the value of a label; allowed: at most 63 of A-Z a-z 0-9 - _ ., with a letter or digit at each end"));
         } else if pairs.insert(key.to_owned(), value.to_owned()).is_some() {
-            reader.problem(name, format!("line {number}: the key {excerpt} stands twice; keep one line"));
+            reader.problem(name, format!("line {number}: the key {excerpt} is duplicate; keep one line"));
         }
     }
     pairs

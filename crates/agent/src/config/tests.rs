@@ -85,7 +85,7 @@ fn all_that_is_malformed_is_said_at_once() {
         "REFRESH_INTERVAL: \"5min\" is not a duration",
         "FAIL_OPEN: it is neither true nor false",
         "RELOAD_SIGNAL: \"SIGKILL\"",
-        "it needs RELOAD_TARGET beside it",
+        "it requires RELOAD_TARGET; set it too",
         "SCAIVAULT_METRICS_LISTEN: it is not an address and a port",
     ] {
         assert!(problems.contains(said), "{said}: {problems}");
@@ -104,7 +104,7 @@ fn a_broken_template_is_malformed_and_not_quoted() {
 #[test]
 fn nothing_to_write_is_malformed_and_the_other_containers_variable_is_named() {
     let problems = read(Container::Init, []).unwrap_err().to_string();
-    assert_eq!(problems, "SECRETS: nothing is to be written; set it, DYNAMIC or SECRET_ENV");
+    assert_eq!(problems, "SECRETS: no file is configured; set it, DYNAMIC or SECRET_ENV");
     let problems = read(Container::Sidecar, [(env::SECRETS, "a/b -> /run/b")]).unwrap_err().to_string();
     assert_eq!(problems, "WATCH_PATHS: SECRETS is not read by this container; rename it");
     assert!(read(Container::Sidecar, [(env::SECRET_ENV, "a/b#c -> C")]).is_ok());
@@ -118,13 +118,13 @@ fn files_of_different_variables_must_not_collide() {
     )
     .unwrap_err()
     .to_string();
-    assert!(problems.contains("would lie inside"), "{problems}");
+    assert!(problems.contains("is inside"), "{problems}");
 
     let variables =
         [(env::SECRET_ENV, "a/b#c -> C"), (env::SECRETS, "a/b -> /var/run/scaivault/env/variables")];
     assert!(read(Container::Init, variables).unwrap_err().to_string().contains("written twice"));
     let token = [(env::SECRETS, "a/b -> /var/run/secrets/scaivault/token")];
-    assert!(read(Container::Init, token).unwrap_err().to_string().contains("would lie in"));
+    assert!(read(Container::Init, token).unwrap_err().to_string().contains("where no file may be"));
 }
 
 #[test]

@@ -99,7 +99,9 @@ impl Delivery {
             Some(due) if !self.generating.has(dynamic) => {
                 let seconds = due.saturating_duration_since(Instant::now()).as_secs();
                 let reason = format!(
-                    "the previous attempts may have made database users that were never handed out, so the next one is made in {seconds} s; check the engine in ScaiVault, and the log of the previous start"
+                    "previous attempts may have created database users that are not in use, so \
+                     the next attempt is in {seconds} s; check the engine in ScaiVault, and the \
+                     log of the previous start"
                 );
                 Failure::new(dynamic, reason, Exit::Failed)
             }
@@ -184,14 +186,14 @@ impl Delivery {
         let files = self.config.wanted.files.iter();
         let of_leases = files.filter(|spec| matches!(spec.source, Source::Lease(_))).map(|spec| &spec.file);
         if let Err(error) = self.sink.remove(of_leases) {
-            tracing::warn!(%error, "files of revoked leases could not be taken away");
+            tracing::warn!(%error, "files of revoked leases not removed");
         }
     }
 
     /// Revokes unused leases, and those whose generation completes too late.
     pub(crate) async fn revoke_due(&mut self, mut wait: Wait<'_>) {
         if !self.generating.is_empty() {
-            tracing::info!("waiting for a generation that is still under way");
+            tracing::info!("waiting for a lease generation in progress");
         }
         // The next run must not reuse a revoked lease.
         self.keep_revocations();
@@ -230,17 +232,17 @@ impl Delivery {
             }
         }
         for lease in self.leases.not_confirmed() {
-            tracing::warn!(%lease, "lease not revoked, it ends by itself");
+            tracing::warn!(%lease, "lease not revoked, it expires at the end of its lifetime");
         }
         if !self.generating.is_empty() {
-            tracing::warn!("a lease is still being generated, it ends by itself");
+            tracing::warn!("lease still being generated, it expires at the end of its lifetime");
         }
         self.keep_revocations();
     }
 
     fn keep_revocations(&self) {
         if let Err(error) = self.save() {
-            tracing::warn!(%error, "the revoked leases could not be forgotten");
+            tracing::warn!(%error, "revoked leases not removed from the state");
         }
     }
 }

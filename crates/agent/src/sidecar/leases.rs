@@ -139,7 +139,7 @@ impl Sidecar {
         self.metrics.count(Counter::LeaseGenerated);
         if let Err(error) = kept {
             // The credentials are valid nevertheless; after a restart they will be replaced.
-            tracing::error!(%error, "the new lease is not kept");
+            tracing::error!(%error, "new lease not saved");
         }
         self.commit(Instant::now());
     }

@@ -352,7 +352,7 @@ impl Generation {
         if *versions != self.versions()
             && let Err(error) = self.replace_versions(versions)
         {
-            tracing::debug!(%error, "the versions of the secrets cannot be noted");
+            tracing::debug!(%error, "versions of the secrets not saved");
         }
     }
 

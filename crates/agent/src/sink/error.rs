@@ -25,7 +25,9 @@ pub(crate) enum SinkError {
     NoSpace { file: PathBuf, needed: u64, left: u64 },
     /// A file in memory exceeds the container's memory limit.
     #[error(
-        "the container's memory limit has no room for {}: {needed} bytes needed, {left} left beside the agent itself; raise the annotation limits-memory (or resources.limits.memory) to volume-size-limit + 16Mi",
+        "the container's memory limit has no room for {}: {needed} bytes needed, {left} available \
+         besides the agent's own memory; raise the annotation limits-memory (or \
+         resources.limits.memory) to volume-size-limit + 16Mi",
         .file.display()
     )]
     NoMemory { file: PathBuf, needed: u64, left: u64 },
@@ -43,7 +45,8 @@ pub(crate) enum SinkError {
     InTheWay(PathBuf),
     /// A file or link has the name of a mount point of another volume.
     #[error(
-        "another volume is to be mounted at {}, and a file is in the way; write that file elsewhere, or move the mount",
+        "cannot create the mount point {} of another volume: a file has this path; write that \
+         file elsewhere, or move the mount",
         .0.display()
     )]
     MountPoint(PathBuf),

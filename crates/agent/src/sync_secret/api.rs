@@ -75,7 +75,7 @@ pub(crate) enum ApiError {
     Tls { address: String, source: io::Error },
     #[error("the API server {address} did not answer within {} s", TIMEOUT.as_secs())]
     Timeout { address: String },
-    #[error("the connection to the API server {address} broke: {source}")]
+    #[error("the connection to the API server {address} was interrupted: {source}")]
     Broken { address: String, source: hyper::Error },
     #[error(
         "{address} answered status {status} without an object of Kubernetes; check what is at KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
@@ -91,7 +91,7 @@ pub(crate) enum ApiError {
     Conflict(String),
     #[error("the API server refuses it: {message} (status {status})")]
     Refused { status: u16, message: String },
-    #[error("the API server cannot do it now: {message} (status {status})")]
+    #[error("the API server is temporarily unable to do it: {message} (status {status})")]
     Busy { status: u16, message: String, retry_after: Option<Duration> },
 }
 

@@ -70,7 +70,7 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
     arrives_by_event(&pod, "polled").await;
     // It kept its subscription: another one would have used one of the other replicas' operations.
     assert_eq!(pod.vault.subscriptions(), 1);
-    sidecar.end().await.check(0, &["no events for a while"]);
+    sidecar.end().await.check(0, &["events unavailable"]);
 }
 
 /// The test does not wait for the end of the long pause; the log shows its length.
@@ -80,7 +80,7 @@ async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
     let watch = watch(&pod);
     pod.vault.add_fault(throttled(Route::Subscribe));
     let sidecar = Sidecar::start(&pod, &variables(&watch));
-    let line = sidecar.line("no events for a while").await;
+    let line = sidecar.line("events unavailable").await;
     let pause = line["pause_seconds"].as_f64().unwrap();
     assert!((15.0..=30.0).contains(&pause), "{pause}");
     arrives_without_events(&pod, "not subscribed").await;

@@ -91,7 +91,7 @@ async fn state_that_is_there_and_cannot_be_read_is_said() {
     // A link to itself cannot be read by any user.
     symlink("state.json", state.join("state.json")).unwrap();
     let variables = [("SECRETS", secrets.as_str()), ("SCAIVAULT_STATE_DIR", state.to_str().unwrap())];
-    pod.run("init", &variables).await.check(0, &["the state of the start before cannot be read"]);
+    pod.run("init", &variables).await.check(0, &["state of the previous start cannot be read"]);
     pod.run("init", &variables).await.check(0, &[]);
     assert_eq!(pod.vault.requests(Route::Exchange), 1, "the state of the first start");
 }

@@ -52,8 +52,8 @@ async fn exit_codes_name_the_kind_of_failure_and_nothing_is_written() {
     let secrets = pod.mapping(&[("app/database", "db.json")]);
     fs::write(pod.path("token"), "not.a.token").unwrap();
     pod.run("init", &[("SECRETS", &secrets)]).await.check(2, &["the login", "check ScaiKey's trust"]);
-    pod.run("init", &[]).await.check(5, &["nothing is to be written"]);
-    pod.run("help", &[]).await.check(5, &["the agent takes one word"]);
+    pod.run("init", &[]).await.check(5, &["no file is configured"]);
+    pod.run("help", &[]).await.check(5, &["expected one argument"]);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn fail_open_starts_with_what_there_is_and_says_so() {
     pod.run("init", &variables).await.check(0, &["other/secret", "because FAIL_OPEN is true"]);
     assert!(pod.secret("stripe.json").is_some() && pod.secret("other.json").is_none());
     pod.run("healthz", &variables).await.check(0, &[]);
-    pod.run("healthz", &variables[..2]).await.check(1, &["not there yet"]);
+    pod.run("healthz", &variables[..2]).await.check(1, &["not fetched yet"]);
     // A malformed mapping is fatal in any case.
     pod.run("init", &[("SECRETS", "x"), ("FAIL_OPEN", "true")]).await.check(5, &["SECRETS: line 1"]);
 }

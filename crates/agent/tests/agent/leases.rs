@@ -61,7 +61,7 @@ async fn a_broken_engine_makes_no_user_per_restart() {
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
     pod.run("init", &variables).await.check(1, &["the answer cannot be used"]);
     for _ in 0..3 {
-        pod.run("init", &variables).await.check(1, &["were never handed out"]);
+        pod.run("init", &variables).await.check(1, &["database users that are not in use"]);
     }
     assert_eq!(pod.vault.requests(Route::Generate), 1);
     // The pause is over; after a usable lease there is no pause.
@@ -81,7 +81,7 @@ async fn a_killed_generation_delays_the_next_start() {
     sidecar.kill_when(move || vault.requests(Route::Generate) == 1).await;
     pod.vault.clear_faults();
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
-    pod.run("init", &variables).await.check(1, &["were never handed out"]);
+    pod.run("init", &variables).await.check(1, &["database users that are not in use"]);
     assert_eq!(pod.vault.requests(Route::Generate), 1);
 }
 
@@ -229,7 +229,7 @@ async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
     }
     let sidecar = Sidecar::start(&pod, &variables);
     pod.requested(Route::Poll, polls + 1).await;
-    sidecar.end().await.check(0, &["subscription of an earlier start taken up"]);
+    sidecar.end().await.check(0, &["resuming the subscription of an earlier start"]);
     assert_eq!((pod.vault.subscriptions(), pod.vault.requests(Route::Subscribe)), (0, 1));
 }
 
@@ -260,7 +260,7 @@ async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
     sidecar.end().await.check(0, &[]);
     let (first, second) = (listening(&watch, "uid-1"), listening(&watch, "uid-2"));
     pod.run("healthz", &first).await.check(0, &[]);
-    pod.run("healthz", &second).await.check(1, &["the secrets are not there yet"]);
+    pod.run("healthz", &second).await.check(1, &["the secrets are not fetched yet"]);
     let sidecar = Sidecar::start(&pod, &second);
     sidecar.line("secrets written").await;
     pod.run("wait", &second).await.check(0, &[]);
@@ -293,14 +293,14 @@ async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
     // A code that no version of the client knows for this request.
     pod.vault.add_fault(Fault::refuse(Route::Poll, "consumer_not_found", 1));
     let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
-    let line = sidecar.line("no events for a while").await;
+    let line = sidecar.line("events unavailable").await;
     let pause = line["pause_seconds"].as_f64().unwrap();
     assert!(pause <= 5.0, "one failure is one step: {pause}");
     pod.requested(Route::Poll, 2).await;
     assert_eq!(pod.vault.requests(Route::Subscribe), 2);
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
     until(|| pod.secret("key").as_deref() == Some("rotated")).await;
-    sidecar.end().await.check(0, &["no events for a while"]);
+    sidecar.end().await.check(0, &["events unavailable"]);
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn refused_events_are_asked_for_again_later() {
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "access_denied"));
     let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
-    let line = sidecar.line("no events, trying again later").await;
+    let line = sidecar.line("event connection failed, retrying later").await;
     let pause = Duration::from_secs_f64(line["pause_seconds"].as_f64().unwrap());
     assert!((Duration::from_mins(5)..=Duration::from_mins(10)).contains(&pause), "{pause:?}");
     sidecar.end().await.check(0, &[]);

@@ -120,7 +120,7 @@ async fn a_hangup_refreshes_the_sidecar_and_ends_nothing() {
     write(&pod, "new");
     kill_process(Pid::from_raw(sidecar.pid()).unwrap(), Signal::HUP).unwrap();
     wait_for_value(&pod, "new").await;
-    sidecar.end().await.check(0, &["refreshing at SIGHUP"]);
+    sidecar.end().await.check(0, &["refreshing on SIGHUP"]);
 
     pod.vault.add_fault(Fault::hang(Route::Read));
     let before = pod.vault.requests(Route::Read);

@@ -46,7 +46,7 @@ async fn an_announced_version_is_awaited_and_not_left_to_the_interval() {
     world.add(STRIPE, Chance::First(2), Misbehaviour::Replace(old));
     pod.vault.rotate(&"app/stripe".parse().unwrap(), data("rotated"));
     until(|| pod.secret("key").as_deref() == Some("rotated")).await;
-    sidecar.end().await.check(0, &["ScaiVault answered version 1, and version 2 exists"]);
+    sidecar.end().await.check(0, &["ScaiVault returned version 1, but version 2 exists"]);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_restart_in_an_outage_renews_leases_at_once() {
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     pod.requested(Route::Renew, 3).await;
     assert_eq!((pod.secret("db.json"), pod.vault.requests(Route::Generate)), (lease, 1));
-    terminate(sidecar).await.check(0, &["an earlier start wrote the files", "keeping the file as it is"]);
+    terminate(sidecar).await.check(0, &["found the files of an earlier start", "keeping the file as it is"]);
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_restart_does_not_go_back_behind_the_files_that_are_there() {
     let old = Answer::json(200, r#"{"version":1,"data":{"key":"sk-swordfish"}}"#);
     world.add(STRIPE, Chance::First(2), Misbehaviour::Replace(old));
     let sidecar = Sidecar::start(&pod, &variables);
-    until(|| sidecar.said("ScaiVault answered version 1, and version 2 exists") == 2).await;
+    until(|| sidecar.said("ScaiVault returned version 1, but version 2 exists") == 2).await;
     assert_eq!(pod.secret("key").as_deref(), Some("second"));
     sidecar.end().await.check(0, &[]);
 }
@@ -254,7 +254,7 @@ async fn another_version_than_the_pinned_one_is_not_written() {
     let newest = Answer::json(200, r#"{"version":9,"data":{"key":"sk-swordfish"}}"#);
     world.add(STRIPE, Chance::Always, Misbehaviour::Answer(newest));
     let variables = [("SCAIVAULT_URL", url.as_str()), ("SECRETS", &secrets), ("FETCH_TIMEOUT", "2s")];
-    let said = "version 3 was asked for and version 9 was answered; a proxy or cache ignores the query";
+    let said = "version 3 was requested, but version 9 was returned";
     pod.run("init", &variables).await.check(1, &[said]);
     assert_eq!(pod.secret("key"), None);
 }

@@ -11,7 +11,7 @@ async fn the_gate_opens_when_the_files_are_there() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe", "stripe.json")]);
     let variables = [("WATCH_PATHS", watch.as_str())];
-    pod.run("healthz", &variables).await.check(1, &["not there yet"]);
+    pod.run("healthz", &variables).await.check(1, &["not fetched yet"]);
     let gate = start(&mut pod.agent("wait", &variables));
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     assert!(within(gate.wait_with_output()).await.unwrap().status.success());

@@ -121,7 +121,7 @@ async fn a_lease_that_comes_too_late_for_a_start_is_revoked() {
         let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
         pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 6000 }));
         let variables = [("DYNAMIC", dynamic.as_str()), ("FETCH_TIMEOUT", "4s"), ("FAIL_OPEN", fail_open)];
-        let said = ["waiting for a generation that is still under way", "lease revoked"];
+        let said = ["waiting for a lease generation in progress", "lease revoked"];
         pod.run("init", &variables).await.check(i32::from(fail_open == "false"), &said);
         assert_eq!((pod.live_leases(), pod.vault.requests(Route::Generate)), (0, 1), "{fail_open}");
     }

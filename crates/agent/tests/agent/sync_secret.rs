@@ -191,7 +191,7 @@ async fn a_directory_without_its_files_is_named() {
         ("token", None, "cannot read"),
     ] {
         let (pod, api) = (Pod::new().await, Api::start([absent(), absent()]).await);
-        api.sync(&pod, &[("SECRETS", "")]).await.check(5, &["no key is to be written"]);
+        api.sync(&pod, &[("SECRETS", "")]).await.check(5, &["no key is configured"]);
         let path = pod.path("api").join(file);
         match text {
             Some(text) => fs::write(&path, text).unwrap(),

@@ -78,5 +78,5 @@ async fn pairs_of_files_are_compared_without_a_server() {
     assert_eq!((code, stdout), (1, expected));
     assert!(stderr.contains("3 of 4 files differ or are missing"), "{stderr}");
     let (code, _, stderr) = verify(&pod, &[], &[&left]).await;
-    assert!(code == 5 && stderr.contains("the agent takes one word"), "{stderr}");
+    assert!(code == 5 && stderr.contains("expected one argument"), "{stderr}");
 }

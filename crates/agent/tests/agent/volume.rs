@@ -38,7 +38,7 @@ async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
     pod.run("healthz", &variables).await.check(0, &[]);
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!((pod.secret("db.json"), pod.secret("key").as_deref()), (None, Some("sk-swordfish")));
-    pod.run("healthz", &variables).await.check(1, &["the secrets are not there yet"]);
+    pod.run("healthz", &variables).await.check(1, &["the secrets are not fetched yet"]);
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     assert_ne!(pod.secret("db.json"), before);

@@ -66,7 +66,7 @@ async fn an_outage_at_the_end_is_said_and_holds_the_pod_no_longer_than_it_may() 
     sidecar
         .end_within(GRACE_PERIOD)
         .await
-        .check(0, &["lease not revoked, it ends by itself", "subscription not deleted"]);
+        .check(0, &["lease not revoked, it expires at the end of its lifetime", "subscription not deleted"]);
     assert_eq!(pod.live_leases(), LEASES);
     let revocations = pod.vault.requests(Route::Revoke);
     assert!(revocations > u64::try_from(LEASES).unwrap(), "tried again: {revocations}");

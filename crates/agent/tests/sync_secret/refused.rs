@@ -80,6 +80,6 @@ async fn nothing_is_written_if_a_secret_of_scaivault_is_missing() {
     cluster.sync(SECRETS, &[]).await.check(0, &[]);
     let before = cluster.secret().unwrap();
     let open = cluster.sync(&both, &[("FAIL_OPEN", "true")]).await;
-    open.check(0, &["the Secret stays as it is, because FAIL_OPEN is true", "app/absent", "other/secret"]);
+    open.check(0, &["keeping the Secret unchanged, because FAIL_OPEN is true", "app/absent", "other/secret"]);
     assert_eq!(cluster.secret().unwrap().resource_version(), before.resource_version());
 }

@@ -169,7 +169,7 @@ impl<H: Host> Keeper<H> {
         let Applied { is_set, lost, to_read } = match applied {
             Ok(applied) => applied,
             Err(error) => {
-                tracing::error!(%error, "policies not put into force, keeping the previous ones; this is a bug");
+                tracing::error!(%error, "policies not applied, keeping the previous ones; this is a bug");
                 return;
             }
         };
@@ -212,8 +212,8 @@ impl<H: Host> Keeper<H> {
             tracing::warn!(
                 policies = held,
                 error,
-                cure = "none needed if the API server comes back; if it refuses, grant the service account of this process get on the \
-                        nonResourceURLs /apis/scaivault.scailabs.ai and /apis/scaivault.scailabs.ai/*",
+                cure = "none if the API server becomes available again: retried automatically; if it denies the request, grant the \
+                        service account of this process get on the nonResourceURLs /apis/scaivault.scailabs.ai and /apis/scaivault.scailabs.ai/*",
                 "policies were deleted, and the API server does not say whether the CRD was; keeping them in force"
             );
         } else if held > was_held {
@@ -225,12 +225,12 @@ impl<H: Host> Keeper<H> {
         } else if self.held.is_leaving && self.held.quiet_since.is_some() && !was_quiet {
             tracing::warn!(
                 policies = held,
-                "the CRD injectionpolicies.scaivault.scailabs.ai is there again, without some policies: install them within {} minutes of \
-                 one another, then those that did not come back are dropped",
+                "the CRD injectionpolicies.scaivault.scailabs.ai was installed again, but some policies are missing: install them within \
+                 {} minutes of one another; after that, those that are still missing are dropped",
                 RESTORED.as_secs() / 60
             );
         } else if held < was_held {
-            tracing::info!(policies = held, "policies whose deletion was not followed");
+            tracing::info!(policies = held, "fewer policies are kept in force after their deletion");
         }
     }
 }

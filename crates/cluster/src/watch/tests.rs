@@ -299,7 +299,7 @@ fn api_error(code: StatusCode) -> kube::Error {
 fn a_failure_names_what_to_do() {
     let cure = |status| cure(&api_error(status), "install it");
     assert!(cure(StatusCode::FORBIDDEN).contains("list and watch"));
-    assert!(cure(StatusCode::SERVICE_UNAVAILABLE).contains("tried again"));
+    assert!(cure(StatusCode::SERVICE_UNAVAILABLE).contains("retried automatically"));
     assert_eq!(cure(StatusCode::NOT_FOUND), "install it");
 }
 

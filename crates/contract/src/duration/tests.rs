@@ -54,7 +54,7 @@ fn says_why_it_refuses() {
     assert_eq!(
         "300".parse::<Duration>().unwrap_err().to_string(),
         "\"300\" is not a duration: it has no unit, such as the s of 30s; allowed: one whole number and one unit \
-         (s, m, h or d), more than nothing and at most 366d, such as 30s or 5m"
+         (s, m, h or d), greater than zero and at most 366d, such as 30s or 5m"
     );
 }
 

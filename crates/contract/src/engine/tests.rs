@@ -24,8 +24,8 @@ fn says_what_is_wrong() {
     check("", &format!("\"\" has no engine=; {write}"));
     check("engine=e", &format!("\"engine=e\" has no role=; {write}"));
     check("role=r ttl=1h", "\"role=r ttl=1h\" has no engine=");
-    check("engine=e role=r ttl=1h ttl=1h", "ttl= stands twice");
-    check("engine=e engine=f role=r", "engine= stands twice");
+    check("engine=e role=r ttl=1h ttl=1h", "ttl= is given twice");
+    check("engine=e engine=f role=r", "engine= is given twice");
     check(
         "engine=e role=r max=1h",
         &format!("\"max=1h\" is not of the form engine=E, role=R or ttl=D; {write}"),

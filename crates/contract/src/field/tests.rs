@@ -45,7 +45,7 @@ fn says_which_part_is_wrong() {
         check(&format!("a@{version}"), &format!("{version:?} is not a version; allowed: a whole number"));
         check(&format!("a#k@{version}"), &format!("{version:?} is not a version; allowed: a whole number"));
     }
-    check("a@1#k", "\"1#k\" is not a version; the field stands before it: write path[#field][@version]");
+    check("a@1#k", "\"1#k\" is not a version; write the field before it: path[#field][@version]");
 }
 
 proptest! {

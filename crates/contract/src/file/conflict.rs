@@ -21,10 +21,9 @@ impl fmt::Display for Conflict {
         let (first, second) = (Excerpt::new(first), Excerpt::new(second));
         match kind {
             ConflictKind::Twice => write!(f, "the file {first} is written twice; give each its own name"),
-            ConflictKind::InsideFile => write!(
-                f,
-                "the file {second} would lie inside {first}, which is a file itself; rename one of them"
-            ),
+            ConflictKind::InsideFile => {
+                write!(f, "the file {second} is inside {first}, which is also a file; rename one of them")
+            }
         }
     }
 }
@@ -144,7 +143,7 @@ mod tests {
             said,
             [
                 "the file \"/a\" is written twice; give each its own name",
-                "the file \"/a/b\" would lie inside \"/a\", which is a file itself; rename one of them",
+                "the file \"/a/b\" is inside \"/a\", which is also a file; rename one of them",
             ]
         );
     }

@@ -34,7 +34,8 @@ fn relative_files() {
     assert_eq!(
         "/db.json".parse::<RelativeFile>().unwrap_err().to_string(),
         format!(
-            "\"/db.json\" is not a file below the mount path: it is absolute; leave the mount path away; allowed: {}",
+            "\"/db.json\" is not a file below the mount path: it is absolute; remove the mount \
+             path; allowed: {}",
             RelativeFile::ALLOWED
         )
     );

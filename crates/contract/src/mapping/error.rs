@@ -104,16 +104,15 @@ pub enum MappingFault {
     NoArrow(Excerpt),
     /// The left side is empty.
     #[error(
-        "nothing stands before the ->; write what is read there, such as environments/production/billing/database"
+        "the secret before the -> is missing; write it, such as \
+         environments/production/billing/database"
     )]
     NoSource,
     /// The right side is empty.
-    #[error(
-        "nothing stands behind the -> that follows {0}; write where it goes, such as /run/secrets/db.json"
-    )]
+    #[error("the target after the -> that follows {0} is missing; write it, such as /run/secrets/db.json")]
     NoTarget(Excerpt),
     /// An arrow without white space around it.
-    #[error("a space is missing beside the -> that follows {0}; put one on both sides")]
+    #[error("a space is missing next to the -> that follows {0}; put one on both sides")]
     GluedArrow(Excerpt),
     /// The secret of a variable is invalid.
     #[error(transparent)]
@@ -173,7 +172,7 @@ pub enum MappingFault {
     )]
     UnknownOption(Excerpt),
     /// An option is repeated.
-    #[error("{0}= stands twice; keep one")]
+    #[error("{0}= is given twice; keep one")]
     RepeatedOption(&'static str),
     /// An option without a value.
     #[error("{0} has no value; write {0}=value without a space around the =")]
@@ -211,11 +210,11 @@ pub enum MappingFault {
         other: usize,
     },
     /// A file inside another file.
-    #[error("the file {} would lie inside {}, which line {other} writes as a file; rename one", Excerpt::new(.file.as_str()), Excerpt::new(.outer.as_str()))]
+    #[error("the file {} is inside {}, which line {other} writes as a file; rename one", Excerpt::new(.file.as_str()), Excerpt::new(.outer.as_str()))]
     FileInsideFile {
         /// The file.
         file: TargetFile,
-        /// The file it would lie inside.
+        /// The file that it is inside of.
         outer: TargetFile,
         /// The line that writes the outer file.
         other: usize,

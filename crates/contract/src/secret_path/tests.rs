@@ -50,7 +50,8 @@ fn the_error_names_text_rule_and_cure() {
         "/environments/production/billing/database-with-a-long-name".parse::<SecretPath>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "\"/environments/production/billing/databas…\" is not a secret path: take the slash at its start away; \
+        "\"/environments/production/billing/databas…\" is not a secret path: remove the slash at \
+         its start; \
          allowed: 1 to 10 levels of a-z, 0-9, - and _ with single slashes between, at most 512 characters, \
          such as environments/production/billing/database"
     );

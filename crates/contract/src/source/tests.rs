@@ -27,7 +27,7 @@ fn every_mistake_of_a_list_is_reported() {
         ("a b", &["\"a b\" has no alias; a file of several secrets needs one for each"]),
         ("a B", &["\"a B\" is not a secret path: "]),
         ("db=a c", &["\"c\" has no alias"]),
-        ("db=a db=c", &["the alias db stands twice"]),
+        ("db=a db=c", &["the alias db is used twice"]),
         ("1=A", &["\"1\" is not an alias of a secret; allowed: 1 to 64", "\"A\" is not a secret path"]),
         ("role=a d-b=c", &["\"role\" is not an alias", "\"d-b\" is not an alias"]),
         (

@@ -137,10 +137,12 @@ fn check_version(set: &str, driver: &Container) -> Finding {
             Finding::Met(format!("the driver {set} has the version {}.{}", version.0, version.1))
         }
         Some(version) => Finding::Limited(format!(
-            "the driver {set} has the version {}.{}; the provider was tested with {}.{}, and older ones update volumes in another way; update the driver",
+            "the driver {set} has the version {}.{}; the provider was tested with {}.{}, and older versions update volumes differently; update the driver",
             version.0, version.1, TESTED.0, TESTED.1
         )),
-        None => Finding::Limited(format!("the image of the driver {set} does not say its version")),
+        None => Finding::Limited(format!(
+            "the tag of the image of the driver {set} is not a version, so the version is not checked"
+        )),
     }
 }
 
@@ -156,7 +158,7 @@ fn check_rotation(set: &str, driver: &Container, republishes: bool) -> Option<Fi
             "the driver {set} runs without --enable-secret-rotation=true, so files are never updated; set `enableSecretRotation=true` in the values of the driver's chart"
         ))),
         (true, false) => Some(Finding::Limited(format!(
-            "the driver {set} runs with --enable-secret-rotation=true, but its CSIDriver does not have the kubelet call again; set `requiresRepublish: true` there"
+            "the driver {set} runs with --enable-secret-rotation=true, but its CSIDriver has no `requiresRepublish: true`, so files are never updated; set it"
         ))),
         // The CSIDriver's own finding says it.
         (false, false) => None,
@@ -166,10 +168,12 @@ fn check_rotation(set: &str, driver: &Container, republishes: bool) -> Option<Fi
 fn check_socket(set: &str, socket: &str, dirs: &[&str]) -> Finding {
     let dir = Path::new(socket).parent().and_then(Path::to_str).unwrap_or_default();
     if dirs.contains(&dir) {
-        Finding::Met(format!("the driver looks for the socket {socket} of the provider {set}"))
+        Finding::Met(format!(
+            "the driver searches the directory of the socket {socket} of the provider {set}"
+        ))
     } else {
         Finding::Missing(format!(
-            "the driver does not look for the socket {socket} of the provider {set}, but into {}; set `socketDirs` of the provider's chart to one of these",
+            "the driver does not search the directory of the socket {socket} of the provider {set}; it searches {}; set `socketDirs` of the provider's chart to one of these",
             dirs.join(", ")
         ))
     }
@@ -223,10 +227,14 @@ mod tests {
         let off = said(&["--provider-volume", "/var/run/secrets-store-csi-providers"], IMAGE, SOCKET, true);
         assert!(off.contains("runs without --enable-secret-rotation=true"), "{off}");
         let alone = said(&DRIVER, IMAGE, SOCKET, false);
-        assert!(alone.contains("set `requiresRepublish: true` there"), "{alone}");
+        assert!(
+            alone.contains("has no `requiresRepublish: true`, so files are never updated; set it"),
+            "{alone}"
+        );
         let elsewhere = said(&DRIVER, IMAGE, "/srv/providers/scaivault.sock", true);
         assert!(
-            elsewhere.contains("missing  the driver does not look for the socket /srv/providers/"),
+            elsewhere
+                .contains("missing  the driver does not search the directory of the socket /srv/providers/"),
             "{elsewhere}"
         );
         assert!(elsewhere.contains("/etc/kubernetes/secrets-store-csi-providers"), "{elsewhere}");

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 const GENERATION_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
 /// What is added to the failure of such a generation.
 const MAY_HAVE_USER: &str =
-    "it may have made a database user, so the next attempt is made after a pause of up to 5 min";
+    "it may have created a database user, so the next attempt is made after a pause of up to 5 min";
 /// The first and the longest pause after a renewal or a revocation that failed.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Where in the time for renewals this provider renews.

@@ -290,7 +290,7 @@ async fn what_fails_is_named_with_its_fix() {
     let objects = "[{path: app/none, file: a}, {path: other/secret, file: b}, {path: app/stripe, file: c}]";
     let status = node.mount_objects(objects).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
-    for expected in ["app/none", "other/secret", "give the identity", "check its name"] {
+    for expected in ["app/none", "other/secret", "add a policy", "check its name"] {
         assert!(status.message().contains(expected), "{expected}: {status}");
     }
     let status = node.mount_objects("[{path: app/stripe, file: a, field: none}]").await.unwrap_err();

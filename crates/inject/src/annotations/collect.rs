@@ -221,7 +221,8 @@ fn not_taken(key: &str, layer: &Layer, setters: Setters) -> String {
     match layer {
         Layer::Workload if setters.include(&Layer::Pod) => {
             format!(
-                "{ANNOTATION_PREFIX}{key} does nothing on the workload itself; move it to the pod template"
+                "{ANNOTATION_PREFIX}{key} has no effect on the workload itself; move it to the \
+                 pod template"
             )
         }
         _ => {

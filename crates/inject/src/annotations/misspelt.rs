@@ -56,7 +56,7 @@ impl Intention {
     const fn effect(self) -> &'static str {
         match self {
             Self::Ask => "no annotation that is read asks for a secret, so the pods would start without any",
-            Self::OptOut => "it opts nothing out, so the pods would be injected all the same",
+            Self::OptOut => "it has no effect, so the pods would still be injected",
         }
     }
 }
@@ -91,7 +91,7 @@ impl UnreadKey {
             );
         }
         let layer = &self.layer;
-        format!("{ANNOTATION_PREFIX}{key} does nothing on the {layer} itself; {}", self.cure())
+        format!("{ANNOTATION_PREFIX}{key} has no effect on the {layer} itself; {}", self.cure())
     }
 
     /// The problem for cases where the opposite of what the author wants would happen.
@@ -328,13 +328,13 @@ pub fn misplaced_keys<'k>(
         let (fault, cure) = match place {
             KeyPlace::ReadAnnotations if is_prefix_right => return None,
             KeyPlace::Labels if is_prefix_right => {
-                ("does nothing: labels are not read", format!("write an annotation of the {reader}"))
+                ("has no effect: labels are not read", format!("write an annotation of the {reader}"))
             }
             KeyPlace::OtherAnnotations if is_prefix_right => {
-                ("does nothing there", "move it to the pod template".to_owned())
+                ("has no effect there", "move it to the pod template".to_owned())
             }
             KeyPlace::OtherField(_) if is_prefix_right => {
-                ("does nothing there", format!("write it below metadata.annotations of the {reader}"))
+                ("has no effect there", format!("write it below metadata.annotations of the {reader}"))
             }
             _ => (
                 "does not have the injector's prefix",

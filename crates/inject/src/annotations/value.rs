@@ -176,7 +176,7 @@ impl FromStr for Selection {
             names.push(name.to_owned());
         }
         if names.iter().any(|name| name == "*") {
-            return if names.len() == 1 { Ok(Self::All) } else { Err("* stands alone or not at all".into()) };
+            return if names.len() == 1 { Ok(Self::All) } else { Err("* must be the only entry".into()) };
         }
         Ok(Self::Names(names))
     }

@@ -233,7 +233,8 @@ fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings
             MappingFault::OptionalLease => (
                 NamedKey::SecretOptional,
                 "dynamic credentials are generated, so there is no secret that may be missing".to_owned(),
-                "remove this annotation; fail-open starts the application without what could not be had"
+                "remove this annotation; fail-open starts the application without what could not \
+                 be fetched"
                     .to_owned(),
             ),
             other => (NamedKey::InjectSecret, other.to_string(), "correct the annotation".to_owned()),

@@ -27,7 +27,7 @@ pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
     for (key, needed, _) in
         without_effect.filter(|(key, _, is_used)| !is_used && *draft.layer_of(*key) == Layer::Pod)
     {
-        findings.warn(format!("{key} does nothing without {needed}"));
+        findings.warn(format!("{key} has no effect without {needed}"));
     }
     let scaikey_trust = draft.scaikey_trust.filter(|_| has_credentials);
     if has_ca {

@@ -197,7 +197,7 @@ impl Checks {
                     self.problem(field, Some(key), "no key that may stand here", cure);
                 }
                 if !seen.insert(key.as_str()) {
-                    self.problem(field, Some(key), "stands twice", "keep one");
+                    self.problem(field, Some(key), "is given twice", "keep one");
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Checks {
             }
             if !seen.insert(name.clone()) {
                 let field = format!("{field}.name");
-                self.problem(&field, Some(name), "stands twice", "give each exception its own name");
+                self.problem(&field, Some(name), "is given twice", "give each exception its own name");
             }
             for (part, text, most) in [("owner", owner, NAME_BYTES), ("reason", reason, REASON_BYTES)] {
                 if text.trim().is_empty() || text.len() > most {

@@ -29,7 +29,7 @@ pub(super) fn fault(glob: &str) -> Option<&'static str> {
         return Some("it has an empty segment: single slashes stand between segments only");
     }
     if glob.split('/').any(|segment| segment.contains("**") && segment != "**") {
-        return Some("** stands alone between slashes; within a segment write *");
+        return Some("** must be a whole segment; within a segment write *");
     }
     None
 }

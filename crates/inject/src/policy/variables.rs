@@ -493,8 +493,8 @@ fn ambiguous(left: Option<Variable<'_>>, right: Option<Variable<'_>>, between: &
     let with = if between.is_empty() { "nothing".to_owned() } else { Excerpt::new(between).to_string() };
     VariableFault::new(
         format!(
-            "{} and {} stand in one level with {with} between, so that what one pod gets and what another gets may be the \
-             same text",
+            "{} and {} are in one level with {with} between, so pods with different values could \
+             get the same path",
             shown(left),
             shown(right)
         ),

@@ -103,8 +103,7 @@ pub fn adjust(workload: &WorkloadView<'_>, former: Former<'_, '_>) -> Adjustment
         return unchanged(AdjustmentReason::Deleting, Vec::new());
     }
     if let Former::Unknown = former {
-        let warning =
-            "mutation-mode is not carried out: the request does not say what the workload was before";
+        let warning = "mutation-mode is not applied: the request does not contain the previous workload";
         return unchanged(AdjustmentReason::UnknownFormer, vec![warning.to_owned()]);
     }
     let mut edits = Edits::default();

@@ -197,7 +197,8 @@ impl<'a> Own<'a> {
             more => format!(" and {more} more"),
         };
         vec![format!(
-            "nothing reads {}{more} in the object's own metadata: write it in the annotations of the pod template",
+            "{}{more} has no effect in the object's own metadata: write it in the annotations of \
+             the pod template",
             shown.join(", ")
         )]
     }
@@ -341,7 +342,7 @@ mod tests {
         let validation =
             check(&object(&json!({"annotations": good()}), &[good()]), FormerObject::Nothing).unwrap();
         assert_eq!(validation.reason, ValidationReason::Valid);
-        assert!(validation.warnings[0].contains("nothing reads"), "{validation:?}");
+        assert!(validation.warnings[0].contains("has no effect"), "{validation:?}");
         let deleting = object(&json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), &[bad()]);
         assert_eq!(check(&deleting, FormerObject::Nothing).unwrap().reason, ValidationReason::Deleting);
     }

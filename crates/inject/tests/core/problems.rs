@@ -240,7 +240,7 @@ fn a_setting_without_effect_is_worth_a_warning() {
         ("client-credentials-secret-key", "secret", "client-credentials-secret"),
     ] {
         let injection = cluster().injection(&annotated().ours(key, value).json());
-        let expected = format!("{key} does nothing without {needed}");
+        let expected = format!("{key} has no effect without {needed}");
         assert!(injection.warnings.contains(&expected), "{key}: {:?}", injection.warnings);
         // As a default of the platform it is not a problem.
         let injection = cluster().namespace(key, value).injection(&annotated().json());

@@ -134,10 +134,7 @@ fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
     let accepted = condition_of(&kept, "Accepted");
     assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("PreviousInForce")));
     let message = accepted["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("generation 4 cannot be used, and generation 3 stays in force: "),
-        "{message}"
-    );
+    assert!(message.starts_with("generation 4 is invalid, and generation 3 remains in force: "), "{message}");
     assert!(message.contains("spec.enforcement"), "{message}");
     assert_eq!((&kept["inForce"]["generation"], &kept["inForce"]["spec"]), (&json!(3), &injecting()));
 }

@@ -60,7 +60,7 @@ fn the_templates_of_other_kinds_are_validated() {
     assert_eq!(verdict(Entry::Mode, &[other]).reason, Reason::Untouched(Untouched::NotAWorkload));
     let valid = verdict(Entry::Validate, &[other]);
     assert_eq!(valid.reason, Reason::Validated(ValidationReason::Valid));
-    assert!(valid.warnings[0].contains("nothing reads mutation-mode"), "{:?}", valid.warnings);
+    assert!(valid.warnings[0].contains("mutation-mode has no effect"), "{:?}", valid.warnings);
     let refused = verdict(Entry::Validate, &[other, wrong]);
     assert_eq!(refused.reason, Reason::Validated(ValidationReason::Problems));
     assert!(refused.refusal.unwrap().message.contains("pattern"));

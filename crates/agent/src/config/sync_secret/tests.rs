@@ -59,7 +59,7 @@ fn every_mistake_is_said_at_once() {
     let problems = SyncConfig::read(&Environment::default()).unwrap_err().to_string();
     for expected in [
         "the environment has 3 mistakes",
-        "SECRETS: no key is to be written",
+        "SECRETS: no key is configured",
         "SYNC_SECRET_NAME: no Secret is named",
         "KUBERNETES_SERVICE_HOST: with KUBERNETES_SERVICE_PORT it is the address of the API server",
     ] {
@@ -107,7 +107,7 @@ fn lines_of_labels_and_annotations_are_checked() {
             "line 5: \"UPPER/a\" is not a key",
             "line 6: \"a b\" is not the value of a label",
             "line 7: \"é\" is not the value of a label",
-            "line 9: the key \"same\" stands twice",
+            "line 9: the key \"same\" is duplicate",
             "line 10: sync-secret sets \"scaivault.scailabs.ai/managed-by\" itself",
             "line 11: sync-secret sets",
         ],
@@ -124,7 +124,7 @@ fn what_cannot_be_in_a_secret_is_refused() {
             (env::WATCH_PATHS, "a/b -> /f"),
         ],
         &[
-            "DYNAMIC: nothing would renew or revoke a lease in a Secret",
+            "DYNAMIC: a lease in a Secret would be neither renewed nor revoked",
             "SECRET_ENV: sync-secret does not read it; write path#field -> KEY in SECRETS",
             "WATCH_PATHS: sync-secret does not read it",
         ],

@@ -41,10 +41,10 @@ fn arrows() {
     check_secret("a => /a", "the line that starts with \"a\" has no ->");
     check_secret("a", "the line that starts with \"a\" has no ->");
     check_secret("a template=\"x -> /y\"", "the line that starts with \"a\" has no ->");
-    check_secret("-> /a", "nothing stands before the ->; write what is read there");
-    check_secret("a ->", "nothing stands behind the -> that follows \"a\"; write where it goes");
+    check_secret("-> /a", "the secret before the -> is missing; write it");
+    check_secret("a ->", "the target after the -> that follows \"a\" is missing; write it");
     for text in ["a-> /a", "a ->/a", "a->/a"] {
-        check_secret(text, "a space is missing beside the -> that follows \"a");
+        check_secret(text, "a space is missing next to the -> that follows \"a");
     }
     check_secret("a -> /a -> /b", "\"-\" is not an option");
     check(parse_dynamic, "engine=e role=r", &["line 1: the line that starts with \"engine=e\" has no ->"]);
@@ -116,8 +116,8 @@ fn options() {
     check_secret("a -> /a mode=0755", "\"0755\" is not a file mode: a secret's file is not executable");
     check_secret("a -> /a owner=root", "\"owner\" is not an option; allowed: format=, mode=, encoding=");
     check_secret("a -> /a Format=raw", "\"Format\" is not an option");
-    check_secret("a -> /a mode=0400 mode=0400", "mode= stands twice; keep one");
-    check_secret("a -> /a template=x template=y", "template= stands twice; keep one");
+    check_secret("a -> /a mode=0400 mode=0400", "mode= is given twice; keep one");
+    check_secret("a -> /a template=x template=y", "template= is given twice; keep one");
     check_secret(
         "a -> /a format= raw",
         "format has no value; write format=value without a space around the =",
@@ -169,7 +169,7 @@ fn the_same_file_or_variable_twice() {
     check(
         parse_secrets,
         "a -> /a/b\nb -> /a-b\nc -> /a",
-        &["line 1: the file \"/a/b\" would lie inside \"/a\", which line 3 writes as a file; rename one"],
+        &["line 1: the file \"/a/b\" is inside \"/a\", which line 3 writes as a file; rename one"],
     );
     check(
         parse_dynamic,

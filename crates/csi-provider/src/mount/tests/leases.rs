@@ -259,7 +259,7 @@ async fn a_refused_generation_keeps_its_reason() {
     let mounting = async { while node.mount_objects(DYNAMIC).await.is_err() {} };
     tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("a long pause");
     node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
-    for note in ["", "it may have made a database user"] {
+    for note in ["", "it may have created a database user"] {
         let status = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap_err();
         assert!(status.message().contains("internal_error") && status.message().contains(note), "{status}");
     }

@@ -119,7 +119,7 @@ fn a_key_is_found_where_it_is_not_read() {
         (
             KeyPlace::OtherField("metadata.annotation"),
             "scaivault.scailabs.ai/inject-secret-db",
-            "(in metadata.annotation of the pod) does nothing there; write it below metadata.annotations",
+            "(in metadata.annotation of the pod) has no effect there; write it below metadata.annotations",
         ),
     ] {
         let warnings = warned(place, key);

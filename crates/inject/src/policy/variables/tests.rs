@@ -219,7 +219,7 @@ fn texts_that_two_pods_could_share_are_ambiguous() {
         ("pods/${namespace}-${pod}", Place::Secrets),
     ] {
         let said = check(text, place).unwrap_or_else(|| panic!("{text} is accepted"));
-        assert!(said.contains("stand in one level"), "{text}: {said}");
+        assert!(said.contains("are in one level"), "{text}: {said}");
     }
     for (text, place) in [
         ("apps/${namespace}/${service-account}/db", Place::Secrets),

@@ -50,7 +50,7 @@ fn each_mistake_names_field_and_value() {
     );
     check(policy("p").inject("secret-format-db", "json"), &["secret-format-db", "[unknown-name]"]);
     let twice = policy("p").inject("inject-secret-db", "a/b").inject("inject-secret-db", "a/c");
-    check(twice, &["inject-secret-db", "stands twice"]);
+    check(twice, &["inject-secret-db", "is given twice"]);
     let format = policy("p").inject("inject-secret-db", "a/b").inject("secret-format-db", "xml");
     check(format, &["secret-format-db", "\"xml\""]);
     let template = policy("p").inject("inject-secret-db", "a/b").inject("secret-template-db", "{{ nope }}");
@@ -61,7 +61,7 @@ fn each_mistake_names_field_and_value() {
 fn each_entry_of_a_list_is_checked() {
     check(
         policy("p").allow(|allow| allow.paths = named(["b/**", "a**"])),
-        &["allow.paths[1]", "\"a**\"", "alone"],
+        &["allow.paths[1]", "\"a**\"", "whole segment"],
     );
     check(policy("p").allow(|allow| allow.paths = named(["A/*"])), &["allow.paths[0] (of", "a-z"]);
     check(policy("p").allow(|allow| allow.paths = named(["/a"])), &["allow.paths", "empty segment"]);

@@ -98,7 +98,7 @@ fn each_secret_of_a_file_is_checked() {
         target.refuses(&asks(&list).json(), &["policy-limit", "policy limits does not allow this path"]);
     }
     // A repeated alias does not replace the one that was checked, and an alias cannot be a path.
-    target.refuses(&asks(&format!("a={OWN} a={THEIRS}")).json(), &["the alias a stands twice"]);
+    target.refuses(&asks(&format!("a={OWN} a={THEIRS}")).json(), &["the alias a is used twice"]);
     target.refuses(&asks(&format!("{THEIRS}={OWN}")).json(), &["is not an alias"]);
     target.refuses(&asks(&format!("a={OWN}={THEIRS}")).json(), &["invalid-value"]);
     assert!(target.reads(&asks(&format!("a={OWN} b={OWN}#k")).json()).contains(OWN));

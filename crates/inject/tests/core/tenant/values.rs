@@ -131,10 +131,10 @@ fn a_policy_whose_paths_two_tenants_share_is_refused() {
     ] {
         let inject = vec![("inject-secret-x".to_owned(), path.to_owned())];
         let problems = Policy::compile(PolicyParts { inject, ..policy("shared") }).unwrap_err().to_string();
-        assert!(problems.contains("stand in one level with"), "{problems}");
+        assert!(problems.contains("are in one level with"), "{problems}");
         let allow = Allow { paths: named([path]), ..Allow::default() };
         let problems = Policy::compile(PolicyParts { allow, ..policy("shared") }).unwrap_err().to_string();
-        assert!(problems.contains("stand in one level with"), "{problems}");
+        assert!(problems.contains("are in one level with"), "{problems}");
     }
     let allow = Allow { paths: named(["apps/${namespace}-*/**"]), ..Allow::default() };
     assert!(Policy::compile(PolicyParts { allow, ..policy("prefix") }).is_err());

@@ -112,8 +112,8 @@ fn a_key_on_the_wrong_metadata_is_told_where_to_go() {
     assert_eq!(
         validation.warnings,
         [
-            "scaivault.scailabs.ai/refresh-interval does nothing on the workload itself; move it to the pod template",
-            "scaivault.scailabs.ai/inject-secret-new does nothing on the workload itself; move it to the pod template",
+            "scaivault.scailabs.ai/refresh-interval has no effect on the workload itself; move it to the pod template",
+            "scaivault.scailabs.ai/inject-secret-new has no effect on the workload itself; move it to the pod template",
         ]
     );
     let typing_error = deployment().own("mutaton-mode", "ignore").validated(None, &cluster());

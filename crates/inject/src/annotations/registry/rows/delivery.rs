@@ -115,9 +115,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(StartGate::ALL),
         default: Value("hook"),
         setters: Setters::PodAndDefaults,
-        doc: "What holds the app back until the sidecar has fetched. `hook`: a `postStart` hook, about 0.2 s of pod start; \
-              a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, one to two seconds, \
-              without that hole.",
+        doc: "What delays the app until the sidecar has fetched. `hook`: a `postStart` hook, about 0.2 s of pod start; a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, one to two seconds, without that gap.",
         examples: &["probe", "hook"],
         set: |draft, entry| {
             draft.start_gate = parse(entry)?;

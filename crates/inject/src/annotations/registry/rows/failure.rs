@@ -14,8 +14,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Value(defaults::FAIL_OPEN),
         setters: Setters::PodAndDefaults,
-        doc: "`true` starts the app with what could be fetched, whatever network or server say. The app needs a way to do \
-              without.",
+        doc: "`true` starts the app with the secrets that could be fetched, whatever the error. The app must work without the others.",
         examples: &["true", "false"],
         set: |draft, entry| {
             draft.fail_open = value::boolean(entry.value)?;

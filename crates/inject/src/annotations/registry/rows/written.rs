@@ -18,7 +18,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         setters: Setters::Nobody,
-        doc: "What cannot be seen in the pod otherwise and detaching has to know.",
+        doc: "What detaching needs and cannot derive from the pod.",
         examples: &["{\"v\":1}"],
         set: |_, _| Ok(()),
     },
