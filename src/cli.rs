@@ -106,7 +106,7 @@ them with --policy.
 
 With --output json: one object with
   objects   file, line, apiVersion, kind, namespace, name, outcome, reason, warnings,
-            problems (each with code, key, layer, text, cure). Optional:
+            problems (each with code, key, layer, text, fix). Optional:
             pointer (the place in a List), template (the place of the pod template in an
             object of another kind), secrets (how many are injected), note, settings
             (with --explain: key, value, layer, rule), diff (with --diff)

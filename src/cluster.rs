@@ -1,11 +1,11 @@
 //! The cluster in which `serve` runs: its namespaces and service accounts, cached by watches, its
 //! version, and the Events that are posted to it.
 
+mod cache;
 mod client;
 mod events;
 mod policies;
-mod remembered;
-mod table;
+mod sharded_map;
 mod version;
 
 use std::{sync::Arc, time::SystemTime};
@@ -29,9 +29,9 @@ pub(crate) use client::{Named, client, named};
 pub(crate) use events::{QUEUE, generate_name, host_name, post as post_events};
 pub(crate) use version::{follow as follow_version, oldest as oldest_version};
 
+use cache::{Cached, Kept};
 use policies::{InjectorHost, PolicyMemory};
-use remembered::{Kept, Remembered};
-use table::Table;
+use sharded_map::ShardedMap;
 
 /// What to watch in addition to namespaces and service accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,10 +43,10 @@ pub(crate) struct Features {
 }
 
 /// The cache of the cluster's objects, kept up to date by the watches of [`follow`].
-pub(crate) struct Memory {
-    namespaces: Table<Arc<Namespace>>,
+pub(crate) struct ClusterCache {
+    namespaces: ShardedMap<Arc<Namespace>>,
     /// `scaikey.scailabs.ai/role` of every service account, including those without the annotation.
-    roles: Table<Option<Arc<str>>>,
+    roles: ShardedMap<Option<Arc<str>>>,
     /// `None` if policies are not watched.
     policies: Option<PolicyMemory>,
     features: Features,
@@ -54,12 +54,12 @@ pub(crate) struct Memory {
     changes: channel::Sender<()>,
 }
 
-impl Memory {
+impl ClusterCache {
     /// Creates an empty cache.
     pub(crate) fn new(features: Features) -> Arc<Self> {
         Arc::new(Self {
-            namespaces: Table::new(),
-            roles: Table::new(),
+            namespaces: ShardedMap::new(),
+            roles: ShardedMap::new(),
             policies: features.policies.then(PolicyMemory::new),
             features,
             clock: ApiClock::default(),
@@ -73,7 +73,7 @@ impl Memory {
     }
 }
 
-impl Cluster for Memory {
+impl Cluster for ClusterCache {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         self.namespaces.get(name).map_or(Lookup::Unknown, Lookup::Known)
     }
@@ -113,7 +113,7 @@ impl Cluster for Memory {
 /// readiness waits for the first list of each. Needs a tokio runtime.
 pub(crate) fn follow(
     client: &Client,
-    memory: &Arc<Memory>,
+    memory: &Arc<ClusterCache>,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
@@ -125,9 +125,9 @@ pub(crate) fn follow(
     }
 }
 
-fn follow_kind<K: Remembered>(
+fn follow_kind<K: Cached>(
     client: &Client,
-    memory: &Arc<Memory>,
+    memory: &Arc<ClusterCache>,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
@@ -139,7 +139,7 @@ fn follow_kind<K: Remembered>(
 /// Watches policies.
 fn follow_policies(
     client: &Client,
-    memory: &Arc<Memory>,
+    memory: &Arc<ClusterCache>,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
@@ -156,13 +156,13 @@ fn follow_policies(
 /// Handles the watch events of a kind: metrics, readiness and log.
 struct WatchObserver {
     resource: &'static str,
-    memory: Arc<Memory>,
+    memory: Arc<ClusterCache>,
     gate: Gate,
     metrics: Arc<Metrics>,
 }
 
 impl WatchObserver {
-    fn new(resource: &'static str, memory: &Arc<Memory>, gate: Gate, metrics: &Arc<Metrics>) -> Self {
+    fn new(resource: &'static str, memory: &Arc<ClusterCache>, gate: Gate, metrics: &Arc<Metrics>) -> Self {
         Self { resource, memory: Arc::clone(memory), gate, metrics: Arc::clone(metrics) }
     }
 }
@@ -198,7 +198,7 @@ impl Observer for WatchObserver {
 /// some of `tasks`.
 pub(crate) fn report(
     client: &Client,
-    memory: &Arc<Memory>,
+    memory: &Arc<ClusterCache>,
     features: Features,
     context: &Arc<AdmissionContext>,
     metrics: &Arc<Metrics>,

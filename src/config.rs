@@ -85,12 +85,12 @@ fn problem(key: &str, error: &str, text: &str) -> String {
             .copied()
             .or_else(|| nearest(word, known))
     });
-    let cure = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let fix = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     let error = error
         .replace("expected a sequence", "expected a list")
         .replace("expected a map", "expected an object");
     let name = if error.contains(&format!("`{key}`")) { String::new() } else { format!("{key}: ") };
-    format!("{line}{name}{error}{cure} [configuration]")
+    format!("{line}{name}{error}{fix} [configuration]")
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ pub(crate) use self::finding::Code;
 pub(crate) use self::finding::{Finding, Severity};
 use self::{class::Class, pod::Pod};
 use crate::{
+    evaluate::{ObjectResult, Outcome},
     object::Object,
-    treatment::{Outcome, Treated},
     yaml_stream::Document,
 };
 
@@ -75,37 +75,37 @@ impl Inputs {
 
 /// Adds findings to the objects of a document. `injected` is the document after injection.
 pub(crate) fn check(
-    treated: &mut [Treated],
+    result: &mut [ObjectResult],
     (value, injected): (&Value, &Value),
     inputs: &Inputs,
     document: &Document<'_>,
 ) {
-    for treated in treated {
-        let mut findings = if class::is_class(&treated.kind) {
-            let Some(object) = value.pointer(&treated.pointer) else { continue };
-            let (class, findings) = class::read(&treated.api_version, object);
-            if (class.is_ours || !findings.is_empty()) && treated.outcome == Outcome::NoPod {
-                treated.outcome = Outcome::Class;
+    for result in result {
+        let mut findings = if class::is_class(&result.kind) {
+            let Some(object) = value.pointer(&result.pointer) else { continue };
+            let (class, findings) = class::read(&result.api_version, object);
+            if (class.is_ours || !findings.is_empty()) && result.outcome == Outcome::NoPod {
+                result.outcome = Outcome::Class;
             }
             findings
         } else {
-            check_pod(treated, (value, injected), inputs)
+            check_pod(result, (value, injected), inputs)
         };
-        if let Some(object) = value.pointer(&treated.pointer) {
-            findings.extend(restarts::check(&treated.api_version, &treated.kind, object));
+        if let Some(object) = value.pointer(&result.pointer) {
+            findings.extend(restarts::check(&result.api_version, &result.kind, object));
         }
-        lines::add(&mut findings, &treated.pointer, document);
-        treated.csi = findings;
+        lines::add(&mut findings, &result.pointer, document);
+        result.csi = findings;
     }
 }
 
-fn check_pod(treated: &Treated, (value, injected): (&Value, &Value), inputs: &Inputs) -> Vec<Finding> {
-    let Some(pointer) = treated.pod_pointer() else { return Vec::new() };
+fn check_pod(result: &ObjectResult, (value, injected): (&Value, &Value), inputs: &Inputs) -> Vec<Finding> {
+    let Some(pointer) = result.pod_pointer() else { return Vec::new() };
     let (Some(pod), Some(injected)) = (value.pointer(&pointer), injected.pointer(&pointer)) else {
         return Vec::new();
     };
-    let pod = Pod { namespace: &treated.namespace, value: pod, injected };
-    let in_object = pointer.strip_prefix(&treated.pointer).unwrap_or_default();
+    let pod = Pod { namespace: &result.namespace, value: pod, injected };
+    let in_object = pointer.strip_prefix(&result.pointer).unwrap_or_default();
     let findings = pod::check(&pod, inputs).into_iter();
     findings
         .map(|finding| Finding { pointer: format!("{in_object}{}", finding.pointer), ..finding })

@@ -16,7 +16,7 @@ mod narrator;
 mod review;
 
 /// The timeout of one step, all of which run on this machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the demonstration.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {

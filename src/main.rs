@@ -11,10 +11,12 @@ mod demo;
 mod diff;
 mod document;
 mod edit;
+mod evaluate;
 mod input;
 mod manifest_cmd;
 mod migrate;
 mod object;
+mod offline_cluster;
 mod output;
 mod policy;
 mod printable;
@@ -24,9 +26,7 @@ mod restarter;
 mod self_test;
 mod serve;
 mod strict_json;
-mod surroundings;
 mod telemetry;
-mod treatment;
 mod yaml_stream;
 
 /// musl's allocator, the default of a static binary, is slow.

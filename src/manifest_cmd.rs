@@ -13,17 +13,17 @@ use scaivault_inject::KubeVersion;
 use crate::{
     args::{CheckArgs, ClusterArgs, DetachArgs, InjectArgs, LayerArgs, ManifestOutput, ReportOutput},
     config, document,
+    evaluate::{Action, evaluate_namespace},
     input::{self, Found, UsageError},
     object::objects,
+    offline_cluster::OfflineCluster,
     output::{self, PROBLEMS, UNREADABLE, until_closed},
     policy::PolicyFiles,
     report::{Entry, Report},
-    surroundings::Surroundings,
-    treatment::{Verb, treat_namespace},
     yaml_stream,
 };
 
-use self::job::{Job, Product, Worked};
+use self::job::{Job, Product, Results};
 
 mod job;
 
@@ -31,40 +31,42 @@ mod job;
 pub(crate) fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
     let InjectArgs { files, layers, output, diff, explain } = args;
     let product = product(*output);
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, with_csi: false, product };
+    let job =
+        Job { action: Action::Inject, with_diff: *diff, with_settings: *explain, with_csi: false, product };
     let found = find(&files.filenames, Some(layers))?;
-    let (surroundings, namespaces) = surroundings(layers)?;
-    let mut worked = job.run(&found, surroundings)?;
-    report_namespaces(namespaces, &mut worked.report);
-    write_manifests(&worked, *output)
+    let (cluster, namespaces) = cluster(layers)?;
+    let mut results = job.run(&found, cluster)?;
+    report_namespaces(namespaces, &mut results.report);
+    write_manifests(&results, *output)
 }
 
 /// Runs `detach`.
 pub(crate) fn detach(args: &DetachArgs) -> anyhow::Result<ExitCode> {
     let DetachArgs { files, by_name, output, diff } = args;
     let job = Job {
-        verb: if *by_name { Verb::DetachByName } else { Verb::Detach },
+        action: if *by_name { Action::DetachByName } else { Action::Detach },
         with_diff: *diff,
         with_settings: false,
         with_csi: false,
         product: product(*output),
     };
-    let surroundings = Surroundings::new(config::read(None)?, KubeVersion::default());
-    let worked = job.run(&find(&files.filenames, None)?, surroundings)?;
-    write_manifests(&worked, *output)
+    let cluster = OfflineCluster::new(config::read(None)?, KubeVersion::default());
+    let results = job.run(&find(&files.filenames, None)?, cluster)?;
+    write_manifests(&results, *output)
 }
 
 /// Runs `check`.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let CheckArgs { files, layers, output, diff, explain, deny_warnings } = args;
     let product = Product::None;
-    let job = Job { verb: Verb::Inject, with_diff: *diff, with_settings: *explain, with_csi: true, product };
+    let job =
+        Job { action: Action::Inject, with_diff: *diff, with_settings: *explain, with_csi: true, product };
     let found = find(&files.filenames, Some(layers))?;
-    let (surroundings, namespaces) = surroundings(layers)?;
-    let mut worked = job.run(&found, surroundings)?;
-    report_namespaces(namespaces, &mut worked.report);
-    let code = write_report(&worked.report, *output)?;
-    let is_denied = *deny_warnings && worked.report.has_warnings();
+    let (cluster, namespaces) = cluster(layers)?;
+    let mut results = job.run(&found, cluster)?;
+    report_namespaces(namespaces, &mut results.report);
+    let code = write_report(&results.report, *output)?;
+    let is_denied = *deny_warnings && results.report.has_warnings();
     Ok(if code == ExitCode::SUCCESS && is_denied { ExitCode::from(PROBLEMS) } else { code })
 }
 
@@ -92,21 +94,20 @@ pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<
 
 /// The simulated cluster according to the arguments, and the findings about the namespaces of
 /// `--namespace-file`.
-pub(crate) fn surroundings(layers: &LayerArgs) -> anyhow::Result<(Surroundings, Vec<Entry>)> {
+pub(crate) fn cluster(layers: &LayerArgs) -> anyhow::Result<(OfflineCluster, Vec<Entry>)> {
     let LayerArgs { cluster: ClusterArgs { config, kube_version }, namespace_file, policies, date } = layers;
-    let mut surroundings =
-        Surroundings::new(config::read(config.config.as_deref())?, kube_version.kube_version);
+    let mut cluster = OfflineCluster::new(config::read(config.config.as_deref())?, kube_version.kube_version);
     let namespaces = match namespace_file {
-        Some(path) => note_namespaces(path, &mut surroundings)?,
+        Some(path) => note_namespaces(path, &mut cluster)?,
         None => Vec::new(),
     };
-    surroundings.policies = PolicyFiles::read(policies)?;
-    surroundings.now = date.now();
-    Ok((surroundings, namespaces))
+    cluster.policies = PolicyFiles::read(policies)?;
+    cluster.now = date.now();
+    Ok((cluster, namespaces))
 }
 
 /// Records the namespaces of a file, and returns each as an entry of a report.
-pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> anyhow::Result<Vec<Entry>> {
+pub(crate) fn note_namespaces(path: &Path, cluster: &mut OfflineCluster) -> anyhow::Result<Vec<Entry>> {
     let source = input::read(path)?;
     let mut entries: Vec<Entry> = Vec::new();
     for document in yaml_stream::split(&source.text) {
@@ -114,19 +115,19 @@ pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> a
             .map_err(|error| anyhow!("{}:{}:{}: {error}", source.name, error.line, error.column))?
             .unwrap_or_default();
         for object in objects(&value) {
-            if surroundings.give_namespace(&object) {
+            if cluster.give_namespace(&object) {
                 let line = document.content.as_ref().map_or(document.line, |content| content.line);
                 let place = format!("{}:{line}", source.name);
                 let name = object.name();
                 ensure!(!name.is_empty(), "{place}: metadata.name: is required; write the namespace's name");
                 ensure!(
-                    entries.iter().all(|entry| entry.treated.name != name),
+                    entries.iter().all(|entry| entry.result.name != name),
                     "{place}: the namespace {name} is in this file twice; remove one of the two"
                 );
                 entries.push(Entry {
                     file: source.name.clone(),
                     line,
-                    treated: treat_namespace(&object, surroundings),
+                    result: evaluate_namespace(&object, cluster),
                     rewritten: None,
                     diff: None,
                 });
@@ -143,8 +144,8 @@ pub(crate) fn note_namespaces(path: &Path, surroundings: &mut Surroundings) -> a
 
 /// Adds the namespaces of `--namespace-file` that have findings before the manifests.
 fn report_namespaces(namespaces: Vec<Entry>, report: &mut Report) {
-    let pods = report.entries.iter().map(|entry| &entry.treated).filter(|treated| treated.has_pod());
-    let used = pods.map(|treated| treated.namespace.clone()).collect();
+    let pods = report.entries.iter().map(|entry| &entry.result).filter(|result| result.has_pod());
+    let used = pods.map(|result| result.namespace.clone()).collect();
     report.entries.splice(..0, namespace_findings(namespaces, &used));
 }
 
@@ -152,31 +153,31 @@ fn report_namespaces(namespaces: Vec<Entry>, report: &mut Report) {
 /// namespaces of all workloads, with an empty name for manifests without one.
 pub(crate) fn namespace_findings(mut namespaces: Vec<Entry>, used: &BTreeSet<String>) -> Vec<Entry> {
     let is_used = |namespace: &Entry| {
-        used.contains(&namespace.treated.name) || namespaces.len() == 1 && used.contains("")
+        used.contains(&namespace.result.name) || namespaces.len() == 1 && used.contains("")
     };
     let is_unused = !used.is_empty() && !namespaces.iter().any(is_used);
     if is_unused && let Some(first) = namespaces.first_mut() {
         first
-            .treated
+            .result
             .warnings
             .push("no workload among the manifests is in a namespace of this file".to_owned());
     }
-    namespaces.retain(|entry| entry.treated.has_findings());
+    namespaces.retain(|entry| entry.result.has_findings());
     namespaces
 }
 
 /// Writes the manifests to standard output and the report to standard error. Nothing is written to
 /// standard output if a document must not be applied, because a pipe into `kubectl apply` does not
 /// see the exit code.
-fn write_manifests(worked: &Worked, output: ManifestOutput) -> anyhow::Result<ExitCode> {
-    let report = &worked.report;
+fn write_manifests(results: &Results, output: ManifestOutput) -> anyhow::Result<ExitCode> {
+    let report = &results.report;
     let withheld = report.has_refusals() || !report.errors.is_empty();
     match output {
         ManifestOutput::Report => return write_report(report, ReportOutput::Report),
         _ if withheld => {}
-        ManifestOutput::Json => until_closed(output::write_stdout(worked.json()?.as_bytes()))?,
+        ManifestOutput::Json => until_closed(output::write_stdout(results.json()?.as_bytes()))?,
         ManifestOutput::Yaml => {
-            until_closed(output::write_stdout(yaml_stream::join(&worked.streams).as_bytes()))?;
+            until_closed(output::write_stdout(yaml_stream::join(&results.streams).as_bytes()))?;
         }
     }
     until_closed(write_findings(report, withheld))?;

@@ -82,8 +82,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
     let found = find(args)?;
     let map = PathMap::read(args)?;
-    let (surroundings, namespaces) = manifest_cmd::surroundings(&args.layers)?;
-    let mut migration = Job { args, map: &map, with_diff }.run(&found, surroundings)?;
+    let (cluster, namespaces) = manifest_cmd::cluster(&args.layers)?;
+    let mut migration = Job { args, map: &map, with_diff }.run(&found, cluster)?;
     let findings = manifest_cmd::namespace_findings(namespaces, &migration.namespaces);
     migration.report.others.splice(..0, findings);
     Ok(migration)

@@ -15,9 +15,9 @@ use crate::{
     diff,
     document::ParseError,
     edit::Obstacle,
+    evaluate::{ObjectResult, Outcome, Setting},
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     printable::Printable,
-    treatment::{Outcome, Setting, Treated},
 };
 
 mod json;
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
     /// The line at which its document's content starts, from 1.
     pub(crate) line: usize,
     /// The object.
-    pub(crate) treated: Treated,
+    pub(crate) result: ObjectResult,
     /// Why its document was rewritten, without its comments and its layout.
     pub(crate) rewritten: Option<Obstacle>,
     /// The change as a unified diff, if requested.
@@ -71,7 +71,7 @@ pub(crate) struct Place {
 impl Report {
     /// Whether there are problems.
     pub(crate) fn has_problems(&self) -> bool {
-        self.entries.iter().any(|entry| entry.treated.has_problems())
+        self.entries.iter().any(|entry| entry.result.has_problems())
     }
 
     /// Whether there are warnings.
@@ -124,7 +124,7 @@ impl Report {
     }
 
     fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        self.entries.iter().map(|entry| &entry.treated.outcome)
+        self.entries.iter().map(|entry| &entry.result.outcome)
     }
 }
 
@@ -172,15 +172,15 @@ fn is_detached(decision: &Decision) -> bool {
 impl Entry {
     fn outcome(&self) -> Reported<'_> {
         let mut reported = self.decided();
-        reported.warnings.splice(..0, self.treated.warnings.iter().map(String::as_str));
+        reported.warnings.splice(..0, self.result.warnings.iter().map(String::as_str));
         reported
     }
 
     fn decided(&self) -> Reported<'_> {
-        match &self.treated.outcome {
+        match &self.result.outcome {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
-            Outcome::Class if self.treated.has_problems() => Reported::new("denied", "invalid-class", None),
+            Outcome::Class if self.result.has_problems() => Reported::new("denied", "invalid-class", None),
             Outcome::Class => Reported::new("accepted", "class", None),
             Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
             Outcome::InvalidPolicy(problems) => Reported {
@@ -195,7 +195,7 @@ impl Entry {
                      detach --by-name",
                 ),
             ),
-            Outcome::Decided(decision) if self.treated.is_told_to_detach && is_detached(decision) => {
+            Outcome::Decided(decision) if self.result.is_told_to_detach && is_detached(decision) => {
                 Reported::new(decision.outcome(), TOLD_TO, None)
             }
             Outcome::Decided(decision) => Reported::decided(decision),
@@ -204,21 +204,21 @@ impl Entry {
 
     /// The findings about classes and their volumes with this severity.
     fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        self.treated.csi.iter().filter(move |finding| finding.severity == severity)
+        self.result.csi.iter().filter(move |finding| finding.severity == severity)
     }
 
     /// Writes it as text.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { file, line, treated, rewritten, diff } = self;
+        let Self { file, line, result, rewritten, diff } = self;
         let Reported { word, reason, note, problems, policy_problems, warnings } = self.outcome();
 
         write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
-        if let Some(pointer) = treated.pointer.strip_prefix('/') {
+        if let Some(pointer) = result.pointer.strip_prefix('/') {
             write!(out, "({pointer}) ")?;
         }
-        if treated.outcome != Outcome::NoObject {
-            write!(out, "{}", treated.display_name())?;
-            if let Some(template) = &treated.template {
+        if result.outcome != Outcome::NoObject {
+            write!(out, "{}", result.display_name())?;
+            if let Some(template) = &result.template {
                 write!(out, " ({})", Printable(template.trim_start_matches('/')))?;
             }
             write!(out, ": ")?;
@@ -229,7 +229,7 @@ impl Entry {
             _ => REMOVED,
         };
         write!(out, "{style}{word}{style:#} ({reason}")?;
-        if let Some(secrets) = treated.secrets() {
+        if let Some(secrets) = result.secrets() {
             write!(out, ", {secrets} secret{}", if secrets == 1 { "" } else { "s" })?;
         }
         writeln!(out, ")")?;
@@ -246,7 +246,7 @@ impl Entry {
         for warning in warnings {
             writeln!(out, "    {WARNED}warning:{WARNED:#} {}", Printable(warning))?;
         }
-        for finding in &treated.csi {
+        for finding in &result.csi {
             let (style, word) = match finding.severity {
                 Severity::Problem => (REMOVED, "problem"),
                 Severity::Warning => (WARNED, "warning"),
@@ -260,11 +260,11 @@ impl Entry {
                 "    {WARNED}warning:{WARNED:#} the document is rewritten, without its comments and layout: {obstacle}"
             )?;
         }
-        for PolicyUse { name, generation: _, effect, message } in treated.policies_shown() {
+        for PolicyUse { name, generation: _, effect, message } in result.policies_shown() {
             let message = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
             writeln!(out, "    policy {}: {}{}", Printable(name), effect.name(), Printable(&message))?;
         }
-        for setting in &treated.settings {
+        for setting in &result.settings {
             let Setting { key, value, layer, rule } = setting;
             write!(out, "    {key} = {} ({layer}", Printable(value))?;
             match rule {
@@ -279,7 +279,7 @@ impl Entry {
     }
 }
 
-impl Treated {
+impl ObjectResult {
     /// The name in the notation of `kubectl`, `deployment/billing`, on one line.
     pub(crate) fn display_name(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };

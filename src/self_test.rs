@@ -113,7 +113,7 @@ fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
         other => return anyhow::Error::new(other).context("cannot request a pod from the API server"),
     };
     let message = &status.message;
-    let cure = if message.contains("failed calling webhook") {
+    let fix = if message.contains("failed calling webhook") {
         "check the injector's pods, its Service and the caBundle of its webhook \
          configuration"
             .to_owned()
@@ -128,7 +128,7 @@ fn refused(error: kube::Error, namespace: &str) -> anyhow::Error {
     } else {
         format!("the API server answered with {}", status.code)
     };
-    anyhow!("{message}; {cure}")
+    anyhow!("{message}; {fix}")
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do() {
-        for (code, message, cure) in [
+        for (code, message, fix) in [
             (500, r#"Internal error occurred: failed calling webhook "pods": refused"#, "caBundle"),
             (400, r#"admission webhook "other" denied the request: no"#, "denies the pod"),
             (403, "pods is forbidden", "namespace a"),
@@ -166,7 +166,7 @@ mod tests {
         ] {
             let error = kube::Error::Api(Box::new(Status::failure(message, "").with_code(code)));
             let text = refused(error, "a").to_string();
-            assert!(text.starts_with(message) && text.contains(cure), "{text}");
+            assert!(text.starts_with(message) && text.contains(fix), "{text}");
         }
     }
 

@@ -21,7 +21,7 @@ use scaivault_certs::{mutual_server_config, provider, server_config};
 use scaivault_cluster::unix_seconds;
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AllowedSources, Bound, Cluster, Limits, Metrics, NoCluster, Notices, Readiness,
+    AdmissionContext, AllowedSources, Bound, Cluster, Limits, Metrics, NoCluster, PodEvents, Readiness,
     Running, Server, Shutdown, Stopped,
 };
 use tokio::{
@@ -34,12 +34,12 @@ use tokio::{
 pub(crate) use args::ServeArgs;
 
 use crate::{
-    cluster::{self, Memory},
+    cluster::{self, ClusterCache},
     config::Follower,
     telemetry,
 };
 use args::ClusterArgs;
-use certificate::{Keeper, SelfSigned};
+use certificate::{CertificateManager, SelfSigned};
 use client_ca::ClientCaFollower;
 
 /// How long already queued Events may take when the server stops.
@@ -90,21 +90,21 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     } else {
         None
     };
-    let (keeper, resolver) =
-        Keeper::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
+    let (manager, resolver) =
+        CertificateManager::new(&certificate, client.clone(), &readiness, &metrics, SystemTime::now())?;
 
     // Background tasks of the server. None of them ends by itself.
     let mut tasks = JoinSet::new();
     let mut posting = JoinSet::new();
     let known: Arc<dyn Cluster>;
     let mut watched = None;
-    let mut notices = Notices::default();
+    let mut notices = PodEvents::default();
     if let Some(client) = &client {
-        let memory = Memory::new(features);
+        let memory = ClusterCache::new(features);
         cluster::follow(client, &memory, &readiness, &metrics, &mut tasks);
         watched = Some(Arc::clone(&memory));
         let (sender, receiver) = mpsc::channel(cluster::QUEUE);
-        notices = Notices::new(sender);
+        notices = PodEvents::new(sender);
         posting.spawn(cluster::post_events(client.clone(), receiver, Arc::clone(&metrics)));
         known = memory;
     } else {
@@ -119,7 +119,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         tasks.spawn(cluster::follow_version(client, Arc::clone(&context), &readiness, Arc::clone(&metrics)));
     }
     tasks.spawn(settings::follow(follower, Arc::clone(&context), Arc::clone(&metrics)));
-    tasks.spawn(keeper.run());
+    tasks.spawn(manager.run());
     if let Some(client_ca) = client_ca {
         tasks.spawn(client_ca.run());
     }
@@ -192,7 +192,7 @@ impl InProcess {
             // There are no endpoints that have to change first.
             limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
             sources: AllowedSources::default(),
-            notices: Notices::default(),
+            notices: PodEvents::default(),
         }
         .bind()?;
         let shutdown = Shutdown::new();

@@ -13,7 +13,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_inject::{
     Context, InjectorConfig, KubeVersion, Namespace, PodView, Settings, decide, workload::WorkloadKind,
 };
-use scaivault_testkit::{apply, look, users_content};
+use scaivault_testkit::{apply, inspect, users_content};
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -175,7 +175,7 @@ fn the_answer_to_v1beta1_differs_in_its_version_alone() {
 fn workload_kind(review: &Value) -> Option<WorkloadKind> {
     let kind = &review["request"]["kind"];
     let api_version = format!("{}/{}", kind["group"].as_str()?, kind["version"].as_str()?);
-    WorkloadKind::of(&api_version, kind["kind"].as_str()?)
+    WorkloadKind::parse(&api_version, kind["kind"].as_str()?)
 }
 
 /// The captured reviews of workloads for that operation.
@@ -311,35 +311,36 @@ fn check_effect(name: &str, object: &Value, patch: Option<&Value>, words: Words)
     }
     let injected = apply(object, patch.unwrap_or_else(|| panic!("{name}: no patch"))).unwrap();
     assert_eq!(users_content(&injected), users_content(object), "{name}");
-    assert_eq!(look::ours(&injected, "status"), Some("injected"), "{name}");
+    assert_eq!(inspect::ours(&injected, "status"), Some("injected"), "{name}");
     check_volumes(name, &injected);
     check_containers(name, object, &injected);
 }
 
 fn check_volumes(name: &str, injected: &Value) {
-    let volumes = look::names(look::entries(injected, "volumes"));
+    let volumes = inspect::names(inspect::entries(injected, "volumes"));
     let ours: BTreeSet<_> = volumes.into_iter().filter(|volume| volume.starts_with("scaivault-")).collect();
     assert_eq!(ours, BTreeSet::from(["scaivault-secrets", "scaivault-token"]), "{name}");
-    let secrets = &look::volume(injected, "scaivault-secrets").unwrap()["emptyDir"];
+    let secrets = &inspect::volume(injected, "scaivault-secrets").unwrap()["emptyDir"];
     assert_eq!(*secrets, json!({"medium": "Memory", "sizeLimit": "8Mi"}), "{name}");
 }
 
 fn check_containers(name: &str, object: &Value, injected: &Value) {
     let mut expected = vec!["scaivault-init"];
-    expected.extend(look::names(look::entries(object, "initContainers")));
-    assert_eq!(look::names(look::entries(injected, "initContainers")), expected, "{name}");
+    expected.extend(inspect::names(inspect::entries(object, "initContainers")));
+    assert_eq!(inspect::names(inspect::entries(injected, "initContainers")), expected, "{name}");
 
-    let agent = look::init_container(injected, "scaivault-init").unwrap();
-    assert_eq!(look::env(agent, "SCAIVAULT_URL"), Some("https://scaivault.scailabs.ai"), "{name}");
-    assert_eq!(look::env(agent, "SCAIVAULT_ROLE"), Some("billing"), "{name}");
-    assert_eq!(look::env(agent, "SECRETS"), Some(mapping(object).as_str()), "{name}");
+    let agent = inspect::init_container(injected, "scaivault-init").unwrap();
+    assert_eq!(inspect::env(agent, "SCAIVAULT_URL"), Some("https://scaivault.scailabs.ai"), "{name}");
+    assert_eq!(inspect::env(agent, "SCAIVAULT_ROLE"), Some("billing"), "{name}");
+    assert_eq!(inspect::env(agent, "SECRETS"), Some(mapping(object).as_str()), "{name}");
 
     for list in ["initContainers", "containers"] {
-        for container in look::entries(object, list) {
+        for container in inspect::entries(object, list) {
             let container =
-                look::named(look::entries(injected, list), container["name"].as_str().unwrap()).unwrap();
-            let mount =
-                look::mount(container, "scaivault-secrets").unwrap_or_else(|| panic!("{name}: {container}"));
+                inspect::named(inspect::entries(injected, list), container["name"].as_str().unwrap())
+                    .unwrap();
+            let mount = inspect::mount(container, "scaivault-secrets")
+                .unwrap_or_else(|| panic!("{name}: {container}"));
             let expected =
                 json!({"name": "scaivault-secrets", "mountPath": "/run/secrets", "readOnly": true});
             assert_eq!(*mount, expected, "{name}");

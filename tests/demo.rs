@@ -40,7 +40,7 @@ mod chain {
     use super::program::command;
 
     /// How long a test waits for an expected event.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Directly below `/tmp`, because the nearest mount must not be below it.
     fn directory() -> TempDir {
@@ -56,7 +56,7 @@ mod chain {
     }
 
     fn expect_no_process_left() {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !orphans().is_empty() {
             assert!(Instant::now() < deadline, "left behind: {:?}", orphans());
             thread::yield_now();

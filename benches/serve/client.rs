@@ -26,7 +26,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn of(server: &Server) -> Result<Self> {
+    pub(crate) fn new(server: &Server) -> Result<Self> {
         let tls = TlsConnector::from(client_config(&fs::read(&server.ca)?)?);
         Ok(Self { address: server.address, tls })
     }

@@ -10,7 +10,7 @@ use axum::{Router, body::Bytes, http::header::CONTENT_TYPE, routing::post};
 use scaivault_certs::{Authority, CertResolver, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AllowedSources, Limits, MUTATE_PATH, Metrics, NoCluster, Notices, Readiness, Server,
+    AdmissionContext, AllowedSources, Limits, MUTATE_PATH, Metrics, NoCluster, PodEvents, Readiness, Server,
     Shutdown,
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         readiness: Readiness::new(),
         limits: Limits::default(),
         sources: AllowedSources::default(),
-        notices: Notices::default(),
+        notices: PodEvents::default(),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let bound = server.bind()?;

@@ -74,7 +74,7 @@ fn measure(args: &[String]) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let injector = Server::injector(directory.path(), "info")?;
     let quiet = Server::injector(directory.path(), "warn")?;
-    let first = Load::new(&Target::of(&injector)?, REVIEW, 1)?.run(1)?;
+    let first = Load::new(&Target::new(&injector)?, REVIEW, 1)?.run(1)?;
     let constant = Server::constant(directory.path(), &first.body)?;
     let fresh = injector.resident_kib()?;
 
@@ -87,7 +87,7 @@ fn measure(args: &[String]) -> Result<()> {
     )?;
     writeln!(out, "\n| figure | median | min | max |\n|---|---|---|---|")?;
     let [mut logging, mut silent, mut plain] = [&injector, &quiet, &constant].map(|server| {
-        let mut load = Load::new(&Target::of(server)?, REVIEW, CONNECTIONS)?;
+        let mut load = Load::new(&Target::new(server)?, REVIEW, CONNECTIONS)?;
         // The server would close a connection that waits for its measurement without any request.
         load.run(CONNECTIONS)?;
         Result::Ok(load)
@@ -121,7 +121,7 @@ fn measure(args: &[String]) -> Result<()> {
     for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         writeln!(out, "| {name} | {:.0} |", at(share))?;
     }
-    let mut load = Load::new(&Target::of(&injector)?, REVIEW, CONNECTIONS)?;
+    let mut load = Load::new(&Target::new(&injector)?, REVIEW, CONNECTIONS)?;
     load.run(reviews)?;
     writeln!(out, "\n| resident memory, MiB | |\n|---|---|")?;
     #[expect(clippy::cast_precision_loss)]

@@ -33,7 +33,7 @@ pub use publish::PublishError;
 pub use reload::{DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use resolver::CertResolver;
 pub use rotation::{Policy, PolicyError};
-pub use rotator::{Done, LookError, Looked, Managed, Rotator};
+pub use rotator::{Change, Managed, Rotator, SyncError, SyncReport};
 pub use secret_store::StoreError;
 pub use state::StateError;
 pub use tls::{client_config, mutual_server_config, provider, server_config};

@@ -107,7 +107,7 @@ impl Policy {
 
 /// What a replica observes in addition to the Secret.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct Observed<'a> {
     /// All certificates in the `caBundle` of any webhook.
     pub(crate) found: &'a CaBundle,
     /// How long this replica has observed the next authority in the `caBundle` of every webhook.
@@ -136,7 +136,7 @@ pub(crate) enum Step {
 }
 
 /// The next action on `state` at `now`.
-pub(crate) fn step(state: &State, seen: Seen<'_>, now: SystemTime, policy: &Policy) -> Step {
+pub(crate) fn step(state: &State, seen: Observed<'_>, now: SystemTime, policy: &Policy) -> Step {
     let State { current, next, retired } = state;
     let adopted = || seen.found.clone().without_expired(now).latest(MAX_ADOPTED);
     match (current, next) {
@@ -173,7 +173,7 @@ fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
 /// change it.
 pub(crate) fn next_step_in(
     state: &State,
-    seen: Seen<'_>,
+    seen: Observed<'_>,
     now: SystemTime,
     policy: &Policy,
 ) -> Option<Duration> {

@@ -15,7 +15,7 @@ use crate::{
     leaf::{MintError, MintedLeaf},
     publish::{PublishError, Published, Publisher},
     resolver::CertResolver,
-    rotation::{Observation, Policy, Seen, Step, next_step_in, signer, step, trusted_from},
+    rotation::{Observation, Observed, Policy, Step, next_step_in, signer, step, trusted_from},
     secret_store::{SecretStore, StoreError},
 };
 
@@ -40,7 +40,7 @@ pub struct Managed {
 /// Why a sync failed. The served certificate is kept.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum LookError {
+pub enum SyncError {
     /// The Secret cannot be read, parsed or written.
     #[error(transparent)]
     Secret(#[from] StoreError),
@@ -60,11 +60,11 @@ pub enum LookError {
 
 /// The result of a complete sync.
 #[derive(Debug)]
-pub struct Looked {
+pub struct SyncReport {
     /// The validity of the signing authority; `None` while the first one is being announced.
     pub authority: Option<Validity>,
     /// The change to the Secret.
-    pub done: Done,
+    pub done: Change,
     /// When the next sync is due at the latest, if time alone can require one.
     pub again_in: Option<Duration>,
     /// How long until the signing authority can be used here, if this replica's clock says that it
@@ -76,7 +76,7 @@ pub struct Looked {
 
 /// A step that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum Change {
     /// No step was due.
     Nothing,
     /// A next authority was created.
@@ -126,23 +126,23 @@ impl Rotator {
 
     /// Reads the objects, writes the next step, and updates the served certificate. After an error
     /// the served certificate is kept.
-    pub async fn look(&mut self, now: SystemTime) -> Result<Looked, LookError> {
+    pub async fn sync(&mut self, now: SystemTime) -> Result<SyncReport, SyncError> {
         // First, without the API server, so that a slow API server does not delay the renewal. The
         // same call below reports the error.
         let _ = self.renew_leaf(now);
-        let mut looked = Err(LookError::Busy);
+        let mut synced = Err(SyncError::Busy);
         for _ in 0..ATTEMPTS {
-            looked = self.attempt(now).await;
-            if !looked.as_ref().is_err_and(LookError::is_conflict) {
+            synced = self.attempt(now).await;
+            if !synced.as_ref().is_err_and(SyncError::is_conflict) {
                 break;
             }
         }
-        if looked.as_ref().is_err_and(LookError::is_conflict) {
-            looked = Err(LookError::Busy);
+        if synced.as_ref().is_err_and(SyncError::is_conflict) {
+            synced = Err(SyncError::Busy);
         }
         // Also if the API server is unavailable. Usually a no-op, unless the authority has changed.
         self.renew_leaf(now)?;
-        looked
+        synced
     }
 
     /// Whether API servers trust the served certificate at `now`, as of the last sync.
@@ -164,7 +164,7 @@ impl Rotator {
 
     /// The order matters. The configurations are read before the Secret and written only if they
     /// have not changed since, so a bundle of an older state cannot overwrite a newer one.
-    async fn attempt(&mut self, now: SystemTime) -> Result<Looked, LookError> {
+    async fn attempt(&mut self, now: SystemTime) -> Result<SyncReport, SyncError> {
         let started = Instant::now();
         let published = self.publisher.read().await.inspect_err(|error| {
             if matches!(error, PublishError::Missing { .. }) {
@@ -178,9 +178,9 @@ impl Rotator {
         self.observation.record(next, next.is_some_and(is_known), Instant::now());
 
         let found = published.found();
-        let seen = Seen { found: &found, next_for: self.observation.lasted(started) };
+        let seen = Observed { found: &found, next_for: self.observation.lasted(started) };
         let due = step(&stored.state, seen, now, &self.policy);
-        let done = Done::from(&due);
+        let done = Change::from(&due);
         if let Some(state) = stored.state.after(due, now, &self.policy)? {
             stored = self.secret.replace(stored, state).await?;
         }
@@ -196,9 +196,9 @@ impl Rotator {
         let current = state.current.as_deref();
         let waits = current.and_then(|current| trusted_from(current).duration_since(now).ok());
         let waits = waits.filter(|waits| !waits.is_zero());
-        let seen = Seen { found: &found, next_for: self.observation.lasted(written) };
+        let seen = Observed { found: &found, next_for: self.observation.lasted(written) };
         let again_in = [next_step_in(state, seen, now, &self.policy), waits].into_iter().flatten().min();
-        Ok(Looked {
+        Ok(SyncReport {
             authority: current.map(Authority::validity),
             done,
             again_in,
@@ -231,7 +231,7 @@ impl Rotator {
     }
 }
 
-impl LookError {
+impl SyncError {
     fn is_conflict(&self) -> bool {
         match self {
             Self::Secret(error) => error.is_conflict(),
@@ -241,7 +241,7 @@ impl LookError {
     }
 }
 
-impl From<&Step> for Done {
+impl From<&Step> for Change {
     fn from(step: &Step) -> Self {
         match step {
             Step::Keep => Self::Nothing,

@@ -20,11 +20,11 @@ use super::{
     owners::{ObjectKey, Owners},
 };
 use crate::{
+    evaluate::{Action, ObjectResult, Subject, evaluate},
     object::Object,
+    offline_cluster::OfflineCluster,
     policy::is_policy,
     report::Entry,
-    surroundings::Surroundings,
-    treatment::{Subject, Treated, Verb, treat},
 };
 
 pub(super) use scaivault_audit::Place;
@@ -32,7 +32,7 @@ pub(super) use scaivault_audit::Place;
 /// Everything found so far. Namespaces, service accounts and policies must be added before
 /// workloads, and workloads before pods.
 pub(super) struct Collector {
-    pub(super) surroundings: Surroundings,
+    pub(super) cluster: OfflineCluster,
     accounts: BTreeMap<(String, String), Account>,
     /// Policies found in the input, in contrast to those given by flags.
     policies: Vec<Policy>,
@@ -54,9 +54,9 @@ struct Account {
 }
 
 impl Collector {
-    pub(super) fn new(surroundings: Surroundings) -> Self {
+    pub(super) fn new(cluster: OfflineCluster) -> Self {
         Self {
-            surroundings,
+            cluster,
             accounts: BTreeMap::new(),
             policies: Vec::new(),
             sources: Vec::new(),
@@ -72,7 +72,7 @@ impl Collector {
     /// Records an object that other objects depend on: a namespace, a service account, a Secret's
     /// metadata, or an object that writes Secrets.
     pub(super) fn note(&mut self, object: &Object<'_>, place: Option<&Place>) {
-        self.surroundings.note(object);
+        self.cluster.note(object);
         if is_policy(object) {
             return self.note_policy(object, place);
         }
@@ -106,10 +106,10 @@ impl Collector {
     /// flags, which take precedence. Policies in manifests are validated but not applied, because a
     /// repository may contain those of several clusters.
     pub(super) fn settle_policies(&mut self) {
-        let given = &self.surroundings.policies;
+        let given = &self.cluster.policies;
         let is_given = |policy: &&Policy| given.iter().any(|other| other.name() == policy.name());
         let others = self.policies.iter().filter(|policy| !is_given(policy));
-        self.surroundings.policies = PolicySet::new(given.iter().chain(others).cloned().collect());
+        self.cluster.policies = PolicySet::new(given.iter().chain(others).cloned().collect());
     }
 
     fn note_account(&mut self, object: &Object<'_>) {
@@ -133,15 +133,15 @@ impl Collector {
 
     /// Adds the workloads of a document.
     pub(super) fn document(&mut self, document: &Value, place: Option<&Place>) {
-        let treated = treat(document, Verb::Inject, &self.surroundings, false, |subject, context| {
+        let result = evaluate(document, Action::Inject, &self.cluster, false, |subject, context| {
             let (decision, report) = decide_with_policies(subject.pod(), context);
             match subject {
                 Subject::Workload(workload) => (workload::decide(workload, context), report),
                 Subject::Pod(_) => (decision, report),
             }
         });
-        for treated in treated {
-            self.treated(document, treated, place);
+        for result in result {
+            self.result(document, result, place);
         }
     }
 
@@ -152,17 +152,17 @@ impl Collector {
 
     /// Adds a namespace of `--namespace-file`.
     pub(super) fn given_namespace(&mut self, entry: Entry) {
-        let Entry { file, line, treated, .. } = entry;
-        let treated = Treated { pointer: String::new(), ..treated };
-        self.treated(&Value::Null, treated, Some(&Place { file, line }));
+        let Entry { file, line, result, .. } = entry;
+        let result = ObjectResult { pointer: String::new(), ..result };
+        self.result(&Value::Null, result, Some(&Place { file, line }));
     }
 
-    fn treated(&mut self, document: &Value, treated: Treated, place: Option<&Place>) {
-        if !treated.has_pod() && !treated.outcome.has_problems() {
-            let object = format!("{}{}", before_name(place), treated.display_name());
-            self.notes.extend(treated.warnings.iter().map(|warning| format!("{object}: {warning}")));
+    fn result(&mut self, document: &Value, result: ObjectResult, place: Option<&Place>) {
+        if !result.has_pod() && !result.outcome.has_problems() {
+            let object = format!("{}{}", before_name(place), result.display_name());
+            self.notes.extend(result.warnings.iter().map(|warning| format!("{object}: {warning}")));
         }
-        if let Some(workload) = self.workload(document, treated, place) {
+        if let Some(workload) = self.workload(document, result, place) {
             self.workloads.push(workload);
         }
     }
@@ -219,8 +219,8 @@ impl Collector {
     }
 
     fn compare(&self, text: &str, pod: &Value, namespace: &str) -> Result<Comparison, String> {
-        let known = self.surroundings.namespace(namespace);
-        let role = self.surroundings.role(namespace, Object::service_account(pod));
+        let known = self.cluster.namespace(namespace);
+        let role = self.cluster.role(namespace, Object::service_account(pod));
         drift::compare(text, pod, &self.context(&known, role))
     }
 
@@ -229,8 +229,8 @@ impl Collector {
         namespace: &'a scaivault_inject::Namespace,
         role: Option<&'a str>,
     ) -> Context<'a> {
-        Context::new(&self.surroundings.settings, namespace, self.surroundings.kube_version)
-            .with_policies(&self.surroundings.policies, self.surroundings.now)
+        Context::new(&self.cluster.settings, namespace, self.cluster.kube_version)
+            .with_policies(&self.cluster.policies, self.cluster.now)
             .with_service_account_role(role)
     }
 
@@ -255,11 +255,10 @@ impl Collector {
         Some(index)
     }
 
-    fn workload(&self, document: &Value, treated: Treated, place: Option<&Place>) -> Option<Workload> {
-        let becomes = becomes(&treated)?;
-        let object = document.pointer(&treated.pointer)?;
-        let pod =
-            treated.pod_pointer().and_then(|pointer| document.pointer(&pointer)).unwrap_or(&Value::Null);
+    fn workload(&self, document: &Value, result: ObjectResult, place: Option<&Place>) -> Option<Workload> {
+        let becomes = becomes(&result)?;
+        let object = document.pointer(&result.pointer)?;
+        let pod = result.pod_pointer().and_then(|pointer| document.pointer(&pointer)).unwrap_or(&Value::Null);
         let (read, others): (Vec<SecretUse>, Vec<SecretUse>) =
             secrets(pod).into_iter().partition(SecretUse::is_read_by_containers);
         Some(Workload {
@@ -270,14 +269,14 @@ impl Collector {
             other_native_secrets: NativeUse::by_secret(others),
             csi_volumes: csi_volumes(pod),
             other_products: other_products(object, pod),
-            tokens: self.tokens(&treated.namespace, pod),
-            policies: treated.policies.into_iter().map(policy_row).collect(),
+            tokens: self.tokens(&result.namespace, pod),
+            policies: result.policies.into_iter().map(policy_row).collect(),
             pods: None,
-            namespace: treated.namespace,
-            api_version: treated.api_version,
-            kind: treated.kind,
-            name: treated.name,
-            template: treated.template,
+            namespace: result.namespace,
+            api_version: result.api_version,
+            kind: result.kind,
+            name: result.name,
+            template: result.template,
         })
     }
 

@@ -30,8 +30,8 @@ use crate::{
     cluster::{self, Named},
     config,
     object::Object,
+    offline_cluster::OfflineCluster,
     policy::PolicyFiles,
-    surroundings::Surroundings,
 };
 
 /// The page size of lists, the same as client-go's default.
@@ -57,10 +57,10 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
             cluster::named(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
         let mut notes = Vec::new();
         let kube_version = kube_version(&client, args.kube_version, &server, &mut notes).await?;
-        let mut surroundings = Surroundings::new(settings, kube_version);
-        surroundings.policies = policies;
-        surroundings.now = args.date.now();
-        let mut collector = Collector::new(surroundings);
+        let mut cluster = OfflineCluster::new(settings, kube_version);
+        cluster.policies = policies;
+        cluster.now = args.date.now();
+        let mut collector = Collector::new(cluster);
         collector.notes = notes;
         let namespace = args.namespace.clone();
         let source = Source::Cluster {

@@ -12,8 +12,8 @@ use crate::{
     config, document, input,
     manifest_cmd::{namespace_findings, note_namespaces},
     object::objects,
+    offline_cluster::OfflineCluster,
     policy::PolicyFiles,
-    surroundings::Surroundings,
     yaml_stream,
 };
 
@@ -26,14 +26,14 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     let policies = args.policies.iter().map(|path| ("--policy", path.as_path()));
     input::stdin_once(read_for.chain(config).chain(namespaces).chain(policies))?;
     let settings = config::read(args.config.config.as_deref())?;
-    let mut surroundings = Surroundings::new(settings, args.kube_version.unwrap_or_default());
+    let mut cluster = OfflineCluster::new(settings, args.kube_version.unwrap_or_default());
     let namespaces = match &args.namespace_file {
-        Some(path) => note_namespaces(path, &mut surroundings)?,
+        Some(path) => note_namespaces(path, &mut cluster)?,
         None => Vec::new(),
     };
-    surroundings.policies = PolicyFiles::read(&args.policies)?;
-    surroundings.now = args.date.now();
-    let mut collector = Collector::new(surroundings);
+    cluster.policies = PolicyFiles::read(&args.policies)?;
+    cluster.now = args.date.now();
+    let mut collector = Collector::new(cluster);
     collector.errors.extend(found.errors.iter().map(|error| AuditError {
         what: error.name.clone(),
         message: error.reason.to_string(),

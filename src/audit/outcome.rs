@@ -3,11 +3,11 @@
 use scaivault_audit::{Outcome as Becomes, Verdict};
 use scaivault_inject::{Decision, MalformedPod, Problems, SkipReason};
 
-use crate::treatment::{Outcome, Treated};
+use crate::evaluate::{ObjectResult, Outcome};
 
 /// The outcome for an object's pods; `None` if it has no pods and no problems.
-pub(super) fn becomes(treated: &Treated) -> Option<Becomes> {
-    let mut becomes = match &treated.outcome {
+pub(super) fn becomes(result: &ObjectResult) -> Option<Becomes> {
+    let mut becomes = match &result.outcome {
         Outcome::NoObject
         | Outcome::NoPod
         | Outcome::Class
@@ -19,7 +19,7 @@ pub(super) fn becomes(treated: &Treated) -> Option<Becomes> {
         }
         Outcome::Decided(decision) => decided(decision),
     };
-    becomes.warnings.splice(..0, treated.warnings.iter().cloned());
+    becomes.warnings.splice(..0, result.warnings.iter().cloned());
     Some(becomes)
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use scaivault_cluster::{is_forbidden, reason};
-use scaivault_webhook::{EventResult, Metrics, Notice, Owner};
+use scaivault_webhook::{EventResult, Metrics, Owner, PodEvent};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -37,7 +37,7 @@ const FIELD_MANAGER: &str = "scaivault-injector";
 
 /// Posts notices until all senders are dropped. An Event that the API server rejects is lost: it is
 /// only a hint for users, and the log contains the same.
-pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, metrics: Arc<Metrics>) {
+pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<PodEvent>, metrics: Arc<Metrics>) {
     let mut limiter = Limiter::default();
     let mut throttle = LogThrottle::new(REMINDER);
     let instance = instance();
@@ -71,8 +71,8 @@ pub(crate) async fn post(client: Client, mut notices: mpsc::Receiver<Notice>, me
     }
 }
 
-fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
-    let Notice { namespace, owner: Owner { api_version, kind, name, uid }, reason, note } = notice;
+fn event(notice: PodEvent, instance: &str, now: Timestamp) -> Event {
+    let PodEvent { namespace, owner: Owner { api_version, kind, name, uid }, reason, note } = notice;
     Event {
         metadata: ObjectMeta {
             generate_name: Some(generate_name(&name)),
@@ -124,15 +124,15 @@ pub(crate) fn host_name(longest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use axum::http::StatusCode;
-    use scaivault_webhook::NoticeReason;
+    use scaivault_webhook::PodEventReason;
     use serde_json::Value;
 
     use super::*;
     use scaivault_testkit::api_server::ApiServer;
 
-    fn notice(uid: &str) -> Notice {
+    fn notice(uid: &str) -> PodEvent {
         let text = str::to_owned;
-        Notice {
+        PodEvent {
             namespace: text("shop"),
             owner: Owner {
                 api_version: text("apps/v1"),
@@ -140,7 +140,7 @@ mod tests {
                 name: text("web-5d"),
                 uid: text(uid),
             },
-            reason: NoticeReason::SecretsNotInjected,
+            reason: PodEventReason::SecretsNotInjected,
             note: text("not injected"),
         }
     }

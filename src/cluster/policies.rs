@@ -20,7 +20,7 @@ use scaivault_inject::PolicySet;
 use scaivault_webhook::{Gate, Metrics, PolicyReview, PolicyState as PolicyCount, PolicyUsage};
 use serde_json::Value;
 
-use super::{Memory, table::Table};
+use super::{ClusterCache, sharded_map::ShardedMap};
 
 pub(super) use labels::label_namespaces;
 pub(super) use reporter::report_status;
@@ -40,13 +40,13 @@ pub(super) const IF_MISSING: &str = "the CRD injectionpolicies.scaivault.scailab
 pub(super) struct PolicyMemory {
     pub(super) cache: Arc<PolicyCache>,
     /// The effects of each policy, by its name.
-    usage: Table<Arc<Usage>>,
+    usage: ShardedMap<Arc<Usage>>,
 }
 
 impl PolicyMemory {
     /// Creates an empty cache.
     pub(super) fn new() -> Self {
-        Self { cache: PolicyCache::new(), usage: Table::new() }
+        Self { cache: PolicyCache::new(), usage: ShardedMap::new() }
     }
 
     /// The policies in force.
@@ -66,7 +66,7 @@ impl PolicyMemory {
 
 /// The injector's reaction to changes of policies.
 pub(super) struct InjectorHost {
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<ClusterCache>,
     pub(super) gate: Gate,
     pub(super) metrics: Arc<Metrics>,
 }

@@ -107,9 +107,9 @@ impl Detector {
     /// Keeps the last result; returns the time until the next attempt.
     fn fail(&mut self, failure: &Failure, now: Instant) -> Duration {
         if self.throttle.is_due(now) {
-            let Failure { resource, error, cure } = failure;
+            let Failure { resource, error, fix } = failure;
             let kube_version = self.context.kube_version();
-            tracing::warn!(resource, error, cure, %kube_version, "version detection failed, keeping the previous version");
+            tracing::warn!(resource, error, fix, %kube_version, "version detection failed, keeping the previous version");
         }
         RETRY
     }
@@ -123,20 +123,20 @@ const SURPRISE: &str = "Kubernetes version is limited for the whole cluster by t
 struct Failure {
     resource: &'static str,
     error: String,
-    cure: &'static str,
+    fix: &'static str,
 }
 
 async fn detect(client: &Client) -> Result<Oldest, Failure> {
     let api_server = answer("/version", client.apiserver_version()).await?.git_version;
     let nodes: Api<Node> = Api::all_with(client.clone(), &ApiResource::erase::<core::Node>(&()));
-    let mut oldest = Oldest::of(None, &api_server);
+    let mut oldest = Oldest::parse(None, &api_server);
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = answer("nodes", nodes.list(&page)).await?;
         for node in &list.items {
             let kubelet = node.status.as_ref().map_or("", |status| &status.node_info.kubelet_version);
             let name = node.metadata.name.as_deref().unwrap_or_default();
-            oldest = Oldest::older(oldest, Oldest::of(Some(name), kubelet));
+            oldest = Oldest::older(oldest, Oldest::parse(Some(name), kubelet));
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
@@ -146,7 +146,7 @@ async fn detect(client: &Client) -> Result<Oldest, Failure> {
     oldest.ok_or_else(|| Failure {
         resource: "/version",
         error: format!("{api_server:?} is not a version"),
-        cure: "set --kube-version, the chart's server.kubeVersion",
+        fix: "set --kube-version, the chart's server.kubeVersion",
     })
 }
 
@@ -157,17 +157,17 @@ async fn answer<T>(
     match timeout(ANSWER, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
-            let cure = if is_forbidden(&error) {
+            let fix = if is_forbidden(&error) {
                 "grant the injector's service account list on nodes, or set --kube-version (the chart's server.kubeVersion)"
             } else {
                 "none if the API server becomes available again: retried automatically"
             };
-            Err(Failure { resource, error: reason(&error), cure })
+            Err(Failure { resource, error: reason(&error), fix })
         }
         Err(_) => Err(Failure {
             resource,
             error: format!("no answer in {ANSWER:?}"),
-            cure: "none if the API server becomes available again: retried automatically",
+            fix: "none if the API server becomes available again: retried automatically",
         }),
     }
 }
@@ -201,7 +201,7 @@ struct Oldest {
 
 impl Oldest {
     /// `None` if the node reports no version.
-    fn of(node: Option<&str>, text: &str) -> Option<Self> {
+    fn parse(node: Option<&str>, text: &str) -> Option<Self> {
         let (version, is_supported) = match text.parse() {
             Ok(version) => (version, true),
             Err(KubeVersionError::TooOld(_)) => (KubeVersion::OLDEST, false),
@@ -290,9 +290,9 @@ mod tests {
         let detected = tokio::spawn(async move { detect(&client).await });
         server.answer("/version", &version("v1.37.2")).await;
         server.refuse("/api/v1/nodes", StatusCode::FORBIDDEN, "nodes is forbidden").await;
-        let Failure { resource, error, cure } = detected.await.unwrap().unwrap_err();
+        let Failure { resource, error, fix } = detected.await.unwrap().unwrap_err();
         assert_eq!((resource, &*error), ("nodes", "nodes is forbidden"));
-        assert!(cure.contains("list on nodes") && cure.contains("--kube-version"), "{cure}");
+        assert!(fix.contains("list on nodes") && fix.contains("--kube-version"), "{fix}");
     }
 
     fn detector() -> Detector {
@@ -307,8 +307,8 @@ mod tests {
 
     #[test]
     fn a_node_that_takes_features_away_is_a_surprise() {
-        let server = Oldest::of(None, "v1.36.0").unwrap();
-        let node = |text| Oldest::of(Some("edge"), text);
+        let server = Oldest::parse(None, "v1.36.0").unwrap();
+        let node = |text| Oldest::parse(Some("edge"), text);
         let oldest = Oldest::older(Some(server.clone()), node("v1.19.1-vk-azure-aci-1.4")).unwrap();
         assert_eq!((oldest.version, oldest.node.as_deref()), (KubeVersion::OLDEST, Some("edge")));
         let mut detector = detector();
@@ -316,7 +316,7 @@ mod tests {
         assert!(!detector.is_surprise(&node("v1.35.0").unwrap()), "as it should be in an upgrade");
         detector.take(server.clone());
         assert!(detector.is_surprise(&node("v1.35.0").unwrap()));
-        assert!(!detector.is_surprise(&Oldest::of(None, "v1.35.0").unwrap()), "the API server's own");
+        assert!(!detector.is_surprise(&Oldest::parse(None, "v1.35.0").unwrap()), "the API server's own");
         detector.take(node("v1.35.0").unwrap());
         assert!(!detector.is_surprise(&server), "it is gone");
         assert_eq!(detector.context.kube_version(), KubeVersion::new(1, 35));
@@ -325,13 +325,13 @@ mod tests {
     #[test]
     fn a_failure_is_said_once_in_a_while() {
         let (mut detector, start) = (detector(), Instant::now());
-        let failure = Failure { resource: "nodes", error: "away".to_owned(), cure: "wait" };
+        let failure = Failure { resource: "nodes", error: "away".to_owned(), fix: "wait" };
         detector.fail(&failure, start);
         detector.fail(&failure, start + RETRY);
         assert_eq!(detector.throttle.last(), Some(start));
         detector.fail(&failure, start + REMINDER);
         assert_eq!(detector.throttle.last(), Some(start + REMINDER));
-        detector.take(Oldest::of(None, "v1.36.0").unwrap());
+        detector.take(Oldest::parse(None, "v1.36.0").unwrap());
         assert_eq!(detector.throttle.last(), None);
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Signal as RawSignal, set_parent_process_death_signal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use crate::{
     args::DemoArgs,
     output::{self, ADDED, STRONG},
@@ -109,8 +109,8 @@ impl Interruption {
 
 /// Waits for an event, with the step timeout.
 async fn within<T>(what: &str, happens: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    match tokio::time::timeout(PATIENCE, happens).await {
+    match tokio::time::timeout(TIMEOUT, happens).await {
         Ok(happened) => happened.with_context(|| format!("{what}: failed")),
-        Err(_) => bail!("{what}: not within {} s", PATIENCE.as_secs()),
+        Err(_) => bail!("{what}: not within {} s", TIMEOUT.as_secs()),
     }
 }

@@ -12,7 +12,7 @@ use scaivault_inject::Settings;
 use serde_json::Value;
 
 use super::{
-    PATIENCE,
+    TIMEOUT,
     additions::additions,
     https::{self, Reply},
     narrator::{Narrator, milliseconds},
@@ -80,7 +80,7 @@ fn annotations(pod: &Value) -> impl Iterator<Item = (&str, &str)> {
 async fn ask(server: &InProcess, body: &str) -> (anyhow::Result<Reply>, Duration) {
     let begin = Instant::now();
     let posted = https::post(server.address, &server.ca_pem, PATH, body.as_bytes());
-    let replied = tokio::time::timeout(PATIENCE, posted).await;
+    let replied = tokio::time::timeout(TIMEOUT, posted).await;
     let elapsed = begin.elapsed();
     (replied.context("the webhook did not answer in time").flatten(), elapsed)
 }

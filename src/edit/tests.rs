@@ -7,8 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     apply::apply,
-    surroundings::Surroundings,
-    treatment::{self, Subject, Verb},
+    evaluate::{self, Action, Subject},
+    offline_cluster::OfflineCluster,
 };
 
 fn added(value: Value) -> Added {
@@ -244,19 +244,20 @@ fn a_text_that_reads_as_something_else_is_not_written() {
 }
 
 /// Injects or detaches each document; fails if one cannot be edited.
-fn run(stream: &str, verb: Verb) -> Result<String, Obstacle> {
+fn run(stream: &str, action: Action) -> Result<String, Obstacle> {
     let mut output = String::new();
     for document in yaml_stream::split(stream) {
         let value = document::parse(&document).unwrap().unwrap_or_default();
-        let treated = treatment::treat(&value, verb, &Surroundings::default(), false, |subject, context| {
-            let decision = match subject {
-                Subject::Workload(workload) => scaivault_inject::workload::decide(workload, context),
-                Subject::Pod(pod) => scaivault_inject::decide(pod, context),
-            };
-            assert!(!matches!(decision, Decision::Deny(_)), "{decision:?}\n{stream}");
-            (decision, PolicyReport::default())
-        });
-        let patch = treatment::patch(&treated);
+        let result =
+            evaluate::evaluate(&value, action, &OfflineCluster::default(), false, |subject, context| {
+                let decision = match subject {
+                    Subject::Workload(workload) => scaivault_inject::workload::decide(workload, context),
+                    Subject::Pod(pod) => scaivault_inject::decide(pod, context),
+                };
+                assert!(!matches!(decision, Decision::Deny(_)), "{decision:?}\n{stream}");
+                (decision, PolicyReport::default())
+            });
+        let patch = evaluate::patch(&result);
         if patch.is_empty() {
             output.push_str(document.text);
             continue;
@@ -377,13 +378,13 @@ proptest! {
 
     #[test]
     fn detach_gives_back_what_was_injected_byte_for_byte(manifest in manifest()) {
-        let injected = run(&manifest, Verb::Inject)
+        let injected = run(&manifest, Action::Inject)
             .map_err(|obstacle| TestCaseError::fail(format!("inject: {obstacle}\n{manifest}")))?;
         prop_assert!(injected.contains("scaivault-") && injected.contains("receipt"), "{}", injected);
-        let detached = run(&injected, Verb::Detach)
+        let detached = run(&injected, Action::Detach)
             .map_err(|obstacle| TestCaseError::fail(format!("detach: {obstacle}\n{injected}")))?;
         prop_assert_eq!(&detached, &manifest, "through\n{}", injected);
-        prop_assert_eq!(run(&injected, Verb::Inject), Ok(injected));
+        prop_assert_eq!(run(&injected, Action::Inject), Ok(injected));
     }
 
     /// For every text, an edit gives the expected result or fails; it never panics.

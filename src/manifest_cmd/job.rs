@@ -10,11 +10,11 @@ use crate::{
     csi, diff,
     document::{self, digits, emit_yaml},
     edit::edit,
+    evaluate::{Action, ObjectResult, Subject, evaluate, own_text, patch},
     input::{self, Found, ReadError, Source},
     object::{Object, objects},
+    offline_cluster::OfflineCluster,
     report::{Entry, Report, Unreadable},
-    surroundings::Surroundings,
-    treatment::{Subject, Treated, Verb, own_text, patch, treat},
     yaml_stream::{self, Document, Format},
 };
 
@@ -23,7 +23,7 @@ const FILES_WORTH_A_BAR: usize = 16;
 
 /// What to do, and what to report.
 pub(super) struct Job {
-    pub(super) verb: Verb,
+    pub(super) action: Action,
     pub(super) with_diff: bool,
     pub(super) with_settings: bool,
     /// Whether SecretProviderClasses and their volumes are checked.
@@ -44,7 +44,7 @@ pub(super) enum Product {
 
 /// The result.
 #[derive(Default)]
-pub(super) struct Worked {
+pub(super) struct Results {
     /// The result for each object.
     pub(super) report: Report,
     /// The resulting text of each file, if texts are requested.
@@ -62,66 +62,66 @@ struct Parsed<'a> {
 
 impl Job {
     /// Processes all manifests that were found.
-    pub(super) fn run(&self, found: &Found, mut surroundings: Surroundings) -> anyhow::Result<Worked> {
+    pub(super) fn run(&self, found: &Found, mut cluster: OfflineCluster) -> anyhow::Result<Results> {
         let Found { files, errors } = found;
-        let mut worked = Worked::default();
-        worked.report.errors.extend(errors.iter().map(Unreadable::from));
+        let mut results = Results::default();
+        results.report.errors.extend(errors.iter().map(Unreadable::from));
 
         let bar = progress(files.len());
         let mut sources = Vec::with_capacity(files.len());
         for path in files {
             match input::read(path) {
                 Ok(source) => sources.push(source),
-                Err(error) => worked.report.errors.push(Unreadable::from(&error)),
+                Err(error) => results.report.errors.push(Unreadable::from(&error)),
             }
         }
         let mut parsed_files = Vec::with_capacity(sources.len());
         for source in &sources {
-            parsed_files.push(parse(source, &mut worked.report));
+            parsed_files.push(parse(source, &mut results.report));
             bar.inc(1);
         }
         let mut classes = csi::Inputs::default();
         // A workload may precede its namespace and its service account, also in another file.
         for parsed in parsed_files.iter().flatten() {
             for object in objects(&parsed.value) {
-                surroundings.note(&object);
+                cluster.note(&object);
                 classes.note(&object);
             }
         }
         for documents in parsed_files {
             let mut stream = String::new();
             for parsed in documents {
-                stream.push_str(&self.work(parsed, &surroundings, &classes, &mut worked)?);
+                stream.push_str(&self.work(parsed, &cluster, &classes, &mut results)?);
             }
-            worked.streams.push(stream);
+            results.streams.push(stream);
             bar.inc(1);
         }
         bar.finish_and_clear();
-        Ok(worked)
+        Ok(results)
     }
 
     /// Processes one document and returns its resulting text, if texts are requested.
     fn work(
         &self,
         parsed: Parsed<'_>,
-        surroundings: &Surroundings,
+        cluster: &OfflineCluster,
         classes: &csi::Inputs,
-        worked: &mut Worked,
+        results: &mut Results,
     ) -> anyhow::Result<String> {
         let Parsed { source, document, value } = parsed;
         let Some(content) = &document.content else {
             return Ok(document.text.to_owned());
         };
         let place = || format!("{}:{}", source.name, content.line);
-        let mut treated = treat(&value, self.verb, surroundings, self.with_settings, |subject, context| {
+        let mut result = evaluate(&value, self.action, cluster, self.with_settings, |subject, context| {
             self.decide(subject, context)
         });
-        own_text::quote(&mut treated, &document);
-        let patch = patch(&treated);
+        own_text::quote(&mut result, &document);
+        let patch = patch(&result);
         let changed = patched(&value, &patch).with_context(place)?;
         if self.with_csi {
             let injected = changed.as_ref().unwrap_or(&value);
-            csi::check(&mut treated, (&value, injected), classes, &document);
+            csi::check(&mut result, (&value, injected), classes, &document);
         }
         let edited = match &changed {
             Some(changed) if self.product == Product::Text || self.with_diff => {
@@ -145,15 +145,15 @@ impl Job {
             value: &value,
             changed: changed.as_ref(),
             edited: edited.and_then(Result::ok),
-            is_single: treated.iter().filter(|treated| treated.is_changed()).count() == 1,
+            is_single: result.iter().filter(|result| result.is_changed()).count() == 1,
         };
-        for treated in treated {
-            let diff = if self.with_diff { change.diff(&treated).with_context(place)? } else { None };
-            worked.report.entries.push(Entry {
+        for result in result {
+            let diff = if self.with_diff { change.diff(&result).with_context(place)? } else { None };
+            results.report.entries.push(Entry {
                 file: source.name.clone(),
                 line: content.line,
-                rewritten: rewritten.filter(|_| treated.is_changed()),
-                treated,
+                rewritten: rewritten.filter(|_| result.is_changed()),
+                result,
                 diff,
             });
         }
@@ -162,14 +162,14 @@ impl Job {
             Product::None | Product::Values => String::new(),
         };
         if self.product == Product::Values {
-            worked.values.push(changed.unwrap_or(value));
+            results.values.push(changed.unwrap_or(value));
         }
         Ok(text)
     }
 
     fn decide(&self, subject: &Subject<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
-        match (self.verb, subject) {
-            (Verb::DetachByName, subject) => {
+        match (self.action, subject) {
+            (Action::DetachByName, subject) => {
                 (scaivault_inject::detach_by_name(subject.pod()), PolicyReport::default())
             }
             (_, Subject::Workload(workload)) => workload::decide_with_policies(workload, context),
@@ -178,7 +178,7 @@ impl Job {
     }
 }
 
-impl Worked {
+impl Results {
     /// All objects as JSON: a single standalone object as it is, otherwise one `List`.
     pub(super) fn json(&self) -> Result<String, serde_json::Error> {
         let objects: Vec<Object<'_>> = self.values.iter().flat_map(objects).collect();
@@ -239,18 +239,18 @@ impl Change<'_> {
     }
 
     /// The diff of an object: of its text, or else of its value as this program writes it.
-    fn diff(&self, treated: &Treated) -> anyhow::Result<Option<String>> {
-        let Some(changed) = self.changed.filter(|_| treated.is_changed()) else { return Ok(None) };
+    fn diff(&self, result: &ObjectResult) -> anyhow::Result<Option<String>> {
+        let Some(changed) = self.changed.filter(|_| result.is_changed()) else { return Ok(None) };
         let is_yaml = self.document.content.as_ref().is_some_and(|content| content.format == Format::Yaml);
         if let Some(text) = self.edited.as_ref().filter(|_| self.is_single && is_yaml) {
-            return Ok(Some(diff::unified(self.document.text, text, &treated.display_name())));
+            return Ok(Some(diff::unified(self.document.text, text, &result.display_name())));
         }
-        let pointer = format!("{}{}", treated.pointer, treated.template.as_deref().unwrap_or_default());
+        let pointer = format!("{}{}", result.pointer, result.template.as_deref().unwrap_or_default());
         let (Some(before), Some(after)) = (self.value.pointer(&pointer), changed.pointer(&pointer)) else {
             return Ok(None);
         };
         let (before, after) = (emit_yaml(before)?, emit_yaml(after)?);
-        Ok((before != after).then(|| diff::unified(&before, &after, &treated.display_name())))
+        Ok((before != after).then(|| diff::unified(&before, &after, &result.display_name())))
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Summary {
 impl Report {
     /// Whether a workload is not migrated, or another object has problems.
     pub(super) fn has_problems(&self) -> bool {
-        self.left().next().is_some() || self.others.iter().any(|other| other.treated.outcome.has_problems())
+        self.left().next().is_some() || self.others.iter().any(|other| other.result.outcome.has_problems())
     }
 
     /// The workloads that are not migrated.

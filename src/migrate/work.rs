@@ -26,10 +26,10 @@ use crate::{
     diff,
     document::{self, emit_yaml},
     edit::edit,
+    evaluate::{self, Action, ObjectResult, Subject, evaluate},
     input::{self, Found, Source},
     object::{Object, objects},
-    surroundings::Surroundings,
-    treatment::{self, Subject, Treated, Verb, treat},
+    offline_cluster::OfflineCluster,
     yaml_stream::{self, Document},
 };
 
@@ -96,7 +96,7 @@ pub(super) struct Migrated {
 
 impl Job<'_> {
     /// Migrates all files that were found.
-    pub(super) fn run(&self, found: &Found, mut surroundings: Surroundings) -> anyhow::Result<Migration> {
+    pub(super) fn run(&self, found: &Found, mut cluster: OfflineCluster) -> anyhow::Result<Migration> {
         let mut migration = Migration::default();
         migration.report.errors.extend(found.errors.iter().map(crate::report::Unreadable::from));
         let mut sources = Vec::new();
@@ -111,7 +111,7 @@ impl Job<'_> {
         for source in &sources {
             let parsed = parse(source, &mut migration.report);
             for object in parsed.iter().flat_map(|parsed| objects(&parsed.value)) {
-                surroundings.note(&object);
+                cluster.note(&object);
                 known.note(&object, self.namespace());
             }
             parsed_files.push((source, parsed));
@@ -119,7 +119,7 @@ impl Job<'_> {
         for (source, documents) in parsed_files {
             let mut migrated = String::new();
             for parsed in documents {
-                let text = self.document(source, parsed, &known, &surroundings, &mut migration)?;
+                let text = self.document(source, parsed, &known, &cluster, &mut migration)?;
                 migrated.push_str(&text);
             }
             let (name, original) = (source.name.clone(), source.text.clone());
@@ -139,7 +139,7 @@ impl Job<'_> {
         source: &Source,
         parsed: Parsed<'_>,
         known: &Known,
-        surroundings: &Surroundings,
+        cluster: &OfflineCluster,
         migration: &mut Migration,
     ) -> anyhow::Result<String> {
         let Parsed { document, value } = parsed;
@@ -148,7 +148,7 @@ impl Job<'_> {
         let mut operations = Vec::new();
         let mut results = Vec::new();
         for object in objects(&value) {
-            let migrated = self.object(&object, known, surroundings).with_context(place)?;
+            let migrated = self.object(&object, known, cluster).with_context(place)?;
             if let Some(migrated) = &migrated {
                 operations.extend(below(&migrated.operations, &object.pointer));
             }
@@ -160,7 +160,7 @@ impl Job<'_> {
             rewrite_document(&document, &value, &Patch::new(operations)).with_context(place)?;
         for (object, migrated) in results {
             let Some(migrated) = migrated else {
-                let others = others(&object, surroundings, source, content.line);
+                let others = others(&object, cluster, source, content.line);
                 migration.report.others.extend(others);
                 continue;
             };
@@ -238,17 +238,17 @@ impl Job<'_> {
         &self,
         object: &Object<'_>,
         known: &Known,
-        surroundings: &Surroundings,
+        cluster: &OfflineCluster,
     ) -> anyhow::Result<Option<Migrated>> {
         let mut all = Templates::default();
         for (pointer, pod) in templates(object) {
-            self.template(object, &pointer, pod, known, surroundings, &mut all);
+            self.template(object, &pointer, pod, known, cluster, &mut all);
         }
         if !all.has_secrets {
             return Ok(None);
         }
         if all.problems.is_empty() && all.missing.is_empty() {
-            all.decide(object, surroundings)?;
+            all.decide(object, cluster)?;
         }
         let is_left = !all.problems.is_empty() || !all.missing.is_empty();
         let Templates { problems, missing, warnings, .. } = all;
@@ -280,7 +280,7 @@ impl Job<'_> {
         pointer: &str,
         pod: &Value,
         known: &Known,
-        surroundings: &Surroundings,
+        cluster: &OfflineCluster,
         all: &mut Templates,
     ) {
         let namespace = self.namespace_of(object);
@@ -315,7 +315,7 @@ impl Job<'_> {
             all.job = all
                 .job
                 .take()
-                .or_else(|| verify::job(object, &namespace, pod, &wants, &layout, &surroundings.settings));
+                .or_else(|| verify::job(object, &namespace, pod, &wants, &layout, &cluster.settings));
             all.mount_path = all.mount_path.take().or(layout.mount_path);
         }
         all.secrets.extend(wants.moved.into_keys().map(|(secret, _)| secret));
@@ -345,21 +345,17 @@ impl Job<'_> {
 /// a namespace or policy, also if it has warnings.
 fn others<'a>(
     object: &Object<'_>,
-    surroundings: &Surroundings,
+    cluster: &OfflineCluster,
     source: &'a Source,
     line: usize,
 ) -> impl Iterator<Item = crate::report::Entry> + use<'a> {
-    let mut all = treat(&object.standalone(), Verb::Inject, surroundings, false, decide);
-    all.retain(
-        |treated| {
-            if treated.has_pod() { treated.outcome.has_problems() } else { treated.has_findings() }
-        },
-    );
+    let mut all = evaluate(&object.standalone(), Action::Inject, cluster, false, decide);
+    all.retain(|result| if result.has_pod() { result.outcome.has_problems() } else { result.has_findings() });
     let pointer = object.pointer.clone();
-    all.into_iter().map(move |treated| crate::report::Entry {
+    all.into_iter().map(move |result| crate::report::Entry {
         file: source.name.clone(),
         line,
-        treated: Treated { pointer: pointer.clone(), ..treated },
+        result: ObjectResult { pointer: pointer.clone(), ..result },
         rewritten: None,
         diff: None,
     })
@@ -390,19 +386,19 @@ struct Templates {
 
 impl Templates {
     /// Lets the core decide on the result, and adds all its problems.
-    fn decide(&mut self, object: &Object<'_>, surroundings: &Surroundings) -> anyhow::Result<()> {
+    fn decide(&mut self, object: &Object<'_>, cluster: &OfflineCluster) -> anyhow::Result<()> {
         let mut changed = object.standalone();
         apply(&mut changed, &Patch::new(self.operations.clone()))?;
-        for treated in treat(&changed, Verb::Inject, surroundings, false, decide) {
-            self.take(&treated);
+        for result in evaluate(&changed, Action::Inject, cluster, false, decide) {
+            self.take(&result);
         }
         Ok(())
     }
 
-    fn take(&mut self, treated: &Treated) {
-        let decision = match &treated.outcome {
-            treatment::Outcome::Decided(decision) => decision,
-            treatment::Outcome::Malformed(message) => {
+    fn take(&mut self, result: &ObjectResult) {
+        let decision = match &result.outcome {
+            evaluate::Outcome::Decided(decision) => decision,
+            evaluate::Outcome::Malformed(message) => {
                 self.problems.push(format!("the API server would refuse it: {message}"));
                 return;
             }

@@ -23,9 +23,9 @@ use crate::{
     edit::Places,
     input::{self, Source},
     object::{Object, objects},
+    offline_cluster::named_label,
     output::{self, ADDED, PLACE, PROBLEMS, REMOVED, STRONG, until_closed},
     printable::Printable,
-    surroundings::named_label,
     yaml_stream,
 };
 

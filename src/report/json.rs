@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Entry, Report, Unreadable};
 use crate::{
     csi::{Finding, Severity},
-    treatment::{Outcome, Treated},
+    evaluate::{ObjectResult, Outcome},
 };
 
 /// The report as indented JSON with a final line break.
@@ -90,7 +90,7 @@ struct JsonProblem<'a> {
     /// The complete message, with value, allowed values and fix.
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cure: Option<&'a str>,
+    fix: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -120,9 +120,9 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
         Self {
             file: &entry.file,
             line: entry.line,
-            pointer: &entry.treated.pointer,
-            template: entry.treated.template.as_deref(),
-            object: (entry.treated.outcome != Outcome::NoObject).then(|| JsonObject::from(&entry.treated)),
+            pointer: &entry.result.pointer,
+            template: entry.result.template.as_deref(),
+            object: (entry.result.outcome != Outcome::NoObject).then(|| JsonObject::from(&entry.result)),
             outcome: outcome.word,
             reason: outcome.reason,
             note: outcome.note,
@@ -135,7 +135,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                     layer: problem.layer.to_string(),
                     line: None,
                     text: problem.to_string(),
-                    cure: Some(&problem.cure),
+                    fix: Some(&problem.fix),
                 })
                 .chain(outcome.policy_problems.into_iter().map(|problem| JsonProblem {
                     code: Code::InvalidPolicy.name(),
@@ -143,7 +143,7 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                     layer: "policy".to_owned(),
                     line: None,
                     text: problem.to_string(),
-                    cure: None,
+                    fix: None,
                 }))
                 .chain(entry.csi(Severity::Problem).map(JsonProblem::from))
                 .collect(),
@@ -167,14 +167,14 @@ impl<'a> From<&'a Finding> for JsonProblem<'a> {
             layer: "manifest".to_owned(),
             line: finding.line,
             text: finding.to_string(),
-            cure: Some(finding.fix.as_ref()).filter(|fix| !fix.is_empty()),
+            fix: Some(finding.fix.as_ref()).filter(|fix| !fix.is_empty()),
         }
     }
 }
 
-impl<'a> From<&'a Treated> for JsonObject<'a> {
-    fn from(treated: &'a Treated) -> Self {
-        let Treated {
+impl<'a> From<&'a ObjectResult> for JsonObject<'a> {
+    fn from(result: &'a ObjectResult) -> Self {
+        let ObjectResult {
             pointer: _,
             template: _,
             api_version,
@@ -188,13 +188,13 @@ impl<'a> From<&'a Treated> for JsonObject<'a> {
             policies,
             with_policies: _,
             csi: _,
-        } = treated;
+        } = result;
         Self {
             api_version,
             kind,
             namespace,
             name,
-            secrets: treated.secrets(),
+            secrets: result.secrets(),
             settings: settings
                 .iter()
                 .map(|setting| JsonSetting {

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
-    Treated {
+fn result(kind: &str, name: &str, outcome: Outcome) -> ObjectResult {
+    ObjectResult {
         pointer: String::new(),
         template: None,
         api_version: "v1".into(),
@@ -21,8 +21,8 @@ fn treated(kind: &str, name: &str, outcome: Outcome) -> Treated {
     }
 }
 
-fn entry(line: usize, treated: Treated) -> Entry {
-    Entry { file: "all.yaml".into(), line, treated, rewritten: None, diff: None }
+fn entry(line: usize, result: ObjectResult) -> Entry {
+    Entry { file: "all.yaml".into(), line, result, rewritten: None, diff: None }
 }
 
 fn decided(decision: Decision) -> Outcome {
@@ -48,13 +48,13 @@ fn denial() -> Outcome {
         value: None,
         message: "not a duration".into(),
         allowed: None,
-        cure: "write 5m".into(),
+        fix: "write 5m".into(),
     });
     decided(Decision::Deny(Denial { problems, warnings: Vec::new() }))
 }
 
 fn report() -> Report {
-    let mut in_list = treated("Pod", "", denial());
+    let mut in_list = result("Pod", "", denial());
     in_list.pointer = "/items/2".into();
     in_list.settings.push(Setting {
         key: "url".into(),
@@ -62,17 +62,17 @@ fn report() -> Report {
         layer: Layer::Injector.to_string(),
         rule: None,
     });
-    let mut shown = entry(9, treated("Job", "migrate", decided(Decision::Skip(SkipReason::OptedOut.into()))));
+    let mut shown = entry(9, result("Job", "migrate", decided(Decision::Skip(SkipReason::OptedOut.into()))));
     shown.diff = Some("--- a\n+++ b\n".into());
     Report {
         entries: vec![
-            entry(1, treated("Deployment", "billing", injection())),
-            entry(5, treated("Service", "billing", Outcome::NoPod)),
-            entry(7, treated("", "", Outcome::NoObject)),
+            entry(1, result("Deployment", "billing", injection())),
+            entry(5, result("Service", "billing", Outcome::NoPod)),
+            entry(7, result("", "", Outcome::NoObject)),
             shown,
             entry(11, in_list),
-            entry(13, treated("Pod", "old", Outcome::NoReceipt)),
-            entry(15, treated("Pod", "odd", Outcome::Malformed("not a pod: odd".into()))),
+            entry(13, result("Pod", "old", Outcome::NoReceipt)),
+            entry(15, result("Pod", "odd", Outcome::Malformed("not a pod: odd".into()))),
         ],
         errors: vec![
             Unreadable {
@@ -149,7 +149,7 @@ fn a_program_reads_the_same_facts() {
 #[test]
 fn a_summary_counts() {
     assert_eq!(Report::default().summary(), "0 objects");
-    let one = Report { entries: vec![entry(1, treated("", "", Outcome::NoObject))], errors: Vec::new() };
+    let one = Report { entries: vec![entry(1, result("", "", Outcome::NoObject))], errors: Vec::new() };
     assert_eq!(one.summary(), "1 object: 1 skipped");
 }
 
@@ -159,7 +159,7 @@ fn a_name_cannot_forge_a_line() {
     let report = Report {
         entries: vec![Entry {
             file: "a\nb.yaml".into(),
-            ..entry(1, treated("Pod\r", forged, Outcome::NoPod))
+            ..entry(1, result("Pod\r", forged, Outcome::NoPod))
         }],
         errors: vec![Unreadable { file: "c\n".into(), place: None, message: "d\ne".into(), hint: None }],
     };

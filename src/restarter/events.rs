@@ -29,7 +29,7 @@ const NOTE_BYTES: usize = 1024;
 
 /// Something that the owner of a workload should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(super) struct PodEvent {
     pub(super) workload: WorkloadKey,
     pub(super) uid: String,
     pub(super) is_warning: bool,
@@ -42,7 +42,7 @@ pub(super) struct Notice {
 pub(super) async fn post(
     client: Client,
     instance: String,
-    mut notices: mpsc::Receiver<Notice>,
+    mut notices: mpsc::Receiver<PodEvent>,
     metrics: Arc<Metrics>,
 ) {
     while let Some(notice) = notices.recv().await {
@@ -59,8 +59,8 @@ pub(super) async fn post(
     }
 }
 
-fn event(notice: Notice, instance: &str, now: Timestamp) -> Event {
-    let Notice { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
+fn event(notice: PodEvent, instance: &str, now: Timestamp) -> Event {
+    let PodEvent { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
         notice;
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
     Event {

@@ -24,7 +24,7 @@ use super::{kinds::POLICIES, metrics::lock};
 
 /// The longest value of a namespace's annotation that is kept: a list of windows or names.
 const VALUE_BYTES: usize = 8 * 1024;
-/// The most bytes of a namespace's labels. A namespace with more is treated as one without: no policy selects it.
+/// The most bytes of a namespace's labels. A namespace with more is result as one without: no policy selects it.
 const LABELS_BYTES: usize = 32 * 1024;
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

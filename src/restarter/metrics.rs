@@ -214,7 +214,8 @@ impl Metrics {
         page.value("decision_duration_seconds_sum", &[], seconds)?;
         page.value("decision_duration_seconds_count", &[], read(&self.decisions))?;
         let decided_at = self.decided_at.load(Ordering::Relaxed);
-        let help = "Unix time of the last decision of this replica on the whole cluster; 0 before the first one.";
+        let help =
+            "Unix time of the last decision of this replica on the whole cluster; 0 before the first one.";
         page.single("decided_timestamp_seconds", "gauge", help, decided_at)?;
         let help = "Log lines dropped because the log was not read fast enough.";
         page.single("dropped_log_lines_total", "counter", help, telemetry::dropped_lines())

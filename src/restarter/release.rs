@@ -93,8 +93,8 @@ async fn release(args: &RestartArgs) -> anyhow::Result<String> {
     Ok(format!("released the pending restart of {key}: {}\n", status.message))
 }
 
-fn failed(verb: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {
-    anyhow!("cannot {verb} {key}: {}", reason(error))
+fn failed(action: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {
+    anyhow!("cannot {action} {key}: {}", reason(error))
 }
 
 fn workload(text: &str) -> Result<(Kind, String), String> {

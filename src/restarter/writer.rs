@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    events::Notice,
+    events::PodEvent,
     kinds::plural,
     memory::{Memory, Record},
     metrics::{Metrics, Write, lock},
@@ -42,7 +42,7 @@ pub(super) struct Writer {
     client: Client,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
-    notices: mpsc::Sender<Notice>,
+    notices: mpsc::Sender<PodEvent>,
     /// Workloads whose `RotationRollout` was refused: how often in a row, and when it may be written next.
     held: Mutex<BTreeMap<WorkloadKey, (u32, Instant)>>,
     /// How often in a row the patch of a workload was refused.
@@ -60,7 +60,7 @@ impl Writer {
         client: Client,
         memory: Arc<Memory>,
         metrics: Arc<Metrics>,
-        notices: mpsc::Sender<Notice>,
+        notices: mpsc::Sender<PodEvent>,
     ) -> Self {
         Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
     }
@@ -267,7 +267,7 @@ impl Writer {
 
     fn notice(&self, workload: &WorkloadKey, is_warning: bool, reason: &'static str, note: String) {
         let Some(uid) = self.memory.lock().catalog.uid(workload).map(str::to_owned) else { return };
-        let notice = Notice { workload: workload.clone(), uid, is_warning, reason, note };
+        let notice = PodEvent { workload: workload.clone(), uid, is_warning, reason, note };
         if self.notices.try_send(notice).is_err() {
             self.metrics.event("dropped");
         }

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     args::{Certificate, LocalCertificate},
-    managed_certificate::ManagedKeeper,
+    managed_certificate::RotatingCertificateManager,
 };
 use crate::telemetry::LogThrottle;
 
@@ -55,14 +55,14 @@ impl SelfSigned {
 }
 
 /// Maintains the served certificate.
-pub(super) enum Keeper {
+pub(super) enum CertificateManager {
     /// From files, or self-signed.
-    Local(LocalKeeper),
+    Local(LocalCertificateManager),
     /// Managed together with the other replicas.
-    Managed(Box<ManagedKeeper>),
+    Managed(Box<RotatingCertificateManager>),
 }
 
-impl Keeper {
+impl CertificateManager {
     /// The selected certificate and its maintenance. `client` is only used for a managed
     /// certificate.
     pub(super) fn new(
@@ -74,17 +74,18 @@ impl Keeper {
     ) -> anyhow::Result<(Self, Arc<CertResolver>)> {
         match certificate {
             Certificate::Local(local) => {
-                let (keeper, resolver) = LocalKeeper::new(local, readiness, metrics, now)?;
-                Ok((Self::Local(keeper), resolver))
+                let (manager, resolver) = LocalCertificateManager::new(local, readiness, metrics, now)?;
+                Ok((Self::Local(manager), resolver))
             }
             Certificate::Managed { managed, interval } => {
                 let client = client.context(
                     "--tls-secret requires --cluster, to access the Secret and the webhook \
                      configurations",
                 )?;
-                let managed = managed.clone();
-                let (keeper, resolver) = ManagedKeeper::new(client, managed, *interval, readiness, metrics);
-                Ok((Self::Managed(Box::new(keeper)), resolver))
+                let settings = managed.clone();
+                let (manager, resolver) =
+                    RotatingCertificateManager::new(client, settings, *interval, readiness, metrics);
+                Ok((Self::Managed(Box::new(manager)), resolver))
             }
         }
     }
@@ -92,15 +93,15 @@ impl Keeper {
     /// Maintains it for ever.
     pub(super) async fn run(self) {
         match self {
-            Self::Local(keeper) => keeper.run().await,
-            Self::Managed(keeper) => keeper.run().await,
+            Self::Local(manager) => manager.run().await,
+            Self::Managed(manager) => manager.run().await,
         }
     }
 }
 
 /// Reloads the files, warns before the certificate expires, and makes the server not ready when it
 /// has expired.
-pub(super) struct LocalKeeper {
+pub(super) struct LocalCertificateManager {
     /// `None` for a self-signed certificate, which is not renewed.
     reloader: Option<Reloader>,
     interval: Duration,
@@ -110,7 +111,7 @@ pub(super) struct LocalKeeper {
     throttle: LogThrottle<SystemTime>,
 }
 
-impl LocalKeeper {
+impl LocalCertificateManager {
     /// The selected certificate and its maintenance.
     fn new(
         certificate: &LocalCertificate<'_>,
@@ -133,10 +134,10 @@ impl LocalKeeper {
         };
         metrics.certificate_served(unix_seconds(validity.not_after));
         let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
-        let mut keeper =
+        let mut manager =
             Self { reloader, interval, validity, gate, metrics, throttle: LogThrottle::new(REMINDER) };
-        keeper.judge(now);
-        Ok((keeper, resolver))
+        manager.judge(now);
+        Ok((manager, resolver))
     }
 
     /// Checks it for ever. The two files are small and on tmpfs, so blocking reads are acceptable.
@@ -145,11 +146,11 @@ impl LocalKeeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look(SystemTime::now());
+            self.sync(SystemTime::now());
         }
     }
 
-    fn look(&mut self, now: SystemTime) {
+    fn sync(&mut self, now: SystemTime) {
         match self.reloader.as_mut().map(|reloader| reloader.check(now)) {
             Some(Checked::Replaced(validity)) => {
                 self.validity = validity;
@@ -210,21 +211,22 @@ mod tests {
         write(start);
         let (readiness, metrics) = (Readiness::new(), Metrics::new());
         let certificate = LocalCertificate::Directory { directory: directory.path(), interval: day };
-        let (mut keeper, _resolver) = LocalKeeper::new(&certificate, &readiness, &metrics, start).unwrap();
+        let (mut manager, _resolver) =
+            LocalCertificateManager::new(&certificate, &readiness, &metrics, start).unwrap();
         assert_eq!(readiness.check(), Ok(()));
 
-        keeper.look(start + day / 2);
-        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), None));
+        manager.sync(start + day / 2);
+        assert_eq!((readiness.check(), manager.throttle.last()), (Ok(()), None));
         let late = start + day - REMINDER;
-        keeper.look(late);
-        keeper.look(late + REMINDER / 2);
-        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), Some(late)), "once an hour");
-        keeper.look(start + day);
+        manager.sync(late);
+        manager.sync(late + REMINDER / 2);
+        assert_eq!((readiness.check(), manager.throttle.last()), (Ok(()), Some(late)), "once an hour");
+        manager.sync(start + day);
         assert_eq!(readiness.check(), Err(format!("waiting for {GATE}")));
 
         write(start + day);
-        keeper.look(start + day);
-        assert_eq!((readiness.check(), keeper.throttle.last()), (Ok(()), None));
+        manager.sync(start + day);
+        assert_eq!((readiness.check(), manager.throttle.last()), (Ok(()), None));
     }
 
     #[test]
@@ -237,17 +239,17 @@ mod tests {
         fs::write(directory.path().join("tls.key"), leaf.key_pem()).unwrap();
         let metrics = Metrics::new();
         let certificate = LocalCertificate::Directory { directory: directory.path(), interval: REMINDER };
-        let (mut keeper, _resolver) =
-            LocalKeeper::new(&certificate, &Readiness::new(), &metrics, start).unwrap();
-        let mut look = |crt: &str| {
+        let (mut manager, _resolver) =
+            LocalCertificateManager::new(&certificate, &Readiness::new(), &metrics, start).unwrap();
+        let mut sync = |crt: &str| {
             fs::write(directory.path().join("tls.crt"), crt).unwrap();
-            keeper.look(start);
+            manager.sync(start);
             let text = metrics.encode().unwrap();
             ["certificate_refused 1\n", "certificate_reloads_total{result=\"kept\"} 1\n"]
                 .map(|line| text.contains(line))
         };
-        assert_eq!(look("not a certificate"), [true, true]);
-        assert_eq!(look("not a certificate"), [true, true], "counted once, and refused still");
-        assert_eq!(look(&leaf.certificate_pem()), [false, true]);
+        assert_eq!(sync("not a certificate"), [true, true]);
+        assert_eq!(sync("not a certificate"), [true, true], "counted once, and refused still");
+        assert_eq!(sync(&leaf.certificate_pem()), [false, true]);
     }
 }

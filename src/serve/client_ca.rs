@@ -34,11 +34,11 @@ impl ClientCaFollower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look();
+            self.sync();
         }
     }
 
-    fn look(&mut self) {
+    fn sync(&mut self) {
         match self.reloader.check() {
             Checked::Unchanged => {}
             Checked::Replaced(skipped) => {
@@ -99,9 +99,9 @@ mod tests {
         fs::write(&path, pem()).unwrap();
         let metrics = Metrics::new();
         let (mut follower, _clients) = ClientCaFollower::new(&path, Duration::MAX, &metrics).unwrap();
-        let mut look = |content: &str| {
+        let mut sync = |content: &str| {
             fs::write(&path, content).unwrap();
-            follower.look();
+            follower.sync();
             let text = metrics.encode().unwrap();
             let value = |line: &str| {
                 let line = text.lines().find_map(|found| found.strip_prefix(line));
@@ -113,8 +113,8 @@ mod tests {
                 value("scaivault_injector_client_ca_reloads_total{result=\"replaced\"}"),
             ]
         };
-        assert_eq!(look("not a certificate"), ["1", "1", "0"]);
-        assert_eq!(look("not a certificate"), ["1", "1", "0"], "counted once, and refused still");
-        assert_eq!(look(&pem()), ["0", "1", "1"]);
+        assert_eq!(sync("not a certificate"), ["1", "1", "0"]);
+        assert_eq!(sync("not a certificate"), ["1", "1", "0"], "counted once, and refused still");
+        assert_eq!(sync(&pem()), ["0", "1", "1"]);
     }
 }

@@ -82,7 +82,7 @@ where
 fn complain(throttle: &mut LogThrottle<SystemTime>, kind: &str, error: &kube::Error) {
     let text = reason(error);
     if throttle.is_text_due(&text, SystemTime::now()) {
-        let cure = if is_forbidden(error) {
+        let fix = if is_forbidden(error) {
             "grant the injector's service account watch on the webhook configurations of this name"
         } else {
             "none if the API server becomes available again: retried automatically"
@@ -90,7 +90,7 @@ fn complain(throttle: &mut LogThrottle<SystemTime>, kind: &str, error: &kube::Er
         tracing::warn!(
             kind,
             error = text,
-            cure,
+            fix,
             "watch of a webhook configuration failed, polling at the reload interval"
         );
     }

@@ -7,9 +7,9 @@ use std::{
 
 use anyhow::Error;
 use kube::Client;
-use scaivault_certs::{CertResolver, Done, LookError, Looked, Managed, Rotator, Validity};
+use scaivault_certs::{CertResolver, Change, Managed, Rotator, SyncError, SyncReport, Validity};
 use scaivault_cluster::unix_seconds;
-use scaivault_webhook::{Gate, LookFailure, Metrics, Readiness};
+use scaivault_webhook::{Gate, Metrics, Readiness, SyncFailure};
 
 use tokio::{
     sync::Notify,
@@ -31,7 +31,7 @@ const SHORTEST_WAIT_IF_WRITTEN: Duration = Duration::from_secs(1);
 
 /// Syncs the Secret and the webhook configurations periodically, when a configuration was written,
 /// and at times that depend on the certificates.
-pub(super) struct ManagedKeeper {
+pub(super) struct RotatingCertificateManager {
     rotator: Rotator,
     client: Client,
     webhook_configuration: String,
@@ -43,21 +43,21 @@ pub(super) struct ManagedKeeper {
     throttle: LogThrottle<SystemTime>,
 }
 
-impl ManagedKeeper {
+impl RotatingCertificateManager {
     pub(super) fn new(
         client: Client,
-        managed: Managed,
+        settings: Managed,
         interval: Duration,
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
     ) -> (Self, Arc<CertResolver>) {
-        let webhook_configuration = managed.webhook_configuration.clone();
-        let (rotator, resolver) = Rotator::new(client.clone(), managed);
+        let webhook_configuration = settings.webhook_configuration.clone();
+        let (rotator, resolver) = Rotator::new(client.clone(), settings);
         let (gate, metrics) = (readiness.gate(GATE), Arc::clone(metrics));
         let throttle = LogThrottle::new(REMINDER);
-        let keeper =
+        let manager =
             Self { rotator, client, webhook_configuration, interval, gate, metrics, leaf: None, throttle };
-        (keeper, resolver)
+        (manager, resolver)
     }
 
     pub(super) async fn run(self) {
@@ -67,13 +67,13 @@ impl ManagedKeeper {
             self.webhook_configuration.clone(),
             Arc::clone(&written),
         );
-        tokio::join!(watch, self.look_again_and_again(&written));
+        tokio::join!(watch, self.sync_forever(&written));
     }
 
-    async fn look_again_and_again(mut self, written: &Notify) {
+    async fn sync_forever(mut self, written: &Notify) {
         loop {
             let started = Instant::now();
-            let again_in = self.look(SystemTime::now()).await;
+            let again_in = self.sync(SystemTime::now()).await;
             tokio::select! {
                 () = sleep(again_in) => {}
                 () = written.notified() => sleep_until(started + SHORTEST_WAIT_IF_WRITTEN).await,
@@ -83,18 +83,18 @@ impl ManagedKeeper {
 
     /// Syncs once; returns the time until the next sync. It is never longer than the interval, so
     /// that a change of the wall clock is noticed.
-    async fn look(&mut self, now: SystemTime) -> Duration {
-        let looked = self.rotator.look(now).await;
+    async fn sync(&mut self, now: SystemTime) -> Duration {
+        let synced = self.rotator.sync(now).await;
         if self.rotator.is_trusted(now) {
             self.gate.open();
         } else {
             self.gate.close();
         }
-        self.tell_leaf();
-        let again_in = match looked {
-            Ok(looked) => {
-                let again_in = looked.again_in;
-                self.tell(looked, now);
+        self.report_leaf();
+        let again_in = match synced {
+            Ok(synced) => {
+                let again_in = synced.again_in;
+                self.report(synced, now);
                 again_in
             }
             Err(error) => {
@@ -107,7 +107,7 @@ impl ManagedKeeper {
         wait.max(SHORTEST_WAIT)
     }
 
-    fn tell_leaf(&mut self) {
+    fn report_leaf(&mut self) {
         let leaf = self.rotator.leaf();
         if leaf == self.leaf {
             return;
@@ -124,24 +124,24 @@ impl ManagedKeeper {
         self.leaf = leaf;
     }
 
-    fn tell(&mut self, looked: Looked, now: SystemTime) {
-        let Looked { authority, done, again_in: _, waits, missing } = looked;
+    fn report(&mut self, synced: SyncReport, now: SystemTime) {
+        let SyncReport { authority, done, again_in: _, waits, missing } = synced;
         let authority_expiry = authority.map(|validity| unix_seconds(validity.not_after));
         self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
         match done {
-            Done::Nothing => {}
-            Done::Announced => tracing::info!("new authority published to the API servers"),
-            Done::Adopted => {
+            Change::Nothing => {}
+            Change::Announced => tracing::info!("new authority published to the API servers"),
+            Change::Adopted => {
                 tracing::info!(
                     "other authorities found in the webhook configurations, trusting them \
                      temporarily"
                 );
             }
-            Done::Promoted => tracing::info!("new authority promoted, it signs from now on"),
-            Done::Forgot => tracing::info!("retired authorities removed"),
+            Change::Promoted => tracing::info!("new authority promoted, it signs from now on"),
+            Change::Forgot => tracing::info!("retired authorities removed"),
         }
         if let Some(missing) = missing {
-            self.complain(LookError::Configuration(missing), now);
+            self.complain(SyncError::Configuration(missing), now);
         } else if let Some(waits) = waits {
             if self.throttle.is_text_due(EARLY, now) {
                 tracing::warn!(seconds = waits.as_secs(), "{EARLY}");
@@ -151,12 +151,12 @@ impl ManagedKeeper {
         }
     }
 
-    fn complain(&mut self, error: LookError, now: SystemTime) {
+    fn complain(&mut self, error: SyncError, now: SystemTime) {
         self.metrics.certificate_look_failed(match &error {
-            LookError::Secret(_) => LookFailure::Secret,
-            LookError::Configuration(_) => LookFailure::Configuration,
-            LookError::Busy => LookFailure::Conflict,
-            _ => LookFailure::Issue,
+            SyncError::Secret(_) => SyncFailure::Secret,
+            SyncError::Configuration(_) => SyncFailure::Configuration,
+            SyncError::Busy => SyncFailure::Conflict,
+            _ => SyncFailure::Issue,
         });
         let error = format!("{:#}", Error::new(error));
         if self.throttle.is_text_due(&error, now) {
@@ -175,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_asked_here_before_an_api_server_answers() {
         let day = Duration::from_hours(24);
-        let managed = Managed {
+        let settings = Managed {
             namespace: "scaivault-system".to_owned(),
             secret: "ca".to_owned(),
             webhook_configuration: "scaivault-injector".to_owned(),
@@ -186,12 +186,13 @@ mod tests {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let client = Client::try_from(config).unwrap();
         let (readiness, metrics) = (Readiness::new(), Metrics::new());
-        let (mut keeper, resolver) = ManagedKeeper::new(client, managed, day, &readiness, &metrics);
-        assert_eq!(keeper.look(SystemTime::now()).await, day, "no moment is nearer than the interval");
+        let (mut manager, resolver) =
+            RotatingCertificateManager::new(client, settings, day, &readiness, &metrics);
+        assert_eq!(manager.sync(SystemTime::now()).await, day, "no moment is nearer than the interval");
         assert_eq!(readiness.check(), Err(format!("waiting for {GATE}")));
         assert!(resolver.current().is_none());
         let text = metrics.encode().unwrap();
-        assert!(text.contains(r#"certificate_look_failures_total{reason="configuration"} 1"#), "{text}");
-        assert!(keeper.throttle.reset());
+        assert!(text.contains(r#"certificate_sync_failures_total{reason="configuration"} 1"#), "{text}");
+        assert!(manager.throttle.reset());
     }
 }

@@ -10,10 +10,10 @@ use crate::config::Follower;
 
 /// Checks the configuration file for ever.
 pub(super) async fn follow(follower: Follower, context: Arc<AdmissionContext>, metrics: Arc<Metrics>) {
-    follower.each_interval(|follower| look(follower, &context, &metrics, SystemTime::now())).await;
+    follower.each_interval(|follower| sync(follower, &context, &metrics, SystemTime::now())).await;
 }
 
-fn look(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, now: SystemTime) {
+fn sync(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, now: SystemTime) {
     match follower.check() {
         Checked::Unchanged => {}
         Checked::Replaced(settings) => {
@@ -52,7 +52,7 @@ mod tests {
         let metrics = Metrics::new();
         let mut excluded_with = |text: &str| {
             fs::write(&path, text).unwrap();
-            look(&mut follower, &context, &metrics, SystemTime::UNIX_EPOCH + Duration::from_secs(7));
+            sync(&mut follower, &context, &metrics, SystemTime::UNIX_EPOCH + Duration::from_secs(7));
             let reply = review_to_response(Entry::Mutate, REVIEW.as_bytes(), &context);
             String::from_utf8(reply.body).unwrap().contains("excluded-namespace")
         };

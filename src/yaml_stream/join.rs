@@ -19,7 +19,7 @@ pub(crate) fn join(streams: &[String]) -> String {
             joined.push('\n');
         }
         let first = index == 0;
-        match Start::of(stream) {
+        match Start::new(stream) {
             _ if all_json => {}
             Start::Directive if !first => joined.push_str("...\n"),
             // Also before the first: a parser that sees a brace at the start reads the whole stream
@@ -67,7 +67,7 @@ enum Start {
 }
 
 impl Start {
-    fn of(stream: &str) -> Self {
+    fn new(stream: &str) -> Self {
         match lines(without_bom(stream)).find(|line| !is_blank_or_comment(line)) {
             None => Self::Marker,
             Some(line) if after_marker(line, "---").is_some() => Self::Marker,

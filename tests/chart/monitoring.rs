@@ -159,7 +159,7 @@ fn alerts_know_what_is_installed() {
         ),
         ("certificates.reloadInterval=10s", "ScaiVaultInjectorCaBundleUnchecked", "> 600"),
         ("certificates.reloadInterval=1h", "ScaiVaultInjectorCaBundleUnchecked", "> 10800"),
-        ("certificates.reloadInterval=1h", "ScaiVaultInjectorCertificateLookFails", "[10800s])) > 0"),
+        ("certificates.reloadInterval=1h", "ScaiVaultInjectorCertificateSyncFailing", "[10800s])) > 0"),
     ] {
         let expression = expression(set, alert).unwrap();
         assert!(expression.ends_with(end), "{set}: {expression}");

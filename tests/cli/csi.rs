@@ -95,9 +95,9 @@ fn the_published_class_is_accepted_and_the_published_pod_is_not() {
 fn the_example_needs_the_cure_that_it_has() {
     let example = include_str!("../../examples/csi.yaml");
     check(&[example], &[], &[]);
-    let cure = "      automountServiceAccountToken: false\n";
-    assert!(example.contains(cure));
-    check(&[&example.replace(cure, "")], &["[csi-mount-conflict]"], &[]);
+    let fix = "      automountServiceAccountToken: false\n";
+    assert!(example.contains(fix));
+    check(&[&example.replace(fix, "")], &["[csi-mount-conflict]"], &[]);
 }
 
 #[test]

@@ -105,8 +105,8 @@ fn the_value_is_that_of_the_object_in_question() {
         ("url: \"0.12345678901234567890123456789012345678…\": ", "(line 32)", "put the value in quotes"),
         ("inject-secret-db: \"no\": ", "(line 43)", "write scaivault.scailabs.ai/inject-secret-db: \"no\""),
     ];
-    for (key, line, cure) in expected {
-        let is_it = |text: &&&str| text.contains(key) && text.contains(line) && text.contains(cure);
+    for (key, line, fix) in expected {
+        let is_it = |text: &&&str| text.contains(key) && text.contains(line) && text.contains(fix);
         assert_eq!(lines.iter().filter(is_it).count(), 1, "{key}: {}", outcome.stdout);
     }
     assert_eq!(lines.len(), expected.len(), "{}", outcome.stdout);

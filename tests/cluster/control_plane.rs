@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use scaivault_testkit::control_plane::{self, ControlPlane, Options};
 use serde_json::{Value, json};
 
-use crate::support::{self, PATIENCE, api, create, eventually, run};
+use crate::support::{self, TIMEOUT, api, create, eventually, run};
 
 /// Set for the child process that runs a control plane and is killed.
 const HOLDER: &str = "SCAIVAULT_CLUSTER_TEST_HOLDER";
@@ -171,7 +171,7 @@ async fn nothing_is_left_of_a_test_that_is_killed() {
 
     holder.kill().unwrap();
     holder.wait().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while path.exists() || TcpStream::connect(address).is_ok() || programs.iter().any(|id| runs(id)) {
         assert!(Instant::now() < deadline, "{held} or one of {programs:?} is still there");
         thread::yield_now();

@@ -2,7 +2,7 @@
 //! requests afterwards.
 
 use kube::api::ListParams;
-use scaivault_testkit::{PREFIX, key, look};
+use scaivault_testkit::{PREFIX, inspect, key};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -126,13 +126,13 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
     let bare = create_pod(&client, &namespace, pod("bare", &mistakes())).await.unwrap();
     assert!(is_untouched(&bare), "{bare}");
-    assert_eq!(look::ours(&bare, "status"), Some("skipped/problems"));
+    assert_eq!(inspect::ours(&bare, "status"), Some("skipped/problems"));
 
     let mut deployment = workload("Deployment", "app", &mistakes());
     deployment["spec"]["replicas"] = PODS.into();
     kubectl.apply(&deployment).warned(&SAID);
     kubectl.apply(&workload("DaemonSet", "daemons", &mistakes())).warned(&SAID);
-    let skipped = |pod: &Value| is_untouched(pod) && look::ours(pod, "status") == Some("skipped/problems");
+    let skipped = |pod: &Value| is_untouched(pod) && inspect::ours(pod, "status") == Some("skipped/problems");
     all_pods(&client, &namespace, "app", usize::try_from(PODS).unwrap(), skipped).await;
     all_pods(&client, &namespace, "daemons", 2, skipped).await;
 
@@ -169,7 +169,7 @@ async fn a_changed_configuration_holds_for_new_pods_and_a_broken_one_does_not() 
     let image = async |name: &str| {
         let created = create_pod(&client, &namespace, pod(name, &annotations())).await.unwrap();
         assert!(is_injected(&created), "{created}");
-        look::injected_containers(&created)[0]["image"].as_str().unwrap().to_owned()
+        inspect::injected_containers(&created)[0]["image"].as_str().unwrap().to_owned()
     };
     let before = image("before").await;
     assert!(before.starts_with("scailabs/scaivault-init:"), "{before}");

@@ -6,7 +6,7 @@ use kube::{
     Client,
     api::{Patch, PatchParams},
 };
-use scaivault_testkit::{PREFIX, key, look};
+use scaivault_testkit::{PREFIX, inspect, key};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -37,11 +37,14 @@ fn injected_by_hand(pod: &Value) -> Value {
 
 /// The agent's `SECRETS` variable, with the secrets that it fetches.
 fn secrets(pod: &Value) -> &str {
-    look::injected_containers(pod).first().and_then(|agent| look::env(agent, "SECRETS")).unwrap_or_default()
+    inspect::injected_containers(pod)
+        .first()
+        .and_then(|agent| inspect::env(agent, "SECRETS"))
+        .unwrap_or_default()
 }
 
 fn has_image(pod: &Value, image: &str) -> bool {
-    look::app_container(pod, "app").is_some_and(|app| app["image"] == image)
+    inspect::app_container(pod, "app").is_some_and(|app| app["image"] == image)
 }
 
 fn has_both_secrets(pod: &Value) -> bool {
@@ -68,7 +71,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
     ] {
         let created = create(name, with(annotations(), mode, value)).await;
         assert!(is_untouched(&created), "{name}: {created}");
-        assert_eq!(look::ours(&created, "status"), None, "{name}");
+        assert_eq!(inspect::ours(&created, "status"), None, "{name}");
     }
 
     // An injection in the manifest is kept with `ignore` and removed with `ignore-and-detach`.
@@ -258,12 +261,12 @@ async fn a_workload_that_detaches_rolls_and_comes_back() {
         if kind == "Deployment" {
             // `kubectl rollout undo` also restores a Deployment's own annotations from before the
             // mode.
-            assert_eq!(look::ours(&object, "mutation-mode"), None);
+            assert_eq!(inspect::ours(&object, "mutation-mode"), None);
             all_pods(&client, &namespace, name, number, is_injected).await;
             continue;
         }
         // A template without the key does not bypass the mode.
-        assert_eq!(look::ours(template(&object), "workload-mutation-mode"), Some("ignore-and-detach"));
+        assert_eq!(inspect::ours(template(&object), "workload-mutation-mode"), Some("ignore-and-detach"));
         all_pods(&client, &namespace, name, number, is_untouched).await;
         kubectl.run(&format!("annotate {name}/{name} {PREFIX}mutation-mode-")).quiet();
         all_pods(&client, &namespace, name, number, is_injected).await;
@@ -278,7 +281,7 @@ async fn from_one_mode_to_the_other_nothing_is_attached_on_the_way() {
     kubectl.apply(&workload("Deployment", "app", &annotations())).quiet();
     let annotate =
         |mode: &str| kubectl.run(&format!("annotate --overwrite deployment/app {PREFIX}mutation-mode{mode}"));
-    let carried = |pod: &Value| look::ours(pod, "workload-mutation-mode").map(str::to_owned);
+    let carried = |pod: &Value| inspect::ours(pod, "workload-mutation-mode").map(str::to_owned);
     all_pods(&client, &namespace, "app", 2, is_injected).await;
     annotate("=ignore").quiet();
     annotate("=ignore-and-detach").quiet();

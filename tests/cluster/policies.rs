@@ -7,7 +7,7 @@ use kube::{
     Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use scaivault_testkit::{key, look};
+use scaivault_testkit::{inspect, key};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -114,7 +114,7 @@ fn condition<'s>(status: &'s Value, kind: &str) -> &'s Value {
 
 /// The agent's mappings.
 fn mappings(pod: &Value) -> String {
-    look::injected_containers(pod).iter().filter_map(|agent| look::env(agent, "SECRETS")).collect()
+    inspect::injected_containers(pod).iter().filter_map(|agent| inspect::env(agent, "SECRETS")).collect()
 }
 
 #[tokio::test]
@@ -134,10 +134,10 @@ async fn a_policy_injects_pods_that_say_nothing() {
     for pod in &pods {
         let path = format!("environments/production/{}/database", governed.namespace);
         assert!(mappings(pod).contains(&path), "{pod}");
-        let app = look::app_container(pod, "app").unwrap();
-        assert!(look::env_names(app).contains(&"DB_PASSWORD"), "{app}");
-        assert!(look::mount(app, "scaivault-secrets").is_some(), "{app}");
-        let receipt = look::ours(pod, "receipt").unwrap();
+        let app = inspect::app_container(pod, "app").unwrap();
+        assert!(inspect::env_names(app).contains(&"DB_PASSWORD"), "{app}");
+        assert!(inspect::mount(app, "scaivault-secrets").is_some(), "{app}");
+        let receipt = inspect::ours(pod, "receipt").unwrap();
         assert!(receipt.contains(&format!("{name}@1")), "{receipt}");
     }
     let log = governed.release.log().await;

@@ -5,7 +5,7 @@ use kube::{
     Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use scaivault_testkit::{balancer::Balancer, look};
+use scaivault_testkit::{balancer::Balancer, inspect};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -57,7 +57,7 @@ async fn configure(client: &Client, configuration: Value) {
 }
 
 fn is_injected(pod: &Value) -> bool {
-    look::init_container(pod, "scaivault-init").is_some()
+    inspect::init_container(pod, "scaivault-init").is_some()
 }
 
 /// The API server observes configurations with a delay: sends dry runs until the webhook is called.
@@ -84,7 +84,7 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
     let pods = api(&client, "v1", "Pod", &namespace);
     let injected = create(&pods, pod("annotated", &annotations())).await.unwrap();
     assert!(is_injected(&injected), "{injected}");
-    assert_eq!(look::ours(&injected, "status"), Some("injected"));
+    assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
     let untouched = create(&pods, pod("plain", &json!({}))).await.unwrap();
     assert!(!is_injected(&untouched), "{untouched}");
     let unknown = json!({format!("{PREFIX}inject-secret-db.json"): "not a path"});

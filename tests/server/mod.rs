@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Far longer than a start or an answer takes; only a hanging test waits this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `scaivault-injector serve` without a cluster; killed on drop.
 pub(crate) struct Server {
@@ -90,7 +90,7 @@ impl Server {
         let started = Instant::now();
         while [server.address, ops_address].iter().any(|port| TcpStream::connect(port).is_err()) {
             assert_eq!(server.process.try_wait().unwrap(), None, "the server has ended");
-            assert!(started.elapsed() < PATIENCE, "the server does not listen");
+            assert!(started.elapsed() < TIMEOUT, "the server does not listen");
             thread::yield_now();
         }
         server
@@ -116,7 +116,7 @@ impl Server {
     /// A new TCP connection on which nothing has been sent.
     pub(crate) fn connect_plain(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket.set_nodelay(true).unwrap();
         socket
     }
@@ -141,7 +141,7 @@ impl Server {
     pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
         let started = Instant::now();
         while (self.metric(name) - value).abs() > 0.5 {
-            assert!(started.elapsed() < PATIENCE, "{name} is {}, not {value}", self.metric(name));
+            assert!(started.elapsed() < TIMEOUT, "{name} is {}, not {value}", self.metric(name));
         }
     }
 
@@ -207,7 +207,7 @@ struct Log {
 impl Log {
     /// The next matching event; `None` if it does not arrive, and then `text` is the whole log.
     fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Option<Value> {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.lines.recv_timeout(TIMEOUT) {
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             self.text.push_str(&line);
             self.text.push('\n');

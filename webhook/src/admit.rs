@@ -36,18 +36,18 @@ pub(crate) struct Verdict {
     /// Set if the request is rejected.
     pub(crate) refusal: Option<Refusal>,
     /// Set if the request is deferred.
-    pub(crate) awaited: Option<Awaited>,
+    pub(crate) missing: Option<MissingLookup>,
 }
 
 /// The cluster objects that must be in the cache before a request can be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Awaited {
+pub(crate) struct MissingLookup {
     namespace: String,
     /// `None` if the decision needs no service account.
     service_account: Option<String>,
 }
 
-impl Awaited {
+impl MissingLookup {
     /// Whether all of them are in the cache.
     pub(crate) fn is_known(&self, cluster: &dyn Cluster) -> bool {
         let Self { namespace, service_account } = self;
@@ -69,7 +69,7 @@ impl From<Reason> for Verdict {
             policies: Vec::new(),
             is_repeated: false,
             refusal: None,
-            awaited: None,
+            missing: None,
         }
     }
 }
@@ -124,8 +124,8 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
             &parsed
         }
     };
-    let Surroundings { policies, namespace, role } =
-        match Surroundings::of(pod, &request.namespace, context.cluster()) {
+    let ClusterFacts { policies, namespace, role } =
+        match ClusterFacts::look_up(pod, &request.namespace, context.cluster()) {
             Ok(surroundings) => surroundings,
             Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
         };
@@ -139,17 +139,17 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
 }
 
 /// The cluster objects that matter for a pod.
-struct Surroundings {
+struct ClusterFacts {
     policies: Policies,
     namespace: Arc<Namespace>,
     /// The role of the service account.
     role: Option<Arc<str>>,
 }
 
-impl Surroundings {
+impl ClusterFacts {
     /// Reads them from the cache. A pod without annotations of the injector that no policy can
     /// select does not wait for any object.
-    fn of(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
+    fn look_up(pod: &PodView<'_>, namespace: &str, cluster: &dyn Cluster) -> Result<Self, Deferral> {
         // Pods without annotations need the policies too: a policy may give them secrets.
         let Lookup::Known(policies) = cluster.policies() else {
             return Err(Deferral::Policies);
@@ -191,8 +191,9 @@ fn untouched(request: &Request<'_>) -> Option<Untouched> {
 fn deferred(deferral: Deferral, request: &Request<'_>, service_account: Option<&str>) -> Verdict {
     // Shortened, because the names are kept while the review waits. No Kubernetes name is longer.
     let own = |name: &str| shown(name).to_owned();
-    let awaited = Awaited { namespace: own(&request.namespace), service_account: service_account.map(own) };
-    Verdict { awaited: Some(awaited), ..Reason::Deferred(deferral).into() }
+    let missing =
+        MissingLookup { namespace: own(&request.namespace), service_account: service_account.map(own) };
+    Verdict { missing: Some(missing), ..Reason::Deferred(deferral).into() }
 }
 
 fn malformed(message: String) -> Verdict {

@@ -21,8 +21,8 @@ mod entry;
 mod lanes;
 mod limits;
 mod metrics;
-mod notices;
 mod ops;
+mod pod_events;
 mod policy_use;
 mod readiness;
 mod reason;
@@ -35,13 +35,13 @@ mod shutdown;
 mod subject;
 #[cfg(test)]
 mod testing;
-mod warnings;
+mod throttled_log;
 
 pub use context::{AdmissionContext, Cluster, Lookup, NoCluster, Policies, PolicyReview, PolicyUsage};
 pub use entry::{Entry, MODE_PATH, MUTATE_FOR_POLICIES_PATH, MUTATE_PATH, POLICY_PATH, VALIDATE_PATH};
 pub use limits::Limits;
-pub use metrics::{EventResult, LookFailure, Metrics, PolicyState, PolicyWrite};
-pub use notices::{Notice, NoticeReason, Notices, Owner};
+pub use metrics::{EventResult, Metrics, PolicyState, PolicyWrite, SyncFailure};
+pub use pod_events::{Owner, PodEvent, PodEventReason, PodEvents};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
 pub use serve::{AllowedSources, BindError, Bound, Network, NetworkError, Running, Server, Stopped};

@@ -20,11 +20,11 @@ use scaivault_inject::PolicyEffect;
 use crate::{
     entry::Entry,
     reason::Reason,
-    warnings::{Cause, Warnings},
+    throttled_log::{Cause, ThrottledLog},
 };
 use labels::Label;
 pub(crate) use labels::{Closed, HandshakeFailure, Shed};
-pub use labels::{EventResult, LookFailure, PolicyState, PolicyWrite};
+pub use labels::{EventResult, PolicyState, PolicyWrite, SyncFailure};
 use latency::Latency;
 
 /// One row of the table.
@@ -106,7 +106,7 @@ metrics! {
     CA_BUNDLE_CHECKED = Gauge "scaivault_injector_ca_bundle_checked_timestamp_seconds" []
         "When the caBundle of every webhook was last verified or corrected, seconds since 1970; 0 \
          without --tls-secret";
-    CERTIFICATE_LOOK_FAILURES = Counter "scaivault_injector_certificate_look_failures_total" ["reason"]
+    CERTIFICATE_SYNC_FAILURES = Counter "scaivault_injector_certificate_sync_failures_total" ["reason"]
         "Failed syncs of --tls-secret and the webhook configurations; the served certificate is \
          kept";
     CLIENT_CA_RELOADS = Counter "scaivault_injector_client_ca_reloads_total" ["result"]
@@ -190,7 +190,7 @@ const WATCHED: [&str; 3] = ["injectionpolicies", "namespaces", "serviceaccounts"
 /// start.
 pub struct Metrics {
     registry: Registry,
-    pub(crate) warnings: Warnings,
+    pub(crate) warnings: ThrottledLog,
     ready: Gauge,
     /// Counters for requests that are not dry runs, and for dry runs.
     admissions: Vec<((Entry, Reason), [Counter; 2])>,
@@ -212,7 +212,7 @@ pub struct Metrics {
     certificate_refused: Gauge,
     authority_expiry: Gauge,
     ca_bundle_checked: Gauge,
-    certificate_look_failures: Vec<(LookFailure, Counter)>,
+    certificate_sync_failures: Vec<(SyncFailure, Counter)>,
     client_ca_reloads: Family<ResultLabel, Counter>,
     client_ca_refused: Gauge,
     config_reloads: Family<ResultLabel, Counter>,
@@ -261,7 +261,7 @@ impl Default for Metrics {
             certificate_refused: Gauge::default(),
             authority_expiry: Gauge::default(),
             ca_bundle_checked: Gauge::default(),
-            certificate_look_failures: by_reason(&mut registry, CERTIFICATE_LOOK_FAILURES),
+            certificate_sync_failures: by_reason(&mut registry, CERTIFICATE_SYNC_FAILURES),
             client_ca_reloads: Family::default(),
             client_ca_refused: Gauge::default(),
             config_reloads: Family::default(),
@@ -276,7 +276,7 @@ impl Default for Metrics {
             policy_writes: by_result(&mut registry, POLICY_WRITES),
             events: by_result(&mut registry, EVENTS),
             registry: Registry::default(),
-            warnings: Warnings::default(),
+            warnings: ThrottledLog::default(),
         };
         // Created at start, so that the first increase is visible to `rate()`.
         for status in [400, 404, 405, 408, 413, 415, 500, 503] {
@@ -387,8 +387,8 @@ impl Metrics {
     }
 
     /// A sync of the Secret and the webhook configurations failed.
-    pub fn certificate_look_failed(&self, reason: LookFailure) {
-        count(&self.certificate_look_failures, reason);
+    pub fn certificate_look_failed(&self, reason: SyncFailure) {
+        count(&self.certificate_sync_failures, reason);
     }
 
     /// The trusted client authorities were replaced.

@@ -31,8 +31,8 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason that an endpoint can give, for metrics and documentation.
-    pub(crate) fn of(entry: Entry) -> Vec<Self> {
-        let untouched = Untouched::of(entry).iter().copied().map(Self::Untouched);
+    pub(crate) fn all_for(entry: Entry) -> Vec<Self> {
+        let untouched = Untouched::all_for(entry).iter().copied().map(Self::Untouched);
         let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
         match entry {
             Entry::Mutate => [Pattern::Init, Pattern::Sidecar]
@@ -71,11 +71,11 @@ impl Reason {
     pub(crate) fn all() -> impl Iterator<Item = (Entry, Self)> {
         Entry::ALL
             .into_iter()
-            .flat_map(|entry| Self::of(entry).into_iter().map(move |reason| (entry, reason)))
+            .flat_map(|entry| Self::all_for(entry).into_iter().map(move |reason| (entry, reason)))
     }
 
     /// Whether the object is rejected, permanently or for now.
-    pub(crate) const fn is_no(self) -> bool {
+    pub(crate) const fn is_denied(self) -> bool {
         matches!(self, Self::Denied(_) | Self::Deferred(_) | Self::Validated(ValidationReason::Problems))
     }
 
@@ -155,7 +155,7 @@ pub(crate) enum Untouched {
 
 impl Untouched {
     /// The values that an endpoint can give.
-    pub(crate) const fn of(entry: Entry) -> &'static [Self] {
+    pub(crate) const fn all_for(entry: Entry) -> &'static [Self] {
         match entry {
             Entry::Mutate => &[
                 Self::NotAPod,
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn no_two_reasons_share_their_words() {
         for entry in Entry::ALL {
-            let reasons = Reason::of(entry);
+            let reasons = Reason::all_for(entry);
             let words: BTreeSet<_> = reasons.iter().map(|reason| (reason.outcome(), reason.name())).collect();
             assert_eq!(words.len(), reasons.len(), "{entry:?}");
         }

@@ -11,7 +11,7 @@ use crate::{
     policy_use,
     reply::{Answer, Decided},
     subject::Subject,
-    warnings::Cause,
+    throttled_log::Cause,
 };
 
 /// The maximum length of a name in a log line, in characters. Kubernetes allows no longer name, but
@@ -80,7 +80,7 @@ macro_rules! admission {
 fn log(decided: &Decided<'_>, source: Option<IpAddr>, duration: Duration) {
     // Logged at a higher level, so that pods that cannot start are visible without the lines about
     // those that do.
-    if decided.verdict.reason.is_no() {
+    if decided.verdict.reason.is_denied() {
         admission!(Level::WARN, decided, source, duration);
     } else {
         admission!(Level::INFO, decided, source, duration);

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use scaivault_inject::Patch;
 
 use crate::{
-    admit::{Awaited, Verdict, admit},
+    admit::{MissingLookup, Verdict, admit},
     context::AdmissionContext,
     entry::Entry,
     policy_use,
@@ -93,8 +93,8 @@ impl<'a> Answer<'a> {
     }
 
     /// The missing lookups of a deferred request; `None` if it was decided.
-    pub(crate) fn awaited(&self) -> Option<&Awaited> {
-        self.from.as_ref().ok()?.verdict.awaited.as_ref()
+    pub(crate) fn missing(&self) -> Option<&MissingLookup> {
+        self.from.as_ref().ok()?.verdict.missing.as_ref()
     }
 }
 
@@ -107,7 +107,7 @@ fn reply(request: &Request<'_>, verdict: &Verdict, patch: &[u8], codes: &str, po
         policies: uses,
         is_repeated: _,
         refusal,
-        awaited: _,
+        missing: _,
     } = verdict;
     if let Reason::Deferred(deferral) = reason {
         let (namespace, uid) = (shown(&request.namespace), &request.uid);

@@ -23,19 +23,19 @@ use tokio::{
 };
 
 use crate::{
-    admit::Awaited,
+    admit::MissingLookup,
     body::{BodyError, Budget, Buffered, SourceBytes},
     context::{AdmissionContext, PolicyUsage},
     entry::{Entry, MUTATE_FOR_POLICIES_PATH},
     lanes::{Lanes, Unfinished},
     limits::Limits,
     metrics::{Metrics, Shed},
-    notices::Notices,
+    pod_events::PodEvents,
     record::{record, shown},
     reply::{Answer, Decided, Reply},
     review::Request,
     subject::Subject,
-    warnings::Cause,
+    throttled_log::Cause,
 };
 
 /// How long a review waits until its namespace and service account are in the cache. A pod is often
@@ -64,7 +64,7 @@ enum Attempt {
 struct Deferred {
     /// A 503 that makes the API server retry.
     reply: Reply,
-    awaited: Awaited,
+    missing: MissingLookup,
 }
 
 /// The source address of a request; unknown for routes that are not served by a port of this crate.
@@ -72,7 +72,7 @@ struct Deferred {
 pub(crate) struct Source(pub(crate) IpAddr);
 
 /// A review as received.
-struct Posted {
+struct PendingReview {
     entry: Entry,
     source: Option<IpAddr>,
     body: Buffered,
@@ -81,7 +81,7 @@ struct Posted {
 struct App {
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    notices: Notices,
+    notices: PodEvents,
     limits: Limits,
     budget: Arc<Budget>,
     waiting: Semaphore,
@@ -92,7 +92,7 @@ struct App {
 pub(crate) fn router(
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    notices: Notices,
+    notices: PodEvents,
     limits: Limits,
 ) -> Router {
     let budget = Budget::new(&limits, &metrics.buffered_bytes);
@@ -144,7 +144,7 @@ async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Req
         Ok(body) => body,
         Err(error) => return app.not_read(error),
     };
-    let mut reply = app.answer(Posted { entry, source, body }).await;
+    let mut reply = app.answer(PendingReview { entry, source, body }).await;
     match app.budget.hold(mem::take(&mut reply.body), &account) {
         Ok(body) => app.respond_with(&reply, body),
         Err(error) => app.not_read(error),
@@ -155,9 +155,9 @@ impl App {
     /// Decides. If a cluster object is not in the cache yet, waits for it for at most
     /// [`KNOWN_WITHIN`] and decides again: a review is decided at most twice, however often the
     /// cache changes.
-    async fn answer(self: &Arc<Self>, posted: Posted) -> Reply {
+    async fn answer(self: &Arc<Self>, posted: PendingReview) -> Reply {
         let posted = Arc::new(posted);
-        let Deferred { reply, awaited } = match self.attempt(&posted, Attempt::First).await {
+        let Deferred { reply, missing } = match self.attempt(&posted, Attempt::First).await {
             Ok(reply) => return reply,
             Err(deferred) => deferred,
         };
@@ -166,16 +166,16 @@ impl App {
             return reply;
         };
         // The last attempt follows in both cases.
-        let _ = timeout(KNOWN_WITHIN, self.known(&awaited)).await;
+        let _ = timeout(KNOWN_WITHIN, self.known(&missing)).await;
         self.attempt(&posted, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
     }
 
     /// Completes as soon as all of them are in the cache.
-    async fn known(&self, awaited: &Awaited) {
+    async fn known(&self, missing: &MissingLookup) {
         let cluster = self.context.cluster();
         // Subscribed before the first check, so that no change is missed.
         let mut changes = cluster.changes();
-        while !awaited.is_known(cluster) {
+        while !missing.is_known(cluster) {
             match changes.changed().await {
                 Ok(()) => sleep(CHANGES_PAUSE).await,
                 // No more changes will come.
@@ -185,7 +185,11 @@ impl App {
     }
 
     /// Decides once, when its lane is free. The error is a decision that is not final.
-    async fn attempt(self: &Arc<Self>, posted: &Arc<Posted>, attempt: Attempt) -> Result<Reply, Deferred> {
+    async fn attempt(
+        self: &Arc<Self>,
+        posted: &Arc<PendingReview>,
+        attempt: Attempt,
+    ) -> Result<Reply, Deferred> {
         // The slot is taken only for the decision, whose duration the server controls. The time to
         // receive a body depends on the client, and that of cluster events on the API server.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
@@ -201,16 +205,16 @@ impl App {
 
     /// Decides, and records a final decision. A panic, which would be a bug, fails one request and
     /// not the connection.
-    fn decide(&self, posted: &Posted, attempt: Attempt) -> Result<Reply, Deferred> {
-        let Posted { entry, source, body } = posted;
+    fn decide(&self, posted: &PendingReview, attempt: Attempt) -> Result<Reply, Deferred> {
+        let PendingReview { entry, source, body } = posted;
         let started = Instant::now();
         // State that a panic could leave incomplete is local; the shared state consists of atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let answer = Answer::new(*entry, &body.bytes, &self.context);
             if attempt == Attempt::First
-                && let Some(awaited) = answer.awaited().cloned()
+                && let Some(missing) = answer.missing().cloned()
             {
-                return Err(Deferred { reply: answer.reply, awaited });
+                return Err(Deferred { reply: answer.reply, missing });
             }
             record(&answer, *source, started.elapsed(), &self.metrics);
             if let Ok(decided) = &answer.from {

@@ -25,8 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    context::AdmissionContext, limits::Limits, metrics::Metrics, notices::Notices, ops, readiness::Readiness,
-    router::router, shutdown::Shutdown,
+    context::AdmissionContext, limits::Limits, metrics::Metrics, ops, pod_events::PodEvents,
+    readiness::Readiness, router::router, shutdown::Shutdown,
 };
 pub(crate) use accept::Accept;
 use accept::accept_loop;
@@ -56,7 +56,7 @@ pub struct Server {
     /// The clients that may connect to the admission port.
     pub sources: AllowedSources,
     /// The queue of Events for the owners of pods.
-    pub notices: Notices,
+    pub notices: PodEvents,
 }
 
 /// Why a server could not be bound.

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use scaivault_certs::{Authority, CertResolver, Checked, Reloader, client_config, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AllowedSources, Limits, Metrics, NoCluster, Notices, Readiness, Running, Server,
+    AdmissionContext, AllowedSources, Limits, Metrics, NoCluster, PodEvents, Readiness, Running, Server,
     Shutdown, Stopped,
 };
 use tokio::net::TcpStream;
@@ -60,7 +60,7 @@ fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
         readiness: readiness.clone(),
         limits,
         sources: AllowedSources::default(),
-        notices: Notices::default(),
+        notices: PodEvents::default(),
     }
     .bind()
     .unwrap();
@@ -270,7 +270,7 @@ async fn a_taken_address_is_an_error_before_anything_runs() {
         readiness: Readiness::new(),
         limits: limits(),
         sources: AllowedSources::default(),
-        notices: Notices::default(),
+        notices: PodEvents::default(),
     };
     let error = server.bind().err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");

@@ -25,7 +25,7 @@ fn bundle(authorities: &[&Authority]) -> CaBundle {
 /// The step at a time, if the next authority was observed for `next_for` and no foreign one was
 /// found.
 fn due(state: &State, next_for: Option<Duration>, now: SystemTime) -> Step {
-    step(state, Seen { found: &CaBundle::default(), next_for }, now, &policy())
+    step(state, Observed { found: &CaBundle::default(), next_for }, now, &policy())
 }
 
 fn announce() -> Step {
@@ -41,7 +41,7 @@ fn a_successor_is_made_when_a_third_is_left() {
     // configured.
     assert_eq!(due(&state, None, now() + 900 * DAY), announce());
     let longer = Policy::new(365 * DAY, DAY, SETTLE).unwrap();
-    let seen = Seen { found: &CaBundle::default(), next_for: None };
+    let seen = Observed { found: &CaBundle::default(), next_for: None };
     assert_eq!(step(&state, seen, now(), &longer), announce());
     assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(60 * DAY));
 }
@@ -55,7 +55,7 @@ fn a_next_authority_signs_only_after_it_has_settled() {
     assert_eq!(due(&state, Some(SETTLE), now()), Step::Promote);
     assert_eq!(due(&state, Some(SETTLE), now() - DAY), Step::Keep, "it is not valid yet");
     assert_eq!(due(&state, Some(SETTLE), now() + 90 * DAY), announce(), "it is over");
-    let seen = Seen { found: &CaBundle::default(), next_for: Some(almost) };
+    let seen = Observed { found: &CaBundle::default(), next_for: Some(almost) };
     assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(Duration::from_millis(1)));
     let early = next_step_in(&state, seen, now() - DAY, &policy());
     assert_eq!(early, Some(DAY.saturating_sub(BACKDATE)), "when it is valid");
@@ -76,7 +76,7 @@ fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
             for current in [None, Some(authority(now() - 59 * DAY)), Some(authority(now() - 60 * DAY))] {
                 let state = State { current, next: next.clone(), retired: retired.clone() };
                 for next_for in [None, Some(SETTLE / 2), Some(SETTLE), Some(DAY)] {
-                    let seen = Seen { found: &CaBundle::default(), next_for };
+                    let seen = Observed { found: &CaBundle::default(), next_for };
                     if step(&state, seen, now(), &policy()) == Step::Keep {
                         assert_ne!(next_step_in(&state, seen, now(), &policy()), Some(Duration::ZERO));
                     }
@@ -105,7 +105,7 @@ fn an_authority_from_the_future_signs_only_where_there_is_no_other_time() {
 fn an_empty_secret_adopts_what_api_servers_trust_now() {
     let (ours, over) = (authority(now()), authority(now() - 100 * DAY));
     let found = bundle(&[&ours, &over]);
-    let first = step(&State::default(), Seen { found: &found, next_for: None }, now(), &policy());
+    let first = step(&State::default(), Observed { found: &found, next_for: None }, now(), &policy());
     assert_eq!(first, Step::Announce { adopted: bundle(&[&ours]) });
     let state = State::default().after(first, now(), &policy()).unwrap().unwrap();
     assert!(state.current.is_none() && state.next.is_some());
@@ -113,7 +113,7 @@ fn an_empty_secret_adopts_what_api_servers_trust_now() {
 
     // Another replica announced before it observed that one: it is not removed.
     let state = State { next: state.next, ..State::default() };
-    let seen = Seen { found: &found, next_for: Some(SETTLE) };
+    let seen = Observed { found: &found, next_for: Some(SETTLE) };
     let adopt = step(&state, seen, now(), &policy());
     assert_eq!(adopt, Step::Adopt { adopted: bundle(&[&ours]) });
     let state = state.after(adopt, now(), &policy()).unwrap().unwrap();

@@ -137,15 +137,15 @@ groups:
           summary: The injector does not get to look after its caBundle.
           description: {{ printf `'%[1]s last found the caBundle of every webhook right {{ $value | humanizeDuration }} ago.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
-      - alert: ScaiVaultInjectorCertificateLookFails
+      - alert: ScaiVaultInjectorCertificateSyncFailing
         # Two replicas that write at once are a conflict for a moment: it has to last.
-        expr: sum by (reason) (increase(scaivault_injector_certificate_look_failures_total{ {{- $ours -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
+        expr: sum by (reason) (increase(scaivault_injector_certificate_sync_failures_total{ {{- $ours -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
           summary: The injector cannot renew its certificate; the served one is kept until it expires.
           description: {{ `'{{ $value | humanize }} looks failed within minutes because of "{{ $labels.reason }}". The log of the injector says why.'` }}
-          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatelookfails
+          runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatesyncfailing
       {{- end }}
       - alert: ScaiVaultInjectorOverloaded
         # Any pod can reach the limits of one source: it matters where it is the API server's source.

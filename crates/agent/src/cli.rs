@@ -13,7 +13,7 @@ use scaivault_contract::{
 use crate::{
     config::{Config, Container, Problems, SyncConfig},
     environment::Environment,
-    exit::{Ending, Exit, refresh_signal},
+    exit::{Exit, Fatal, refresh_signal},
     gate, init, sidecar, sync_secret, telemetry, verify,
 };
 
@@ -47,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // process.
     let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz | Command::VerifyPod));
     let ended = Problems::or(problems, ())
-        .map_err(Ending::from)
+        .map_err(Fatal::from)
         .and(command)
         .and_then(|command| execute(&command, &environment));
     let exit = match ended {
@@ -65,7 +65,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Ending> {
+fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Fatal> {
     let arguments: Vec<_> = arguments.into_iter().collect();
     if let [word, pairs @ ..] = arguments.as_slice()
         && word == VERIFY_COMMAND
@@ -80,11 +80,11 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, End
         [WAIT_COMMAND] => Ok(Command::Wait),
         [HEALTHZ_COMMAND] => Ok(Command::Healthz),
         [SYNC_SECRET_COMMAND] => Ok(Command::SyncSecret),
-        _ => Err(Ending::Command),
+        _ => Err(Fatal::Command),
     }
 }
 
-fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
+fn execute(command: &Command, environment: &Environment) -> Result<(), Fatal> {
     match command {
         Command::VerifyFiles(pairs) => verify::files(pairs),
         Command::SyncSecret => run_to_end(Box::pin(sync_secret::run(SyncConfig::read(environment)?))),
@@ -111,9 +111,9 @@ fn execute(command: &Command, environment: &Environment) -> Result<(), Ending> {
 
 /// A single-threaded runtime is sufficient and small. The future is boxed, so that the runtime is
 /// not instantiated for each subcommand.
-fn run_to_end(subcommand: Pin<Box<dyn Future<Output = Result<(), Ending>> + '_>>) -> Result<(), Ending> {
+fn run_to_end(subcommand: Pin<Box<dyn Future<Output = Result<(), Fatal>> + '_>>) -> Result<(), Fatal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Ending::Runtime)?;
+    let runtime = runtime.map_err(Fatal::Runtime)?;
     let ended = runtime.block_on(async {
         // The sidecar refreshes on SIGHUP. The other subcommands have nothing to refresh, but
         // SIGHUP must not end them.

@@ -10,7 +10,7 @@ use scaivault_contract::{FileMode, TargetFile};
 use scaivault_render::{self as render, Content, RenderError, Source};
 
 use crate::{
-    config::{FileSpec, Wanted},
+    config::{FileSpec, Outputs},
     exit::Exit,
     failure::{Cause, Failure},
     fetch::Key,
@@ -33,7 +33,7 @@ impl<F: FnMut(&'static TargetFile, FileMode, &[u8])> Put for F {}
 /// Writes each file when all of its secrets have been read. A secret that is only in files of a
 /// single secret is not held.
 pub(crate) struct Composer {
-    wanted: &'static Wanted,
+    wanted: &'static Outputs,
     outputs: Vec<Output>,
     /// Answers for files of several secrets, held until the last secret of the file arrives.
     held: BTreeMap<Key, Result<Secret, Failure>>,
@@ -73,13 +73,15 @@ enum Contents {
 
 impl Composer {
     /// Starts with every file to be written.
-    pub(crate) fn new(wanted: &'static Wanted) -> Self {
+    pub(crate) fn new(wanted: &'static Outputs) -> Self {
         let files = wanted.files.iter().filter_map(|spec| match &spec.source {
-            Source::Secrets(source) => Some((source.secrets().map(Key::of).collect(), Contents::File(spec))),
+            Source::Secrets(source) => {
+                Some((source.secrets().map(Key::from_secret).collect(), Contents::File(spec)))
+            }
             Source::Lease(_) => None,
         });
         let variables = wanted.variables_file.iter().map(|file| {
-            let keys = wanted.variables.iter().map(|mapping| Key::of(&mapping.secret)).collect();
+            let keys = wanted.variables.iter().map(|mapping| Key::from_secret(&mapping.secret)).collect();
             (keys, Contents::Variables(file))
         });
         let outputs = files.chain(variables);
@@ -211,7 +213,7 @@ impl Output {
 
 /// Writes files from available answers.
 struct Writer<'a, P> {
-    wanted: &'static Wanted,
+    wanted: &'static Outputs,
     has_partial_variables: bool,
     composed: &'a mut Composed,
     put: P,
@@ -253,7 +255,7 @@ impl<P: Put> Writer<'_, P> {
         let mut contents = Vec::new();
         for secret in source.secrets() {
             // The failed read is reported once, not for each of its files.
-            let Secret { version, data } = answers(&Key::of(secret)).map_err(unwritten)?;
+            let Secret { version, data } = answers(&Key::from_secret(secret)).map_err(unwritten)?;
             contents.push(Content { version: Some(*version), data });
         }
         render::render(&spec.source, &spec.style, &contents).map_err(|error| {
@@ -274,7 +276,7 @@ impl<P: Put> Writer<'_, P> {
         let mut bytes = Vec::new();
         let mut is_complete = true;
         for mapping in &self.wanted.variables {
-            let Ok(secret) = answers(&Key::of(&mapping.secret)) else {
+            let Ok(secret) = answers(&Key::from_secret(&mapping.secret)) else {
                 is_complete = false;
                 continue;
             };
@@ -306,7 +308,7 @@ fn too_large(target: &TargetFile) -> Failure {
 }
 
 /// Puts the files of all held leases. Returns one failure for each that cannot be composed.
-pub(crate) fn compose_leases(wanted: &'static Wanted, leases: &Leases, mut put: impl Put) -> Vec<Failure> {
+pub(crate) fn compose_leases(wanted: &'static Outputs, leases: &Leases, mut put: impl Put) -> Vec<Failure> {
     let mut failures = Vec::new();
     for spec in &wanted.files {
         let Source::Lease(dynamic) = &spec.source else { continue };

@@ -39,7 +39,7 @@ pub(crate) struct Config {
     /// The pod's UID, if the injector or the manifest sets it.
     pub(crate) pod_uid: Option<String>,
     /// The outputs.
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Outputs,
     /// The connection to ScaiVault.
     pub(crate) server: Settings,
     /// The timeout of the first fetch including all retries.
@@ -49,12 +49,12 @@ pub(crate) struct Config {
     /// The directory for leases and login between restarts; `None` stores nothing.
     pub(crate) state_dir: Option<PathBuf>,
     /// Settings for the time after the first fetch, only used by the sidecar.
-    pub(crate) upkeep: Upkeep,
+    pub(crate) sidecar: SidecarConfig,
 }
 
 /// The outputs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Outputs {
     /// The files of secrets and of leases.
     pub(crate) files: Vec<FileSpec>,
     /// Fields that become environment variables.
@@ -65,7 +65,7 @@ pub(crate) struct Wanted {
     pub(crate) mount_points: Vec<MountPoint>,
 }
 
-impl Wanted {
+impl Outputs {
     /// Every file that is written, that of the variables last.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetFile> {
         self.files.iter().map(|spec| &spec.file).chain(&self.variables_file)
@@ -74,7 +74,7 @@ impl Wanted {
 
 /// Settings for the time after the first fetch.
 #[derive(Clone, Debug)]
-pub(crate) struct Upkeep {
+pub(crate) struct SidecarConfig {
     /// The interval at which files are compared with ScaiVault.
     pub(crate) refresh_interval: Duration,
     /// Whether to subscribe to ScaiVault's events.
@@ -116,7 +116,7 @@ impl Config {
             fetch_timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
             fail_open: reader.or_default(env::FAIL_OPEN, boolean),
             state_dir: reader.path(env::SCAIVAULT_STATE_DIR),
-            upkeep: upkeep(&mut reader, values.pod),
+            sidecar: sidecar(&mut reader, values.pod),
         };
         Problems::or(reader.problems, config)
     }
@@ -124,7 +124,7 @@ impl Config {
     /// The name of the subscription to events. It contains the UID, because pods in two namespaces
     /// may have the same name.
     pub(crate) fn subscription_name(&self) -> String {
-        let pod = self.upkeep.pod.as_ref().map(ToString::to_string);
+        let pod = self.sidecar.pod.as_ref().map(ToString::to_string);
         let pod = pod.or_else(|| fs::read_to_string(HOST_NAME).ok()).unwrap_or_default();
         let pod = pod.trim();
         match &self.pod_uid {
@@ -148,7 +148,7 @@ fn pod_values(reader: &mut Reader<'_>) -> PodValues {
     PodValues { pod: name(PodVariable::Pod), node: name(PodVariable::Node) }
 }
 
-fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> Wanted {
+fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> Outputs {
     let (mine, other) = match container {
         Container::Init => (env::SECRETS, env::WATCH_PATHS),
         Container::Sidecar => (env::WATCH_PATHS, env::SECRETS),
@@ -177,14 +177,14 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
     let variables: Vec<_> = variables.collect();
     let is_set = |name| reader.environment.given(name).is_some();
     if !is_set(mine) && !is_set(env::DYNAMIC) && !is_set(env::SECRET_ENV) {
-        let cure = if is_set(other) {
+        let fix = if is_set(other) {
             format!("{other} is not read by this container; rename it")
         } else {
             format!("no file is configured; set it, {} or {}", env::DYNAMIC, env::SECRET_ENV)
         };
-        reader.problem(mine, cure);
+        reader.problem(mine, fix);
     }
-    let wanted = Wanted { files, variables, variables_file, mount_points: mount_points(reader) };
+    let wanted = Outputs { files, variables, variables_file, mount_points: mount_points(reader) };
     for conflict in mount_point_conflicts(wanted.targets().map(TargetFile::as_str), &wanted.mount_points) {
         reader.problem(env::MOUNT_POINTS, conflict);
     }
@@ -259,8 +259,8 @@ fn trust(reader: &mut Reader<'_>, name: &'static str, private: &Trust) -> Option
     })
 }
 
-fn upkeep(reader: &mut Reader<'_>, pod: Option<ObjectName>) -> Upkeep {
-    Upkeep {
+fn sidecar(reader: &mut Reader<'_>, pod: Option<ObjectName>) -> SidecarConfig {
+    SidecarConfig {
         refresh_interval: reader.or_default(env::REFRESH_INTERVAL, positive),
         on_event: reader.or_default(env::REFRESH_ON_EVENT, boolean),
         reload: reload(reader),

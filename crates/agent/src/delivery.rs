@@ -8,11 +8,11 @@ use scaivault_contract::DynamicRef;
 use scaivault_render::Source;
 
 use crate::{
+    atomic_writer::{AtomicWriter, Owner, Target},
     config::{Config, Container},
-    exit::Ending,
+    exit::Fatal,
     initial_fetch::StartKind,
     leases::Leases,
-    sink::{Owner, Sink, Target},
     state::{Resumed, StateError, Store},
 };
 
@@ -27,7 +27,7 @@ pub(crate) use requests::Requests;
 pub(crate) struct Delivery {
     pub(crate) config: &'static Config,
     pub(crate) client: Arc<Client>,
-    pub(crate) sink: &'static Sink,
+    pub(crate) sink: &'static AtomicWriter,
     pub(crate) leases: Leases,
     /// Lease generations in flight.
     pub(crate) generating: Requests<DynamicRef, HeldLease>,
@@ -40,7 +40,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// Restores the state of the previous run.
-    pub(crate) fn new(config: Config) -> Result<Self, Ending> {
+    pub(crate) fn new(config: Config) -> Result<Self, Fatal> {
         let client = Arc::new(Client::new(config.server.clone())?);
         // Leaked for the lifetime of the process: pending writes borrow from both, and there is one
         // of each.
@@ -86,11 +86,11 @@ impl Delivery {
 }
 
 /// The output directories of the configured files.
-pub(crate) fn sink(config: &Config) -> Sink {
+pub(crate) fn sink(config: &Config) -> AtomicWriter {
     let files = config.wanted.files.iter().map(|spec| (&spec.file, spec.optional, true));
     // Variables are only read when the application starts, so changes are not signalled.
     let variables = config.wanted.variables_file.iter().map(|file| (file, false, false));
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
-    Sink::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
+    AtomicWriter::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
 }

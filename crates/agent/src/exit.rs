@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    config::Problems, failure::Failures, sink::SinkError, state::StateError, sync_secret::SyncError,
+    atomic_writer::WriteError, config::Problems, failure::Failures, state::StateError, sync_secret::SyncError,
 };
 
 /// The file from which the kubelet reads the termination message: the default of
@@ -50,7 +50,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a subcommand failed, with the fix.
 #[derive(Debug, Error)]
-pub(crate) enum Ending {
+pub(crate) enum Fatal {
     #[error(
         "expected one argument: {INIT_COMMAND}, {SIDECAR_COMMAND}, {WAIT_COMMAND}, \
          {HEALTHZ_COMMAND}, {SYNC_SECRET_COMMAND} or {VERIFY_COMMAND}, the last one with or \
@@ -70,7 +70,7 @@ pub(crate) enum Ending {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
-    Volume(#[from] SinkError),
+    Volume(#[from] WriteError),
     #[error(transparent)]
     Fetch(#[from] Failures),
     #[error(transparent)]
@@ -89,7 +89,7 @@ pub(crate) enum Ending {
     Output(#[source] io::Error),
 }
 
-impl Ending {
+impl Fatal {
     /// The exit code of the process.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -122,17 +122,17 @@ fn leave_at(file: &Path, message: &str) {
 }
 
 /// SIGTERM: the pod ends. Without a handler, the first process of a container ignores it.
-pub(crate) fn end_signal() -> Result<Signal, Ending> {
+pub(crate) fn sigterm() -> Result<Signal, Fatal> {
     receive(SignalKind::terminate(), "SIGTERM")
 }
 
 /// SIGHUP: refresh now. From this call on it no longer ends the process, as it would by default.
-pub(crate) fn refresh_signal() -> Result<Signal, Ending> {
+pub(crate) fn refresh_signal() -> Result<Signal, Fatal> {
     receive(SignalKind::hangup(), "SIGHUP")
 }
 
-fn receive(kind: SignalKind, name: &'static str) -> Result<Signal, Ending> {
-    signal(kind).map_err(|error| Ending::Signal(name, error))
+fn receive(kind: SignalKind, name: &'static str) -> Result<Signal, Fatal> {
+    signal(kind).map_err(|error| Fatal::Signal(name, error))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) enum Cause {
 impl Failure {
     /// `subject` was not delivered because of a client error.
     pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
-        let (exit, cure) = match error.class() {
+        let (exit, fix) = match error.class() {
             Class::Authentication => (
                 Exit::Authentication,
                 "check ScaiKey's trust in this cluster, the token's audience and the role that is asked for",
@@ -56,7 +56,7 @@ impl Failure {
             }
             Class::Unexpected => (Exit::Failed, "check SCAIVAULT_URL, the CA file and the proxy"),
         };
-        let reason = format!("{error}; {cure}");
+        let reason = format!("{error}; {fix}");
         let cause = match error.operation {
             Operation::Exchange | Operation::ClientCredentials => Cause::Login,
             _ if error.is_gone() => Cause::Absent,

@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use crate::{
+    atomic_writer::{AtomicWriter, Outcome, Pending, WriteError},
     compose::{Composed, Composer, compose_leases},
-    config::Wanted,
+    config::Outputs,
     delivery::Delivery,
     failure::{Cause, Failure},
     initial_fetch::StartKind,
     leases::Leases,
     schedule::RefreshSchedule,
-    sink::{Outcome, Pending, Sink, SinkError},
 };
 
 mod reads;
@@ -45,7 +45,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn of(secret: &SecretRef) -> Self {
+    pub(crate) fn from_secret(secret: &SecretRef) -> Self {
         Self { path: secret.path.clone(), version: secret.version }
     }
 }
@@ -63,8 +63,8 @@ pub(crate) type Answer = (Key, Result<Secret, Failure>);
 /// Sends due reads, and writes changes.
 pub(crate) struct Fetcher {
     client: Arc<Client>,
-    sink: &'static Sink,
-    wanted: &'static Wanted,
+    sink: &'static AtomicWriter,
+    wanted: &'static Outputs,
     pub(crate) reads: Reads,
     composer: Composer,
     in_flight: JoinSet<Answer>,
@@ -90,7 +90,7 @@ pub(crate) struct Committed {
     /// Failures to read or compose.
     pub(crate) failures: Vec<Failure>,
     /// Whether every volume could be written.
-    pub(crate) done: Result<(), SinkError>,
+    pub(crate) done: Result<(), WriteError>,
     /// Whether it contained answers, and not only leases.
     pub(crate) has_answers: bool,
 }
@@ -98,9 +98,9 @@ pub(crate) struct Committed {
 impl Fetcher {
     /// All reads are due at `now`.
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
-        let upkeep = &delivery.config.upkeep;
+        let sidecar = &delivery.config.sidecar;
         let composer = Composer::new(&delivery.config.wanted);
-        let schedule = RefreshSchedule::new(upkeep.refresh_interval, upkeep.on_event, now, fastrand::f64());
+        let schedule = RefreshSchedule::new(sidecar.refresh_interval, sidecar.on_event, now, fastrand::f64());
         // When a pod starts, the application has not read any version yet.
         let versions = match start {
             StartKind::Cold => BTreeMap::new(),
@@ -240,15 +240,15 @@ impl Fetcher {
         failures.extend(compose_leases(self.wanted, leases, put));
     }
 
-    /// Commits what was put. With `gives_up`, missing files are treated as intentionally missing.
-    pub(crate) fn commit(&mut self, gives_up: bool, now: Instant) -> Committed {
+    /// Commits what was put. With `mark_incomplete`, missing files are treated as intentionally missing.
+    pub(crate) fn commit(&mut self, mark_incomplete: bool, now: Instant) -> Committed {
         let sink = self.sink;
         let Pass { began: _, mut pending, keys, failures } =
             self.pass.take().unwrap_or_else(|| Pass::new(sink, now));
         for (key, version) in self.reads.versions() {
             pending.note_version(self.composer.targets(key), key.path.as_str(), version);
         }
-        let Outcome { changed, done } = pending.commit(gives_up);
+        let Outcome { changed, done } = pending.commit(mark_incomplete);
         if done.is_ok() {
             self.writing.succeeded();
         } else {
@@ -301,7 +301,7 @@ impl Fetcher {
 }
 
 impl Pass {
-    fn new(sink: &'static Sink, now: Instant) -> Self {
+    fn new(sink: &'static AtomicWriter, now: Instant) -> Self {
         Self { began: now, pending: sink.begin(), keys: BTreeSet::new(), failures: Vec::new() }
     }
 }

@@ -7,7 +7,7 @@ use tokio::{signal::unix::Signal, time::Instant};
 
 use crate::{
     delivery::{Delivery, STOP_TIMEOUT, Wait},
-    exit::{Ending, leave_message},
+    exit::{Fatal, leave_message},
     failure::{Failure, Failures},
     fetch::{Committed, Fetcher},
     retry::{GaveUp, retried},
@@ -29,14 +29,14 @@ pub(crate) async fn initial_fetch(
     delivery: &mut Delivery,
     fetcher: &mut Fetcher,
     end: &mut Signal,
-) -> Result<(), Ending> {
+) -> Result<(), Fatal> {
     let done = tokio::select! {
         done = fetch(delivery, fetcher) => done,
-        _ = end.recv() => Err(Ending::Stopped),
+        _ = end.recv() => Err(Fatal::Stopped),
     };
     let Err(ending) = done else { return Ok(()) };
     ending.leave();
-    if matches!(ending, Ending::Stopped) {
+    if matches!(ending, Fatal::Stopped) {
         let deadline = Instant::now() + STOP_TIMEOUT;
         let unsubscribe = delivery.unsubscribe(None, deadline);
         tokio::join!(delivery.revoke_all(Wait::Until(deadline)), unsubscribe);
@@ -48,7 +48,7 @@ pub(crate) async fn initial_fetch(
 
 /// Without `FAIL_OPEN` no lease is generated if a secret is missing, because the application would
 /// not start.
-async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Ending> {
+async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Fatal> {
     let deadline = Instant::now() + delivery.config.fetch_timeout;
     let fail_open = delivery.config.fail_open;
     let mut failures = if let Err(login) = log_in(&delivery.client, deadline).await {

@@ -4,6 +4,7 @@
 //!
 //! A library with one function, so that the injector's demo can run the agent without its image.
 
+mod atomic_writer;
 mod cli;
 mod compose;
 mod config;
@@ -21,7 +22,6 @@ mod reload;
 mod retry;
 mod schedule;
 mod sidecar;
-mod sink;
 mod state;
 mod sync_secret;
 mod telemetry;

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{exit::Ending, telemetry};
+use crate::{exit::Fatal, telemetry};
 
 /// The timeout of one request.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -186,8 +186,8 @@ impl Text {
 }
 
 /// Binds the port, so that a port that cannot be used is reported at start.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
-    let listener = TcpListener::bind(address).await.map_err(|error| Ending::Metrics(address, error))?;
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Fatal> {
+    let listener = TcpListener::bind(address).await.map_err(|error| Fatal::Metrics(address, error))?;
     // With port 0 it differs from the configured one.
     let bound = listener.local_addr().unwrap_or(address);
     tracing::info!(address = %bound, "showing metrics");

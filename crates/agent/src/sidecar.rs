@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     config::Config,
     delivery::{Delivery, Requests},
-    exit::{Ending, end_signal, refresh_signal},
+    exit::{Fatal, refresh_signal, sigterm},
     fetch::{Committed, Fetcher},
     initial_fetch::{StartKind, initial_fetch},
     metrics::{self, Counter, Metrics},
@@ -44,10 +44,10 @@ use reload::Notifier;
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
 /// Fetches, then keeps the files up to date until SIGTERM.
-pub(crate) async fn run(config: Config) -> Result<(), Ending> {
-    let (mut end, refresh) = (end_signal()?, refresh_signal()?);
+pub(crate) async fn run(config: Config) -> Result<(), Fatal> {
+    let (mut end, refresh) = (sigterm()?, refresh_signal()?);
     let metrics = Arc::new(Metrics::default());
-    if let Some(address) = config.upkeep.metrics_listen {
+    if let Some(address) = config.sidecar.metrics_listen {
         tokio::spawn(metrics::serve(metrics::bind(address).await?, Arc::clone(&metrics)));
     }
     let mut delivery = Delivery::new(config)?;
@@ -91,9 +91,9 @@ impl Sidecar {
         refresh: Signal,
     ) -> (Self, Receiver<ListenerUpdate>) {
         let (sender, heard) = mpsc::channel(1);
-        let upkeep = &delivery.config.upkeep;
+        let sidecar = &delivery.config.sidecar;
         let is_restart = start == StartKind::Restart;
-        let listener = upkeep.on_event.then(|| {
+        let listener = sidecar.on_event.then(|| {
             let settings = ListenerSettings {
                 client: watch::channel(Arc::clone(&delivery.client)).1,
                 name: delivery.config.subscription_name(),
@@ -106,7 +106,7 @@ impl Sidecar {
         let mut sidecar = Self {
             renewing: Requests::new(),
             not_renewed: BTreeMap::new(),
-            notifier: Notifier::new(upkeep.reload.clone()),
+            notifier: Notifier::new(sidecar.reload.clone()),
             fetcher,
             listener,
             metrics,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::{SecretSpec, SyncConfig},
-    exit::{Ending, Exit, end_signal, leave_message},
+    exit::{Exit, Fatal, leave_message, sigterm},
     failure::Failures,
     retry::{GaveUp, Retryable, retried},
 };
@@ -70,18 +70,18 @@ impl Retryable for SecretFault {
 }
 
 /// Reads all secrets, and writes the Secret if it differs.
-pub(crate) async fn run(config: SyncConfig) -> Result<(), Ending> {
-    let mut end = end_signal()?;
+pub(crate) async fn run(config: SyncConfig) -> Result<(), Fatal> {
+    let mut end = sigterm()?;
     // Leaked for the lifetime of the process, because values that are being composed borrow from
     // it.
     let config: &'static SyncConfig = Box::leak(Box::new(config));
     tokio::select! {
         done = sync(config) => done,
-        _ = end.recv() => Err(Ending::Stopped),
+        _ = end.recv() => Err(Fatal::Stopped),
     }
 }
 
-async fn sync(config: &'static SyncConfig) -> Result<(), Ending> {
+async fn sync(config: &'static SyncConfig) -> Result<(), Fatal> {
     let target = Target { api: Api::new(&config.api).map_err(SyncError::from)?, config };
     let client = Client::new(config.server.clone())?;
     // First, so that no secret is read if the Secret cannot be written.

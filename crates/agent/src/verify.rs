@@ -22,8 +22,8 @@ use scaivault_render::Source;
 
 use crate::{
     compose::Composer,
-    config::{Config, Wanted},
-    exit::Ending,
+    config::{Config, Outputs},
+    exit::Fatal,
     failure::{Cause, Failure, Failures},
 };
 
@@ -57,22 +57,22 @@ impl fmt::Display for Found {
 }
 
 /// Compares pairs of files.
-pub(crate) fn files(pairs: &[PathBuf]) -> Result<(), Ending> {
+pub(crate) fn files(pairs: &[PathBuf]) -> Result<(), Fatal> {
     let hasher = Hasher::new()?;
     let mut report = Report::new(io::stdout().lock());
     for pair in pairs.chunks(2) {
-        let [new, today] = pair else { return Err(Ending::Command) };
+        let [new, today] = pair else { return Err(Fatal::Command) };
         report.add(Hasher::compare(&hasher.file(new), &hasher.file(today)), &[new, today])?;
     }
     report.end()
 }
 
 /// Compares the files of this pod with the values in `ScaiVault`.
-pub(crate) async fn pod(config: Config) -> Result<(), Ending> {
+pub(crate) async fn pod(config: Config) -> Result<(), Fatal> {
     let hasher = Hasher::new()?;
     let client = Client::new(config.server.clone())?;
     // Leaked for the lifetime of the process, which is short, because files borrow from it.
-    let wanted: &'static Wanted = &Box::leak(Box::new(config)).wanted;
+    let wanted: &'static Outputs = &Box::leak(Box::new(config)).wanted;
     let mut report = Report::new(io::stdout().lock());
     let mut composer = Composer::new(wanted);
     let mut failures = Vec::new();
@@ -121,9 +121,9 @@ struct Hasher {
 }
 
 impl Hasher {
-    fn new() -> Result<Self, Ending> {
+    fn new() -> Result<Self, Fatal> {
         let key = Key::generate(HMAC_SHA256, &SystemRandom::new());
-        key.map(|key| Self { key }).map_err(|_| Ending::Random)
+        key.map(|key| Self { key }).map_err(|_| Fatal::Random)
     }
 
     fn bytes(&self, bytes: &[u8]) -> Digest {
@@ -171,19 +171,19 @@ impl<W: Write> Report<W> {
         Self { out, compared: 0, wrong: 0 }
     }
 
-    fn add(&mut self, found: Found, paths: &[&Path]) -> Result<(), Ending> {
+    fn add(&mut self, found: Found, paths: &[&Path]) -> Result<(), Fatal> {
         self.compared += usize::from(found != Found::Skipped);
         self.wrong += usize::from(!matches!(found, Found::Equal | Found::Skipped));
         // Names of files may be untrusted, so control characters are escaped.
         let paths: Vec<String> =
             paths.iter().map(|path| path.to_string_lossy().escape_debug().to_string()).collect();
-        writeln!(self.out, "{found:<10} {}", paths.join("  ")).map_err(Ending::Output)
+        writeln!(self.out, "{found:<10} {}", paths.join("  ")).map_err(Fatal::Output)
     }
 
-    fn end(mut self) -> Result<(), Ending> {
+    fn end(mut self) -> Result<(), Fatal> {
         let Self { compared, wrong, .. } = self;
-        writeln!(self.out, "{} of {compared} equal", compared - wrong).map_err(Ending::Output)?;
-        if wrong == 0 { Ok(()) } else { Err(Ending::Different { wrong, compared }) }
+        writeln!(self.out, "{} of {compared} equal", compared - wrong).map_err(Fatal::Output)?;
+        if wrong == 0 { Ok(()) } else { Err(Fatal::Different { wrong, compared }) }
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    fn report(found: &[(Found, &str)]) -> (String, Result<(), Ending>) {
+    fn report(found: &[(Found, &str)]) -> (String, Result<(), Fatal>) {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out);
         for (found, path) in found {

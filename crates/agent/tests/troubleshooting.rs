@@ -28,7 +28,7 @@ const TEXTS: [&str; 7] =
     ["#[error(", "message: ", "not_ready(", "let reason = ", "leave_message(&", "Err(", "map_err(|_| "];
 /// Blocks, by start and end, in which all literals are messages.
 const BLOCKS: [(&str, &str); 2] =
-    [("let (exit, cure) = match error.class() {", "};"), ("let cure = if ", "};")];
+    [("let (exit, fix) = match error.class() {", "};"), ("let fix = if ", "};")];
 /// The section of the page whose headings and first columns are messages of the agent.
 const CHAPTER: &str = "## The agent";
 
@@ -80,10 +80,10 @@ fn messages_are_found_however_they_are_written() {
              signal {{it}}"
         )]
         #[error(transparent)]
-        Ending { exit, message: format!("cannot start: {error}") }
-        Ending { exit, message: "stopped".to_owned() }
-        Ending { exit, message: problems.to_string() }
-        let (exit, cure) = match error.class() { A => (X, "first"), B | C => { (X, "second") } };
+        Fatal { exit, message: format!("cannot start: {error}") }
+        Fatal { exit, message: "stopped".to_owned() }
+        Fatal { exit, message: problems.to_string() }
+        let (exit, fix) = match error.class() { A => (X, "first"), B | C => { (X, "second") } };
         #[cfg(test)]
         mod tests { tracing::warn!("not this either"); }
     "#;

@@ -51,7 +51,7 @@ impl SecretData {
         if json.len() > DATA_SIZE_LIMIT {
             return Err(DataFault::TooLarge);
         }
-        let Shape { depth, values } = Shape::of(json);
+        let Shape { depth, values } = Shape::from_json(json);
         if depth > DATA_DEPTH_LIMIT {
             return Err(DataFault::TooDeep);
         }
@@ -237,7 +237,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(json: &str) -> Self {
+    fn from_json(json: &str) -> Self {
         let (mut depth, mut deepest, mut values) = (0_usize, 0, 0);
         let (mut in_string, mut is_escaped) = (false, false);
         for byte in json.bytes() {

@@ -46,7 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 const IDLES_IN_TOTAL: u32 = 8;
 
 /// The maximum timeout, so that adding it to a time cannot overflow.
-const PATIENCE_LIMIT: Duration = Duration::from_hours(24);
+const TIMEOUT_LIMIT: Duration = Duration::from_hours(24);
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("scaivault-client/", env!("CARGO_PKG_VERSION"), " (Rust)"));
@@ -195,7 +195,7 @@ impl Transport {
     }
 
     fn limits(&self, outgoing: &Outgoing) -> Limits {
-        let idle = outgoing.patience.unwrap_or(self.timeouts.idle).min(PATIENCE_LIMIT);
+        let idle = outgoing.patience.unwrap_or(self.timeouts.idle).min(TIMEOUT_LIMIT);
         let head = idle + outgoing.wait;
         let total = if outgoing.patience.is_some() { idle } else { head + idle * (IDLES_IN_TOTAL - 1) };
         Limits { head, idle, deadline: Instant::now() + total }

@@ -212,7 +212,7 @@ impl<K: Watched> Follower<K> {
         {
             tracing::warn!(
                 resource = K::RESOURCE, object = &*key, created = %created.0,
-                cure = "set the clock of this node; if the clock of the API server was ahead, make the object again and restart this process",
+                fix = "set the clock of this node; if the clock of the API server was ahead, make the object again and restart this process",
                 "an object was created in the future: exceptions of policies end by its time"
             );
         }
@@ -241,12 +241,12 @@ impl<K: Watched> Follower<K> {
         }
         if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
             self.told = Some(now);
-            let (resource, cure) = (K::RESOURCE, cure(error, self.observer.if_missing()));
+            let (resource, fix) = (K::RESOURCE, fix(error, self.observer.if_missing()));
             tracing::warn!(
                 resource,
                 verb,
                 error = reason(error),
-                cure,
+                fix,
                 "watch of the Kubernetes API failed, keeping the cached objects"
             );
         }
@@ -307,7 +307,7 @@ fn retry_after(error: &kube::Error) -> Option<Duration> {
 }
 
 /// The fix to log for a failure.
-fn cure(error: &kube::Error, if_missing: &'static str) -> &'static str {
+fn fix(error: &kube::Error, if_missing: &'static str) -> &'static str {
     if is_missing(error) {
         if_missing
     } else if is_forbidden(error) {

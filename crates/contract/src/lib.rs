@@ -9,7 +9,7 @@
 //! writes for annotations that both support.
 
 #[macro_use]
-mod word;
+mod string_newtype;
 
 mod address;
 mod deferred;

@@ -79,14 +79,14 @@ pub enum Tls {
 #[non_exhaustive]
 pub enum StartError {
     /// Plain HTTP, or the admin port, on an address that other machines can reach.
-    #[error("{what} on {address} could be reached from elsewhere; listen on a loopback address{cure}")]
+    #[error("{what} on {address} could be reached from elsewhere; listen on a loopback address{fix}")]
     NotLoopback {
         /// Which port.
         what: &'static str,
         /// The requested address.
         address: IpAddr,
         /// An alternative fix.
-        cure: &'static str,
+        fix: &'static str,
     },
     /// The port could not be bound.
     #[error("cannot listen on {address}: {source}")]
@@ -127,11 +127,11 @@ impl DevServer {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { seed, keys, issuer, listen, admin, tls } = settings;
         if tls == Tls::Off && !listen.ip().is_loopback() {
-            let (what, cure) = ("plain HTTP", ", or give it a certificate");
-            return Err(StartError::NotLoopback { what, address: listen.ip(), cure });
+            let (what, fix) = ("plain HTTP", ", or give it a certificate");
+            return Err(StartError::NotLoopback { what, address: listen.ip(), fix });
         }
         if let Some(admin) = admin.filter(|admin| !admin.ip().is_loopback()) {
-            return Err(StartError::NotLoopback { what: "the admin port", address: admin.ip(), cure: "" });
+            return Err(StartError::NotLoopback { what: "the admin port", address: admin.ip(), fix: "" });
         }
         let is_https = tls != Tls::Off;
         let (acceptor, ca_pem) = acceptor(tls, SystemTime::now())?;

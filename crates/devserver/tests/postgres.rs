@@ -28,7 +28,7 @@ use tokio_postgres::{Client, NoTls};
 use support::{Answered, send};
 
 /// How long a test waits for an expected event.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The statements of the role in most tests.
 const MAY_READ: &str = r#"creation_statements:
@@ -112,7 +112,7 @@ impl World {
                 ticks.tick().await;
             }
         };
-        tokio::time::timeout(PATIENCE, gone).await.expect("the user stays");
+        tokio::time::timeout(TIMEOUT, gone).await.expect("the user stays");
     }
 }
 
@@ -340,7 +340,7 @@ async fn the_program_knows_the_password_from_its_environment_and_leaves_no_user_
     let mut program = program.spawn().unwrap();
     let mut log = BufReader::new(program.stderr.take().unwrap());
     let mut line = String::new();
-    tokio::time::timeout(PATIENCE, log.read_line(&mut line)).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, log.read_line(&mut line)).await.unwrap().unwrap();
     let address = |name: &str| -> SocketAddr {
         let (_, rest) = line.split_once(&format!("{name}=\"http://")).expect(&line);
         rest.split('"').next().unwrap().parse().unwrap()
@@ -358,7 +358,7 @@ async fn the_program_knows_the_password_from_its_environment_and_leaves_no_user_
 
     let pid = Pid::from_raw(program.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
-    assert!(tokio::time::timeout(PATIENCE, program.wait()).await.unwrap().unwrap().success());
+    assert!(tokio::time::timeout(TIMEOUT, program.wait()).await.unwrap().unwrap().success());
     assert!(session.batch_execute("SELECT 1").await.is_err());
     let admin = client(&url).await.unwrap();
     assert!(admin.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&user]).await.unwrap().is_none());

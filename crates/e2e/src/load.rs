@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The minimum number of pods for a meaningful test.
 const FEWEST: usize = 100;
 /// How long they may take on a slow machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The results of creating pods.
 #[derive(Debug, Default)]
@@ -45,10 +45,10 @@ pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> 
         let write = || write_until(&stop, &created, world, namespace);
         let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
         let enough = |pods: usize| Ok((created.load(Ordering::Relaxed) >= pods).then_some(()));
-        let worked = wait_for("pods are created", PATIENCE, || enough(1))
+        let worked = wait_for("pods are created", TIMEOUT, || enough(1))
             .and_then(|()| work())
             // Failures may occur late, so creation continues for a while.
-            .and_then(|()| wait_for("pods are created still", PATIENCE, || enough(FEWEST)));
+            .and_then(|()| wait_for("pods are created still", TIMEOUT, || enough(FEWEST)));
         stop.store(true, Ordering::Relaxed);
         let tallies = writers.into_iter().map(|writer| writer.join().expect("a writer does not panic"));
         (worked, tallies.fold(Tally::default(), Tally::and))

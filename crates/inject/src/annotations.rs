@@ -15,7 +15,7 @@ mod value;
 pub use key::{ExactKey, Key, NamedKey};
 pub use misspelt::{KeyPlace, MisplacedKey, misplaced_keys};
 pub use reference::{json, markdown, schema, table};
-pub use registry::{AnnotationSpec, Chapter, DefaultValue, Group, REGISTRY, spec_of, specs};
+pub use registry::{AnnotationSpec, DefaultValue, Group, REGISTRY, Section, spec_of, specs};
 pub use value::ValueKind;
 
 pub(crate) use collect::{Collected, Fill, collect};

@@ -4,7 +4,7 @@
 use crate::{
     Context, Namespace, PodView, Settings,
     annotations::{Collected, Draft, ExactKey, Fill, Intention, collect},
-    intent::{self, Facts, Findings},
+    intent::{self, Diagnostics, Inputs},
     kube_version::KubeVersion,
     layer::Layer,
     policy::ReplacedLists,
@@ -57,11 +57,11 @@ pub(crate) fn problems(draft: &Draft, settings: &Settings) -> Problems {
     let pod = PodView::parse(BARE_POD).expect("the text is a pod");
     let namespace = Namespace::default();
     let context = Context::new(settings, &namespace, KubeVersion::OLDEST);
-    let mut findings = Findings::new(draft, Problems::new(), Vec::new());
-    intent::resolve(&Facts::new(draft, &pod, &context, &ReplacedLists::default()), &mut findings);
+    let mut diagnostics = Diagnostics::new(draft, Problems::new(), Vec::new());
+    intent::resolve(&Inputs::new(draft, &pod, &context, &ReplacedLists::default()), &mut diagnostics);
     // Problems that depend on the pod's containers are not caused by the defaults.
     let mut problems = Problems::new();
-    for problem in findings.problems.iter().filter(|problem| problem.code != Code::UnknownContainer) {
+    for problem in diagnostics.problems.iter().filter(|problem| problem.code != Code::UnknownContainer) {
         problems.push(problem.clone());
     }
     problems

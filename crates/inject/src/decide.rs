@@ -3,19 +3,19 @@
 use crate::{
     Context, Decision, Denial, Detachment, Injection, OnProblem, Operation, PodView, PolicyReport, Problems,
     Skip, SkipReason,
-    additions::{self, additions},
     annotations::{Collected, ExactKey, asks_for_secrets},
     detach,
-    intent::{self, Facts, Findings, Intent},
+    diff::{self, diff},
+    intent::{self, Diagnostics, Inputs, Intent},
     layer, limits,
     mutation_mode::{self, MutationMode},
-    ours::{self, Marks, RECEIPT},
+    ownership::{self, MatchBy, RECEIPT},
     patch::Patch,
     plan::Plan,
     policy::{self, Applied, Mode, Notes, PodLabels},
-    present,
     problem::{Code, Layer, Problem},
     receipt::Receipt,
+    reinvocation,
 };
 
 /// The prefix of a warning that repeats a problem of a pod that is admitted without an injection.
@@ -30,7 +30,7 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 /// Like [`decide`], and reports how policies took part in the decision.
 pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     if context.policies.is_empty() || is_left_alone(pod, context).is_some() {
-        let labels = PodLabels::of(pod);
+        let labels = PodLabels::from_pod(pod);
         let decision = bounded(pod, context, &Applied::none(&labels), &mut Notes::none());
         return (decision, PolicyReport::default());
     }
@@ -93,12 +93,12 @@ fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
 
 /// Removes everything with a reserved name, with or without a receipt: `detach --by-name`.
 pub fn detach_by_name(pod: &PodView<'_>) -> Decision {
-    if !ours::has_reserved_names(pod) {
+    if !ownership::has_reserved_names(pod) {
         return detach(pod);
     }
     let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
     Decision::Detach(Detachment {
-        patch: Patch::new(detach::removals(pod, &receipt, Marks::Name)),
+        patch: Patch::new(detach::removals(pod, &receipt, MatchBy::Name)),
         warnings: Vec::new(),
     })
 }
@@ -108,14 +108,14 @@ fn skip(reason: SkipReason) -> Decision {
 }
 
 fn detach(pod: &PodView<'_>) -> Decision {
-    if ours::has_injection(pod) {
+    if ownership::has_injection(pod) {
         let receipt = Receipt::parse(pod.annotation(RECEIPT).unwrap_or_default());
         return Decision::Detach(Detachment {
-            patch: Patch::new(detach::removals(pod, &receipt, Marks::Receipt)),
+            patch: Patch::new(detach::removals(pod, &receipt, MatchBy::Receipt)),
             warnings: Vec::new(),
         });
     }
-    if !ours::has_reserved_names(pod) {
+    if !ownership::has_reserved_names(pod) {
         return skip(SkipReason::NothingToDetach);
     }
     Decision::Skip(Skip {
@@ -146,7 +146,7 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<
 }
 
 fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
-    let existing = Existing::of(pod);
+    let existing = ExistingInjection::find(pod);
     let values = applied.values(pod, context);
     let mut collected = layer::merge(pod, context, applied, &values);
     collected.settle(applied.injects() || asks_itself(pod));
@@ -154,46 +154,56 @@ fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
     if let Some(problem) = limits::of_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }
-    let mut findings = Findings::new(&draft, problems, warnings);
-    ours::strangers(existing.as_ref().map_or(pod, |existing| &existing.before), &mut findings.problems);
-    policy::check_conflicts(applied, &values, &mut findings, notes);
-    let lists = &policy::check_limits(&draft, context.settings, applied, &values, &mut findings, notes);
+    let mut diagnostics = Diagnostics::new(&draft, problems, warnings);
+    ownership::check_reserved_names(
+        existing.as_ref().map_or(pod, |existing| &existing.before),
+        &mut diagnostics.problems,
+    );
+    policy::check_conflicts(applied, &values, &mut diagnostics, notes);
+    let lists = &policy::check_limits(&draft, context.settings, applied, &values, &mut diagnostics, notes);
     if draft.secrets.is_empty() && draft.dynamic.is_empty() && draft.variables.is_empty() {
-        if draft.inject == Some(true) && findings.problems.is_empty() {
-            findings.problems.push(nothing_to_inject());
+        if draft.inject == Some(true) && diagnostics.problems.is_empty() {
+            diagnostics.problems.push(nothing_to_inject());
         }
-        if findings.problems.is_empty() {
+        if diagnostics.problems.is_empty() {
             return Decision::Skip(Skip {
-                warnings: findings.warnings,
+                warnings: diagnostics.warnings,
                 ..Skip::from(SkipReason::NotAnnotated)
             });
         }
     }
     let Some(existing) = existing else {
-        return bring(Vec::new(), &Facts::new(&draft, pod, context, lists), findings, pod, context, applied);
+        return inject_fresh(
+            Vec::new(),
+            &Inputs::new(&draft, pod, context, lists),
+            diagnostics,
+            pod,
+            context,
+            applied,
+        );
     };
-    let facts = Facts::new(&draft, &existing.before, context, lists);
-    if let Some(decision) = existing.complete(pod, &facts, &findings, applied) {
+    let inputs = Inputs::new(&draft, &existing.before, context, lists);
+    if let Some(decision) = existing.complete(pod, &inputs, &diagnostics, applied) {
         return decision;
     }
     // The intent has changed: remove the old injection and add the new one in one patch.
-    let Existing { receipt, before: mut bare } = existing;
-    let removals = detach::removals(pod, &receipt, Marks::Receipt);
-    bare.renumber();
-    bring(removals, &Facts::new(&draft, &bare, context, lists), findings, pod, context, applied)
+    let ExistingInjection { receipt, before: mut base } = existing;
+    let removals = detach::removals(pod, &receipt, MatchBy::Receipt);
+    base.renumber();
+    inject_fresh(removals, &Inputs::new(&draft, &base, context, lists), diagnostics, pod, context, applied)
 }
 
 /// An injection that the pod already has.
-pub(crate) struct Existing<'a> {
+pub(crate) struct ExistingInjection<'a> {
     receipt: Receipt,
     /// The pod without the injection. Containers keep their index in the document.
     pub(crate) before: PodView<'a>,
 }
 
-impl<'a> Existing<'a> {
-    pub(crate) fn of(pod: &PodView<'a>) -> Option<Self> {
-        let receipt = Receipt::parse(pod.annotation(RECEIPT).filter(|_| ours::has_injection(pod))?);
-        let before = detach::without_ours(pod, &receipt, Marks::Receipt);
+impl<'a> ExistingInjection<'a> {
+    pub(crate) fn find(pod: &PodView<'a>) -> Option<Self> {
+        let receipt = Receipt::parse(pod.annotation(RECEIPT).filter(|_| ownership::has_injection(pod))?);
+        let before = detach::without_injection(pod, &receipt, MatchBy::Receipt);
         Some(Self { receipt, before })
     }
 
@@ -203,43 +213,47 @@ impl<'a> Existing<'a> {
     fn complete(
         &self,
         pod: &PodView<'_>,
-        facts: &Facts<'_, '_>,
-        findings: &Findings<'_>,
+        inputs: &Inputs<'_, '_>,
+        diagnostics: &Diagnostics<'_>,
         applied: &Applied<'_>,
     ) -> Option<Decision> {
-        if !findings.problems.is_empty() {
+        if !diagnostics.problems.is_empty() {
             return None;
         }
-        let mut there = Findings::new(facts.draft, Problems::new(), findings.warnings.clone());
-        let intent = intent::resolve(&Facts { injected: Some(pod), ..*facts }, &mut there);
-        let plan = Plan::of(&intent, &self.before, facts.settings, applied);
+        let mut actual_diagnostics =
+            Diagnostics::new(inputs.draft, Problems::new(), diagnostics.warnings.clone());
+        let intent = intent::resolve(&Inputs { injected: Some(pod), ..*inputs }, &mut actual_diagnostics);
+        let plan = Plan::new(&intent, &self.before, inputs.settings, applied);
         let readers = intent.readers.names(&self.before);
-        if !there.problems.is_empty()
+        if !actual_diagnostics.problems.is_empty()
             || !plan.receipt.has_plan_of(&self.receipt)
-            || !present::is_same(&plan, pod, |container| readers.contains(&*container.name))
+            || !reinvocation::is_up_to_date(&plan, pod, |container| readers.contains(&*container.name))
         {
             return None;
         }
-        let missing = additions(plan, pod, &self.before, &intent.readers);
+        let missing = diff(plan, pod, &self.before, &intent.readers);
         Some(if missing.is_empty() {
-            Decision::Skip(Skip { warnings: there.warnings, ..Skip::from(SkipReason::AlreadyInjected) })
+            Decision::Skip(Skip {
+                warnings: actual_diagnostics.warnings,
+                ..Skip::from(SkipReason::AlreadyInjected)
+            })
         } else {
-            injected(missing, &intent, false, there.warnings)
+            injected(missing, &intent, false, actual_diagnostics.warnings)
         })
     }
 }
 
 /// Adds the injection to a pod from which `removals` have removed an earlier one, if any.
-fn bring(
+fn inject_fresh(
     mut removals: Vec<Operation>,
-    facts: &Facts<'_, '_>,
-    mut findings: Findings<'_>,
+    inputs: &Inputs<'_, '_>,
+    mut diagnostics: Diagnostics<'_>,
     pod: &PodView<'_>,
     context: &Context<'_>,
     applied: &Applied<'_>,
 ) -> Decision {
-    let intent = intent::resolve(facts, &mut findings);
-    let Findings { mut problems, warnings, .. } = findings;
+    let intent = intent::resolve(inputs, &mut diagnostics);
+    let Diagnostics { mut problems, warnings, .. } = diagnostics;
     if !problems.is_empty() {
         if !asks_itself(pod) {
             blame_policies(&mut problems, applied);
@@ -247,8 +261,8 @@ fn bring(
         return refuse(pod, context, problems, warnings);
     }
     let replaced = !removals.is_empty();
-    let plan = Plan::of(&intent, facts.pod, facts.settings, applied);
-    removals.append(&mut additions(plan, facts.pod, facts.pod, &intent.readers));
+    let plan = Plan::new(&intent, inputs.pod, inputs.settings, applied);
+    removals.append(&mut diff(plan, inputs.pod, inputs.pod, &intent.readers));
     injected(removals, &intent, replaced, warnings)
 }
 
@@ -294,7 +308,7 @@ pub(crate) fn refuse(
         OnProblem::Warn => {
             let reason = SkipReason::Problems;
             warnings.extend(problems.iter().map(|problem| format!("{NOT_INJECTED}{problem}")));
-            let patch = additions::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
+            let patch = diff::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
             Decision::Skip(Skip { reason, patch, problems, warnings })
         }
     }
@@ -308,6 +322,6 @@ fn nothing_to_inject() -> Problem {
         value: Some(crate::Excerpt::new("true")),
         message: "no annotation names a secret".into(),
         allowed: None,
-        cure: "add inject-secret-<name>: <path>, or remove inject".into(),
+        fix: "add inject-secret-<name>: <path>, or remove inject".into(),
     }
 }

@@ -5,8 +5,8 @@ use scaivault_contract::{FileMode, FileOptions, Format, SecretRef, SecretSource,
 use crate::{
     Context, PodView, Problems,
     annotations::{DefaultValue, Draft, ExactKey, FileDraft, Key, NamedKey, specs},
-    decide::Existing,
-    intent::{self, Facts, Findings, Intent},
+    decide::ExistingInjection,
+    intent::{self, Diagnostics, Inputs, Intent},
     layer,
     plan::Plan,
     policy::{self, Applied, ReplacedLists},
@@ -31,7 +31,7 @@ pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
         if !problems.is_empty() {
             return Vec::new();
         }
-        let plan = Plan::of(&intent, pod, context.settings, applied);
+        let plan = Plan::new(&intent, pod, context.settings, applied);
         let image = plan.agents.last().map(|agent| agent.image.to_owned());
         let mut found = of_files(draft, &intent);
         found.extend(of_pod(draft, &intent, image));
@@ -57,14 +57,14 @@ pub(crate) fn with_intent<T>(
     take: impl FnOnce(Resolved<'_, '_>) -> T,
 ) -> T {
     policy::with_applied(pod, context, |applied| {
-        let existing = Existing::of(pod);
+        let existing = ExistingInjection::find(pod);
         let pod = existing.as_ref().map_or(pod, |existing| &existing.before);
         let values = applied.values(pod, context);
         let draft = &layer::merge(pod, context, applied, &values).draft;
-        let mut findings = Findings::new(draft, Problems::new(), Vec::new());
+        let mut diagnostics = Diagnostics::new(draft, Problems::new(), Vec::new());
         let lists = ReplacedLists::default();
-        let intent = intent::resolve(&Facts::new(draft, pod, context, &lists), &mut findings);
-        take(Resolved { pod, draft, intent, problems: findings.problems, applied })
+        let intent = intent::resolve(&Inputs::new(draft, pod, context, &lists), &mut diagnostics);
+        take(Resolved { pod, draft, intent, problems: diagnostics.problems, applied })
     })
 }
 

@@ -4,34 +4,34 @@
 use scaivault_contract::names::ANNOTATION_PREFIX;
 
 use crate::{
-    ours::{self, Marks, RECEIPT, STATUS},
+    ownership::{self, MatchBy, RECEIPT, STATUS},
     patch::{ANNOTATIONS, Operation, Value, annotation_pointer},
     pod::{ContainerView, List, MetadataView, PodView, Presence},
     receipt::{self, Leftover, Receipt},
 };
 
 /// The pod without the injection. Containers keep their index in the document.
-pub(crate) fn without_ours<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: Marks) -> PodView<'a> {
+pub(crate) fn without_injection<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: MatchBy) -> PodView<'a> {
     let mut before = pod.clone();
     let spec = &mut before.spec;
     for list in [&mut spec.init_containers, &mut spec.containers] {
         for container in list.iter_mut() {
             let mounts = receipt.leftover(&receipt::mounts_of(container));
             let variables = receipt.leftover(&receipt::variables_of(container));
-            keep(&mut container.volume_mounts, |mount| !ours::is_reserved_volume(&mount.name), mounts);
-            keep(&mut container.env, |variable| !ours::is_our_variable(variable), variables);
+            keep(&mut container.volume_mounts, |mount| !ownership::is_reserved_volume(&mount.name), mounts);
+            keep(&mut container.env, |variable| !ownership::is_injected_variable(variable), variables);
         }
     }
     let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
     keep(&mut spec.init_containers, |container| !is_our_container(container, marks), init);
-    if marks == Marks::Name {
-        keep(&mut spec.containers, |container| !ours::is_reserved(container), Leftover::Empty);
+    if marks == MatchBy::Name {
+        keep(&mut spec.containers, |container| !ownership::is_reserved(container), Leftover::Empty);
     }
-    keep(&mut spec.volumes, |volume| !ours::is_reserved_volume(&volume.name), volumes);
+    keep(&mut spec.volumes, |volume| !ownership::is_reserved_volume(&volume.name), volumes);
     if let Some(presence) = former_process_namespace(pod, receipt) {
         spec.share_process_namespace = presence;
     }
-    before.metadata.annotations.ours.retain(|(key, _)| !is_written(key));
+    before.metadata.annotations.injector.retain(|(key, _)| !is_written(key));
     former_metadata(&mut before.metadata, &pod.metadata, receipt);
     before
 }
@@ -54,8 +54,8 @@ fn former_metadata(metadata: &mut MetadataView<'_>, injected: &MetadataView<'_>,
     }
 }
 
-/// The operations that turn the pod into the result of [`without_ours`].
-pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Vec<Operation> {
+/// The operations that turn the pod into the result of [`without_injection`].
+pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: MatchBy) -> Vec<Operation> {
     let mut removals = Removals::default();
     for (list, containers) in
         [("initContainers", &pod.spec.init_containers), ("containers", &pod.spec.containers)]
@@ -66,10 +66,10 @@ pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: Marks) -> Ve
     }
     let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
     removals.in_list("/spec/initContainers", &pod.spec.init_containers, |c| is_our_container(c, marks), init);
-    if marks == Marks::Name {
-        removals.in_list("/spec/containers", &pod.spec.containers, ours::is_reserved, Leftover::Empty);
+    if marks == MatchBy::Name {
+        removals.in_list("/spec/containers", &pod.spec.containers, ownership::is_reserved, Leftover::Empty);
     }
-    removals.in_list("/spec/volumes", &pod.spec.volumes, |v| ours::is_reserved_volume(&v.name), volumes);
+    removals.in_list("/spec/volumes", &pod.spec.volumes, |v| ownership::is_reserved_volume(&v.name), volumes);
     match former_process_namespace(pod, receipt) {
         Some(Presence::Null) => removals.put("/spec/shareProcessNamespace".into(), Value::Null),
         Some(_) => removals.remove("/spec/shareProcessNamespace".into()),
@@ -84,10 +84,10 @@ fn is_written(key: &str) -> bool {
     matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS))
 }
 
-fn is_our_container(container: &ContainerView<'_>, marks: Marks) -> bool {
+fn is_our_container(container: &ContainerView<'_>, marks: MatchBy) -> bool {
     match marks {
-        Marks::Receipt => ours::is_marked(container),
-        Marks::Name => ours::is_reserved(container),
+        MatchBy::Receipt => ownership::is_injected(container),
+        MatchBy::Name => ownership::is_reserved(container),
     }
 }
 
@@ -123,13 +123,13 @@ impl Removals {
         self.in_list(
             &format!("{pointer}/volumeMounts"),
             &container.volume_mounts,
-            |mount| ours::is_reserved_volume(&mount.name),
+            |mount| ownership::is_reserved_volume(&mount.name),
             receipt.leftover(&receipt::mounts_of(container)),
         );
         self.in_list(
             &format!("{pointer}/env"),
             &container.env,
-            ours::is_our_variable,
+            ownership::is_injected_variable,
             receipt.leftover(&receipt::variables_of(container)),
         );
     }
@@ -138,7 +138,7 @@ impl Removals {
         let written: Vec<&str> =
             pod.annotations().map(|(key, _)| key).filter(|key| matches!(*key, RECEIPT | STATUS)).collect();
         let (now, mut then) = (&pod.metadata, pod.metadata.clone());
-        then.annotations.ours.retain(|(key, _)| !is_written(key));
+        then.annotations.injector.retain(|(key, _)| !is_written(key));
         former_metadata(&mut then, now, receipt);
         if now.presence != then.presence {
             match then.presence {
@@ -161,20 +161,20 @@ impl Removals {
         &mut self,
         pointer: &str,
         list: &List<T>,
-        is_ours: impl Fn(&T) -> bool,
+        is_injected: impl Fn(&T) -> bool,
         leftover: Leftover,
     ) {
         let items = list.as_slice();
-        let ours: Vec<usize> = (0..items.len()).filter(|index| is_ours(&items[*index])).collect();
-        if ours.is_empty() {
+        let injected: Vec<usize> = (0..items.len()).filter(|index| is_injected(&items[*index])).collect();
+        if injected.is_empty() {
             return;
         }
         match leftover {
-            Leftover::Absent if ours.len() == items.len() => self.remove(pointer.to_owned()),
-            Leftover::Null if ours.len() == items.len() => self.put(pointer.to_owned(), Value::Null),
+            Leftover::Absent if injected.len() == items.len() => self.remove(pointer.to_owned()),
+            Leftover::Null if injected.len() == items.len() => self.put(pointer.to_owned(), Value::Null),
             _ => {
                 // From the last to the first, so that the remaining indices stay valid.
-                for index in ours.into_iter().rev() {
+                for index in injected.into_iter().rev() {
                     self.remove(format!("{pointer}/{index}"));
                 }
             }

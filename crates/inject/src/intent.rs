@@ -22,7 +22,7 @@ use crate::{
     annotations::{Draft, ExactKey, NamedKey, Position},
     known_sidecars::{SidecarKind, SidecarsConfig},
     kube_version::KubeVersion,
-    limits, ours,
+    limits, ownership,
     pattern::Pattern,
     pod::PodView,
     policy::ReplacedLists,
@@ -93,7 +93,7 @@ impl Intent<'_> {
 
 /// The inputs of an intent.
 #[derive(Clone, Copy)]
-pub(crate) struct Facts<'a, 'p> {
+pub(crate) struct Inputs<'a, 'p> {
     pub(crate) draft: &'a Draft,
     /// The pod without the injection.
     pub(crate) pod: &'a PodView<'p>,
@@ -106,7 +106,7 @@ pub(crate) struct Facts<'a, 'p> {
     pub(crate) injected: Option<&'a PodView<'p>>,
 }
 
-impl<'a, 'p> Facts<'a, 'p> {
+impl<'a, 'p> Inputs<'a, 'p> {
     /// The inputs for a pod without an injection, or for a pod from which it was removed.
     pub(crate) fn new(
         draft: &'a Draft,
@@ -125,14 +125,14 @@ const WARNINGS_KEPT: usize = 64;
 
 /// The problems and warnings that were found so far.
 #[derive(Debug)]
-pub(crate) struct Findings<'d> {
+pub(crate) struct Diagnostics<'d> {
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
     /// The draft, which knows the layer of each key.
     draft: &'d Draft,
 }
 
-impl<'d> Findings<'d> {
+impl<'d> Diagnostics<'d> {
     /// Starts with the problems and warnings from parsing the keys one by one.
     pub(crate) fn new(draft: &'d Draft, problems: Problems, warnings: Vec<String>) -> Self {
         Self { problems, warnings, draft }
@@ -144,10 +144,10 @@ impl<'d> Findings<'d> {
         key: impl Into<Option<ExactKey>>,
         value: Option<&str>,
         message: impl Into<Cow<'static, str>>,
-        cure: impl Into<Cow<'static, str>>,
+        fix: impl Into<Cow<'static, str>>,
     ) {
         let key = key.into();
-        self.problem_with(|draft| about(draft, code, key, value, message.into(), cure.into()));
+        self.problem_with(|draft| about(draft, code, key, value, message.into(), fix.into()));
     }
 
     fn named_problem(
@@ -156,9 +156,9 @@ impl<'d> Findings<'d> {
         (key, name): (NamedKey, &str),
         value: Option<&str>,
         message: impl Into<Cow<'static, str>>,
-        cure: impl Into<Cow<'static, str>>,
+        fix: impl Into<Cow<'static, str>>,
     ) {
-        self.problem_with(|draft| about_named(draft, code, (key, name), value, message.into(), cure.into()));
+        self.problem_with(|draft| about_named(draft, code, (key, name), value, message.into(), fix.into()));
     }
 
     /// Adds a problem, which is only built if it is kept.
@@ -185,7 +185,7 @@ fn about(
     key: Option<ExactKey>,
     value: Option<&str>,
     message: Cow<'static, str>,
-    cure: Cow<'static, str>,
+    fix: Cow<'static, str>,
 ) -> Problem {
     Problem {
         code,
@@ -194,7 +194,7 @@ fn about(
         value: value.map(Excerpt::new),
         message,
         allowed: None,
-        cure,
+        fix,
     }
 }
 
@@ -205,12 +205,12 @@ fn about_named(
     (key, name): (NamedKey, &str),
     value: Option<&str>,
     message: Cow<'static, str>,
-    cure: Cow<'static, str>,
+    fix: Cow<'static, str>,
 ) -> Problem {
     Problem {
         key: Some(format!("{key}{name}")),
         layer: shown_layer(draft.layer_of_named(key, name)),
-        ..about(draft, code, None, value, message, cure)
+        ..about(draft, code, None, value, message, fix)
     }
 }
 
@@ -221,42 +221,43 @@ fn shown_layer(layer: &Layer) -> Layer {
 }
 
 /// Validates the files of a draft without a pod.
-pub(crate) fn check_files(draft: &Draft, findings: &mut Findings<'_>) {
-    files::resolve(draft, false, findings);
-    templates::check(draft, findings);
+pub(crate) fn check_files(draft: &Draft, diagnostics: &mut Diagnostics<'_>) {
+    files::resolve(draft, false, diagnostics);
+    templates::check(draft, diagnostics);
 }
 
 /// Validates all keys together. If there are problems, the result is only useful for finding more
 /// of them and the caller must discard it.
-pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Intent<'d> {
-    let Facts { draft, pod, settings, .. } = *facts;
+pub(crate) fn resolve<'d>(inputs: &Inputs<'d, '_>, diagnostics: &mut Diagnostics<'_>) -> Intent<'d> {
+    let Inputs { draft, pod, settings, .. } = *inputs;
     let sidecars = &settings.config.sidecars;
-    bounds::check(facts, findings);
-    let pattern = pattern(draft, findings);
-    pod_settings::check(draft, pod, pattern, findings);
+    bounds::check(inputs, diagnostics);
+    let pattern = pattern(draft, diagnostics);
+    pod_settings::check(draft, pod, pattern, diagnostics);
     // The agent is validated at its current position, because other webhooks may have inserted
     // containers before it.
-    let agent_at = facts.injected.and_then(|pod| pod.spec.init_containers.iter().position(ours::is_marked));
+    let agent_at =
+        inputs.injected.and_then(|pod| pod.spec.init_containers.iter().position(ownership::is_injected));
     let insert_at = agent_at.unwrap_or_else(|| place(pod, sidecars, draft.position));
-    let readers = readers::resolve(facts, insert_at, findings);
-    let reload = reload::resolve(facts, &readers, findings);
-    let identity = identity::resolve(facts, reload.as_ref().and_then(Reload::target), findings);
-    let resources = resources::resolve(draft, pod, findings);
+    let readers = readers::resolve(inputs, insert_at, diagnostics);
+    let reload = reload::resolve(inputs, &readers, diagnostics);
+    let identity = identity::resolve(inputs, reload.as_ref().and_then(Reload::target), diagnostics);
+    let resources = resources::resolve(draft, pod, diagnostics);
     let only_reader = identity.uid.filter(|uid| readers.all_run_as(pod, *uid));
-    let files = files::resolve(draft, only_reader.is_some(), findings);
+    let files = files::resolve(draft, only_reader.is_some(), diagnostics);
     let variables: Vec<VariableMapping> = draft
         .variables
         .iter()
         .map(|(variable, secret)| VariableMapping { secret: secret.clone(), variable: variable.clone() })
         .collect();
-    let mappings = files::texts(&files, &variables, findings);
-    templates::check(draft, findings);
-    permissions::check(draft, pod, &readers, identity, findings);
-    conflicts::check(draft, pod, &readers, &files, findings);
-    let mount_points = mount_points::resolve(draft, pod, &readers, insert_at, &files, findings);
+    let mappings = files::texts(&files, &variables, diagnostics);
+    templates::check(draft, diagnostics);
+    permissions::check(draft, pod, &readers, identity, diagnostics);
+    conflicts::check(draft, pod, &readers, &files, diagnostics);
+    let mount_points = mount_points::resolve(draft, pod, &readers, insert_at, &files, diagnostics);
     let additions = (readers.init_containers.len() + readers.containers.len()) * (draft.variables.len() + 1);
     if let Some(problem) = limits::too_large("mounts and variables to add", additions, limits::ADDITIONS) {
-        findings.problems.push(problem);
+        diagnostics.problems.push(problem);
     }
     Intent {
         draft,
@@ -270,14 +271,14 @@ pub(crate) fn resolve<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) ->
         mount_points,
         insert_at,
         reload,
-        trust: trust::resolve(draft, findings),
+        trust: trust::resolve(draft, diagnostics),
         identity,
         resources,
     }
 }
 
 /// The requested pattern, or the one that the pod's own keys require.
-fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
+fn pattern(draft: &Draft, diagnostics: &mut Diagnostics<'_>) -> Pattern {
     let by_pod = |key: ExactKey| *draft.layer_of(key) == Layer::Pod;
     let keeps_fresh = [
         (ExactKey::RefreshInterval, by_pod(ExactKey::RefreshInterval)),
@@ -289,7 +290,7 @@ fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
     let pattern = draft.pattern.unwrap_or(if renews { Pattern::Sidecar } else { Pattern::Init });
     if pattern == Pattern::Init {
         for (key, _) in keeps_fresh.iter().filter(|(_, asked)| *asked) {
-            findings.problem(
+            diagnostics.problem(
                 Code::PatternConflict,
                 *key,
                 None,
@@ -298,13 +299,13 @@ fn pattern(draft: &Draft, findings: &mut Findings<'_>) -> Pattern {
             );
         }
         if !draft.dynamic.is_empty() {
-            findings.warn(
+            diagnostics.warn(
                 "pattern: init with inject-dynamic-…: the lease is neither renewed nor revoked, \
                  so the credentials expire with it",
             );
         }
     } else if draft.refresh_interval.as_secs() < LEAST_CALM_SECONDS {
-        findings.warn(format!(
+        diagnostics.warn(format!(
             "refresh-interval: {} is short; all pods of one identity share 1000 reads a minute",
             draft.refresh_interval
         ));

@@ -233,7 +233,7 @@ mod tests {
         let pod = PodView::parse(&pod).unwrap();
         let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
 
-        let labels = PodLabels::of(&pod);
+        let labels = PodLabels::from_pod(&pod);
         let applied = Applied::none(&labels);
         let draft = merge(&pod, &context, &applied, &applied.values(&pod, &context)).draft;
         let explained = explain(&pod, &context);

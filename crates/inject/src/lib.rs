@@ -8,7 +8,6 @@
 //! PodView + Context -> mode -> Draft + Problems -> Intent -> Plan + Receipt -> Patch -> Decision
 //! ```
 
-mod additions;
 mod bare_pod;
 mod context;
 mod decide;
@@ -16,6 +15,7 @@ mod decision;
 mod delivered;
 mod derived;
 mod detach;
+mod diff;
 mod explain;
 mod intent;
 mod known_sidecars;
@@ -23,16 +23,16 @@ mod kube_version;
 mod layer;
 mod limits;
 mod mutation_mode;
-mod ours;
+mod ownership;
 mod patch;
 mod pattern;
 mod plan;
 mod pod;
 mod policy;
-mod present;
 mod problem;
 mod quantity;
 mod receipt;
+mod reinvocation;
 mod settings;
 
 pub mod annotations;

@@ -96,7 +96,7 @@ pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
         ("entries in the allow lists of policies", applied.allowed(), ALLOWED),
     ];
     let problem = found.into_iter().find_map(|(what, count, limit)| too_large(what, count, limit))?;
-    Some(Problem { cure: "narrow the selectors of the policies".into(), ..problem })
+    Some(Problem { fix: "narrow the selectors of the policies".into(), ..problem })
 }
 
 /// The limit that a volume with this many requests and its policies exceed, if any.
@@ -111,8 +111,8 @@ pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
         ),
         ("secrets in one volume", asks, VOLUME_ASKS, "use several volumes"),
     ];
-    found.into_iter().find_map(|(what, count, limit, cure)| {
-        Some(Problem { cure: cure.into(), ..too_large(what, count, limit)? })
+    found.into_iter().find_map(|(what, count, limit, fix)| {
+        Some(Problem { fix: fix.into(), ..too_large(what, count, limit)? })
     })
 }
 
@@ -123,16 +123,16 @@ pub(crate) fn of_patch(patch: &Patch) -> Option<Problem> {
 
 /// A problem if a workload's patch is too large: it may restore all annotations of its template.
 pub(crate) fn of_workload_patch(patch: &Patch) -> Option<Problem> {
-    let cure =
+    let fix =
         "leave the annotations of the pod template as they are, or remove mutation-mode from the workload";
-    large_patch(patch, "workload", cure)
+    large_patch(patch, "workload", fix)
 }
 
-fn large_patch(patch: &Patch, what: &str, cure: &'static str) -> Option<Problem> {
+fn large_patch(patch: &Patch, what: &str, fix: &'static str) -> Option<Problem> {
     let bytes = patch.bytes();
     let message =
         || format!("the changes to the {what} take {bytes} bytes, and at most {PATCH_BYTES} are handled");
-    (bytes > PATCH_BYTES).then(|| problem(message(), cure))
+    (bytes > PATCH_BYTES).then(|| problem(message(), fix))
 }
 
 /// A problem if a name is longer than Kubernetes allows.
@@ -160,7 +160,7 @@ pub(crate) fn too_large(what: &'static str, count: usize, limit: usize) -> Optio
 
 const SPLIT: &str = "split the pod, or opt it out with mutation-mode: ignore";
 
-fn problem(message: String, cure: &'static str) -> Problem {
+fn problem(message: String, fix: &'static str) -> Problem {
     Problem {
         code: Code::TooLarge,
         key: None,
@@ -168,7 +168,7 @@ fn problem(message: String, cure: &'static str) -> Problem {
         value: None,
         message: message.into(),
         allowed: None,
-        cure: cure.into(),
+        fix: fix.into(),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Plan<'i> {
 
 impl<'i> Plan<'i> {
     /// The plan of an intent for a pod without the injection.
-    pub(crate) fn of(
+    pub(crate) fn new(
         intent: &'i Intent<'_>,
         pod: &PodView<'_>,
         settings: &'i Settings,

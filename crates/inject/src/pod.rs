@@ -96,7 +96,7 @@ impl<'a> PodView<'a> {
     /// Whether it has an annotation of the injector. Without one and without policies, nothing is
     /// injected.
     pub fn is_annotated(&self) -> bool {
-        !self.metadata.annotations.ours.is_empty() || !self.metadata.annotations.not_text.is_empty()
+        !self.metadata.annotations.injector.is_empty() || !self.metadata.annotations.not_text.is_empty()
     }
 
     /// The value of one of the injector's annotations, by key without the prefix.
@@ -111,7 +111,7 @@ impl<'a> PodView<'a> {
 
     /// The injector's annotations by key without the prefix, sorted.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.metadata.annotations.ours.iter().map(|(key, value)| (name_of(key), &**value))
+        self.metadata.annotations.injector.iter().map(|(key, value)| (name_of(key), &**value))
     }
 
     /// The injector's annotations whose value is not a string, as keys without the prefix.

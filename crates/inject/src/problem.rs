@@ -34,12 +34,12 @@ pub struct Problem {
     /// The accepted values.
     pub allowed: Option<Cow<'static, str>>,
     /// How to fix it.
-    pub cure: Cow<'static, str>,
+    pub fix: Cow<'static, str>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, key, layer, value, message, allowed, cure } = self;
+        let Self { code, key, layer, value, message, allowed, fix } = self;
         if let Some(key) = key {
             match layer {
                 Layer::Pod => write!(f, "{ANNOTATION_PREFIX}{}", shown_key(key))?,
@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
         if let Some(allowed) = allowed {
             write!(f, "; allowed: {allowed}")?;
         }
-        write!(f, "; to fix: {cure} [{}]", code.name())
+        write!(f, "; to fix: {fix} [{}]", code.name())
     }
 }
 

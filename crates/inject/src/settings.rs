@@ -150,8 +150,8 @@ impl TryFrom<InjectorConfig> for Settings {
         let images = images.into_iter().filter_map(|(field, image)| Some((field, image.as_ref()?)));
         for (field, image) in images.chain(allowed_images.iter().map(|image| ("allowedImages", image))) {
             if crate::annotations::image(image).is_err() {
-                let cure = "write [registry/]repository[:tag][@digest]";
-                problems.push(mistake(field, Some(image), "not an image", cure));
+                let fix = "write [registry/]repository[:tag][@digest]";
+                problems.push(mistake(field, Some(image), "not an image", fix));
             }
         }
         for (field, value, message) in config.sidecars.mistakes() {
@@ -159,12 +159,12 @@ impl TryFrom<InjectorConfig> for Settings {
         }
         for namespace in &config.excluded_namespaces {
             if !is_dns_label(namespace) {
-                let cure = "write lower-case letters, digits and -, at most 63 characters, as `kubectl get namespaces` shows them";
+                let fix = "write lower-case letters, digits and -, at most 63 characters, as `kubectl get namespaces` shows them";
                 problems.push(mistake(
                     "excludedNamespaces",
                     Some(namespace),
                     "no namespace can have this name",
-                    cure,
+                    fix,
                 ));
             }
         }
@@ -180,15 +180,15 @@ impl TryFrom<InjectorConfig> for Settings {
 fn check_url(field: &'static str, url: &str, allow_http: bool, problems: &mut Problems) {
     match url.parse::<Url>() {
         Ok(parsed) if parsed.is_plain_http() && !allow_http => {
-            let cure = "use https, or set allowHttp: true for development";
-            problems.push(mistake(field, Some(url), "http is not allowed", cure));
+            let fix = "use https, or set allowHttp: true for development";
+            problems.push(mistake(field, Some(url), "http is not allowed", fix));
         }
         Ok(_) => {}
         Err(reason) => problems.push(mistake(field, Some(url), &reason, "write an https URL")),
     }
 }
 
-fn mistake(field: &'static str, value: Option<&str>, message: &str, cure: &'static str) -> Problem {
+fn mistake(field: &'static str, value: Option<&str>, message: &str, fix: &'static str) -> Problem {
     Problem {
         code: Code::Configuration,
         key: None,
@@ -196,7 +196,7 @@ fn mistake(field: &'static str, value: Option<&str>, message: &str, cure: &'stat
         value: value.map(Excerpt::new),
         message: format!("{field}: {message}").into(),
         allowed: None,
-        cure: cure.into(),
+        fix: fix.into(),
     }
 }
 

@@ -47,7 +47,7 @@ impl WorkloadKind {
 
     /// The kind with these names; `None` for other objects. A `ReplicaSet` is not included, because
     /// its owner is.
-    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
+    pub fn parse(api_version: &str, kind: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.names() == (api_version, kind))
     }
 
@@ -103,13 +103,13 @@ mod tests {
     fn a_kind_is_known_by_version_and_name() {
         for kind in WorkloadKind::ALL {
             let (api_version, name) = kind.names();
-            assert_eq!(WorkloadKind::of(api_version, name), Some(*kind));
+            assert_eq!(WorkloadKind::parse(api_version, name), Some(*kind));
             assert_eq!(manifest::pod_pointer(api_version, name), Some(kind.template_pointer()), "{name}");
         }
         for (api_version, kind) in
             [("apps/v1", "ReplicaSet"), ("v1", "Pod"), ("batch/v1beta1", "CronJob"), ("", "")]
         {
-            assert_eq!(WorkloadKind::of(api_version, kind), None, "{kind}");
+            assert_eq!(WorkloadKind::parse(api_version, kind), None, "{kind}");
         }
     }
 }

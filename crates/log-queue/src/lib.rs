@@ -25,7 +25,7 @@ pub use logger::Format;
 /// much as formatting the line.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long [`LogQueue::flush`] waits before it checks whether the log is writable.
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 /// Maximum number of such waits while the log is writable: the writer thread may be short of CPU
 /// time.
 const MAX_WAITS: usize = 20;
@@ -113,7 +113,7 @@ impl LogQueue {
         self.has_changed.notify_all();
         for _ in 0..MAX_WAITS {
             let is_busy = |lines: &mut Lines| !lines.is_empty();
-            let waited = self.has_changed.wait_timeout_while(self.lines(), PATIENCE, is_busy);
+            let waited = self.has_changed.wait_timeout_while(self.lines(), TIMEOUT, is_busy);
             if waited.unwrap_or_else(PoisonError::into_inner).0.is_empty() || !is_writable() {
                 break;
             }
@@ -214,7 +214,7 @@ mod tests {
         assert!((lines / 2..=lines * 3 / 4).contains(&dropped), "{dropped} of {lines}");
         let started = Instant::now();
         queue.flush_while(|| false);
-        assert!(started.elapsed() < 10 * PATIENCE, "a stuck log ends the waiting");
+        assert!(started.elapsed() < 10 * TIMEOUT, "a stuck log ends the waiting");
         (0..2).for_each(|_| gate.send(()).unwrap());
         queue.flush_while(|| true);
         let expected: String = (0..lines - dropped).map(line).collect();

@@ -132,7 +132,7 @@ struct Fields(BTreeMap<String, String>);
 impl Fields {
     /// Changes a problem of the compiler so that it names the field that the author wrote.
     fn locate(&self, problem: &Problem) -> PolicyProblem {
-        let Problem { code, key, layer: _, value, message, allowed, cure } = problem;
+        let Problem { code, key, layer: _, value, message, allowed, fix } = problem;
         let field = match key {
             Some(field) if *code == Code::InvalidPolicy && field.starts_with("metadata.") => field.clone(),
             Some(field) if *code == Code::InvalidPolicy => format!("spec.{field}"),
@@ -151,7 +151,7 @@ impl Fields {
             text.push_str(allowed);
         }
         text.push_str("; to fix: ");
-        text.push_str(cure);
+        text.push_str(fix);
         PolicyProblem::new(field, text)
     }
 }

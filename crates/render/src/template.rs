@@ -83,12 +83,12 @@ impl Template {
         filters::install(&mut environment);
         let template = environment
             .template_from_str(&self.0)
-            .map_err(|error| TemplateError::Rendering(Fault::of(&error)))?;
+            .map_err(|error| TemplateError::Rendering(Fault::new(&error)))?;
         let mut output = Output::default();
         let used = match template.render_captured_to(names(source, contents), &mut output) {
             Ok(captured) => captured.state().fuel_levels().map_or(fuel, |(used, _)| used),
             Err(_) if output.is_full => return Err(TemplateError::TooMuchOutput),
-            Err(error) => return Err(TemplateError::of(&error)),
+            Err(error) => return Err(TemplateError::new(&error)),
         };
         Ok((String::from_utf8(output.bytes).expect("a template writes text"), used))
     }
@@ -153,7 +153,7 @@ pub enum TemplateError {
 }
 
 impl TemplateError {
-    fn of(error: &minijinja::Error) -> Self {
+    fn new(error: &minijinja::Error) -> Self {
         let line = error.line().unwrap_or_default();
         let refusal = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Refusal>());
         match (refusal, error.kind()) {
@@ -162,7 +162,7 @@ impl TemplateError {
             (Some(Refusal::TooLarge), _) => Self::TooMuchOutput,
             (None, ErrorKind::OutOfFuel) => Self::OutOfFuel,
             (None, ErrorKind::UndefinedError) => Self::Undefined(line),
-            (None, _) => Self::Rendering(Fault::of(error)),
+            (None, _) => Self::Rendering(Fault::new(error)),
         }
     }
 }
@@ -177,7 +177,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn of(error: &minijinja::Error) -> Self {
+    fn new(error: &minijinja::Error) -> Self {
         Self { kind: error.kind(), line: error.line() }
     }
 }

@@ -20,7 +20,7 @@ pub mod balancer;
 #[cfg(feature = "control-plane")]
 pub mod control_plane;
 pub mod hostile;
-pub mod look;
+pub mod inspect;
 pub mod pod_security;
 #[cfg(feature = "postgres")]
 pub mod postgres;

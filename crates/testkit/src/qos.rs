@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::look::entries;
+use crate::inspect::entries;
 
 /// The class that decides the order of eviction, and which pods may have exclusive CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

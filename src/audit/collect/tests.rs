@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn collector() -> Collector {
-    Collector::new(Surroundings::new(Settings::default(), KubeVersion::OLDEST))
+    Collector::new(OfflineCluster::new(Settings::default(), KubeVersion::OLDEST))
 }
 
 fn note(collector: &mut Collector, value: &Value) {
@@ -118,7 +118,7 @@ fn pods_of_an_older_policy_have_drifted() {
     let mut before = collector();
     note(&mut before, &policy(3, "environments/production/db"));
     before.settle_policies();
-    let (text, shop) = (pod.to_string(), before.surroundings.namespace("shop"));
+    let (text, shop) = (pod.to_string(), before.cluster.namespace("shop"));
     let view = scaivault_inject::PodView::parse(&text).unwrap();
     let decision = scaivault_inject::decide(&view, &before.context(&shop, None));
     let mut injected = pod.clone();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scaivault_webhook::{Notice, NoticeReason};
+use scaivault_webhook::{PodEvent, PodEventReason};
 
 /// How long further Events for the same owner and reason are suppressed, because the owner's pods
 /// are alike.
@@ -37,10 +37,10 @@ pub(super) struct Limiter {
 
 impl Limiter {
     /// Whether this notice may be posted now; if so, it is counted.
-    pub(super) fn admit(&mut self, notice: &Notice, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, notice: &PodEvent, now: Instant) -> bool {
         let share = match notice.reason {
-            NoticeReason::SecretsNotInjected => &mut self.not_injected,
-            NoticeReason::InjectionWarning => &mut self.warnings,
+            PodEventReason::SecretsNotInjected => &mut self.not_injected,
+            PodEventReason::InjectionWarning => &mut self.warnings,
         };
         share.admit(&notice.namespace, &notice.owner.uid, now)
     }
@@ -112,12 +112,12 @@ mod tests {
 
     use super::*;
 
-    const NOT_INJECTED: NoticeReason = NoticeReason::SecretsNotInjected;
-    const WARNING: NoticeReason = NoticeReason::InjectionWarning;
+    const NOT_INJECTED: PodEventReason = PodEventReason::SecretsNotInjected;
+    const WARNING: PodEventReason = PodEventReason::InjectionWarning;
 
-    fn notice(namespace: &str, uid: &str, reason: NoticeReason) -> Notice {
+    fn notice(namespace: &str, uid: &str, reason: PodEventReason) -> PodEvent {
         let text = str::to_owned;
-        Notice {
+        PodEvent {
             namespace: text(namespace),
             owner: Owner { api_version: text("v1"), kind: text("K"), name: text("n"), uid: text(uid) },
             reason,
@@ -144,7 +144,7 @@ mod tests {
         limiter: &mut Limiter,
         namespaces: u32,
         first: u32,
-        reason: NoticeReason,
+        reason: PodEventReason,
         at: Instant,
     ) -> u32 {
         let mut count = 0;

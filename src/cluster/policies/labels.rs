@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reporter::FIELD_MANAGER;
-use crate::{cluster::Memory, telemetry::LogThrottle};
+use crate::{cluster::ClusterCache, telemetry::LogThrottle};
 
 /// How long changes are batched. Each replica adds a random part, so that they do not write at the
 /// same time.
@@ -102,7 +102,7 @@ impl Wanted {
 /// Keeps the labels in sync with the policies in force, for ever.
 pub(in super::super) async fn label_namespaces(
     client: Client,
-    memory: Arc<Memory>,
+    memory: Arc<ClusterCache>,
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
 ) {
@@ -170,7 +170,7 @@ async fn write(api: &Api<core::Namespace>, name: &str, label: Label) -> kube::Re
     }
     tracing::warn!(
         namespace = name,
-        cure = "delete the pods without secrets, so that they are created again; or give the namespace the label \
+        fix = "delete the pods without secrets, so that they are created again; or give the namespace the label \
                 scaivault.scailabs.ai/injection: enabled in its manifest",
         "namespace labelled less than a minute after it was created: its first pods may have \
          started without the secrets of policies"
@@ -179,13 +179,13 @@ async fn write(api: &Api<core::Namespace>, name: &str, label: Label) -> kube::Re
 }
 
 fn warn(namespace: &str, error: &kube::Error) {
-    let cure = if is_forbidden(error) {
-        "grant the injector's service account patch on namespaces, and the verb label-namespaces on injectionpolicies, or set \
+    let fix = if is_forbidden(error) {
+        "grant the injector's service account patch on namespaces, and the action label-namespaces on injectionpolicies, or set \
          policies.labelNamespaces to false"
     } else {
         "none if the API server becomes available again: retried automatically"
     };
-    tracing::warn!(namespace, error = reason(error), cure, "namespace label not written");
+    tracing::warn!(namespace, error = reason(error), fix, "namespace label not written");
 }
 
 /// A random part of a duration.

@@ -24,7 +24,7 @@ use super::{
     status::{Overview, desired, is_urgent, without_dispute},
     usage::Counts,
 };
-use crate::{cluster::Memory, telemetry::LogThrottle};
+use crate::{cluster::ClusterCache, telemetry::LogThrottle};
 
 /// The field manager of the status and of the labels.
 pub(super) const FIELD_MANAGER: &str = "scaivault-injector";
@@ -47,7 +47,7 @@ const REMINDER: Duration = Duration::from_mins(5);
 /// Keeps the status of all policies up to date, for ever.
 pub(in super::super) async fn report_status(
     client: Client,
-    memory: Arc<Memory>,
+    memory: Arc<ClusterCache>,
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
 ) {
@@ -82,7 +82,7 @@ pub(in super::super) async fn report_status(
 
 struct Reporter {
     api: Api<DynamicObject>,
-    memory: Arc<Memory>,
+    memory: Arc<ClusterCache>,
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
     throttle: LogThrottle<Instant>,
@@ -116,7 +116,7 @@ impl Seen {
     fn overview(
         &mut self,
         set: Arc<PolicySet>,
-        memory: &Memory,
+        memory: &ClusterCache,
         context: &AdmissionContext,
         metrics: &Metrics,
     ) -> Arc<OverviewOf> {
@@ -215,18 +215,18 @@ impl Reporter {
         if !self.throttle.is_due(now) {
             return;
         }
-        let cure = if is_forbidden(error) {
+        let fix = if is_forbidden(error) {
             "grant the injector's service account patch on injectionpolicies/status"
         } else {
             "none if the API server becomes available again: retried automatically"
         };
-        tracing::warn!(policy, error = reason(error), cure, "policy status not written");
+        tracing::warn!(policy, error = reason(error), fix, "policy status not written");
     }
 }
 
 /// The statuses that differ from the desired ones.
 fn due(
-    memory: &Memory,
+    memory: &ClusterCache,
     context: &AdmissionContext,
     metrics: &Metrics,
     seen: &mut Seen,
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::cluster::Features;
 
-    fn put(memory: &Memory, path: &str, generation: i64) {
+    fn put(memory: &ClusterCache, path: &str, generation: i64) {
         let policies = memory.policies.as_ref().unwrap();
         let object = json!({
             "metadata": {"name": "billing", "uid": "a", "generation": generation},
@@ -287,15 +287,15 @@ mod tests {
         policies.cache.publish(store.set());
     }
 
-    fn namespace(memory: &Memory, name: &str) {
+    fn namespace(memory: &ClusterCache, name: &str) {
         let namespace = Namespace { name: name.to_owned(), ..Namespace::default() };
         memory.namespaces.insert(&name.into(), Arc::new(namespace));
     }
 
     #[test]
     fn nothing_is_compared_again_until_something_changes() {
-        let memory = Memory::new(Features { policies: true, ..Features::default() });
-        let cluster: Arc<Memory> = Arc::clone(&memory);
+        let memory = ClusterCache::new(Features { policies: true, ..Features::default() });
+        let cluster: Arc<ClusterCache> = Arc::clone(&memory);
         let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
         let metrics = Metrics::new();
         let mut seen = Seen::default();

@@ -53,7 +53,7 @@ fn discovery(verbs: &[&str]) -> Value {
 
 struct Fixture {
     server: ApiServer,
-    memory: Arc<Memory>,
+    memory: Arc<ClusterCache>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
     _tasks: JoinSet<()>,
@@ -62,8 +62,11 @@ struct Fixture {
 /// Namespaces and service accounts are cached; policies come from the server.
 async fn start() -> Fixture {
     let server = ApiServer::start().await;
-    let (memory, readiness, metrics) =
-        (Memory::new(Features { policies: true, ..Features::default() }), Readiness::new(), Metrics::new());
+    let (memory, readiness, metrics) = (
+        ClusterCache::new(Features { policies: true, ..Features::default() }),
+        Readiness::new(),
+        Metrics::new(),
+    );
     let labels = [("team".to_owned(), "shop".to_owned())].into();
     let shop = Namespace { name: "shop".to_owned(), labels, ..Namespace::default() };
     memory.namespaces.insert(&"shop".into(), Arc::new(shop));
@@ -97,7 +100,7 @@ impl Fixture {
     }
 
     fn context(&self) -> AdmissionContext {
-        let memory: Arc<Memory> = Arc::clone(&self.memory);
+        let memory: Arc<ClusterCache> = Arc::clone(&self.memory);
         AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, memory)
     }
 }

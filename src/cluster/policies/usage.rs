@@ -139,7 +139,7 @@ mod tests {
             value: None,
             message: "call 555-0100 now".into(),
             allowed: None,
-            cure: "x".into(),
+            fix: "x".into(),
         });
         problems
     }

@@ -27,7 +27,7 @@ impl Container {
     /// The init container of the pod with that name.
     pub(super) fn of_pod(pod: &Value, name: &str, volumes: &Path) -> anyhow::Result<Self> {
         let container = find(pod, "/spec/initContainers", name)?;
-        let mounts = Mounts::of(container, volumes)?;
+        let mounts = Mounts::new(container, volumes)?;
         let spec = Spec::deserialize(container).with_context(|| format!("the container {name}"))?;
         let variable = |EnvVar { name, value, value_from }| {
             let value = match value_from {
@@ -52,10 +52,10 @@ pub(super) struct Mounts(Vec<(String, PathBuf)>);
 impl Mounts {
     /// The mounts of the pod's container with that name.
     pub(super) fn of_app(pod: &Value, name: &str, volumes: &Path) -> anyhow::Result<Self> {
-        Self::of(find(pod, "/spec/containers", name)?, volumes)
+        Self::new(find(pod, "/spec/containers", name)?, volumes)
     }
 
-    fn of(container: &Value, volumes: &Path) -> anyhow::Result<Self> {
+    fn new(container: &Value, volumes: &Path) -> anyhow::Result<Self> {
         let mounts = container.get("volumeMounts").context("the container has no mounts")?;
         let mounts = Vec::<Mount>::deserialize(mounts).context("volumeMounts")?;
         Ok(Self(mounts.into_iter().map(|mount| (mount.mount_path, volumes.join(mount.name))).collect()))
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn paths_in_volumes_become_those_of_this_machine() {
-        let mounts = Mounts::of(
+        let mounts = Mounts::new(
             &json!({"volumeMounts": [
                 {"name": "secrets", "mountPath": "/run/secrets"},
                 {"name": "token", "mountPath": "/run/secrets/scaivault", "readOnly": true},

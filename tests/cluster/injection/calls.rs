@@ -1,7 +1,7 @@
 //! The number of webhook calls for a pod: a second call is made only if something changed the pod
 //! after the injector's answer.
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
@@ -25,7 +25,7 @@ async fn team(prefix: &str) -> Team {
     let pod = bare("known", &template("app", &ours(&[SECRET])));
     eventually("an injected pod", async || {
         let pod = team.dry_run(&pod).await.ok()?;
-        (!look::injected_containers(&pod).is_empty()).then_some(())
+        (!inspect::injected_containers(&pod).is_empty()).then_some(())
     })
     .await;
     team
@@ -41,12 +41,12 @@ async fn calls(team: &Team, pod: &Value) -> (Value, u64) {
 /// The agents have no token for the API server; all other containers have it.
 #[track_caller]
 fn assert_api_token_is_for_the_app(pod: &Value) {
-    for container in look::entries(pod, "containers") {
-        let volume = look::volume_at(container, API_TOKEN).unwrap_or_default();
+    for container in inspect::entries(pod, "containers") {
+        let volume = inspect::volume_at(container, API_TOKEN).unwrap_or_default();
         assert!(volume.starts_with("kube-api-access-"), "{container}");
     }
-    for agent in look::injected_containers(pod) {
-        let volume = look::volume_at(agent, API_TOKEN).unwrap_or_default();
+    for agent in inspect::injected_containers(pod) {
+        let volume = inspect::volume_at(agent, API_TOKEN).unwrap_or_default();
         assert!(matches!(volume, "scaivault-token" | "scaivault-credentials"), "{agent}");
         assert!(!agent.to_string().contains("kube-api-access-"), "{agent}");
     }
@@ -71,7 +71,8 @@ async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
         (pod("group", &[], json!({"securityContext": {"fsGroup": 2000}})), &[INIT]),
     ] {
         let (made, calls) = calls(&team, &pod).await;
-        let names = look::injected_containers(&made).into_iter().map(|agent| agent["name"].as_str().unwrap());
+        let names =
+            inspect::injected_containers(&made).into_iter().map(|agent| agent["name"].as_str().unwrap());
         assert_eq!(names.collect::<Vec<_>>(), agents);
         assert_eq!(calls, 1, "{made}");
         assert_api_token_is_for_the_app(&made);
@@ -87,7 +88,7 @@ async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
 /// Adds another product's container, once.
 fn add_container(pod: &mut Value) {
     let containers = pod["spec"]["containers"].as_array_mut().unwrap();
-    if look::named(containers, "log-shipper").is_none() {
+    if inspect::named(containers, "log-shipper").is_none() {
         containers.push(json!({"name": "log-shipper", "image": "log-shipper:1"}));
     }
 }
@@ -100,11 +101,11 @@ async fn a_container_that_another_webhook_adds_takes_a_second_call() {
     let pod = bare("app", &template("app", &ours(&[SECRET])));
     eventually("the other webhook", async || {
         let pod = team.dry_run(&pod).await.unwrap();
-        look::app_container(&pod, "log-shipper").map(|_| ())
+        inspect::app_container(&pod, "log-shipper").map(|_| ())
     })
     .await;
     let (made, calls) = calls(&team, &pod).await;
-    assert_eq!(look::names(look::entries(&made, "containers")), ["app", "log-shipper"]);
+    assert_eq!(inspect::names(inspect::entries(&made, "containers")), ["app", "log-shipper"]);
     assert_injected(&made, &[INIT]);
     assert_api_token_is_for_the_app(&made);
     assert_eq!(calls, 2);

@@ -1,6 +1,6 @@
 //! Defaults that a namespace and a service account set for their pods.
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +18,7 @@ const ALLOWED_URL: &str = "https://vault.example/eu";
 /// A variable of the injected init container.
 #[track_caller]
 fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
-    look::env(look::init_container(pod, INIT).unwrap_or_else(|| panic!("not injected: {pod}")), name)
+    inspect::env(inspect::init_container(pod, INIT).unwrap_or_else(|| panic!("not injected: {pod}")), name)
 }
 
 fn pod(annotations: &[(&str, &str)]) -> Value {
@@ -46,7 +46,7 @@ async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator
     .await;
     assert_injected(&injected, &[INIT]);
     assert_eq!(variable(&injected, "FETCH_TIMEOUT"), Some("2m"));
-    let token = &look::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"][0];
+    let token = &inspect::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"][0];
     assert_eq!(token["serviceAccountToken"]["audience"], "scaivault-eu", "the injector's own default");
     assert!(
         !variable(&injected, "SECRETS").unwrap().contains("shared/everything"),
@@ -55,7 +55,7 @@ async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator
     let nearer = team.dry_run(&pod(&[SECRET, ("fetch-timeout", "3m")])).await.unwrap();
     assert_eq!(variable(&nearer, "FETCH_TIMEOUT"), Some("3m"));
     let plain = team.dry_run(&pod(&[])).await.unwrap();
-    assert_eq!(look::injected_containers(&plain).len(), 0, "defaults ask for nothing");
+    assert_eq!(inspect::injected_containers(&plain).len(), 0, "defaults ask for nothing");
 
     let elsewhere = ours(&[("url", "https://vault.attacker.example")]);
     team.change_namespace(json!({"annotations": elsewhere})).await;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::Value;
 
 use super::team::{INIT, SECRETS, SIDECAR, Team, VARIABLES_SINCE, minor_version};
@@ -45,24 +45,24 @@ async fn the_examples_become_available() {
         })
         .await;
         for pod in &pods {
-            let ours = look::injected_containers(pod);
+            let ours = inspect::injected_containers(pod);
             let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
             assert_eq!(names, containers, "{pod}");
             for container in ours {
-                assert_eq!(look::env(container, "LOG_LEVEL"), Some("warn"), "the namespace says so");
-                let role = look::env(container, "SCAIVAULT_ROLE").unwrap();
+                assert_eq!(inspect::env(container, "LOG_LEVEL"), Some("warn"), "the namespace says so");
+                let role = inspect::env(container, "SCAIVAULT_ROLE").unwrap();
                 assert!(role.starts_with("sa:"), "the service account says so: {role}");
             }
         }
     }
-    let app = |pod: &Value| look::entries(pod, "containers")[0].clone();
+    let app = |pod: &Value| inspect::entries(pod, "containers")[0].clone();
     let billing = &team.labelled("app=billing").await[0];
-    assert_eq!(look::mount(&app(billing), SECRETS).unwrap()["readOnly"], true);
+    assert_eq!(inspect::mount(&app(billing), SECRETS).unwrap()["readOnly"], true);
     // The second container, which is not listed, reads no secrets.
     let reports = &team.labelled("app=reports").await[0];
-    assert!(look::mount(look::app_container(reports, "proxy").unwrap(), SECRETS).is_none());
+    assert!(inspect::mount(inspect::app_container(reports, "proxy").unwrap(), SECRETS).is_none());
     if has_variables {
         let storefront = &team.labelled("app=storefront").await[0];
-        assert_eq!(look::env_names(&app(storefront)), ["SESSION_KEY", "STRIPE_API_KEY", "SESSION_STORE"]);
+        assert_eq!(inspect::env_names(&app(storefront)), ["SESSION_KEY", "STRIPE_API_KEY", "SESSION_STORE"]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::Value;
 
 use super::team::{SECRETS, SIDECAR, Team};
@@ -64,7 +64,7 @@ async fn pod(team: &Team, is_injected: bool) -> Value {
     let only = async || {
         let pods = team.pods("billing").await;
         let [pod] = pods.as_slice() else { return None };
-        (look::injected_containers(pod).is_empty() != is_injected).then(|| pod.clone())
+        (inspect::injected_containers(pod).is_empty() != is_injected).then(|| pod.clone())
     };
     eventually("the pod of the migrated Deployment", only).await
 }
@@ -83,11 +83,11 @@ async fn a_plan_runs_forward_and_back() {
         run_steps(&team, directory.path(), &batch["steps"], phase);
     }
     let injected = pod(&team, true).await;
-    let app = look::app_container(&injected, "app").unwrap();
-    assert_eq!(look::mount(app, SECRETS).unwrap()["mountPath"], "/etc/billing/db");
-    let ours = look::injected_containers(&injected);
+    let app = inspect::app_container(&injected, "app").unwrap();
+    assert_eq!(inspect::mount(app, SECRETS).unwrap()["mountPath"], "/etc/billing/db");
+    let ours = inspect::injected_containers(&injected);
     assert_eq!(ours[0]["name"], SIDECAR);
-    let files = look::env(ours[0], "WATCH_PATHS").unwrap();
+    let files = inspect::env(ours[0], "WATCH_PATHS").unwrap();
     assert!(
         files.starts_with("environments/prod/billing/db#password -> /etc/billing/db/password"),
         "{files}"

@@ -1,6 +1,6 @@
 //! Other mutating webhooks, called before and after the injector.
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::team::{INIT, SECRETS, SIDECAR, Team, assert_injected, bare, template};
@@ -21,7 +21,7 @@ async fn made(team: &Team, pod: &Value, other_was_there: fn(&Value) -> bool) -> 
 /// Adds another product's container, once.
 fn add_container(pod: &mut Value) {
     let containers = pod["spec"]["containers"].as_array_mut().unwrap();
-    if look::named(containers, "log-shipper").is_none() {
+    if inspect::named(containers, "log-shipper").is_none() {
         containers.push(json!({"name": "log-shipper", "image": "log-shipper:1"}));
     }
 }
@@ -32,8 +32,8 @@ async fn a_container_that_another_webhook_adds_gets_its_mount_too() {
         let team = Team::new("added").await;
         let _other = OtherWebhook::start(&team.client, &team.namespace, place, add_container).await;
         let pod = bare("app", &template("app", &annotations()));
-        let pod = made(&team, &pod, |pod| look::app_container(pod, "log-shipper").is_some()).await;
-        assert_eq!(look::names(look::entries(&pod, "containers")), ["app", "log-shipper"]);
+        let pod = made(&team, &pod, |pod| inspect::app_container(pod, "log-shipper").is_some()).await;
+        assert_eq!(inspect::names(inspect::entries(&pod, "containers")), ["app", "log-shipper"]);
         assert_injected(&pod, &[INIT]);
     }
 }
@@ -46,7 +46,7 @@ fn mount_cloud_token(pod: &mut Value) {
     let spec = &mut pod["spec"];
     for list in ["initContainers", "containers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
-            if look::volume_at(container, CLOUD_TOKEN).is_none() {
+            if inspect::volume_at(container, CLOUD_TOKEN).is_none() {
                 let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
                 mounts.push(json!({"name": "cloud-token", "mountPath": CLOUD_TOKEN, "readOnly": true}));
                 container["volumeMounts"] = mounts.into();
@@ -54,7 +54,7 @@ fn mount_cloud_token(pod: &mut Value) {
         }
     }
     let mut volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
-    if look::named(&volumes, "cloud-token").is_none() {
+    if inspect::named(&volumes, "cloud-token").is_none() {
         let source = json!({"serviceAccountToken": {"audience": "sts.amazonaws.com", "path": "token"}});
         volumes.push(json!({"name": "cloud-token", "projected": {"sources": [source]}}));
         spec["volumes"] = volumes.into();
@@ -67,17 +67,18 @@ async fn a_cloud_providers_token_is_mounted_below_the_secrets() {
         let team = Team::new("token").await;
         let _other = OtherWebhook::start(&team.client, &team.namespace, place, mount_cloud_token).await;
         let pod = bare("app", &template("app", &annotations()));
-        let is_mounted = |pod: &Value| look::volume_at(&pod["spec"]["containers"][0], CLOUD_TOKEN).is_some();
+        let is_mounted =
+            |pod: &Value| inspect::volume_at(&pod["spec"]["containers"][0], CLOUD_TOKEN).is_some();
         let pod = made(&team, &pod, is_mounted).await;
         assert_injected(&pod, &[INIT]);
-        let points = look::env(look::init_container(&pod, INIT).unwrap(), "MOUNT_POINTS");
+        let points = inspect::env(inspect::init_container(&pod, INIT).unwrap(), "MOUNT_POINTS");
         assert_eq!(points, Some("/run/secrets/eks.amazonaws.com/serviceaccount/\n"), "{place}");
     }
 }
 
 fn add_native_sidecar(pod: &mut Value) {
     let spec = &mut pod["spec"];
-    if look::named(spec["initContainers"].as_array().map_or(&[], Vec::as_slice), "istio-proxy").is_none() {
+    if inspect::named(spec["initContainers"].as_array().map_or(&[], Vec::as_slice), "istio-proxy").is_none() {
         let proxy = json!({"name": "istio-proxy", "image": "proxy:1", "restartPolicy": "Always"});
         let mut containers = vec![proxy];
         containers.extend(spec["initContainers"].as_array().into_iter().flatten().cloned());
@@ -91,8 +92,8 @@ async fn secrets_are_fetched_through_a_mesh_that_comes_before_or_after() {
         let team = Team::new("mesh").await;
         let _other = OtherWebhook::start(&team.client, &team.namespace, place, add_native_sidecar).await;
         let pod = bare("app", &template("app", &annotations()));
-        let pod = made(&team, &pod, |pod| look::init_container(pod, "istio-proxy").is_some()).await;
-        assert_eq!(look::names(look::entries(&pod, "initContainers")), ["istio-proxy", INIT]);
+        let pod = made(&team, &pod, |pod| inspect::init_container(pod, "istio-proxy").is_some()).await;
+        assert_eq!(inspect::names(inspect::entries(&pod, "initContainers")), ["istio-proxy", INIT]);
         assert_injected(&pod, &[INIT]);
     }
 }
@@ -120,7 +121,7 @@ async fn images_that_another_webhook_rewrites_stay_rewritten() {
         let is_rewritten = |pod: &Value| pod["spec"]["containers"][0]["image"] == "mirror.example/app:1";
         let pod = made(&team, &pod, is_rewritten).await;
         assert_injected(&pod, &[SIDECAR]);
-        let image = look::init_container(&pod, SIDECAR).unwrap()["image"].as_str().unwrap();
+        let image = inspect::init_container(&pod, SIDECAR).unwrap()["image"].as_str().unwrap();
         assert!(image.starts_with("mirror.example/scailabs/scaivault-init:"), "{image}");
     }
 }
@@ -142,7 +143,7 @@ async fn amounts_that_another_webhook_sets_stay_set() {
     let is_set = |pod: &Value| !pod["spec"]["containers"][0]["resources"]["requests"].is_null();
     let pod = made(&team, &pod, is_set).await;
     assert_injected(&pod, &[INIT]);
-    assert_eq!(look::init_container(&pod, INIT).unwrap()["resources"]["requests"]["cpu"], "1m");
+    assert_eq!(inspect::init_container(&pod, INIT).unwrap()["resources"]["requests"]["cpu"], "1m");
 }
 
 /// Removes the injector's mount. The API server calls the injector again, which restores it.

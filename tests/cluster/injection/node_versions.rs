@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use scaivault_testkit::{
     control_plane::{ControlPlane, Options},
-    look,
+    inspect,
 };
 use serde_json::json;
 
@@ -69,7 +69,7 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     let injector = start().await;
     eventually("an injected pod", async || {
         let pod = pods.create(&dry_run, &file).await.ok()?;
-        look::ours(&serde_json::to_value(pod).unwrap(), "status").map(drop)
+        inspect::ours(&serde_json::to_value(pod).unwrap(), "status").map(drop)
     })
     .await;
     // Once it is ready, it has detected the version.
@@ -78,7 +78,7 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     assert_eq!(made.is_ok(), minor >= VARIABLES_SINCE, "{made:?}");
     if let Ok(pod) = made {
         let pod = serde_json::to_value(pod).unwrap();
-        assert_eq!(look::env_names(look::app_container(&pod, "app").unwrap()), ["KEY"]);
+        assert_eq!(inspect::env_names(inspect::app_container(&pod, "app").unwrap()), ["KEY"]);
     }
     drop(injector);
 

@@ -1,6 +1,6 @@
 //! Every way to request secrets gives a pod that the API server accepts.
 
-use scaivault_testkit::{PREFIX, look};
+use scaivault_testkit::{PREFIX, inspect};
 use serde_json::{Map, Value, json};
 
 use super::team::{
@@ -24,13 +24,13 @@ async fn a_sidecar_holds_the_app_back_until_the_secrets_are_there() {
     let team = Team::new("sidecar").await;
     let pod = created(&team, "hook", &[SECRET, ("pattern", "sidecar")]).await;
     assert_injected(&pod, &[SIDECAR]);
-    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
+    let sidecar = inspect::init_container(&pod, SIDECAR).unwrap();
     assert_eq!(sidecar["lifecycle"]["postStart"]["exec"]["command"], json!(["/scaivault-agent", "wait"]));
     assert!(sidecar["startupProbe"].is_null());
 
     let pod = created(&team, "probe", &[SECRET, ("pattern", "sidecar"), ("start-gate", "probe")]).await;
     assert_injected(&pod, &[SIDECAR]);
-    assert!(look::init_container(&pod, SIDECAR).unwrap()["startupProbe"].is_object());
+    assert!(inspect::init_container(&pod, SIDECAR).unwrap()["startupProbe"].is_object());
 }
 
 #[tokio::test]
@@ -39,13 +39,13 @@ async fn what_has_to_be_renewed_gets_a_sidecar() {
     let lease = ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly ttl=2h");
     let pod = created(&team, "lease", &[lease]).await;
     assert_injected(&pod, &[SIDECAR]);
-    let dynamic = look::env(look::init_container(&pod, SIDECAR).unwrap(), "DYNAMIC").unwrap();
+    let dynamic = inspect::env(inspect::init_container(&pod, SIDECAR).unwrap(), "DYNAMIC").unwrap();
     assert!(dynamic.contains("postgres-prod") && dynamic.contains("/run/secrets/pg.json"), "{dynamic}");
 
     let pod = created(&team, "refresh", &[SECRET, ("refresh-interval", "1m")]).await;
     assert_injected(&pod, &[SIDECAR]);
-    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
-    assert_eq!(look::env(sidecar, "REFRESH_INTERVAL"), Some("1m"));
+    let sidecar = inspect::init_container(&pod, SIDECAR).unwrap();
+    assert_eq!(inspect::env(sidecar, "REFRESH_INTERVAL"), Some("1m"));
 }
 
 #[tokio::test]
@@ -65,12 +65,12 @@ async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
     let pod = team.create(&pod).await.unwrap();
     assert_injected(&pod, &[SIDECAR]);
     assert_eq!(pod["spec"]["shareProcessNamespace"], true);
-    let sidecar = look::init_container(&pod, SIDECAR).unwrap();
+    let sidecar = inspect::init_container(&pod, SIDECAR).unwrap();
     assert_eq!(sidecar["securityContext"]["runAsUser"], 101);
-    assert_eq!(look::env(sidecar, "RELOAD_SIGNAL"), Some("SIGHUP"));
+    assert_eq!(inspect::env(sidecar, "RELOAD_SIGNAL"), Some("SIGHUP"));
 
     let pod = created(&team, "unknown", &reload).await;
-    let context = &look::init_container(&pod, SIDECAR).unwrap()["securityContext"];
+    let context = &inspect::init_container(&pod, SIDECAR).unwrap()["securityContext"];
     assert_eq!((&context["runAsUser"], &context["capabilities"]["add"]), (&0.into(), &json!(["KILL"])));
 }
 
@@ -87,13 +87,15 @@ async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
         return;
     }
     let pod = made.unwrap();
-    let app = look::app_container(&pod, "app").unwrap();
+    let app = inspect::app_container(&pod, "app").unwrap();
     let variable = &app["env"][0];
     assert_eq!(variable["name"], "STRIPE_KEY");
     let file = &variable["valueFrom"]["fileKeyRef"];
     assert_eq!((&file["volumeName"], &file["key"]), (&"scaivault-env".into(), &"STRIPE_KEY".into()));
-    assert!(look::volume(&pod, "scaivault-env").is_some() && look::mount(app, "scaivault-env").is_none());
-    assert!(look::volume(&pod, SECRETS).is_none(), "nothing asked for a file: {pod}");
+    assert!(
+        inspect::volume(&pod, "scaivault-env").is_some() && inspect::mount(app, "scaivault-env").is_none()
+    );
+    assert!(inspect::volume(&pod, SECRETS).is_none(), "nothing asked for a file: {pod}");
 }
 
 #[tokio::test]
@@ -106,10 +108,11 @@ async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
     pod["spec"]["containers"] = json!([container("app"), container("worker")]);
     pod["spec"]["initContainers"] = json!([container("migrate"), container("warm-up")]);
     let pod = team.create(&pod).await.unwrap();
-    assert_eq!(look::names(look::entries(&pod, "initContainers")), [INIT, "migrate", "warm-up"]);
-    let all = look::entries(&pod, "containers").iter().chain(&look::entries(&pod, "initContainers")[1..]);
+    assert_eq!(inspect::names(inspect::entries(&pod, "initContainers")), [INIT, "migrate", "warm-up"]);
+    let all =
+        inspect::entries(&pod, "containers").iter().chain(&inspect::entries(&pod, "initContainers")[1..]);
     let mounted = all.filter(|container| {
-        look::mount(container, SECRETS).is_some_and(|mount| mount["mountPath"] == "/vault")
+        inspect::mount(container, SECRETS).is_some_and(|mount| mount["mountPath"] == "/vault")
     });
     let mounted: Vec<_> = mounted.map(|container| container["name"].as_str().unwrap()).collect();
     assert_eq!(mounted, ["worker", "migrate"]);
@@ -125,5 +128,5 @@ async fn a_pod_of_the_host_and_one_without_a_token_of_its_own() {
     pod["spec"]["automountServiceAccountToken"] = false.into();
     let pod = team.create(&pod).await.unwrap();
     assert_injected(&pod, &[INIT]);
-    assert_eq!(look::entries(&pod, "volumes").len(), 2, "{pod}");
+    assert_eq!(inspect::entries(&pod, "volumes").len(), 2, "{pod}");
 }

@@ -1,6 +1,6 @@
 //! Namespaces that enforce the Pod Security Standards.
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
@@ -52,7 +52,7 @@ async fn whatever_is_injected_is_restricted() {
             let mut pod = restricted(annotations);
             pod["spec"]["restartPolicy"] = restart_policy.into();
             let pod = team.dry_run(&pod).await.unwrap_or_else(|error| panic!("{annotations:?}: {error}"));
-            assert!(!look::injected_containers(&pod).is_empty(), "{pod}");
+            assert!(!inspect::injected_containers(&pod).is_empty(), "{pod}");
         }
     }
 }
@@ -64,8 +64,11 @@ async fn a_sidecar_that_has_to_signal_an_unknown_user_is_baseline() {
     let unknown = [SECRET, SIGNAL, TARGET];
     let restricted_team = team("restricted").await;
     let refused = restricted_team.dry_run(&restricted(&unknown)).await.unwrap_err().to_string();
-    assert!(refused.contains("run-as-user"), "the cure: {refused}");
+    assert!(refused.contains("run-as-user"), "the fix: {refused}");
     let team = team("baseline").await;
     let pod = team.dry_run(&bare("app", &template("app", &ours(&unknown)))).await.unwrap();
-    assert_eq!(look::init_container(&pod, "scaivault-sidecar").unwrap()["securityContext"]["runAsUser"], 0);
+    assert_eq!(
+        inspect::init_container(&pod, "scaivault-sidecar").unwrap()["securityContext"]["runAsUser"],
+        0
+    );
 }

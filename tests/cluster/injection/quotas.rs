@@ -1,6 +1,6 @@
 //! Namespaces with limits on the resources of their pods.
 
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
@@ -68,7 +68,7 @@ const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/
 async fn made(team: &Team, pattern: &str) -> (Value, Value) {
     let pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
     let pod = team.create(&pod).await.unwrap();
-    let [injected] = look::injected_containers(&pod)[..] else { panic!("{pod}") };
+    let [injected] = inspect::injected_containers(&pod)[..] else { panic!("{pod}") };
     let resources = injected["resources"].clone();
     (pod, resources)
 }
@@ -122,7 +122,7 @@ async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
         ] {
             pod["spec"]["resources"] = budget;
             let made = team.dry_run(&pod).await.unwrap();
-            assert_eq!(look::injected_containers(&made).len(), 1, "{made}");
+            assert_eq!(inspect::injected_containers(&made).len(), 1, "{made}");
             assert_eq!(made["status"]["qosClass"], class);
         }
     }

@@ -4,7 +4,7 @@ use kube::{
     Client,
     api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use crate::support::{self, cluster_api, eventually, kubectl::Kubectl, object, release::Release};
@@ -151,22 +151,22 @@ pub(super) fn workload(kind: &str, name: &str, replicas: usize, template: &Value
 /// has the injected mount.
 #[track_caller]
 pub(super) fn assert_injected(pod: &Value, containers: &[&str]) {
-    let ours = look::injected_containers(pod);
+    let ours = inspect::injected_containers(pod);
     let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
     assert_eq!(names, containers, "{pod}");
-    assert_eq!(look::ours(pod, "status"), Some("injected"), "{pod}");
-    assert_eq!(look::volume(pod, SECRETS).unwrap()["emptyDir"]["medium"], "Memory");
-    let token = &look::volume(pod, "scaivault-token").unwrap()["projected"]["sources"][0];
+    assert_eq!(inspect::ours(pod, "status"), Some("injected"), "{pod}");
+    assert_eq!(inspect::volume(pod, SECRETS).unwrap()["emptyDir"]["medium"], "Memory");
+    let token = &inspect::volume(pod, "scaivault-token").unwrap()["projected"]["sources"][0];
     assert_eq!(token["serviceAccountToken"]["path"], "token");
     for container in ours {
-        assert_ne!(look::mount(container, SECRETS).unwrap()["readOnly"], true);
-        assert!(look::mount(container, "scaivault-token").is_some());
+        assert_ne!(inspect::mount(container, SECRETS).unwrap()["readOnly"], true);
+        assert!(inspect::mount(container, "scaivault-token").is_some());
         let restarts = (container["name"] == SIDECAR).then_some("Always");
         assert_eq!(container["restartPolicy"].as_str(), restarts);
     }
-    for container in look::entries(pod, "containers") {
-        let mount = look::mount(container, SECRETS).unwrap_or_else(|| panic!("no mount in {container}"));
+    for container in inspect::entries(pod, "containers") {
+        let mount = inspect::mount(container, SECRETS).unwrap_or_else(|| panic!("no mount in {container}"));
         assert_eq!((&mount["readOnly"], &mount["mountPath"]), (&true.into(), &"/run/secrets".into()));
-        assert!(look::mount(container, "scaivault-token").is_none(), "{container}");
+        assert!(inspect::mount(container, "scaivault-token").is_none(), "{container}");
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     fleet::{Fleet, strings, turn},
-    support::{PATIENCE, api, eventually, install::FULLNAME, run},
+    support::{TIMEOUT, api, eventually, install::FULLNAME, run},
     traffic::{self, Traffic},
 };
 
@@ -109,7 +109,7 @@ async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
         block_in_place(|| run(&mut fleet.helm(&["uninstall", FULLNAME, "--wait", "--timeout=60s"])));
         // The garbage collector removes the objects of the Deployment's pods after a while.
         let mut left: Vec<_> = Vec::new();
-        let end = poll(PATIENCE, async || {
+        let end = poll(TIMEOUT, async || {
             left = objects(&fleet).difference(&before).cloned().collect();
             left.is_empty().then_some(())
         });

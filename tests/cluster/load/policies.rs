@@ -13,7 +13,7 @@ use kube::{
     Client,
     api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use scaivault_testkit::look;
+use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -84,8 +84,8 @@ async fn mappings(pods: &Api<DynamicObject>) -> Result<String, String> {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let made = pods.create(&dry_run, &object(pod)).await.map_err(|error| error.to_string())?;
     let made = serde_json::to_value(made).unwrap();
-    let agents = look::injected_containers(&made);
-    Ok(agents.iter().filter_map(|agent| look::env(agent, "SECRETS")).collect())
+    let agents = inspect::injected_containers(&made);
+    Ok(agents.iter().filter_map(|agent| inspect::env(agent, "SECRETS")).collect())
 }
 
 async fn until_mapped(fleet: &Fleet, path: &str) {

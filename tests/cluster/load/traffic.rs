@@ -9,7 +9,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, PostParams},
 };
-use scaivault_testkit::{key, look};
+use scaivault_testkit::{inspect, key};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -102,8 +102,8 @@ async fn create(pods: &Api<DynamicObject>, name: &str, dry_run: bool) -> Result<
     let made = pods.create(&params, &object(pod(name))).await;
     let made = made.map_err(|error| format!("{name}: {error}"))?;
     let made = serde_json::to_value(made).unwrap();
-    let is_injected = look::init_container(&made, "scaivault-init").is_some()
-        && look::ours(&made, "status") == Some("injected");
+    let is_injected = inspect::init_container(&made, "scaivault-init").is_some()
+        && inspect::ours(&made, "status") == Some("injected");
     if is_injected { Ok(()) } else { Err(format!("{name} came back without the injection: {made}")) }
 }
 

@@ -11,7 +11,7 @@ use scaivault_certs::Authority;
 use scaivault_testkit::control_plane::{Directory, Program};
 use serde_json::Value;
 
-use super::{PATIENCE, eventually, ops, run};
+use super::{TIMEOUT, eventually, ops, run};
 
 /// `scaivault-injector serve` on free ports. Killed on drop, and when the test is killed.
 pub(crate) struct Injector {
@@ -90,7 +90,7 @@ impl Injector {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
         let ended = eventually("the injector's end", async || self.program.ended().unwrap());
-        tokio::time::timeout(PATIENCE, ended).await.unwrap()
+        tokio::time::timeout(TIMEOUT, ended).await.unwrap()
     }
 }
 

@@ -34,7 +34,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 /// Far longer than any step takes; only a failing test waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Started by the first test that uses it; ends with the process.
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
@@ -89,7 +89,7 @@ pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Resu
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let caller = Location::caller();
-    async move { poll(PATIENCE, look).await.unwrap_or_else(|| panic!("{caller}: waited {PATIENCE:?} for {what}")) }
+    async move { poll(TIMEOUT, look).await.unwrap_or_else(|| panic!("{caller}: waited {TIMEOUT:?} for {what}")) }
 }
 
 /// Runs a program and returns its standard output; it must succeed.

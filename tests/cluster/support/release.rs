@@ -17,7 +17,7 @@ use scaivault_testkit::{
     PREFIX,
     balancer::Balancer,
     control_plane::{ControlPlane, Directory},
-    look,
+    inspect,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -250,13 +250,13 @@ pub(crate) fn pod(name: &str, annotations: &Value) -> Value {
 
 /// Whether a pod has the injector's additions.
 pub(crate) fn is_injected(pod: &Value) -> bool {
-    !look::injected_containers(pod).is_empty() && look::volume(pod, "scaivault-secrets").is_some()
+    !inspect::injected_containers(pod).is_empty() && inspect::volume(pod, "scaivault-secrets").is_some()
 }
 
 /// Whether a pod has none of the injector's additions to its spec.
 pub(crate) fn is_untouched(pod: &Value) -> bool {
-    let volumes = look::names(look::entries(pod, "volumes"));
-    look::injected_containers(pod).is_empty() && !volumes.iter().any(|name| name.starts_with("scaivault-"))
+    let volumes = inspect::names(inspect::entries(pod, "volumes"));
+    inspect::injected_containers(pod).is_empty() && !volumes.iter().any(|name| name.starts_with("scaivault-"))
 }
 
 /// Creates a pod and returns the API server's version of it.

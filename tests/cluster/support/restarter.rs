@@ -10,7 +10,7 @@ use scaivault_testkit::control_plane::{ControlPlane, Directory, Options, Program
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::{PATIENCE, api, chain, cluster_api, create, eventually, ops, policies, run};
+use super::{TIMEOUT, api, chain, cluster_api, create, eventually, ops, policies, run};
 
 /// No waiting but what is needed.
 const FAST: [&str; 8] = [
@@ -279,7 +279,7 @@ impl Restarter {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
         let ended = eventually("the restarter's end", async || self.program.ended().unwrap());
-        let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+        let status = tokio::time::timeout(TIMEOUT, ended).await.unwrap();
         assert!(status.success(), "{status}");
     }
 }

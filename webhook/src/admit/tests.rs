@@ -114,7 +114,7 @@ fn problems() -> Problems {
         value: None,
         message: "not octal".into(),
         allowed: None,
-        cure: "write 0400".into(),
+        fix: "write 0400".into(),
     });
     problems
 }
@@ -202,9 +202,9 @@ fn pods_wait_while_policies_are_not_known() {
     for review in [review(&[]), asking(&[])] {
         let verdict = governed(Lookup::Unknown, true, Entry::Mutate, &review);
         assert_eq!(verdict.reason, Reason::Deferred(Deferral::Policies));
-        let awaited = verdict.awaited.unwrap();
+        let missing = verdict.missing.unwrap();
         let now_known = Governed { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
-        assert!(!awaited.is_known(&now_known), "its service account is not");
+        assert!(!missing.is_known(&now_known), "its service account is not");
     }
 }
 

@@ -118,8 +118,8 @@ fn kind(request: &Request<'_>) -> Result<WorkloadKind, Untouched> {
     if !request.subresource.is_empty() {
         return Err(Untouched::Subresource);
     }
-    let kind =
-        WorkloadKind::of(&request.kind.api_version(), &request.kind.kind).ok_or(Untouched::NotAWorkload)?;
+    let kind = WorkloadKind::parse(&request.kind.api_version(), &request.kind.kind)
+        .ok_or(Untouched::NotAWorkload)?;
     match request.operation {
         Operation::Create | Operation::Update => Ok(kind),
         Operation::Delete => Err(Untouched::Delete),

@@ -1,6 +1,6 @@
 //! The closed sets of values of counter labels.
 
-use crate::warnings::Cause;
+use crate::throttled_log::Cause;
 
 /// Why a request or a connection was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(crate) enum Closed {
 
 /// Why a sync of the Secret and the webhook configurations failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookFailure {
+pub enum SyncFailure {
     /// The Secret cannot be read or written, or its content cannot be used.
     Secret,
     /// A webhook configuration cannot be read or written.
@@ -161,7 +161,7 @@ labels! {
         NoRequest = "no-request",
         Unread = "unread",
     }
-    LookFailure {
+    SyncFailure {
         Secret = "secret",
         Configuration = "configuration",
         Conflict = "conflict",

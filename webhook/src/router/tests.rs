@@ -26,7 +26,7 @@ struct Server {
 
 fn server(limits: Limits) -> Server {
     let metrics = Metrics::new();
-    Server { router: router(context(), Arc::clone(&metrics), Notices::default(), limits), metrics }
+    Server { router: router(context(), Arc::clone(&metrics), PodEvents::default(), limits), metrics }
 }
 
 fn post_json(body: impl Into<Body>) -> HttpRequest<Body> {
@@ -137,7 +137,7 @@ async fn only_a_replica_with_policies_answers_for_them() {
     assert_eq!(without.status(post(MUTATE_FOR_POLICIES_PATH)).await, StatusCode::NOT_FOUND);
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Governed));
     let metrics = Metrics::new();
-    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
     let with = Server { router, metrics };
     let (status, _, body) = with.send(post(MUTATE_FOR_POLICIES_PATH)).await;
     assert_eq!((status, with.send(post(MUTATE_PATH)).await.2), (StatusCode::OK, body));
@@ -184,7 +184,7 @@ async fn what_a_policy_did_to_a_pod_is_counted_once() {
     let cluster = Arc::new(Counting { policies: Policies { set, now: 0 }, told: AtomicUsize::new(0) });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
     let metrics = Metrics::new();
-    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
     let server = Server { router, metrics };
 
     let mut review: Value = serde_json::from_str(&asking(&[])).unwrap();
@@ -282,7 +282,7 @@ async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_k
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
     let metrics = Metrics::new();
     let limits = Limits { requests: 1, ..Limits::default() };
-    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), limits);
+    let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), limits);
     let server = Server { router, metrics };
     let started = Instant::now();
     let waiting = tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))));
@@ -335,7 +335,7 @@ fn barren() -> (Arc<Barren>, Server) {
     let changed = watch::channel(()).0;
     let cluster = Arc::new(Barren { metrics: Arc::clone(&metrics), looks, readings, changed });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
-    let router = router(Arc::new(context), Arc::clone(&metrics), Notices::default(), Limits::default());
+    let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
     (cluster, Server { router, metrics })
 }
 
@@ -429,7 +429,7 @@ async fn too_many_requests_are_shed() {
     let metrics = Metrics::new();
     let limits = Limits { requests: 1, ..Limits::default() };
     let server =
-        Server { router: router(context, Arc::clone(&metrics), Notices::default(), limits), metrics };
+        Server { router: router(context, Arc::clone(&metrics), PodEvents::default(), limits), metrics };
 
     let padding = format!("\"app\":\"{}\"", "x".repeat(LARGE_BODY_BYTES));
     let slow = review(&[("\"app\":\"web\"", &padding), ("\"shop\"", "\"slow\"")]);
@@ -454,7 +454,7 @@ async fn large_reviews_take_turns_and_keep_no_other_out() {
     let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
     let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
     let metrics = Metrics::new();
-    let router = router(context, Arc::clone(&metrics), Notices::default(), Limits::default());
+    let router = router(context, Arc::clone(&metrics), PodEvents::default(), Limits::default());
     let server = Server { router, metrics };
     let padded = |bytes: usize, namespace: &str| {
         let padding = format!("\"app\":\"{}\"", "x".repeat(bytes));

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
-use crate::warnings::Cause;
+use crate::throttled_log::Cause;
 
 /// How long to wait if the system has no file descriptor or memory for a connection: other
 /// connections end meanwhile.

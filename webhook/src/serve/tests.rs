@@ -42,9 +42,9 @@ fn start(limits: Limits) -> Fixture {
         readiness: Readiness::new(),
         limits,
         sources: AllowedSources::default(),
-        notices: Notices::default(),
+        notices: PodEvents::default(),
     };
-    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), Notices::default(), limits);
+    let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), PodEvents::default(), limits);
     let (https, https_accept) = channel(4096);
     let (ops, ops_accept) = channel(4096);
     let shutdown = Shutdown::new();
@@ -296,7 +296,7 @@ async fn a_connection_in_the_backlog_is_served_when_accepting_stops() {
     let port = Port::new(PortSettings {
         name: "https",
         tls: None,
-        routes: router(context(), Arc::clone(&metrics), Notices::default(), limits),
+        routes: router(context(), Arc::clone(&metrics), PodEvents::default(), limits),
         limits,
         sources: AllowedSources::from(vec!["192.0.2.0/24".parse().unwrap()]),
         readiness: Readiness::new(),

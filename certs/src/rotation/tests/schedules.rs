@@ -83,7 +83,7 @@ struct Replica {
     authority: Option<Arc<Authority>>,
     leaf: Option<MintedLeaf>,
     /// When it completed a sync.
-    looked: Duration,
+    synced: Duration,
 }
 
 struct World {
@@ -119,11 +119,11 @@ impl World {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Step(index) => self.step(index),
-            Event::Look(index) => self.look(index),
+            Event::Look(index) => self.sync(index),
             Event::Renew(index) => self.renew(index),
             Event::Crash(index) => {
                 let clock_off = self.replicas[index].clock_off;
-                self.replicas[index] = Replica { clock_off, looked: self.time, ..Replica::default() };
+                self.replicas[index] = Replica { clock_off, synced: self.time, ..Replica::default() };
             }
             Event::SetClock(index, seconds) => {
                 self.replicas[index].clock_off = seconds;
@@ -146,8 +146,8 @@ impl World {
         while self.time < end {
             let to = end.min(self.time + DAY / 4);
             for index in 0..REPLICAS {
-                if to > self.replicas[index].looked + DAY / 2 {
-                    self.look(index);
+                if to > self.replicas[index].synced + DAY / 2 {
+                    self.sync(index);
                 }
             }
             self.time = to;
@@ -162,12 +162,12 @@ impl World {
         }
     }
 
-    fn look(&mut self, index: usize) {
+    fn sync(&mut self, index: usize) {
         self.replicas[index].phase = Phase::Idle;
         for _ in 0..3 {
             self.step(index);
         }
-        assert_eq!(self.replicas[index].looked, self.time, "nobody was in between");
+        assert_eq!(self.replicas[index].synced, self.time, "nobody was in between");
     }
 
     fn wall(&self, index: usize) -> SystemTime {
@@ -193,7 +193,7 @@ impl World {
                 let is_published = next.is_some_and(|next| bundle.contains(next));
                 replica.observation.record(next, is_published, instant(time));
                 let next_for = replica.observation.lasted(instant(started));
-                let due = step(state, Seen { found: &bundle, next_for }, wall, &policy());
+                let due = step(state, Observed { found: &bundle, next_for }, wall, &policy());
                 if let Some(after) = state.after(due, wall, &policy()).unwrap() {
                     (*stored, *state) = (*stored + 1, State::parse(&after.to_data()).unwrap());
                 }
@@ -211,7 +211,7 @@ impl World {
                     self.configuration = (version + 1, wanted);
                 }
                 replica.observation.record(state.next_certificate(), true, instant(time));
-                replica.looked = time;
+                replica.synced = time;
                 replica.authority = signer(&state, replica.authority.take(), wall);
                 self.renew(index);
                 self.check();
@@ -236,7 +236,7 @@ impl World {
     fn comes_to_rest(&mut self, wait: Duration) {
         for wait in [SETTLE, SETTLE, SETTLE, SETTLE, wait] {
             self.pass(wait);
-            (0..REPLICAS).for_each(|index| self.look(index));
+            (0..REPLICAS).for_each(|index| self.sync(index));
         }
         let current = self.secret.1.current.as_ref().expect("an authority signs").certificate_der().clone();
         for index in 0..REPLICAS {
@@ -302,17 +302,17 @@ fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
     let old = world.signer(1);
     world.pass((60 * DAY).saturating_sub(world.time + Duration::from_mins(30)));
     world.apply(Event::SetClock(ASTRAY, FAR_OFF));
-    world.look(ASTRAY);
+    world.sync(ASTRAY);
     world.pass(SETTLE);
-    world.look(ASTRAY);
+    world.sync(ASTRAY);
     assert_ne!(world.signer(ASTRAY), old, "announced and promoted");
     for index in [1, 2] {
-        world.look(index);
+        world.sync(index);
         assert_eq!(world.signer(index), old);
     }
     world.pass(Duration::from_hours(1));
     for index in [1, 2] {
-        world.look(index);
+        world.sync(index);
         assert_eq!(world.signer(index), world.signer(ASTRAY));
     }
 }
@@ -321,7 +321,7 @@ fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
 fn a_quiet_cluster_is_not_written_to_and_a_year_leaves_nothing_behind() {
     let mut world = World::new();
     for _ in 0..4 {
-        (0..REPLICAS).for_each(|index| world.look(index));
+        (0..REPLICAS).for_each(|index| world.sync(index));
         world.pass(SETTLE);
     }
     let written = (world.secret.0, world.configuration.0);

@@ -27,10 +27,10 @@ use std::{
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Measures this build of the agent and prints a table.
-type Chapter = fn(&Path) -> Result<()>;
+type Section = fn(&Path) -> Result<()>;
 
 /// In the order of execution: the long ones last.
-const CHAPTERS: [(&str, Chapter); 7] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("start", start::measure),
     ("events", events::measure),
     ("memory", memory::measure),
@@ -56,14 +56,14 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--agent" => agent = args.next().ok_or("--agent takes a path")?.into(),
-            chapter if CHAPTERS.iter().any(|(name, _)| *name == chapter) => wanted.push(arg),
+            chapter if SECTIONS.iter().any(|(name, _)| *name == chapter) => wanted.push(arg),
             other => {
-                let names = CHAPTERS.map(|(name, _)| name).join(", ");
+                let names = SECTIONS.map(|(name, _)| name).join(", ");
                 return Err(format!("{other:?} is none of: --agent PATH, {names}").into());
             }
         }
     }
-    for (chapter, measure) in CHAPTERS {
+    for (chapter, measure) in SECTIONS {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == chapter) {
             continue;
         }

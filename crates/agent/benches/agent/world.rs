@@ -27,7 +27,7 @@ pub(crate) const SECRETS: usize = 50;
 /// The constant part of every secret: with its name about 200 bytes, as for typical credentials.
 const NOTE_BYTES: usize = 120;
 /// The timeout of every wait.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The request rate limits of the server for all pods together, which share one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl World {
         let vault = self.vault();
         let requested = self
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, vault.requested(route, count)).await });
+            .block_on(async { tokio::time::timeout(TIMEOUT, vault.requested(route, count)).await });
         requested.map_err(|_| format!("{route:?} is not requested {count} times").into())
     }
 
@@ -206,7 +206,7 @@ impl Drop for Agent {
 
 /// Polls a condition after each `tick`.
 pub(crate) fn until(tick: Duration, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         if Instant::now() > deadline {
             return Err("what has to happen does not happen".into());

@@ -10,7 +10,7 @@ use crate::{
     environment::Environment,
 };
 
-fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Wanted {
+fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Outputs {
     Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted))
 }
 
@@ -29,7 +29,7 @@ fn absent() -> Result<Secret, Failure> {
 }
 
 fn key(text: &str) -> Key {
-    Key::of(&text.parse().unwrap())
+    Key::from_secret(&text.parse().unwrap())
 }
 
 /// The files that an answer completes, as `file: text`, and the result.

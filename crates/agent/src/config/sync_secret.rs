@@ -9,7 +9,7 @@ use scaivault_contract::{
     parse_secret_keys,
 };
 
-use super::{FileSpec, Problems, Reader, Wanted, boolean, pod_values, positive, server};
+use super::{FileSpec, Outputs, Problems, Reader, boolean, pod_values, positive, server};
 use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT};
 
 /// The maximum length of a type in characters: that of a DNS subdomain, which Kubernetes
@@ -20,7 +20,7 @@ const TYPE_MAX_CHARS: usize = 253;
 #[derive(Clone, Debug)]
 pub(crate) struct SyncConfig {
     /// The sources, with the key of each value as a file below `/`.
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Outputs,
     /// The connection to ScaiVault.
     pub(crate) server: Settings,
     /// The timeout of all reads from ScaiVault, and of each step with the API server.
@@ -136,7 +136,7 @@ impl SyncConfig {
     }
 }
 
-fn wanted(reader: &mut Reader<'_>) -> Wanted {
+fn wanted(reader: &mut Reader<'_>) -> Outputs {
     let values = pod_values(reader);
     if reader.environment.given(env::SECRETS).is_none() {
         reader.problem(env::SECRETS, "no key is configured; set it to lines such as path#field -> KEY");
@@ -147,8 +147,8 @@ fn wanted(reader: &mut Reader<'_>) -> Wanted {
         }
     }
     if reader.environment.given(env::DYNAMIC).is_some() {
-        let cure = "a lease in a Secret would be neither renewed nor revoked; use the sidecar or the CSI driver in the application's pod";
-        reader.problem(env::DYNAMIC, cure);
+        let fix = "a lease in a Secret would be neither renewed nor revoked; use the sidecar or the CSI driver in the application's pod";
+        reader.problem(env::DYNAMIC, fix);
     }
     let mut files = Vec::new();
     for SecretMapping { source, file, options } in reader.mappings(env::SECRETS, parse_secret_keys) {
@@ -158,7 +158,7 @@ fn wanted(reader: &mut Reader<'_>) -> Wanted {
             Err(problem) => reader.problem(env::SECRETS, problem),
         }
     }
-    Wanted { files, ..Wanted::default() }
+    Outputs { files, ..Outputs::default() }
 }
 
 fn secret(reader: &mut Reader<'_>) -> SecretSpec {
@@ -191,8 +191,8 @@ fn api_server(reader: &mut Reader<'_>) -> ApiServer {
     let port = reader.environment.given(KUBERNETES_SERVICE_PORT).and_then(|port| port.parse().ok());
     let is_host = |host: &str| rustls::pki_types::ServerName::try_from(host).is_ok();
     if !host.as_deref().is_some_and(is_host) || port.is_none() {
-        let cure = "with KUBERNETES_SERVICE_PORT it is the address of the API server, which Kubernetes sets in every pod; run sync-secret in a pod, and do not set them";
-        reader.problem(KUBERNETES_SERVICE_HOST, cure);
+        let fix = "with KUBERNETES_SERVICE_PORT it is the address of the API server, which Kubernetes sets in every pod; run sync-secret in a pod, and do not set them";
+        reader.problem(KUBERNETES_SERVICE_HOST, fix);
     }
     let directory = PathBuf::from(reader.text(env::SYNC_SECRET_API_DIR));
     ApiServer { host: host.unwrap_or_default(), port: port.unwrap_or_default(), directory }

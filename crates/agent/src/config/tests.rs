@@ -43,8 +43,8 @@ fn the_published_sidecars_run_as_they_stand() {
     )
     .unwrap();
     let reload = Reload::Signal { signal: Signal::Hup, target: "billing".to_owned() };
-    assert_eq!(config.upkeep.reload, Some(reload));
-    assert_eq!(config.upkeep.revoke_delay, Duration::from_secs(20));
+    assert_eq!(config.sidecar.reload, Some(reload));
+    assert_eq!(config.sidecar.revoke_delay, Duration::from_secs(20));
     let exchange = Login::Exchange {
         token_file: "/var/run/secrets/scaivault/token".into(),
         audience: "scaivault".to_owned(),
@@ -195,19 +195,19 @@ fn client_credentials_go_before_the_exchange() {
 
 #[test]
 fn one_way_to_notify_the_application() {
-    let upkeep = |pairs: [(&'static str, &str); 2]| {
+    let sidecar = |pairs: [(&'static str, &str); 2]| {
         let secrets = (env::WATCH_PATHS, "a/b -> /run/b");
-        read(Container::Sidecar, [secrets, pairs[0], pairs[1]]).map(|config| config.upkeep)
+        read(Container::Sidecar, [secrets, pairs[0], pairs[1]]).map(|config| config.sidecar)
     };
     let url = (env::RELOAD_URL, "http://127.0.0.1:9090/-/reload");
-    let reload = upkeep([url, (env::SCAIVAULT_POD, "billing-1")]).unwrap();
+    let reload = sidecar([url, (env::SCAIVAULT_POD, "billing-1")]).unwrap();
     assert_eq!(reload.reload, Some(Reload::Post(url.1.parse().unwrap())));
     assert_eq!(reload.pod.as_ref().map(ObjectName::as_str), Some("billing-1"));
     for other in [(env::RELOAD_SIGNAL, "SIGHUP"), (env::RELOAD_TARGET, "nginx")] {
-        let problems = upkeep([url, other]).unwrap_err().to_string();
+        let problems = sidecar([url, other]).unwrap_err().to_string();
         assert!(problems.starts_with("RELOAD_URL: it excludes RELOAD_SIGNAL"), "{problems}");
     }
-    let problems = upkeep([(env::RELOAD_URL, "http://10.0.0.1/"), (env::SCAIVAULT_POD, "")]).unwrap_err();
+    let problems = sidecar([(env::RELOAD_URL, "http://10.0.0.1/"), (env::SCAIVAULT_POD, "")]).unwrap_err();
     assert!(
         problems.to_string().contains("RELOAD_URL: \"http://10.0.0.1/\" is not a reload URL"),
         "{problems}"

@@ -19,7 +19,7 @@ impl Sidecar {
         // Closing the channel ends the listener, so that it does not subscribe again.
         heard.close();
         let has_leases = !self.delivery.leases.is_empty();
-        let delay = if has_leases { self.delivery.config.upkeep.revoke_delay } else { Duration::ZERO };
+        let delay = if has_leases { self.delivery.config.sidecar.revoke_delay } else { Duration::ZERO };
         let deadline = Instant::now() + STOP_TIMEOUT.max(delay + GIVE_BACK_TIMEOUT);
         let unsubscribe = self.delivery.unsubscribe(self.listener.take(), deadline);
         let revoke = async {

@@ -188,7 +188,7 @@ impl Api {
                 Ok(secret) => Ok(Some(secret)),
                 Err(_) => Err(self.not_api(answer.status)),
             },
-            StatusCode::NOT_FOUND if Status::of(&answer).is_some() => Ok(None),
+            StatusCode::NOT_FOUND if Status::parse(&answer).is_some() => Ok(None),
             _ => Err(self.error(name, &answer)),
         }
     }
@@ -268,7 +268,7 @@ impl Api {
 
     fn error(&self, name: &str, answer: &Answer) -> ApiError {
         let status = answer.status;
-        let said = Status::of(answer);
+        let said = Status::parse(answer);
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let seconds = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let message = said.map_or_else(|| "no reason is given".to_owned(), |said| said.message);
@@ -292,7 +292,7 @@ impl Api {
 
 impl Status {
     /// `None` if the response is not a Kubernetes object.
-    fn of(answer: &Answer) -> Option<Self> {
+    fn parse(answer: &Answer) -> Option<Self> {
         let Self { message } = serde_json::from_slice(&answer.body).ok()?;
         // On one line, because termination messages are displayed on one line.
         let message = message.chars().take(MESSAGE_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c });

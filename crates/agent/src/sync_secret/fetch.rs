@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::plan::{CONTENT_MAX_BYTES, Content};
 use crate::{
     compose::{Composed, Composer},
-    config::Wanted,
+    config::Outputs,
     exit::Exit,
     failure::{Cause, Failure, Failures},
     fetch::Key,
@@ -19,7 +19,7 @@ use crate::{
 /// All values, or all failures. Temporary failures are retried until the deadline.
 pub(super) async fn fetch(
     client: &Client,
-    wanted: &'static Wanted,
+    wanted: &'static Outputs,
     deadline: Instant,
 ) -> Result<Content, Failures> {
     log_in(client, deadline).await.map_err(|failure| Failures(vec![failure]))?;
@@ -77,7 +77,7 @@ struct Values {
 }
 
 impl Values {
-    fn new(wanted: &'static Wanted) -> Self {
+    fn new(wanted: &'static Outputs) -> Self {
         let (content, taken) = (Content::new(), BTreeSet::new());
         Self { composer: Composer::new(wanted), content, bytes: 0, failures: Vec::new(), taken }
     }

@@ -106,16 +106,16 @@ async fn a_lease_that_is_refused() {
 
 async fn check_all(route: Route, subject: &'static str) {
     let mut checks = JoinSet::new();
-    for (code, (exit, cure), tries) in CODES.iter().copied() {
+    for (code, (exit, fix), tries) in CODES.iter().copied() {
         if checks.len() == AT_ONCE {
             checks.join_next().await.unwrap().unwrap();
         }
-        checks.spawn(async move { check(route, subject, code, (exit, cure), tries).await });
+        checks.spawn(async move { check(route, subject, code, (exit, fix), tries).await });
     }
     checks.join_all().await;
 }
 
-async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str), tries: Tries) {
+async fn check(route: Route, subject: &str, code: &str, (exit, fix): (i32, &str), tries: Tries) {
     let pod = Pod::new().await;
     pod.vault.add_fault(Fault::always(route, code));
     // Only one thing is requested, so that nothing else logs in.
@@ -131,7 +131,7 @@ async fn check(route: Route, subject: &str, code: &str, (exit, cure): (i32, &str
     // The termination message is the reason in the last line.
     let last: Value = serde_json::from_str(ended.log.lines().last().unwrap()).unwrap();
     let message = last["reason"].as_str().unwrap();
-    for said in [subject, code, cure] {
+    for said in [subject, code, fix] {
         assert!(message.contains(said), "{code}: {said}: {message}");
     }
     let (sent, logins) = (pod.vault.requests(route), pod.vault.requests(Route::Exchange));

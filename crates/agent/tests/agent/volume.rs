@@ -7,13 +7,13 @@ use scaivault_devserver::{Fault, Route};
 use crate::support::{Pod, Sidecar, data, start, terminate, until};
 
 /// A file of a lease, a file of a secret, and a state directory.
-struct Wanted {
+struct Outputs {
     dynamic: String,
     watch: String,
     state: String,
 }
 
-impl Wanted {
+impl Outputs {
     fn new(pod: &Pod) -> Self {
         Self {
             dynamic: pod.mapping(&[("engine=postgres role=readonly", "db.json")]),
@@ -30,7 +30,7 @@ impl Wanted {
 #[tokio::test]
 async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
     let pod = Pod::new().await;
-    let wanted = Wanted::new(&pod);
+    let wanted = Outputs::new(&pod);
     let variables = wanted.variables();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
@@ -81,7 +81,7 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
 #[tokio::test]
 async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
     let pod = Pod::new().await;
-    let wanted = Wanted::new(&pod);
+    let wanted = Outputs::new(&pod);
     let variables = wanted.variables();
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;

@@ -43,7 +43,7 @@ async fn every_reader_finds_what_the_secret_holds() {
     for reader in readers() {
         let files = written(&pod, &cases, &reader);
         match reader.read(&files) {
-            None => skipped(&format!("no {}: {}", reader.name, reader.cure)),
+            None => skipped(&format!("no {}: {}", reader.name, reader.fix)),
             Some(read) => {
                 assert_eq!(read.len(), files.len(), "{}", reader.name);
                 for (file, read) in files.iter().zip(read) {

@@ -24,7 +24,7 @@ pub(crate) struct Reader {
     /// Whether it supports types other than text.
     pub(crate) is_typed: bool,
     /// How to install it.
-    pub(crate) cure: &'static str,
+    pub(crate) fix: &'static str,
     read: fn(&[File]) -> Option<Read>,
 }
 
@@ -39,8 +39,8 @@ const BY_XTASK: &str = "`cargo xtask test` installs it";
 
 /// All readers.
 pub(crate) fn readers() -> [Reader; 13] {
-    let text = |name, format, cure, read| Reader { name, format, is_typed: false, cure, read };
-    let typed = |name, format, cure, read| Reader { name, format, is_typed: true, cure, read };
+    let text = |name, format, fix, read| Reader { name, format, is_typed: false, fix, read };
+    let typed = |name, format, fix, read| Reader { name, format, is_typed: true, fix, read };
     [
         text("sh", "env", "it belongs to every system", |files| shell("sh", files)),
         text("dash", "env", "apt-get install dash", |files| shell("dash", files)),

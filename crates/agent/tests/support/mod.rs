@@ -28,7 +28,7 @@ pub(crate) use system::{PATH, ReloadEndpoint, with_mounts};
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_scaivault-agent");
 /// How long a test waits for an expected event. It is long because the machine may be busy, and
 /// only reached if the event never happens.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 const SEED: &str = r#"
 policies:
@@ -111,7 +111,7 @@ impl Pod {
     /// Runs the agent until it exits.
     pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> Ended {
         let output = within(self.agent(command, variables).output()).await.unwrap();
-        Ended::of(&output)
+        Ended::from_output(&output)
     }
 
     /// The text of a file in the secrets directory; `None` if it does not exist.
@@ -142,7 +142,7 @@ impl Ended {
         Self { code, log }
     }
 
-    fn of(output: &Output) -> Self {
+    fn from_output(output: &Output) -> Self {
         assert!(output.stdout.is_empty(), "nothing is printed");
         Self::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -168,7 +168,7 @@ pub(crate) fn start(command: &mut Command) -> Child {
 
 /// Waits for an event, with the timeout.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+    tokio::time::timeout(TIMEOUT, future).await.expect("it takes too long")
 }
 
 /// Polls until a condition is true.
@@ -195,7 +195,7 @@ pub(crate) async fn terminate(child: Child) -> Ended {
 
 /// Waits for the exit.
 pub(crate) async fn ended(child: Child) -> Ended {
-    Ended::of(&within(child.wait_with_output()).await.unwrap())
+    Ended::from_output(&within(child.wait_with_output()).await.unwrap())
 }
 
 /// Reports that a test cannot run here. With `CI=true`, where all tests must run, it fails.

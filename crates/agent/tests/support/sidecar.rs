@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ended, PATIENCE, Pod, until};
+use super::{Ended, Pod, TIMEOUT, until};
 
 /// A running sidecar. Killed on drop.
 pub(crate) struct Sidecar {
@@ -72,7 +72,7 @@ impl Sidecar {
         let pid = Pid::from_raw(self.pid()).unwrap();
         // In a dedicated thread, because the condition may only hold for a short time.
         let watch = move || {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             while !is_so() {
                 assert!(Instant::now() < deadline, "it takes too long");
                 // The observed process may need this core.
@@ -86,7 +86,7 @@ impl Sidecar {
 
     /// Sends SIGTERM and waits for the exit.
     pub(crate) async fn end(self) -> Ended {
-        self.end_within(PATIENCE).await
+        self.end_within(TIMEOUT).await
     }
 
     /// Sends SIGTERM; it has to exit within `limit`.

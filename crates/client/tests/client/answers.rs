@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    fixture::{DATABASE, PATIENCE, path, settings},
+    fixture::{DATABASE, TIMEOUT, path, settings},
     hostile::{Scripted, ok, read_head},
 };
 
@@ -28,7 +28,7 @@ fn dynamic() -> DynamicRef {
 
 async fn generate(answer: Vec<u8>) -> Result<Lease, Error> {
     let server = Scripted::start(answer).await;
-    server.client().generate(&dynamic(), PATIENCE).await
+    server.client().generate(&dynamic(), TIMEOUT).await
 }
 
 /// A server that sends `pieces`, each after a pause, and closes the connection.
@@ -114,7 +114,7 @@ async fn a_lease_is_found_in_an_answer_that_is_no_json_or_cut_off() {
     let cut = format!("HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{lease}").into_bytes();
     for pieces in [vec![(Duration::ZERO, cut)], vec![(Duration::ZERO, chunked)]] {
         let server = slow(pieces).await;
-        let error = server.client().generate(&dynamic(), PATIENCE).await.unwrap_err();
+        let error = server.client().generate(&dynamic(), TIMEOUT).await.unwrap_err();
         assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
         assert!(error.to_string().contains("broke") && !error.to_string().contains("swordf"), "{error}");
         assert_eq!(error.retry(), Retry::Backoff);
@@ -144,10 +144,10 @@ async fn a_lease_in_an_answer_that_stalls_or_is_too_large_is_found_too() {
     let stalling = large.clone();
     large.resize(9_000_000, b'x');
     let server = slow(vec![(Duration::ZERO, large)]).await;
-    let error = server.client().generate(&dynamic(), PATIENCE).await.unwrap_err();
+    let error = server.client().generate(&dynamic(), TIMEOUT).await.unwrap_err();
     assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
 
-    let server = slow(vec![(Duration::ZERO, stalling), (PATIENCE, Vec::new())]).await;
+    let server = slow(vec![(Duration::ZERO, stalling), (TIMEOUT, Vec::new())]).await;
     let error = server.client().generate(&dynamic(), SECOND / 4).await.unwrap_err();
     assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
     assert!(error.to_string().contains("has not answered"), "{error}");

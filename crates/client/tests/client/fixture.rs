@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// Only the public CAs.
 pub(crate) const PUBLIC: Trust = Trust { file: None, public: true };
 /// The timeout of a generation, which is never reached.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) const DATABASE: &str = "environments/production/billing/database";
 pub(crate) const STRIPE: &str = "environments/production/billing/stripe";

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::fixture::{DATABASE, PATIENCE, PUBLIC, path, settings};
+use crate::fixture::{DATABASE, PUBLIC, TIMEOUT, path, settings};
 
 /// Answers every request with the same bytes, keeps the connection open, and records the requests.
 pub(crate) struct Scripted {
@@ -291,7 +291,7 @@ async fn nobody_there_is_worth_another_try() {
 async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
     let server = Scripted::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
     let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
-    let error = server.client().generate(&dynamic, PATIENCE).await.unwrap_err();
+    let error = server.client().generate(&dynamic, TIMEOUT).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
 }
 
@@ -334,6 +334,6 @@ async fn what_makes_something_new_is_not_sent_twice() {
     let (server, requests) = closing_server().await;
     let client = server.client();
     client.read(&path(DATABASE), None).await.unwrap();
-    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
+    client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), TIMEOUT).await.unwrap();
     assert_eq!(*requests.lock().unwrap(), [2, 0], "a new connection at once");
 }

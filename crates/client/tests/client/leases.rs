@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use scaivault_devserver::Route;
 
-use crate::fixture::{Fixture, PATIENCE};
+use crate::fixture::{Fixture, TIMEOUT};
 
 #[tokio::test]
 async fn a_lease_is_renewed_up_to_its_maximum() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let lease = client
-        .generate(&"engine=postgres-prod role=readonly ttl=2h".parse().unwrap(), PATIENCE)
+        .generate(&"engine=postgres-prod role=readonly ttl=2h".parse().unwrap(), TIMEOUT)
         .await
         .unwrap();
     assert_eq!(lease.term.ttl, Duration::from_hours(2));
@@ -33,7 +33,7 @@ async fn a_lease_that_has_ended_is_not_there() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let lease =
-        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
+        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), TIMEOUT).await.unwrap();
     assert_eq!(lease.term.ttl, Duration::from_hours(1));
     fixture.handle.advance(Duration::from_hours(1));
     let error = client.renew(&lease.id, None).await.unwrap_err();
@@ -46,7 +46,7 @@ async fn a_lease_is_revoked_and_twice_is_as_good() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let lease =
-        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), PATIENCE).await.unwrap();
+        client.generate(&"engine=postgres-prod role=readonly".parse().unwrap(), TIMEOUT).await.unwrap();
     client.revoke(&lease.id).await.unwrap();
     assert!(fixture.handle.leases()[0].is_revoked);
     client.revoke(&lease.id).await.unwrap();
@@ -62,7 +62,7 @@ async fn what_is_not_there_or_not_allowed_is_refused() {
         ("engine=postgres-prod role=none", "role_not_found"),
         ("engine=postgres-prod role=admin", "access_denied"),
     ] {
-        let error = client.generate(&dynamic.parse().unwrap(), PATIENCE).await.unwrap_err();
+        let error = client.generate(&dynamic.parse().unwrap(), TIMEOUT).await.unwrap_err();
         assert_eq!(error.code().unwrap().as_str(), code, "{dynamic}");
     }
     assert!(fixture.handle.leases().is_empty());

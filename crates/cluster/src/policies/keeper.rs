@@ -212,7 +212,7 @@ impl<H: Host> Keeper<H> {
             tracing::warn!(
                 policies = held,
                 error,
-                cure = "none if the API server becomes available again: retried automatically; if it denies the request, grant the \
+                fix = "none if the API server becomes available again: retried automatically; if it denies the request, grant the \
                         service account of this process get on the nonResourceURLs /apis/scaivault.scailabs.ai and /apis/scaivault.scailabs.ai/*",
                 "policies were deleted, and the API server does not say whether the CRD was; keeping them in force"
             );
@@ -241,7 +241,7 @@ fn tell_lost(lost: &[(Arc<str>, String)]) {
             policy = &**name,
             problems,
             others = lost.len() - 1,
-            cure = "roll back to the former release, or correct the policy, or delete it",
+            fix = "roll back to the former release, or correct the policy, or delete it",
             "a policy that was in force cannot be used by this release; not becoming ready, so that its limits stay in force on the \
              processes of the former release"
         );

@@ -297,10 +297,10 @@ fn api_error(code: StatusCode) -> kube::Error {
 
 #[test]
 fn a_failure_names_what_to_do() {
-    let cure = |status| cure(&api_error(status), "install it");
-    assert!(cure(StatusCode::FORBIDDEN).contains("list and watch"));
-    assert!(cure(StatusCode::SERVICE_UNAVAILABLE).contains("retried automatically"));
-    assert_eq!(cure(StatusCode::NOT_FOUND), "install it");
+    let fix = |status| fix(&api_error(status), "install it");
+    assert!(fix(StatusCode::FORBIDDEN).contains("list and watch"));
+    assert!(fix(StatusCode::SERVICE_UNAVAILABLE).contains("retried automatically"));
+    assert_eq!(fix(StatusCode::NOT_FOUND), "install it");
 }
 
 #[test]

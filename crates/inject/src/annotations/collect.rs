@@ -147,15 +147,15 @@ pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, 
             Ok(()) => collected.draft.origins.set(spec.key, name, layer, filled.has_variables),
             Err(rejection) => {
                 let is_hinted = collected.problems.takes_hint() && !filled.has_variables;
-                let cure = if is_hinted { suggest::cure } else { suggest::example };
-                refuse(collected, spec, (key, written), layer, rejection, || cure(spec, &entry));
+                let fix = if is_hinted { suggest::fix } else { suggest::example };
+                refuse(collected, spec, (key, written), layer, rejection, || fix(spec, &entry));
             }
         }
     }
 }
 
 fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Problem {
-    let VariableFault { message, cure, is_absent } = fault;
+    let VariableFault { message, fix, is_absent } = fault;
     Problem {
         code: if is_absent { Code::VariableWithoutValue } else { Code::PolicyVariable },
         key: Some(key.to_owned()),
@@ -163,7 +163,7 @@ fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Prob
         value: Some(Excerpt::new(value)),
         message,
         allowed: None,
-        cure,
+        fix,
     }
 }
 
@@ -174,35 +174,35 @@ fn refuse(
     (key, written): (&str, &str),
     layer: &Layer,
     rejection: Rejection,
-    cure: impl Fn() -> String,
+    fix: impl Fn() -> String,
 ) {
-    let problem = |code, message, allowed, cure: String| Problem {
+    let problem = |code, message, allowed, fix: String| Problem {
         code,
         key: Some(key.to_owned()),
         layer: layer.clone(),
         value: (spec.value != ValueKind::Template).then(|| Excerpt::new(written)),
         message,
         allowed,
-        cure: cure.into(),
+        fix: fix.into(),
     };
     match rejection {
         Rejection::Value(reason) => {
             let allowed = Some(spec.value.allowed());
-            collected.problems.push_with(|| problem(Code::InvalidValue, reason, allowed, cure()));
+            collected.problems.push_with(|| problem(Code::InvalidValue, reason, allowed, fix()));
         }
         Rejection::Entries(errors) => {
-            let cure = cure();
+            let fix = fix();
             for EntryError { message, allowed } in errors {
                 let allowed = allowed.map(Cow::Owned);
                 collected
                     .problems
-                    .push_with(|| problem(Code::InvalidValue, message.into(), allowed, cure.clone()));
+                    .push_with(|| problem(Code::InvalidValue, message.into(), allowed, fix.clone()));
             }
         }
-        Rejection::Name(NameError { code, message, allowed, cure }) => {
+        Rejection::Name(NameError { code, message, allowed, fix }) => {
             collected.problems.push_with(|| Problem {
                 value: None,
-                ..problem(code, message.into(), allowed.map(Cow::Borrowed), cure)
+                ..problem(code, message.into(), allowed.map(Cow::Borrowed), fix)
             });
         }
     }

@@ -91,13 +91,13 @@ impl UnreadKey {
             );
         }
         let layer = &self.layer;
-        format!("{ANNOTATION_PREFIX}{key} has no effect on the {layer} itself; {}", self.cure())
+        format!("{ANNOTATION_PREFIX}{key} has no effect on the {layer} itself; {}", self.fix())
     }
 
     /// The problem for cases where the opposite of what the author wants would happen.
     pub(crate) fn problem(self) -> Problem {
         let effect = self.intention.effect();
-        let cure = self.cure().into();
+        let fix = self.fix().into();
         let Self { key, layer, meant, .. } = self;
         let (code, fault) = match meant {
             Some(_) => (Code::MisspeltKey, "not a known annotation".to_owned()),
@@ -110,11 +110,11 @@ impl UnreadKey {
             value: None,
             message: format!("{fault}; {effect}").into(),
             allowed: None,
-            cure,
+            fix,
         }
     }
 
-    fn cure(&self) -> String {
+    fn fix(&self) -> String {
         let mode = ExactKey::MutationMode.text();
         match (&self.meant, self.intention) {
             (Some(meant), _) if self.layer == Layer::Pod || meant == mode => {
@@ -263,7 +263,7 @@ pub enum KeyPlace<'a> {
 #[derive(Clone, Debug)]
 pub struct MisplacedKey {
     fault: String,
-    cure: String,
+    fix: String,
     intention: Option<Intention>,
 }
 
@@ -280,13 +280,13 @@ impl MisplacedKey {
 
     /// The text for cases where it is harmless.
     pub fn warning(&self) -> String {
-        let Self { fault, cure, .. } = self;
-        format!("{fault}; {cure}")
+        let Self { fault, fix, .. } = self;
+        format!("{fault}; {fix}")
     }
 
     /// The problem for cases where the opposite of what the author wants would happen.
     pub fn problem(self) -> Problem {
-        let Self { fault, cure, intention } = self;
+        let Self { fault, fix, intention } = self;
         let effect = intention.map_or("", Intention::effect);
         Problem {
             code: Code::MisplacedKey,
@@ -296,7 +296,7 @@ impl MisplacedKey {
             value: None,
             message: format!("{fault}; {effect}").into(),
             allowed: None,
-            cure: cure.into(),
+            fix: fix.into(),
         }
     }
 }
@@ -325,7 +325,7 @@ pub fn misplaced_keys<'k>(
         };
         let shown = shown_full(key);
         let reader = if owner == "namespace" { "namespace" } else { "pod template" };
-        let (fault, cure) = match place {
+        let (fault, fix) = match place {
             KeyPlace::ReadAnnotations if is_prefix_right => return None,
             KeyPlace::Labels if is_prefix_right => {
                 ("has no effect: labels are not read", format!("write an annotation of the {reader}"))
@@ -342,7 +342,7 @@ pub fn misplaced_keys<'k>(
             ),
         };
         let fault = format!("{shown} ({whose}) {fault}");
-        Some(MisplacedKey { fault, cure, intention: Intention::new(&name, value) })
+        Some(MisplacedKey { fault, fix, intention: Intention::new(&name, value) })
     });
     found.take(KEYS_SHOWN).collect()
 }

@@ -21,7 +21,7 @@ pub fn not_text_problems(annotations: &str, layer: &Layer) -> Problems {
 /// A problem for each of them.
 pub(crate) fn not_text(annotations: &Annotations<'_>, layer: &Layer) -> impl Iterator<Item = Problem> {
     annotations.not_text.iter().map(move |(key, value)| {
-        let (value, message, cure) = match value {
+        let (value, message, fix) = match value {
             NotText::Scalar(text) => (
                 Some(Excerpt::new(text)),
                 "the value is a number or true/false; annotation values must be strings",
@@ -45,7 +45,7 @@ pub(crate) fn not_text(annotations: &Annotations<'_>, layer: &Layer) -> impl Ite
             value,
             message: message.into(),
             allowed: None,
-            cure: cure.into(),
+            fix: fix.into(),
         }
     })
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     key::Key,
-    registry::{AnnotationSpec, Chapter, DefaultValue, REGISTRY, specs},
+    registry::{AnnotationSpec, DefaultValue, REGISTRY, Section, specs},
     value::ValueKind,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 pub fn table() -> String {
     let width = specs().map(|spec| spec.key.display().len()).max().unwrap_or_default();
     let mut out = format!("Annotations under {ANNOTATION_PREFIX}\n");
-    for Chapter { group, specs } in REGISTRY {
+    for Section { group, specs } in REGISTRY {
         line(&mut out, format_args!("\n{}", group.title()));
         for spec in *specs {
             line(&mut out, format_args!("  {:width$}  {}", spec.key.display(), plain(spec.doc)));
@@ -46,7 +46,7 @@ pub fn markdown() -> String {
          `scaivault-injector check --explain` shows where each value came from.\n"
     );
     variables(&mut out);
-    for Chapter { group, specs } in REGISTRY {
+    for Section { group, specs } in REGISTRY {
         line(&mut out, format_args!("\n## {}\n", group.title()));
         for spec in *specs {
             line(&mut out, format_args!("### `{}`\n\n{}\n", spec.key.display(), spec.doc));

@@ -36,7 +36,7 @@ pub struct AnnotationSpec {
 
 /// Keys that belong together.
 #[derive(Debug)]
-pub struct Chapter {
+pub struct Section {
     /// Their subject.
     pub group: Group,
     /// The keys, in the order of the documentation.
@@ -130,7 +130,7 @@ pub(crate) struct NameError {
     pub(crate) message: String,
     /// The accepted names, if they can be described.
     pub(crate) allowed: Option<&'static str>,
-    pub(crate) cure: String,
+    pub(crate) fix: String,
 }
 
 /// The error in one entry of a list.

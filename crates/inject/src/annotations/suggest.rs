@@ -18,7 +18,7 @@ const VALUE_BYTES: usize = 256;
 
 /// The suggested fix: a corrected value that the key accepts, else the accepted words, else an
 /// example.
-pub(super) fn cure(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
+pub(super) fn fix(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     if let Some(value) = correction(spec, entry) {
         return format!("did you mean {value:?}?");
     }

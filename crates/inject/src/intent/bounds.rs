@@ -1,15 +1,15 @@
 //! Checks against the limits of the platform and the cluster.
 
-use super::{Facts, Findings};
+use super::{Diagnostics, Inputs};
 use crate::{
     annotations::{ExactKey, NamedKey, image_is_below},
     kube_version::KubeVersion,
     problem::{Code, Excerpt, Layer, Problem},
 };
 
-pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    if facts.pod.is_windows() {
-        findings.problem(
+pub(super) fn check(inputs: &Inputs<'_, '_>, diagnostics: &mut Diagnostics<'_>) {
+    if inputs.pod.is_windows() {
+        diagnostics.problem(
             Code::Windows,
             None,
             None,
@@ -17,13 +17,13 @@ pub(super) fn check(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
             "remove the annotations, or opt the pod out with mutation-mode: ignore",
         );
     }
-    url(facts, findings);
-    image(facts, findings);
-    variables(facts, findings);
+    url(inputs, diagnostics);
+    image(inputs, diagnostics);
+    variables(inputs, diagnostics);
 }
 
-fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, settings, replaced_lists, .. } = *facts;
+fn url(inputs: &Inputs<'_, '_>, diagnostics: &mut Diagnostics<'_>) {
+    let Inputs { draft, settings, replaced_lists, .. } = *inputs;
     let (url, layer) = (&draft.url, draft.layer_of(ExactKey::Url));
     if layer.is_in_base() {
         return;
@@ -33,7 +33,7 @@ fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
         || *url == settings.base.url
         || settings.config.allowed_urls.iter().any(|entry| url.is_below(entry));
     if !allowed {
-        findings.problems.push(refused(
+        diagnostics.problems.push(refused(
             ExactKey::Url,
             layer,
             url.as_str(),
@@ -42,7 +42,7 @@ fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
             "remove the annotation, or have the URL added to the injector's allowedUrls",
         ));
     } else if url.is_plain_http() && !settings.config.allow_http {
-        findings.problems.push(refused(
+        diagnostics.problems.push(refused(
             ExactKey::Url,
             layer,
             url.as_str(),
@@ -53,14 +53,14 @@ fn url(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
     }
 }
 
-fn image(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, settings, replaced_lists, .. } = *facts;
+fn image(inputs: &Inputs<'_, '_>, diagnostics: &mut Diagnostics<'_>) {
+    let Inputs { draft, settings, replaced_lists, .. } = *inputs;
     if !replaced_lists.images
         && let Some(image) = &draft.image
         && draft.layer_of(ExactKey::Image).is_bounded()
         && !settings.config.allowed_images.iter().any(|entry| image_is_below(image, entry))
     {
-        findings.problems.push(refused(
+        diagnostics.problems.push(refused(
             ExactKey::Image,
             draft.layer_of(ExactKey::Image),
             image,
@@ -71,13 +71,13 @@ fn image(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
     }
 }
 
-fn variables(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) {
-    let Facts { draft, kube_version, .. } = *facts;
+fn variables(inputs: &Inputs<'_, '_>, diagnostics: &mut Diagnostics<'_>) {
+    let Inputs { draft, kube_version, .. } = *inputs;
     if kube_version.has_file_key_ref() {
         return;
     }
     for variable in draft.variables.keys() {
-        findings.named_problem(
+        diagnostics.named_problem(
             Code::KubeVersion,
             (NamedKey::InjectEnv, variable.as_str()),
             None,
@@ -99,7 +99,7 @@ fn refused(
     value: &str,
     message: &'static str,
     list: &[String],
-    cure: &'static str,
+    fix: &'static str,
 ) -> Problem {
     let shown: Vec<&str> = list.iter().take(8).map(String::as_str).collect();
     Problem {
@@ -109,6 +109,6 @@ fn refused(
         value: Some(Excerpt::new(value)),
         message: message.into(),
         allowed: (!shown.is_empty()).then(|| shown.join(", ").into()),
-        cure: cure.into(),
+        fix: fix.into(),
     }
 }

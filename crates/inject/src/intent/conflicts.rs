@@ -7,7 +7,7 @@ use scaivault_contract::{
     names::{AGENT_BINARY, TOKEN_DIR},
 };
 
-use super::{Findings, Readers, about_named, files::Files};
+use super::{Diagnostics, Readers, about_named, files::Files};
 use crate::{
     annotations::{Draft, ExactKey, NamedKey},
     pod::PodView,
@@ -22,25 +22,25 @@ pub(super) fn check(
     pod: &PodView<'_>,
     readers: &Readers,
     files: &Files,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) {
-    own_places(draft, files, findings);
+    own_places(draft, files, diagnostics);
     let variables: BTreeSet<&str> = draft.variables.keys().map(VariableName::as_str).collect();
     for container in readers.of(pod) {
         let name = Excerpt::new(&container.name);
         for variable in
             container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))
         {
-            findings.problem_with(|draft| {
+            diagnostics.problem_with(|draft| {
                 let message = format!("container {name} already sets this variable").into();
-                let cure = "remove the variable from the container, or choose another name".into();
+                let fix = "remove the variable from the container, or choose another name".into();
                 about_named(
                     draft,
                     Code::VariableConflict,
                     (NamedKey::InjectEnv, variable),
                     None,
                     message,
-                    cure,
+                    fix,
                 )
             });
         }
@@ -49,13 +49,13 @@ pub(super) fn check(
 
 /// The agent's containers mount their token, their state and their binary themselves. Their image
 /// has no link from `/var/run` to `/run`, so paths are compared as written.
-fn own_places(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
+fn own_places(draft: &Draft, files: &Files, diagnostics: &mut Diagnostics<'_>) {
     let is_below = |path: &str, directory: &str| {
         path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     for own in [TOKEN_DIR, AGENT_DIR, AGENT_BINARY] {
         if is_below(draft.mount_path.as_str(), own) {
-            findings.problem(
+            diagnostics.problem(
                 Code::MountConflict,
                 ExactKey::MountPath,
                 Some(draft.mount_path.as_str()),
@@ -63,7 +63,7 @@ fn own_places(draft: &Draft, files: &Files, findings: &mut Findings<'_>) {
                 "choose another directory",
             );
         } else if let Some(file) = files.paths().find(|file| is_below(file, own) || is_below(own, file)) {
-            findings.problem(
+            diagnostics.problem(
                 Code::FileConflict,
                 None,
                 Some(file),

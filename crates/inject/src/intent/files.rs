@@ -10,7 +10,7 @@ use scaivault_contract::{
     SecretRef, SecretSource, TargetFile, VariableMapping, conflicts,
 };
 
-use super::Findings;
+use super::Diagnostics;
 use crate::{
     annotations::{Draft, FileDraft, NamedKey, nearest},
     problem::{Code, Layer, shown_key},
@@ -46,11 +46,11 @@ impl Files {
     }
 }
 
-pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Findings<'_>) -> Files {
-    orphans(draft, findings);
+pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, diagnostics: &mut Diagnostics<'_>) -> Files {
+    orphans(draft, diagnostics);
     let mut keys: Vec<(NamedKey, &str)> = Vec::new();
-    let mut target = |key: NamedKey, name: &'d str, findings: &mut Findings<'_>| {
-        let file = file_of(draft, name, findings)?;
+    let mut target = |key: NamedKey, name: &'d str, diagnostics: &mut Diagnostics<'_>| {
+        let file = file_of(draft, name, diagnostics)?;
         keys.push((key, name));
         Some(TargetFile::below(draft.mount_path.as_str(), &file))
     };
@@ -58,13 +58,13 @@ pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Fi
         .secrets
         .iter()
         .filter_map(|(name, source)| {
-            let file = target(NamedKey::InjectSecret, name, findings)?;
+            let file = target(NamedKey::InjectSecret, name, diagnostics)?;
             let options = options(draft, name, only_reader);
             let mut mapping = SecretMapping { source: source.clone(), file, options };
-            contradictions(name, mapping.faults(), findings);
+            contradictions(name, mapping.faults(), diagnostics);
             let has_field = matches!(source, SecretSource::Single(SecretRef { field: Some(_), .. }));
             if matches!(source, SecretSource::Single(_)) && !has_field {
-                raw_of_whole(name, &mapping.options, findings);
+                raw_of_whole(name, &mapping.options, diagnostics);
             }
             without_default(&mut mapping.options, if has_field { Format::Raw } else { Format::Json });
             Some(mapping)
@@ -74,23 +74,28 @@ pub(super) fn resolve<'d>(draft: &'d Draft, only_reader: bool, findings: &mut Fi
         .dynamic
         .iter()
         .filter_map(|(name, dynamic)| {
-            let file = target(NamedKey::InjectDynamic, name, findings)?;
+            let file = target(NamedKey::InjectDynamic, name, diagnostics)?;
             let options = options(draft, name, only_reader);
             let mut mapping = DynamicMapping { dynamic: dynamic.clone(), file, options };
-            contradictions(name, mapping.faults(), findings);
-            raw_of_whole(name, &mapping.options, findings);
+            contradictions(name, mapping.faults(), diagnostics);
+            raw_of_whole(name, &mapping.options, diagnostics);
             without_default(&mut mapping.options, Format::Json);
             Some(mapping)
         })
         .collect();
     let files = Files { secrets, dynamic };
-    refuse_conflicts(draft, &files, &keys, findings);
+    refuse_conflicts(draft, &files, &keys, diagnostics);
     files
 }
 
 /// Reports files that cannot exist together. `keys` are the keys that selected them, in the same
 /// order.
-fn refuse_conflicts(draft: &Draft, files: &Files, keys: &[(NamedKey, &str)], findings: &mut Findings<'_>) {
+fn refuse_conflicts(
+    draft: &Draft,
+    files: &Files,
+    keys: &[(NamedKey, &str)],
+    diagnostics: &mut Diagnostics<'_>,
+) {
     let conflicts = conflicts(files.paths());
     if conflicts.is_empty() {
         return;
@@ -110,7 +115,7 @@ fn refuse_conflicts(draft: &Draft, files: &Files, keys: &[(NamedKey, &str)], fin
         let shown = keys.iter().take(KEYS_SHOWN).copied().collect::<Vec<_>>().join(" and ");
         let more = keys.len().saturating_sub(KEYS_SHOWN);
         let who = if more == 0 { shown } else { format!("{shown} and {more} more") };
-        findings.problem(
+        diagnostics.problem(
             Code::FileConflict,
             None,
             Some(&conflict.second),
@@ -131,13 +136,13 @@ fn whose(draft: &Draft, key: NamedKey, name: &str) -> String {
 
 /// Reports options whose name no key selects; a misspelt name would otherwise have no effect
 /// without any message.
-fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
+fn orphans(draft: &Draft, diagnostics: &mut Diagnostics<'_>) {
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
     for (name, file) in draft.files.iter().filter(|(name, _)| !is_selected(name)) {
         let FileDraft { file, format, template, mode, encoding, optional } = file;
         let names = draft.secrets.keys().chain(draft.dynamic.keys()).map(String::as_str);
-        let hinted = findings.problems.takes_hint().then(|| nearest(name, names)).flatten();
-        let cure = hinted.map_or_else(
+        let hinted = diagnostics.problems.takes_hint().then(|| nearest(name, names)).flatten();
+        let fix = hinted.map_or_else(
             || "add inject-secret-<name> with this name, or remove the option".to_owned(),
             |name| format!("did you mean {name:?}?"),
         );
@@ -150,12 +155,12 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
             (NamedKey::SecretOptional, optional.is_some()),
         ] {
             if is_set {
-                findings.named_problem(
+                diagnostics.named_problem(
                     Code::UnknownName,
                     (key, name.as_str()),
                     None,
                     "no inject-secret-… or inject-dynamic-… annotation has this name",
-                    cure.clone(),
+                    fix.clone(),
                 );
             }
         }
@@ -163,7 +168,7 @@ fn orphans(draft: &Draft, findings: &mut Findings<'_>) {
 }
 
 /// The file of a name; `None`, with a problem, if the name is not a valid file.
-fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<RelativeFile> {
+fn file_of(draft: &Draft, name: &str, diagnostics: &mut Diagnostics<'_>) -> Option<RelativeFile> {
     if let Some(file) = draft.files.get(name).and_then(|file| file.file.clone()) {
         return Some(file);
     }
@@ -171,7 +176,7 @@ fn file_of(draft: &Draft, name: &str, findings: &mut Findings<'_>) -> Option<Rel
         Ok(file) => Some(file),
         Err(error) => {
             let error: scaivault_contract::RelativeFileError = error;
-            findings.problem(
+            diagnostics.problem(
                 Code::FileConflict,
                 None,
                 Some(name),
@@ -203,10 +208,10 @@ fn without_default(options: &mut FileOptions, default: Format) {
 }
 
 /// Reports options that contradict each other or the source, in terms of annotations.
-fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings<'_>) {
+fn contradictions(name: &str, faults: Vec<MappingFault>, diagnostics: &mut Diagnostics<'_>) {
     let shown = shown_key(name);
     for fault in faults {
-        let (key, message, cure) = match &fault {
+        let (key, message, fix) = match &fault {
             MappingFault::FormatAndTemplate => (
                 NamedKey::SecretFormat,
                 "a template writes the file already".to_owned(),
@@ -239,13 +244,13 @@ fn contradictions(name: &str, faults: Vec<MappingFault>, findings: &mut Findings
             ),
             other => (NamedKey::InjectSecret, other.to_string(), "correct the annotation".to_owned()),
         };
-        findings.named_problem(Code::FormatConflict, (key, name), None, message, cure);
+        diagnostics.named_problem(Code::FormatConflict, (key, name), None, message, fix);
     }
 }
 
-fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) {
+fn raw_of_whole(name: &str, options: &FileOptions, diagnostics: &mut Diagnostics<'_>) {
     if options.format == Some(Format::Raw) {
-        findings.named_problem(
+        diagnostics.named_problem(
             Code::FormatConflict,
             (NamedKey::SecretFormat, name),
             Some("raw"),
@@ -260,7 +265,7 @@ fn raw_of_whole(name: &str, options: &FileOptions, findings: &mut Findings<'_>) 
 pub(super) fn texts(
     files: &Files,
     variables: &[VariableMapping],
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> MappingTexts {
     let texts = MappingTexts {
         secrets: lines(&files.secrets),
@@ -269,7 +274,7 @@ pub(super) fn texts(
     };
     let bytes = texts.secrets.len() + texts.dynamic.len() + texts.variables.len();
     if bytes > MAPPINGS_LIMIT {
-        findings.problem(
+        diagnostics.problem(
             Code::TooLarge,
             None,
             None,

@@ -1,6 +1,6 @@
 //! The user and group of the agent.
 
-use super::{Facts, Findings, reload::Target};
+use super::{Diagnostics, Inputs, reload::Target};
 use crate::{
     annotations::{ExactKey, RunAsUser},
     known_sidecars::SidecarsConfig,
@@ -30,11 +30,11 @@ impl Identity {
 }
 
 pub(super) fn resolve(
-    facts: &Facts<'_, '_>,
+    inputs: &Inputs<'_, '_>,
     target: Option<&Target>,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Identity {
-    let Facts { draft, pod, settings, .. } = *facts;
+    let Inputs { draft, pod, settings, .. } = *inputs;
     let sidecars = &settings.config.sidecars;
     let target = target.and_then(|target| pod.spec.containers.as_slice().get(target.container));
     let target_uid = target.and_then(|container| pod.uid_of(container));
@@ -44,14 +44,14 @@ pub(super) fn resolve(
         target.is_some() && *user != RunAsUser::Unset && *draft.layer_of(ExactKey::RunAsUser) != Layer::Pod
     };
     let identity = match (draft.run_as_user.filter(|user| !gives_way(user)), target) {
-        (Some(RunAsUser::Uid(uid)), _) => chosen(uid, facts, target.is_some(), target_uid, findings),
+        (Some(RunAsUser::Uid(uid)), _) => chosen(uid, inputs, target.is_some(), target_uid, diagnostics),
         (Some(RunAsUser::Unset), _) => Identity::unprivileged(None, None),
         (None, Some(container)) => match target_uid {
             Some(uid) => Identity::unprivileged(Some(uid), pod.gid_of(container)),
             None if container.security_context.non_root.or(pod.spec.security_context.non_root)
                 == Some(true) =>
             {
-                findings.problem(
+                diagnostics.problem(
                     Code::RunAsUser,
                     ExactKey::ReloadSignal,
                     None,
@@ -68,14 +68,14 @@ pub(super) fn resolve(
             None => Identity::unprivileged(Some(AGENT_ID), Some(AGENT_ID)),
         },
     };
-    limited(facts, identity, findings);
+    limited(inputs, identity, diagnostics);
     if identity.kill {
-        findings.warn(
+        diagnostics.warn(
             "reload-signal: the sidecar runs as uid 0 with the one capability KILL, which passes Pod Security baseline, \
              not restricted; set run-as-user to the target's uid to avoid that",
         );
     } else if identity.uid == Some(0) {
-        findings.warn(
+        diagnostics.warn(
             "the agent runs as uid 0, which passes Pod Security baseline, not restricted; set run-as-user to avoid that",
         );
     }
@@ -85,10 +85,10 @@ pub(super) fn resolve(
 /// Checks the user that is derived from the containers or the reload target against the policies. A
 /// user that a key sets was checked with all other keys, and the user of the images is always
 /// allowed.
-fn limited(facts: &Facts<'_, '_>, identity: Identity, findings: &mut Findings<'_>) {
-    let Some(limit) = &facts.replaced_lists.users else { return };
+fn limited(inputs: &Inputs<'_, '_>, identity: Identity, diagnostics: &mut Diagnostics<'_>) {
+    let Some(limit) = &inputs.replaced_lists.users else { return };
     let Some(uid) = identity.uid.filter(|uid| {
-        let is_named = facts.draft.run_as_user == Some(RunAsUser::Uid(*uid));
+        let is_named = inputs.draft.run_as_user == Some(RunAsUser::Uid(*uid));
         *uid != AGENT_ID && !is_named && !limit.covers(*uid)
     }) else {
         return;
@@ -96,28 +96,28 @@ fn limited(facts: &Facts<'_, '_>, identity: Identity, findings: &mut Findings<'_
     let from =
         if identity.kill { "the reload signal needs" } else { "the agent takes from the pod's containers" };
     let message = format!("{} does not cover this user, which {from}", limit.who);
-    let cure = format!(
+    let fix = format!(
         "set run-as-user to one that is allowed ({}), or have it added to allow.uids",
         limit.allowed()
     );
     if limit.enforces {
-        findings.problem(Code::PolicyLimit, ExactKey::RunAsUser, Some(&uid.to_string()), message, cure);
+        diagnostics.problem(Code::PolicyLimit, ExactKey::RunAsUser, Some(&uid.to_string()), message, fix);
     } else {
-        findings.warn(format!("run-as-user: {uid}: {message}; to fix: {cure}"));
+        diagnostics.warn(format!("run-as-user: {uid}: {message}; to fix: {fix}"));
     }
 }
 
 /// The user of the pod's annotation, if it is possible.
 fn chosen(
     uid: i64,
-    facts: &Facts<'_, '_>,
+    inputs: &Inputs<'_, '_>,
     signals: bool,
     target_uid: Option<i64>,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Identity {
-    let pod = facts.pod;
+    let pod = inputs.pod;
     if uid == 0 && pod.spec.security_context.non_root == Some(true) {
-        findings.problem(
+        diagnostics.problem(
             Code::RunAsUser,
             ExactKey::RunAsUser,
             Some("0"),
@@ -129,7 +129,7 @@ fn chosen(
         && uid != 0
         && uid != target_uid
     {
-        findings.problem(
+        diagnostics.problem(
             Code::RunAsUser,
             ExactKey::RunAsUser,
             Some(&uid.to_string()),
@@ -138,7 +138,7 @@ fn chosen(
         );
     }
     let kill = signals && uid == 0 && target_uid != Some(0);
-    let gid = shared(pod, &facts.settings.config.sidecars, PodView::gid_of)
+    let gid = shared(pod, &inputs.settings.config.sidecars, PodView::gid_of)
         .or((uid == AGENT_ID).then_some(AGENT_ID));
     Identity { uid: Some(uid), gid, kill }
 }

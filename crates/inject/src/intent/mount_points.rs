@@ -14,7 +14,7 @@ use scaivault_contract::{
     names::{API_TOKEN_DIR, TOKEN_DIR},
 };
 
-use super::{Findings, Readers, about, conflicts::AGENT_DIR, files::Files};
+use super::{Diagnostics, Readers, about, conflicts::AGENT_DIR, files::Files};
 use crate::{
     annotations::{Draft, ExactKey, Position},
     pod::{ContainerView, MountKind, MountView, PodView, VolumeView},
@@ -31,7 +31,7 @@ pub(super) fn resolve(
     readers: &Readers,
     insert_at: usize,
     files: &Files,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<MountPoint> {
     if files.is_empty() {
         return Vec::new();
@@ -54,15 +54,15 @@ pub(super) fn resolve(
             }
             match mount_point(draft, &volumes, mount, below) {
                 Place::Elsewhere => {}
-                Place::Around => findings.warn_with(|| around(draft, &name, mount)),
+                Place::Around => diagnostics.warn_with(|| around(draft, &name, mount)),
                 Place::Below(Ok(point)) => {
                     if !mount.is_partial() {
                         made.insert((&mount.mount_path, &mount.name));
                     }
                     found.entry(point).or_insert_with(|| name.clone());
                 }
-                Place::Below(Err(obstacle)) => findings.problem_with(|draft| {
-                    let (message, cure) = obstacle.texts(&name, &Excerpt::new(&mount.mount_path));
+                Place::Below(Err(obstacle)) => diagnostics.problem_with(|draft| {
+                    let (message, fix) = obstacle.texts(&name, &Excerpt::new(&mount.mount_path));
                     let value = Some(draft.mount_path.as_str());
                     about(
                         draft,
@@ -70,19 +70,19 @@ pub(super) fn resolve(
                         Some(ExactKey::MountPath),
                         value,
                         message.into(),
-                        cure.into(),
+                        fix.into(),
                     )
                 }),
             }
         }
     }
     for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
-        early(draft, &pod.spec.init_containers.as_slice()[*place], findings);
+        early(draft, &pod.spec.init_containers.as_slice()[*place], diagnostics);
     }
     let mut points: Vec<MountPoint> = found.keys().cloned().collect();
     for conflict in mount_point_conflicts(files.paths(), &points) {
         let name = found.get(&conflict.mount_point).map(ToString::to_string).unwrap_or_default();
-        findings.problem(
+        diagnostics.problem(
             Code::MountConflict,
             ExactKey::MountPath,
             Some(&conflict.other),
@@ -96,7 +96,7 @@ pub(super) fn resolve(
     let bytes: usize = points.iter().map(|point| point.to_string().len() + 1).sum();
     let bytes = if read > READ_BYTES { read } else { bytes };
     if bytes > MOUNT_POINTS_LIMIT {
-        findings.problem(
+        diagnostics.problem(
             Code::TooLarge,
             ExactKey::MountPath,
             None,
@@ -221,16 +221,16 @@ fn around(draft: &Draft, name: &Excerpt, mount: &MountView<'_>) -> String {
 
 /// Reports a reader that starts before the agent. Its mount points do not exist yet, so it cannot
 /// start.
-fn early(draft: &Draft, container: &ContainerView<'_>, findings: &mut Findings<'_>) {
+fn early(draft: &Draft, container: &ContainerView<'_>, diagnostics: &mut Diagnostics<'_>) {
     let is_below = |mount: &&MountView<'_>| {
         draft.mount_path.below(&mount.mount_path).is_some_and(|below| !below.is_empty())
     };
     let Some(mount) = container.volume_mounts.iter().find(is_below) else { return };
-    let cure = match draft.position {
+    let fix = match draft.position {
         Position::Last => "set position: first, leave the container out, or choose another mount-path",
         Position::First => "leave the container out, or choose another mount-path",
     };
-    findings.problem(
+    diagnostics.problem(
         Code::MountConflict,
         ExactKey::InitContainers,
         Some(&container.name),
@@ -239,7 +239,7 @@ fn early(draft: &Draft, container: &ContainerView<'_>, findings: &mut Findings<'
              the agent makes that mount point",
             Excerpt::new(&mount.mount_path)
         ),
-        cure,
+        fix,
     );
 }
 

@@ -1,6 +1,6 @@
 //! Checks that every reader can read every file.
 
-use super::{Findings, Identity, Readers};
+use super::{Diagnostics, Identity, Readers};
 use crate::{
     annotations::{Draft, NamedKey},
     pod::{ContainerView, PodView},
@@ -18,7 +18,7 @@ pub(super) fn check(
     pod: &PodView<'_>,
     readers: &Readers,
     identity: Identity,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) {
     let Some(owner) = identity.uid else { return };
     let is_selected = |name: &str| draft.secrets.contains_key(name) || draft.dynamic.contains_key(name);
@@ -34,7 +34,7 @@ pub(super) fn check(
         });
         if let Some(container) = unable {
             let uid = pod.uid_of(container).unwrap_or_default();
-            findings.named_problem(
+            diagnostics.named_problem(
                 Code::UnreadableFile,
                 (NamedKey::SecretMode, name.as_str()),
                 Some(&mode.to_string()),
@@ -45,7 +45,7 @@ pub(super) fn check(
                 format!("remove this annotation, set run-as-user: \"{uid}\", or use 0440 and set fsGroup in the pod"),
             );
         } else if let Some(container) = unknown {
-            findings.warn(format!(
+            diagnostics.warn(format!(
                 "secret-mode-{name}: with {mode} only uid {owner} can read the file, and the manifest does not say as which \
                  user container {} runs",
                 Excerpt::new(container)

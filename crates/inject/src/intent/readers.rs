@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use scaivault_contract::names::{API_TOKEN_DIR, SECRETS_VOLUME};
 
-use super::{Facts, Findings};
+use super::{Diagnostics, Inputs};
 use crate::{
     annotations::{ExactKey, Selection, nearest},
     known_sidecars::{Sidecar, SidecarKind},
-    ours,
+    ownership,
     pod::{ContainerView, PodView},
     problem::{Code, Excerpt},
 };
@@ -42,23 +42,27 @@ impl Readers {
     }
 }
 
-pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Readers {
-    let Facts { draft, pod, .. } = *facts;
+pub(super) fn resolve(
+    inputs: &Inputs<'_, '_>,
+    insert_at: usize,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Readers {
+    let Inputs { draft, pod, .. } = *inputs;
     let init_containers = pod.spec.init_containers.as_slice();
     let readers = Readers {
         containers: select(
             ExactKey::Containers,
             &draft.containers,
             pod.spec.containers.as_slice(),
-            |findings| all_containers(facts, findings),
-            findings,
+            |diagnostics| all_containers(inputs, diagnostics),
+            diagnostics,
         ),
         init_containers: select(
             ExactKey::InitContainers,
             &draft.init_containers,
             init_containers,
-            |findings| all_init_containers(facts, insert_at, findings),
-            findings,
+            |diagnostics| all_init_containers(inputs, insert_at, diagnostics),
+            diagnostics,
         ),
     };
     for place in readers.init_containers.iter().filter(|place| **place < insert_at) {
@@ -70,14 +74,14 @@ pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Fi
             } else {
                 ""
             };
-            findings.warn(format!(
+            diagnostics.warn(format!(
                 "init-containers: {name} starts before the agent and finds the mount empty{token}; position: first starts the \
                  agent earlier"
             ));
         } else {
             // The kubelet does not start a container if the file of its variable is missing,
             // `optional` or not.
-            findings.problem(
+            diagnostics.problem(
                 Code::UnknownContainer,
                 ExactKey::InitContainers,
                 None,
@@ -87,7 +91,7 @@ pub(super) fn resolve(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Fi
         }
     }
     if readers == Readers::default() {
-        findings.warn(if pod.spec.containers.as_slice().is_empty() {
+        diagnostics.warn(if pod.spec.containers.as_slice().is_empty() {
             "no container gets the secrets: the pod has none; check the spelling of spec.containers"
         } else {
             "no container gets the secrets: check the annotations containers and init-containers"
@@ -100,15 +104,15 @@ fn select(
     key: ExactKey,
     selection: &Selection,
     containers: &[ContainerView<'_>],
-    all: impl Fn(&mut Findings<'_>) -> Vec<usize>,
-    findings: &mut Findings<'_>,
+    all: impl Fn(&mut Diagnostics<'_>) -> Vec<usize>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Vec<usize> {
     match selection {
-        Selection::All => all(findings),
+        Selection::All => all(diagnostics),
         Selection::Names(names) => {
             let there: BTreeSet<&str> = containers.iter().map(|container| &*container.name).collect();
             for name in names.iter().filter(|name| !there.contains(name.as_str())) {
-                unknown(key, name, containers, findings);
+                unknown(key, name, containers, diagnostics);
             }
             let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
             (0..containers.len()).filter(|place| wanted.contains(&*containers[*place].name)).collect()
@@ -117,13 +121,13 @@ fn select(
 }
 
 /// `containers: *`: the applications, and containers that already have the mount.
-fn all_containers(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Vec<usize> {
-    let containers = facts.pod.spec.containers.as_slice();
-    let injected = facts.injected.map_or(&[][..], |pod| pod.spec.containers.as_slice());
-    let sidecars = recognise(containers, facts);
+fn all_containers(inputs: &Inputs<'_, '_>, diagnostics: &mut Diagnostics<'_>) -> Vec<usize> {
+    let containers = inputs.pod.spec.containers.as_slice();
+    let injected = inputs.injected.map_or(&[][..], |pod| pod.spec.containers.as_slice());
+    let sidecars = recognise(containers, inputs);
     let applications = applications(&sidecars);
     if applications.first().is_some_and(|first| sidecars[*first].is_some_and(|it| !it.is_standalone)) {
-        findings.warn(format!(
+        diagnostics.warn(format!(
             "containers: all app containers are known sidecars of other products; these get the secrets: {}; to choose \
              others, set containers to their names",
             joined(containers, &applications)
@@ -133,26 +137,30 @@ fn all_containers(facts: &Facts<'_, '_>, findings: &mut Findings<'_>) -> Vec<usi
         applications.binary_search(place).is_ok() || is_reader_already(injected, &containers[*place])
     };
     let chosen: Vec<usize> = (0..containers.len()).filter(is_chosen).collect();
-    warn_of_left_out(ExactKey::Containers, containers, &sidecars, &chosen, findings);
+    warn_of_left_out(ExactKey::Containers, containers, &sidecars, &chosen, diagnostics);
     chosen
 }
 
 /// `init-containers: *`: init containers after the agent that are not sidecars, and those that
 /// already have the mount.
-fn all_init_containers(facts: &Facts<'_, '_>, insert_at: usize, findings: &mut Findings<'_>) -> Vec<usize> {
-    let containers = facts.pod.spec.init_containers.as_slice();
-    let injected = facts.injected.map_or(&[][..], |pod| pod.spec.init_containers.as_slice());
-    let mut sidecars = recognise(containers, facts);
+fn all_init_containers(
+    inputs: &Inputs<'_, '_>,
+    insert_at: usize,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Vec<usize> {
+    let containers = inputs.pod.spec.init_containers.as_slice();
+    let injected = inputs.injected.map_or(&[][..], |pod| pod.spec.init_containers.as_slice());
+    let mut sidecars = recognise(containers, inputs);
     let is_chosen =
         |place: &usize| sidecars[*place].is_none() || is_reader_already(injected, &containers[*place]);
     let chosen: Vec<usize> = (insert_at..containers.len()).filter(is_chosen).collect();
     sidecars[..insert_at.min(containers.len())].fill(None);
-    warn_of_left_out(ExactKey::InitContainers, containers, &sidecars, &chosen, findings);
+    warn_of_left_out(ExactKey::InitContainers, containers, &sidecars, &chosen, diagnostics);
     chosen
 }
 
-fn recognise(containers: &[ContainerView<'_>], facts: &Facts<'_, '_>) -> Vec<Option<Sidecar>> {
-    let sidecars = &facts.settings.config.sidecars;
+fn recognise(containers: &[ContainerView<'_>], inputs: &Inputs<'_, '_>) -> Vec<Option<Sidecar>> {
+    let sidecars = &inputs.settings.config.sidecars;
     containers.iter().map(|container| sidecars.recognise(container)).collect()
 }
 
@@ -160,7 +168,7 @@ fn recognise(containers: &[ContainerView<'_>], facts: &Facts<'_, '_>) -> Vec<Opt
 /// may have inserted containers before it since, so that it looks like a sidecar.
 fn is_reader_already(injected: &[ContainerView<'_>], container: &ContainerView<'_>) -> bool {
     injected.get(container.index).is_some_and(|container| {
-        container.mounts(SECRETS_VOLUME) || container.env.iter().any(ours::is_our_variable)
+        container.mounts(SECRETS_VOLUME) || container.env.iter().any(ownership::is_injected_variable)
     })
 }
 
@@ -170,7 +178,7 @@ fn warn_of_left_out(
     containers: &[ContainerView<'_>],
     sidecars: &[Option<Sidecar>],
     chosen: &[usize],
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) {
     let may_be_meant = |place: &usize| sidecars[*place].is_some_and(Sidecar::may_be_meant);
     let is_left_out = |place: &usize| may_be_meant(place) && chosen.binary_search(place).is_err();
@@ -180,7 +188,7 @@ fn warn_of_left_out(
     }
     let mut all: Vec<usize> = chosen.iter().chain(&left_out).copied().collect();
     all.sort_unstable();
-    findings.warn(format!(
+    diagnostics.warn(format!(
         "{key}: * leaves out {}, by name or image a sidecar of another product; where it needs the secrets, name all containers \
          that do, for example {key}: {}",
         joined(containers, &left_out),
@@ -217,19 +225,19 @@ pub(super) fn unknown(
     key: ExactKey,
     name: &str,
     containers: &[ContainerView<'_>],
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) {
-    let hinted = (findings.problems.takes_hint())
+    let hinted = (diagnostics.problems.takes_hint())
         .then(|| nearest(name, containers.iter().map(|container| &*container.name)))
         .flatten();
-    let cure = if let Some(name) = hinted {
+    let fix = if let Some(name) = hinted {
         format!("did you mean {}?", Excerpt::new(name))
     } else {
         let names: Vec<String> =
             containers.iter().take(8).map(|container| Excerpt::new(&container.name).to_string()).collect();
         format!("the pod has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
     };
-    findings.problem(
+    diagnostics.problem(
         Code::UnknownContainer,
         key,
         Some(name),
@@ -237,6 +245,6 @@ pub(super) fn unknown(
             ExactKey::InitContainers => "the pod has no container of this name among its init containers",
             _ => "the pod has no container of this name among its app containers",
         },
-        cure,
+        fix,
     );
 }

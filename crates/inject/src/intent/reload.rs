@@ -2,7 +2,7 @@
 
 use scaivault_contract::{ReloadUrl, Signal};
 
-use super::{Facts, Findings, Readers, readers};
+use super::{Diagnostics, Inputs, Readers, readers};
 use crate::{
     annotations::{ExactKey, ReloadTarget},
     pod::{PodView, Presence},
@@ -38,13 +38,13 @@ pub(crate) struct Target {
 }
 
 pub(super) fn resolve(
-    facts: &Facts<'_, '_>,
+    inputs: &Inputs<'_, '_>,
     readers: &Readers,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Option<Reload> {
-    let Facts { draft, pod, .. } = *facts;
+    let Inputs { draft, pod, .. } = *inputs;
     let Some(url) = &draft.reload_url else {
-        return target(facts, readers, findings).map(Reload::Signal);
+        return target(inputs, readers, diagnostics).map(Reload::Signal);
     };
     if let Some(key) = [
         draft.reload_signal.is_some().then_some(ExactKey::ReloadSignal),
@@ -54,7 +54,7 @@ pub(super) fn resolve(
     .flatten()
     .next()
     {
-        findings.problem(
+        diagnostics.problem(
             Code::ReloadConflict,
             ExactKey::ReloadUrl,
             Some(url.as_str()),
@@ -63,7 +63,7 @@ pub(super) fn resolve(
         );
     }
     if pod.spec.host_network == Some(true) {
-        findings.problem(
+        diagnostics.problem(
             Code::NetworkNamespace,
             ExactKey::ReloadUrl,
             Some(url.as_str()),
@@ -74,16 +74,19 @@ pub(super) fn resolve(
     Some(Reload::Url(url.clone()))
 }
 
-fn target(facts: &Facts<'_, '_>, readers: &Readers, findings: &mut Findings<'_>) -> Option<Target> {
-    let (signal, target) = asked(facts, findings)?;
-    check_process_namespace(facts.pod, findings);
-    let container = container(target, facts, readers, findings)?;
+fn target(inputs: &Inputs<'_, '_>, readers: &Readers, diagnostics: &mut Diagnostics<'_>) -> Option<Target> {
+    let (signal, target) = asked(inputs, diagnostics)?;
+    check_process_namespace(inputs.pod, diagnostics);
+    let container = container(target, inputs, readers, diagnostics)?;
     Some(Target { signal, process: target.process.clone(), container })
 }
 
 /// The signal and its target, if both are set.
-fn asked<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Option<(Signal, &'d ReloadTarget)> {
-    let (key, message, cure) = match (facts.draft.reload_signal, &facts.draft.reload_target) {
+fn asked<'d>(
+    inputs: &Inputs<'d, '_>,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Option<(Signal, &'d ReloadTarget)> {
+    let (key, message, fix) = match (inputs.draft.reload_signal, &inputs.draft.reload_target) {
         (Some(signal), Some(target)) => return Some((signal, target)),
         (None, None) => return None,
         (Some(_), None) => (
@@ -97,13 +100,13 @@ fn asked<'d>(facts: &Facts<'d, '_>, findings: &mut Findings<'_>) -> Option<(Sign
             "add reload-signal, for example SIGHUP",
         ),
     };
-    findings.problem(Code::IncompleteReload, key, None, message, cure);
+    diagnostics.problem(Code::IncompleteReload, key, None, message, fix);
     None
 }
 
-fn check_process_namespace(pod: &PodView<'_>, findings: &mut Findings<'_>) {
+fn check_process_namespace(pod: &PodView<'_>, diagnostics: &mut Diagnostics<'_>) {
     if pod.spec.share_process_namespace == Presence::Value(false) {
-        findings.problem(
+        diagnostics.problem(
             Code::ProcessNamespace,
             ExactKey::ReloadSignal,
             None,
@@ -112,7 +115,7 @@ fn check_process_namespace(pod: &PodView<'_>, findings: &mut Findings<'_>) {
         );
     }
     if pod.spec.host_pid == Some(true) {
-        findings.problem(
+        diagnostics.problem(
             Code::ProcessNamespace,
             ExactKey::ReloadSignal,
             None,
@@ -126,19 +129,19 @@ fn check_process_namespace(pod: &PodView<'_>, findings: &mut Findings<'_>) {
 /// the secrets.
 fn container(
     target: &ReloadTarget,
-    facts: &Facts<'_, '_>,
+    inputs: &Inputs<'_, '_>,
     readers: &Readers,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Option<usize> {
-    let containers = facts.pod.spec.containers.as_slice();
+    let containers = inputs.pod.spec.containers.as_slice();
     if let Some(name) = &target.container {
         let place = containers.iter().position(|container| &*container.name == name);
         if place.is_none() {
-            readers::unknown(ExactKey::ReloadTarget, name, containers, findings);
+            readers::unknown(ExactKey::ReloadTarget, name, containers, diagnostics);
         }
         return place;
     }
-    let known = &facts.settings.config.sidecars;
+    let known = &inputs.settings.config.sidecars;
     let sidecars: Vec<_> =
         readers.containers.iter().map(|place| known.recognise(&containers[*place])).collect();
     let applications = readers::applications(&sidecars);
@@ -152,7 +155,7 @@ fn container(
     } else {
         format!("{} read the secrets, and the process may be in any of them", names.join(", "))
     };
-    findings.problem(
+    diagnostics.problem(
         Code::AmbiguousReload,
         ExactKey::ReloadTarget,
         Some(&target.process),

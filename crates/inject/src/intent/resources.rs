@@ -2,7 +2,7 @@
 
 use scaivault_contract::memory::{AGENT_MEMORY_MIB, AGENT_MEMORY_RESERVE_MIB};
 
-use super::Findings;
+use super::Diagnostics;
 use crate::{
     annotations::{Draft, ExactKey},
     pod::{ContainerView, PodView, QuantityText, ResourcesView},
@@ -32,8 +32,8 @@ pub(crate) struct Resources {
     pub(crate) limits_ephemeral_storage: Option<Quantity>,
 }
 
-pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<'_>) -> Resources {
-    check(draft, findings);
+pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, diagnostics: &mut Diagnostics<'_>) -> Resources {
+    check(draft, diagnostics);
     // Pod-level requests and limits are a budget that the user has divided without the agent, so
     // only amounts set by the pod itself are used.
     if pod.spec.resources.as_ref().is_some_and(ResourcesView::is_set) {
@@ -51,10 +51,10 @@ pub(super) fn resolve(draft: &Draft, pod: &PodView<'_>, findings: &mut Findings<
     with_ephemeral_storage(amounts, pod)
 }
 
-fn check(draft: &Draft, findings: &mut Findings<'_>) {
+fn check(draft: &Draft, diagnostics: &mut Diagnostics<'_>) {
     let floor = draft.volume_size_limit.plus_mebibytes(AGENT_MEMORY_MIB);
     if let Some(limit) = draft.limits_memory.as_ref().filter(|limit| **limit < floor) {
-        findings.problem(
+        diagnostics.problem(
             Code::Resources,
             ExactKey::LimitsMemory,
             Some(limit.as_str()),
@@ -71,7 +71,7 @@ fn check(draft: &Draft, findings: &mut Findings<'_>) {
         if let (Some(request), Some(limit)) = (request, limit)
             && request > limit
         {
-            findings.problem(
+            diagnostics.problem(
                 Code::Resources,
                 what,
                 Some(request.as_str()),

@@ -5,7 +5,7 @@ use scaivault_contract::{
     check_template,
 };
 
-use super::Findings;
+use super::Diagnostics;
 use crate::{
     annotations::{Draft, nearest},
     problem::{Code, Layer, Problem, shown_key},
@@ -23,7 +23,7 @@ const ENOUGH_PROBLEMS: usize = 64;
 
 /// Validates the template of each file. Templates that exceed the size limit of all mappings are
 /// not parsed.
-pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
+pub(super) fn check(draft: &Draft, diagnostics: &mut Diagnostics<'_>) {
     let bytes: usize = draft.files.values().filter_map(|file| Some(file.template.as_ref()?.len())).sum();
     if bytes > MAPPINGS_LIMIT {
         return;
@@ -47,13 +47,13 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
                 let shown = checked.warnings.into_iter().take(WARNINGS_SHOWN - warnings.len());
                 warnings.extend(shown.map(|warning| format!("{}: {warning}", shown_key(&key))));
             }
-            Err(error) => refuse(&key, template, error, findings),
+            Err(error) => refuse(&key, template, error, diagnostics),
         }
         if tokens > TOKENS {
             let message = format!(
                 "the tags of all templates have more than {TOKENS} tokens (names, values, operators, brackets) together"
             );
-            findings.problem(
+            diagnostics.problem(
                 Code::TooLarge,
                 None,
                 None,
@@ -62,28 +62,28 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings<'_>) {
             );
             break;
         }
-        if findings.problems.len() >= ENOUGH_PROBLEMS {
+        if diagnostics.problems.len() >= ENOUGH_PROBLEMS {
             break;
         }
     }
-    findings.warnings.append(&mut warnings);
+    diagnostics.warnings.append(&mut warnings);
 }
 
-fn refuse(key: &str, template: &str, error: TemplateError, findings: &mut Findings<'_>) {
+fn refuse(key: &str, template: &str, error: TemplateError, diagnostics: &mut Diagnostics<'_>) {
     match error {
         TemplateError::Names(unknown) => {
             for one in unknown {
-                let with_hint = findings.problems.takes_hint();
-                findings.problems.push(unknown_name(key, one, with_hint));
+                let with_hint = diagnostics.problems.takes_hint();
+                diagnostics.problems.push(unknown_name(key, one, with_hint));
             }
         }
         TemplateError::Syntax { .. } => {
-            let cure = if is_go_template(template) { GO_CURE } else { SYNTAX_CURE };
-            findings.problems.push(problem(key, error.to_string(), None, cure.to_owned()));
+            let fix = if is_go_template(template) { GO_CURE } else { SYNTAX_CURE };
+            diagnostics.problems.push(problem(key, error.to_string(), None, fix.to_owned()));
         }
         TemplateError::Size(_) => {
-            let cure = "shorten the template, or write several files";
-            findings.problems.push(problem(key, error.to_string(), None, cure.to_owned()));
+            let fix = "shorten the template, or write several files";
+            diagnostics.problems.push(problem(key, error.to_string(), None, fix.to_owned()));
         }
     }
 }
@@ -108,7 +108,7 @@ fn unknown_name(key: &str, unknown: UnknownName, with_hint: bool) -> Problem {
     let UnknownName { line: _, fault, name, known } = unknown;
     let meant = with_hint.then(|| nearest(&name, known.iter().map(String::as_str))).flatten();
     let is_short = name.len() <= EXCERPT_CHARS;
-    let cure = match (&fault, meant) {
+    let fix = match (&fault, meant) {
         (NameFault::Method(_), Some(filter)) => format!("write {{{{ value | {filter} }}}}"),
         (_, Some(meant)) => format!("did you mean {meant:?}?"),
         (NameFault::Variable(_), None) if name == "secrets" => {
@@ -136,10 +136,10 @@ fn unknown_name(key: &str, unknown: UnknownName, with_hint: bool) -> Problem {
     if known.len() > NAMES_SHOWN {
         allowed.push_str(", …");
     }
-    problem(key, message, Some(allowed).filter(|allowed| !allowed.is_empty()), cure)
+    problem(key, message, Some(allowed).filter(|allowed| !allowed.is_empty()), fix)
 }
 
-fn problem(key: &str, message: String, allowed: Option<String>, cure: String) -> Problem {
+fn problem(key: &str, message: String, allowed: Option<String>, fix: String) -> Problem {
     Problem {
         code: Code::InvalidValue,
         key: Some(key.to_owned()),
@@ -148,7 +148,7 @@ fn problem(key: &str, message: String, allowed: Option<String>, cure: String) ->
         value: None,
         message: message.into(),
         allowed: allowed.map(Into::into),
-        cure: cure.into(),
+        fix: fix.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use scaivault_contract::TrustPolicy;
 
-use super::Findings;
+use super::Diagnostics;
 use crate::{
     annotations::{Draft, ExactKey},
     problem::{Code, Layer},
@@ -15,7 +15,7 @@ pub(crate) struct Trust {
     pub(crate) scaikey: Option<TrustPolicy>,
 }
 
-pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
+pub(super) fn resolve(draft: &Draft, diagnostics: &mut Diagnostics<'_>) -> Trust {
     let (has_ca, has_credentials) = (draft.ca_configmap.is_some(), draft.client_credentials_secret.is_some());
     let ca_keys = [ExactKey::CaConfigmapKey, ExactKey::CaTrust];
     let credentials_keys =
@@ -27,7 +27,7 @@ pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
     for (key, needed, _) in
         without_effect.filter(|(key, _, is_used)| !is_used && *draft.layer_of(*key) == Layer::Pod)
     {
-        findings.warn(format!("{key} has no effect without {needed}"));
+        diagnostics.warn(format!("{key} has no effect without {needed}"));
     }
     let scaikey_trust = draft.scaikey_trust.filter(|_| has_credentials);
     if has_ca {
@@ -40,7 +40,7 @@ pub(super) fn resolve(draft: &Draft, findings: &mut Findings<'_>) -> Trust {
     // Without a private authority, `both` is equivalent to `public`, the agent's default.
     for (key, trust) in [(ExactKey::CaTrust, draft.ca_trust), (ExactKey::ScaikeyTrust, scaikey_trust)] {
         if needs_ca(trust) {
-            findings.problem(
+            diagnostics.problem(
                 Code::TrustConflict,
                 key,
                 Some(TrustPolicy::Private.name()),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     annotations::{Draft, Position, Selection},
-    present::is_of_observation,
+    reinvocation::is_of_observation,
 };
 
 object! {

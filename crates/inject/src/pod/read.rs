@@ -189,7 +189,7 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations<'a> {
     /// Full key and value of the injector's annotations, sorted by unique key.
-    pub(crate) ours: Vec<(Text<'a>, Text<'a>)>,
+    pub(crate) injector: Vec<(Text<'a>, Text<'a>)>,
     /// Full key of the injector's annotations whose value is not a string, with that value; at most
     /// [`NOT_TEXT_KEPT`].
     pub(crate) not_text: Vec<(Text<'a>, NotText)>,
@@ -207,16 +207,16 @@ pub(crate) struct Annotations<'a> {
 impl Annotations<'_> {
     /// Whether there are no annotations at all.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { ours, not_text, foreign: _, others, mirror: _, presence: _ } = self;
-        ours.is_empty() && not_text.is_empty() && *others == 0
+        let Self { injector, not_text, foreign: _, others, mirror: _, presence: _ } = self;
+        injector.is_empty() && not_text.is_empty() && *others == 0
     }
 
     /// The value of one of the injector's annotations, by key without the prefix. Uses a binary
     /// search, because users can put thousands of keys on an object.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         let name = |text: &str| text.strip_prefix(ANNOTATION_PREFIX).unwrap_or(text).cmp(key);
-        let at = self.ours.binary_search_by(|(found, _)| name(found)).ok()?;
-        self.ours.get(at).map(|(_, value)| &**value)
+        let at = self.injector.binary_search_by(|(found, _)| name(found)).ok()?;
+        self.injector.get(at).map(|(_, value)| &**value)
     }
 
     /// The value of any annotation that is a string, by its full key.
@@ -260,14 +260,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                 let mut read = Annotations { presence: Presence::Value(()), ..Annotations::default() };
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     if key.starts_with(ANNOTATION_PREFIX) {
-                        if read.ours.len() == limits::ANNOTATIONS_READ {
+                        if read.injector.len() == limits::ANNOTATIONS_READ {
                             let most = limits::ANNOTATIONS_READ;
                             return Err(A::Error::custom(format_args!(
                                 "more than {most} annotations that start with {ANNOTATION_PREFIX}"
                             )));
                         }
                         match map.next_value::<AnnotationValue<'de>>()? {
-                            AnnotationValue::Text(value) => read.ours.push((key, value)),
+                            AnnotationValue::Text(value) => read.injector.push((key, value)),
                             AnnotationValue::Other(value) if read.not_text.len() < NOT_TEXT_KEPT => {
                                 read.not_text.push((key, value));
                             }
@@ -282,7 +282,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                         }
                     }
                 }
-                last_of_each(&mut read.ours);
+                last_of_each(&mut read.injector);
                 last_of_each(&mut read.foreign);
                 Ok(read)
             }

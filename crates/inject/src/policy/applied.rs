@@ -39,7 +39,7 @@ impl<'a> Selected<'a> {
         policies: &'a PolicySet,
         now: i64,
     ) -> Self {
-        let labels = PodLabels::of(pod);
+        let labels = PodLabels::from_pod(pod);
         let environments = policies.environments(namespace);
         let policies = policies.selects_pod(namespace, &labels, pod.service_account());
         Self { labels, policies, environments, now }

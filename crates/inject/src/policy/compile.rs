@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     annotations::{Collected, Draft, ExactKey, Fill, Key, Url, collect, image, spec_of},
-    intent::{self, Findings},
+    intent::{self, Diagnostics},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -56,7 +56,7 @@ struct Checks {
 }
 
 impl Checks {
-    fn problem(&mut self, field: &str, value: Option<&str>, message: &str, cure: &str) {
+    fn problem(&mut self, field: &str, value: Option<&str>, message: &str, fix: &str) {
         let policy = self.policy.clone();
         self.problems.push_with(|| Problem {
             code: Code::InvalidPolicy,
@@ -65,7 +65,7 @@ impl Checks {
             message: message.to_owned().into(),
             layer: Layer::Policy(policy),
             allowed: None,
-            cure: cure.to_owned().into(),
+            fix: fix.to_owned().into(),
         });
     }
 
@@ -99,8 +99,8 @@ impl Checks {
 
     fn identity(&mut self, parts: &PolicyParts) {
         if !is_subdomain(&parts.name) {
-            let cure = "write lower-case letters, digits, - and ., at most 253 characters";
-            self.problem("metadata.name", Some(&parts.name), "not the name of an object", cure);
+            let fix = "write lower-case letters, digits, - and ., at most 253 characters";
+            self.problem("metadata.name", Some(&parts.name), "not the name of an object", fix);
         }
         let is_level = |text: &str| {
             let is_allowed =
@@ -108,8 +108,8 @@ impl Checks {
             (1..=LABEL_CHARS).contains(&text.len()) && text.bytes().all(is_allowed)
         };
         if let Some(environment) = parts.environment.as_deref().filter(|text| !is_level(text)) {
-            let cure = "write one level of a path: 1 to 63 of a-z, 0-9, - and _, such as production";
-            self.problem("environment", Some(environment), "not the name of an environment", cure);
+            let fix = "write one level of a path: 1 to 63 of a-z, 0-9, - and _, such as production";
+            self.problem("environment", Some(environment), "not the name of an environment", fix);
         }
     }
 
@@ -135,12 +135,12 @@ impl Checks {
         self.label_key(&format!("{field}.key"), key);
         let has_values = matches!(operator, Operator::In | Operator::NotIn);
         if has_values == values.is_empty() {
-            let (message, cure) = if has_values {
+            let (message, fix) = if has_values {
                 ("In and NotIn compare with values, and there is none", "add values")
             } else {
                 ("Exists and DoesNotExist take no values", "remove the values, or write In or NotIn")
             };
-            self.problem(field, Some(key), message, cure);
+            self.problem(field, Some(key), message, fix);
         }
         if self.at_most(&format!("{field}.values"), values.len(), VALUES) {
             for (index, value) in values.iter().enumerate() {
@@ -157,15 +157,15 @@ impl Checks {
             None => (None, key),
         };
         if name.is_empty() || !is_label_value(name) || prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
-            let cure = "write a key as labels have it: [prefix/]name, the name of at most 63 characters";
-            self.problem(field, Some(key), "not the key of a label", cure);
+            let fix = "write a key as labels have it: [prefix/]name, the name of at most 63 characters";
+            self.problem(field, Some(key), "not the key of a label", fix);
         }
     }
 
     fn label_value(&mut self, field: &str, value: &str) {
         if !is_label_value(value) {
-            let cure = "write at most 63 letters, digits, -, _ and ., a letter or digit first and last";
-            self.problem(field, Some(value), "not the value of a label", cure);
+            let fix = "write at most 63 letters, digits, -, _ and ., a letter or digit first and last";
+            self.problem(field, Some(value), "not the value of a label", fix);
         }
     }
 
@@ -187,14 +187,14 @@ impl Checks {
         for (field, entries) in [("inject", &parts.inject), ("defaults", &parts.defaults)] {
             for (key, _) in entries {
                 if !is_taken(field, key) {
-                    let cure = match field {
+                    let fix = match field {
                         "inject" => {
                             "name what is injected (inject-secret-…, inject-dynamic-…, inject-env-…), the options of files \
                              (secret-…), containers or init-containers"
                         }
                         _ => "remove it: defaults are what a namespace may set, but mutation-mode",
                     };
-                    self.problem(field, Some(key), "no key that may stand here", cure);
+                    self.problem(field, Some(key), "no key that may stand here", fix);
                 }
                 if !seen.insert(key.as_str()) {
                     self.problem(field, Some(key), "is given twice", "keep one");
@@ -214,9 +214,9 @@ impl Checks {
         for warning in warnings {
             self.problem("inject", None, &warning, "correct or remove the key");
         }
-        let mut findings = Findings::new(&draft, Problems::new(), Vec::new());
-        intent::check_files(&draft, &mut findings);
-        self.problems.append(&findings.problems);
+        let mut diagnostics = Diagnostics::new(&draft, Problems::new(), Vec::new());
+        intent::check_files(&draft, &mut diagnostics);
+        self.problems.append(&diagnostics.problems);
     }
 
     fn allow(&mut self, field: &str, allow: &Allow) {
@@ -225,8 +225,8 @@ impl Checks {
             let field = format!("{field}.{}", kind.name());
             if self.at_most(&field, entries.len(), ENTRIES) {
                 for (index, entry) in entries.iter().enumerate() {
-                    if let Some((fault, cure)) = entry_fault(kind, entry) {
-                        self.problem(&format!("{field}[{index}]"), Some(entry), &fault, &cure);
+                    if let Some((fault, fix)) = entry_fault(kind, entry) {
+                        self.problem(&format!("{field}[{index}]"), Some(entry), &fault, &fix);
                     }
                 }
             }
@@ -261,8 +261,8 @@ impl Checks {
             }
             self.selector(&format!("{field}.podSelector"), pods);
             if Field::ALL.iter().all(|kind| kind.list(allow).is_none_or(<[String]>::is_empty)) {
-                let cure = "add what it allows, such as paths, or remove the exception";
-                self.problem(&format!("{field}.allow"), None, "allows nothing", cure);
+                let fix = "add what it allows, such as paths, or remove the exception";
+                self.problem(&format!("{field}.allow"), None, "allows nothing", fix);
             }
             self.allow(&format!("{field}.allow"), allow);
         }
@@ -293,14 +293,14 @@ fn is_taken(field: &str, key: &str) -> bool {
 
 /// The error in an entry of an allow-list, and its fix.
 fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)> {
-    let cure = field.example();
+    let fix = field.example();
     let text = match field.place().map(|place| variables::sample(entry, place)) {
         None if entry.contains("${") => {
-            return Some(("variables are not filled here".to_owned(), cure.into()));
+            return Some(("variables are not filled here".to_owned(), fix.into()));
         }
         None => Cow::Borrowed(entry),
         Some(Ok(filled)) => filled.text,
-        Some(Err(fault)) => return Some((fault.message.into_owned(), fault.cure)),
+        Some(Err(fault)) => return Some((fault.message.into_owned(), fault.fix)),
     };
     let is_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_/*?".contains(&byte);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/*?".contains(&byte);
@@ -325,5 +325,5 @@ fn entry_fault(field: Field, entry: &str) -> Option<(String, Cow<'static, str>)>
         Field::Images => image(&text).err().map(Cow::into_owned),
         Field::Uids => Users::parse(&text).is_none().then(|| "neither a uid nor a range".to_owned()),
     };
-    fault.map(|fault| (fault, cure.into()))
+    fault.map(|fault| (fault, fix.into()))
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Namespace,
     annotations::{ExactKey, NamedKey},
-    intent::Findings,
+    intent::Diagnostics,
     problem::{Code, Excerpt, Layer, Problem, shown_key},
 };
 
@@ -196,10 +196,10 @@ fn may_select_the_same(one: &Policy, other: &Policy) -> bool {
 pub(crate) fn check(
     applied: &Applied<'_>,
     values: &Values<'_>,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     notes: &mut Notes,
 ) {
-    environment(applied, findings, notes);
+    environment(applied, diagnostics, notes);
     // A single policy has no conflicts: it was validated when it was compiled.
     if applied.injecting().next().is_none() || applied.giving_at().nth(1).is_none() {
         return;
@@ -211,7 +211,7 @@ pub(crate) fn check(
             // If one of the two is enforced, its values apply: the pod is evaluated again without
             // the policies that only warn.
             let is_enforced = !applied.only_warns(stronger) || !applied.only_warns(weaker);
-            report(one.about(first, other, second), is_enforced, &[stronger, weaker], findings, notes);
+            report(one.about(first, other, second), is_enforced, &[stronger, weaker], diagnostics, notes);
         }
     };
     let mut seen: BTreeMap<Name<'_>, Vec<(usize, Subject<'_>)>> = BTreeMap::new();
@@ -239,10 +239,10 @@ pub(crate) fn check(
 
 /// Rejects a pod because of contradicting environments only if one of the two policies selects it.
 /// If keys use the variable, it has no value and they are reported separately.
-fn environment(applied: &Applied<'_>, findings: &mut Findings<'_>, notes: &mut Notes) {
+fn environment(applied: &Applied<'_>, diagnostics: &mut Diagnostics<'_>, notes: &mut Notes) {
     match environment_problem(applied, notes) {
-        Some((problem, true)) => findings.problems.push(problem),
-        Some((problem, false)) => findings.warn(problem.to_string()),
+        Some((problem, true)) => diagnostics.problems.push(problem),
+        Some((problem, false)) => diagnostics.warn(problem.to_string()),
         None => {}
     }
 }
@@ -265,14 +265,14 @@ fn report(
     problem: Problem,
     is_enforced: bool,
     places: &[usize],
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     notes: &mut Notes,
 ) {
     note(&problem, is_enforced, places, notes);
     if is_enforced {
-        findings.problems.push(problem);
+        diagnostics.problems.push(problem);
     } else {
-        findings.warn(problem.to_string());
+        diagnostics.warn(problem.to_string());
     }
 }
 
@@ -417,7 +417,7 @@ impl<'p> Subject<'p> {
             Some(value) => Excerpt::new(value).to_string(),
             None => "not set".to_owned(),
         };
-        let (message, cure) = match (self, other) {
+        let (message, fix) = match (self, other) {
             (Self::Source(one), Self::Source(other)) => {
                 let what = if one.key == NamedKey::InjectEnv { "the variable" } else { "the file" };
                 let what = format!("{what} {}", shown_key(one.name));
@@ -452,7 +452,7 @@ impl<'p> Subject<'p> {
             }
             _ => unreachable!("what has one name is of one kind"),
         };
-        problem(first, message, cure)
+        problem(first, message, fix)
     }
 }
 
@@ -478,7 +478,7 @@ fn is_other<'t>(
     one.key != other.key || one.value != other.value && fill(one.value, place) != fill(other.value, place)
 }
 
-fn problem(policy: &Policy, message: String, cure: impl Into<Cow<'static, str>>) -> Problem {
+fn problem(policy: &Policy, message: String, fix: impl Into<Cow<'static, str>>) -> Problem {
     Problem {
         code: Code::PolicyConflict,
         key: None,
@@ -486,6 +486,6 @@ fn problem(policy: &Policy, message: String, cure: impl Into<Cow<'static, str>>)
         value: None,
         message: message.into(),
         allowed: None,
-        cure: cure.into(),
+        fix: fix.into(),
     }
 }

@@ -16,7 +16,7 @@ use super::{
     variables::Environment,
 };
 use crate::{
-    Context, Decision, PodView, SkipReason, ours,
+    Context, Decision, PodView, SkipReason, ownership,
     problem::{Layer, Problems, shown_key},
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn evaluate<'a>(
 ) -> (Decision, PolicyReport) {
     let selected = Selected::new(pod, context.namespace, context.policies, context.now);
     if selected.is_empty() {
-        let labels = PodLabels::of(pod);
+        let labels = PodLabels::from_pod(pod);
         return (decide(&Applied::none(&labels), &mut Notes::none()), PolicyReport::default());
     }
     let run = |force: Force| {
@@ -95,7 +95,7 @@ pub(super) fn report(
 fn is_repeated(pod: &PodView<'_>, decision: &Decision) -> bool {
     match decision {
         Decision::Skip(skip) => skip.reason == SkipReason::AlreadyInjected,
-        Decision::Inject(injection) => !injection.replaced && ours::has_injection(pod),
+        Decision::Inject(injection) => !injection.replaced && ownership::has_injection(pod),
         Decision::Detach(_) | Decision::Deny(_) => false,
     }
 }
@@ -107,7 +107,7 @@ pub(crate) fn with_applied<T>(
     read: impl FnOnce(&Applied<'_>) -> T,
 ) -> T {
     if context.policies.is_empty() {
-        return read(&Applied::none(&PodLabels::of(pod)));
+        return read(&Applied::none(&PodLabels::from_pod(pod)));
     }
     let selected = Selected::new(pod, context.namespace, context.policies, context.now);
     read(&selected.applied(Force::Real))

@@ -29,7 +29,7 @@ pub(crate) struct PodLabels<'a> {
 
 impl<'a> PodLabels<'a> {
     /// The labels of a pod.
-    pub(crate) const fn of(pod: &PodView<'a>) -> Self {
+    pub(crate) const fn from_pod(pod: &PodView<'a>) -> Self {
         Self::new(pod.metadata.labels)
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     annotations::{Draft, ExactKey, NamedKey, RunAsUser, image_is_below},
-    intent::Findings,
+    intent::Diagnostics,
     problem::{Code, Excerpt, Layer, Problem},
     settings::Settings,
 };
@@ -164,13 +164,13 @@ pub(crate) fn check(
     settings: &Settings,
     applied: &Applied<'_>,
     values: &Values<'_>,
-    findings: &mut Findings<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     notes: &mut Notes,
 ) -> ReplacedLists {
     if applied.is_empty() {
         return ReplacedLists::default();
     }
-    let mut check = Check { draft, applied, values, findings, notes };
+    let mut check = Check { draft, applied, values, diagnostics, notes };
     check.sources();
     check.exact(Field::Roles, ExactKey::Role, draft.role.as_deref());
     check.exact(Field::CaConfigmaps, ExactKey::CaConfigmap, draft.ca_configmap.as_deref());
@@ -199,7 +199,7 @@ struct Check<'c, 'f, 'd> {
     draft: &'c Draft,
     applied: &'c Applied<'c>,
     values: &'c Values<'c>,
-    findings: &'f mut Findings<'d>,
+    diagnostics: &'f mut Diagnostics<'d>,
     notes: &'f mut Notes,
 }
 
@@ -251,9 +251,9 @@ impl Check<'_, '_, '_> {
         let problem = limit.problem(Some(key), layer, value);
         limit.note(&problem, self.notes);
         if limit.enforces() {
-            self.findings.problems.push(problem);
+            self.diagnostics.problems.push(problem);
         } else {
-            self.findings.warn(problem.to_string());
+            self.diagnostics.warn(problem.to_string());
         }
     }
 }
@@ -346,7 +346,7 @@ impl<'a> Limit<'a> {
             value: Some(Excerpt::new(value)),
             message: message.into(),
             allowed: allowed.map(Cow::Owned),
-            cure: format!(
+            fix: format!(
                 "name another {what}, or have it added to allow.{list} of the policy or to an exception"
             )
             .into(),

@@ -110,6 +110,6 @@ fn refused(policy: &str, reason: SkipReason) -> Problem {
         value: None,
         message: format!("policy {policy} does not let pods opt out").into(),
         allowed: None,
-        cure: "remove the annotation, or have podsMayOverride of the policy set to true".into(),
+        fix: "remove the annotation, or have podsMayOverride of the policy set to true".into(),
     }
 }

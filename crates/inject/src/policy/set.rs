@@ -93,7 +93,7 @@ impl PolicySet {
 
     /// `restart` of the strongest policy that says one and selects the pod. Policies under audit change nothing.
     pub fn restart(&self, namespace: &Namespace, pod: &PodView<'_>) -> Option<PolicyRestart> {
-        let policies = self.selects_pod(namespace, &PodLabels::of(pod), pod.service_account());
+        let policies = self.selects_pod(namespace, &PodLabels::from_pod(pod), pod.service_account());
         let mut in_force = policies.iter().rev().filter(|policy| policy.enforcement() != Enforcement::Audit);
         in_force.find_map(|policy| policy.parts().restart)
     }

@@ -128,15 +128,15 @@ pub(crate) struct Filled<'t> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VariableFault {
     pub(crate) message: Cow<'static, str>,
-    pub(crate) cure: Cow<'static, str>,
+    pub(crate) fix: Cow<'static, str>,
     /// Whether the only error is a label or annotation that the pod does not have. A controller may
     /// set it on the pods that it creates.
     pub(crate) is_absent: bool,
 }
 
 impl VariableFault {
-    fn new(message: impl Into<Cow<'static, str>>, cure: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), cure: cure.into(), is_absent: false }
+    fn new(message: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), fix: fix.into(), is_absent: false }
     }
 
     /// Combines several errors into one, in their order.
@@ -146,8 +146,8 @@ impl VariableFault {
         let mut all = Self { is_absent, ..told.next()? };
         for fault in told.by_ref().take(FAULTS_TOLD - 1) {
             all.message = format!("{}; {}", all.message, fault.message).into();
-            if !all.cure.contains(&*fault.cure) {
-                all.cure = format!("{}; {}", all.cure, fault.cure).into();
+            if !all.fix.contains(&*fault.fix) {
+                all.fix = format!("{}; {}", all.fix, fault.fix).into();
             }
         }
         match told.count() {
@@ -290,9 +290,8 @@ impl<'t> Variable<'t> {
     /// Its value, or why it has none.
     fn value<'v>(self, values: &Values<'v>) -> Result<Cow<'v, str>, VariableFault> {
         let Values { pod, labels, namespace, environment, names } = *values;
-        let absent = |what: String, cure: &'static str| {
-            VariableFault::new(format!("{self} has no value: {what}"), cure)
-        };
+        let absent =
+            |what: String, fix: &'static str| VariableFault::new(format!("{self} has no value: {what}"), fix);
         match self {
             Self::Namespace if namespace.name.is_empty() => Err(absent(
                 "the namespace is not known".to_owned(),

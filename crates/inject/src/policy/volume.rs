@@ -101,7 +101,7 @@ pub fn sample_volume_text(text: &str, place: VariablePlace) -> Result<Cow<'_, st
 }
 
 fn say(fault: &VariableFault) -> String {
-    format!("{}; to fix: {}", fault.message, fault.cure)
+    format!("{}; to fix: {}", fault.message, fault.fix)
 }
 
 impl From<VariablePlace> for Place {
@@ -143,7 +143,7 @@ impl VolumeContext<'_> {
     ) -> VolumeReview<T, E> {
         let selected = Selected::new(self.pod, self.namespace, self.policies, self.now);
         if selected.is_empty() {
-            let labels = PodLabels::of(self.pod);
+            let labels = PodLabels::from_pod(self.pod);
             let answer = read(&self.variables(&Applied::none(&labels)));
             let answer = answer.map(|(volume, _)| volume).map_err(VolumeRefusal::Unreadable);
             return VolumeReview { answer, warnings: Vec::new(), report: PolicyReport::default() };
@@ -170,23 +170,23 @@ impl VolumeContext<'_> {
     ) -> (Outcome<T, E>, Notes) {
         let mut notes = Notes::new(applied.len());
         let variables = self.variables(applied);
-        let mut findings = Findings::default();
+        let mut diagnostics = Diagnostics::default();
         match conflicts::environment_problem(applied, &mut notes) {
-            Some((problem, true)) => findings.refusals.push(|| problem.to_string()),
-            Some((problem, false)) => findings.warnings.push(|| problem.to_string()),
+            Some((problem, true)) => diagnostics.refusals.push(|| problem.to_string()),
+            Some((problem, false)) => diagnostics.warnings.push(|| problem.to_string()),
             None => {}
         }
         let answer = match read(&variables) {
             Err(error) => Err(VolumeRefusal::Unreadable(error)),
             Ok((volume, asks)) => {
                 match limits::of_volume(asks.len(), applied) {
-                    Some(problem) => findings.refusals.push(|| problem.to_string()),
-                    None => check(&asks, applied, &variables.0, &mut findings, &mut notes),
+                    Some(problem) => diagnostics.refusals.push(|| problem.to_string()),
+                    None => check(&asks, applied, &variables.0, &mut diagnostics, &mut notes),
                 }
                 Ok(volume)
             }
         };
-        let Findings { refusals, warnings } = findings;
+        let Diagnostics { refusals, warnings } = diagnostics;
         let answer = match (answer, refusals.into_texts()) {
             // Errors that the volume's author can fix come first.
             (Ok(volume), None) => Ok(volume),
@@ -229,7 +229,7 @@ impl Texts {
 }
 
 #[derive(Default)]
-struct Findings {
+struct Diagnostics {
     refusals: Texts,
     warnings: Texts,
 }
@@ -239,7 +239,7 @@ fn check(
     asks: &[Ask],
     applied: &Applied<'_>,
     values: &Values<'_>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
     notes: &mut Notes,
 ) {
     for kind in [AskKind::Path, AskKind::Dynamic, AskKind::Role, AskKind::Url] {
@@ -247,7 +247,7 @@ fn check(
         for ask in asks.iter().filter(|ask| ask.kind == kind && !limit.covers(&ask.value)) {
             let problem = limit.problem(None, Layer::Pod, &ask.value);
             limit.note(&problem, notes);
-            let texts = if limit.enforces() { &mut findings.refusals } else { &mut findings.warnings };
+            let texts = if limit.enforces() { &mut diagnostics.refusals } else { &mut diagnostics.warnings };
             texts.push(|| format!("{}: {problem}", ask.place));
         }
     }

@@ -129,7 +129,7 @@ impl<'a> WorkloadView<'a> {
     /// The injector's annotations in its own metadata by key without the prefix, sorted.
     pub(super) fn own_annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.annotations
-            .ours
+            .injector
             .iter()
             .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, &**value)))
     }

@@ -4,7 +4,7 @@ use scaivault_inject::{
     Decision, InjectorConfig, Layer,
     annotations::{Group, Key, REGISTRY},
 };
-use scaivault_testkit::{PodBuilder, key, look, pod};
+use scaivault_testkit::{PodBuilder, inspect, key, pod};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, DATABASE, after, agent, cluster, config};
@@ -18,7 +18,7 @@ fn platform(config: InjectorConfig) -> Cluster {
 }
 
 fn receipt(pod: &Value) -> Value {
-    serde_json::from_str(look::ours(pod, "receipt").unwrap()).unwrap()
+    serde_json::from_str(inspect::ours(pod, "receipt").unwrap()).unwrap()
 }
 
 fn with_receipt(mut pod: Value, receipt: &Value) -> Value {

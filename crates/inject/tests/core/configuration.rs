@@ -6,7 +6,7 @@ use scaivault_inject::{
     Context, DefaultsReport, InjectorConfig, KubeVersion, Layer, Namespace, PodView, Settings,
     check_namespace, check_service_account_role, explain,
 };
-use scaivault_testkit::{key, look, pod};
+use scaivault_testkit::{inspect, key, pod};
 
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
 
@@ -58,7 +58,7 @@ fn plain_http_needs_the_operators_word() {
     assert!(problems(plain())[0].contains("allowHttp"));
     let allowed = Cluster::with(InjectorConfig { allow_http: true, ..plain() });
     let injected = allowed.inject(&pod().ours("inject-secret-db.json", DATABASE).json());
-    assert_eq!(look::env(agent(&injected), "SCAIVAULT_ALLOW_HTTP"), Some("true"));
+    assert_eq!(inspect::env(agent(&injected), "SCAIVAULT_ALLOW_HTTP"), Some("true"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
     let annotated = || pod().ours("inject-secret-db.json", DATABASE);
     let role = |cluster: Cluster, pod: scaivault_testkit::PodBuilder| {
         let injected = cluster.inject(&pod.json());
-        look::env(agent(&injected), "SCAIVAULT_ROLE").map(str::to_owned)
+        inspect::env(agent(&injected), "SCAIVAULT_ROLE").map(str::to_owned)
     };
     assert_eq!(role(cluster(), annotated()), None);
     assert_eq!(role(cluster().service_account("sa:a"), annotated()).as_deref(), Some("sa:a"));

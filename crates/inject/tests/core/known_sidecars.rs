@@ -2,7 +2,7 @@
 //! target.
 
 use scaivault_inject::{InjectorConfig, SidecarsConfig};
-use scaivault_testkit::{PodBuilder, container, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
@@ -19,9 +19,9 @@ fn with_image(name: &str, image: &str) -> Value {
 
 fn readers(cluster: &Cluster, pod: PodBuilder) -> Vec<String> {
     let injected = cluster.inject(&pod.json());
-    let all = ["initContainers", "containers"].into_iter().flat_map(|list| look::entries(&injected, list));
+    let all = ["initContainers", "containers"].into_iter().flat_map(|list| inspect::entries(&injected, list));
     all.filter(|container| {
-        look::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
+        inspect::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
     })
     .map(|container| container["name"].as_str().unwrap().to_owned())
     .collect()
@@ -133,8 +133,9 @@ fn an_application_that_has_its_mount_keeps_it() {
     let mut between = cluster().inject(&called);
     between["spec"]["containers"].as_array_mut().unwrap().insert(0, container("stranger"));
     let after = cluster().outcome(&between);
-    let mounts =
-        |name: &str| look::mount(look::app_container(&after, name).unwrap(), "scaivault-secrets").is_some();
+    let mounts = |name: &str| {
+        inspect::mount(inspect::app_container(&after, name).unwrap(), "scaivault-secrets").is_some()
+    };
     assert!(mounts("fluent-bit") && mounts("stranger"));
     // A different selection is a different intent.
     let named = |names: &str| only(&[container("app"), container("fluent-bit")]).ours("containers", names);
@@ -172,7 +173,7 @@ fn a_reload_target_is_not_looked_for_in_sidecars() {
             .json()
     };
     assert_eq!(
-        look::env(agent(&cluster().inject(&reload("app, istio-proxy, fluent-bit"))), "RELOAD_TARGET"),
+        inspect::env(agent(&cluster().inject(&reload("app, istio-proxy, fluent-bit"))), "RELOAD_TARGET"),
         Some("billing")
     );
     let ambiguous = cluster().refusal(&reload("*"));
@@ -186,7 +187,7 @@ fn the_agent_starts_behind_a_mesh_known_by_its_image() {
     let mut collector = container("otc-container");
     collector["restartPolicy"] = json!("Always");
     let injected = cluster().inject(&annotated().init_container(proxy).init_container(collector).json());
-    let order = look::names(look::entries(&injected, "initContainers"));
+    let order = inspect::names(inspect::entries(&injected, "initContainers"));
     assert_eq!(order, ["proxy", "scaivault-init", "otc-container"]);
 }
 

@@ -10,7 +10,7 @@ use proptest::{
 };
 use scaivault_inject::Decision;
 use scaivault_testkit::{
-    PodBuilder, key, look, path_not_allowed, pod_security,
+    PodBuilder, inspect, key, path_not_allowed, pod_security,
     qos::{self, Class},
     random::{
         annotated_pods, any_pods, arbitrary_json, arbitrary_pod_json, colliding_pods, garbled_pods,
@@ -183,8 +183,8 @@ proptest! {
     /// The agent's own parsers accept every line that the injector writes.
     #[test]
     fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods(), keys())) {
-        for agent in injected(&pod).iter().flat_map(look::injected_containers) {
-            let told = |name: &str| scaivault_contract::expand_env_value(look::env(agent, name).unwrap_or_default());
+        for agent in injected(&pod).iter().flat_map(inspect::injected_containers) {
+            let told = |name: &str| scaivault_contract::expand_env_value(inspect::env(agent, name).unwrap_or_default());
             let secrets = ["SECRETS", "WATCH_PATHS"].map(|name| scaivault_contract::parse_secrets(&told(name)));
             prop_assert!(secrets.iter().all(Result::is_ok), "{:?}", secrets);
             prop_assert!(scaivault_contract::parse_dynamic(&told("DYNAMIC")).is_ok());
@@ -243,8 +243,8 @@ proptest! {
     fn every_injected_container_is_restricted_or_root_with_kill(pod in annotated_pods(any_pods(), keys())) {
         let Decision::Inject(injection) = cluster().decide(&pod) else { return Ok(()) };
         let injected = after(&pod, &Decision::Inject(injection.clone()));
-        prop_assert!(!look::injected_containers(&injected).is_empty());
-        for container in look::injected_containers(&injected) {
+        prop_assert!(!inspect::injected_containers(&injected).is_empty());
+        for container in inspect::injected_containers(&injected) {
             let context = &container["securityContext"];
             prop_assert_eq!(&context["readOnlyRootFilesystem"], true);
             if context["runAsUser"] == 0 {
@@ -252,7 +252,7 @@ proptest! {
                 prop_assert_eq!(&context["capabilities"]["drop"], &serde_json::json!(["ALL"]));
                 // The capability is only allowed for a container that sends a signal. An init
                 // container shares the uid 0 of its sidecar, because they share files.
-                let signals = look::env(container, "RELOAD_SIGNAL").is_some();
+                let signals = inspect::env(container, "RELOAD_SIGNAL").is_some();
                 let added = &context["capabilities"]["add"];
                 prop_assert!(added.is_null() || signals && *added == serde_json::json!(["KILL"]), "{}", added);
                 prop_assert!(!injection.warnings.is_empty());
@@ -260,7 +260,7 @@ proptest! {
                 prop_assert_eq!(pod_security::restricted_violations(container), Vec::<&str>::new());
             }
         }
-        for volume in look::entries(&injected, "volumes") {
+        for volume in inspect::entries(&injected, "volumes") {
             let ours = volume["name"].as_str().is_some_and(|name| name.starts_with("scaivault-"));
             prop_assert!(!ours || pod_security::is_restricted_volume(volume), "{}", volume);
         }
@@ -287,13 +287,13 @@ proptest! {
     #[test]
     fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
-        let made: Vec<&str> = look::injected_containers(&injected)
+        let made: Vec<&str> = inspect::injected_containers(&injected)
             .into_iter()
-            .flat_map(|agent| look::env(agent, "MOUNT_POINTS").unwrap_or_default().lines())
+            .flat_map(|agent| inspect::env(agent, "MOUNT_POINTS").unwrap_or_default().lines())
             .collect();
-        let readers = ["containers", "initContainers"].into_iter().flat_map(|list| look::entries(&injected, list));
-        for container in readers.filter(|container| !look::injected_containers(&injected).contains(container)) {
-            let Some(ours) = look::mount(container, "scaivault-secrets") else { continue };
+        let readers = ["containers", "initContainers"].into_iter().flat_map(|list| inspect::entries(&injected, list));
+        for container in readers.filter(|container| !inspect::injected_containers(&injected).contains(container)) {
+            let Some(ours) = inspect::mount(container, "scaivault-secrets") else { continue };
             let mount_path: scaivault_contract::MountPath = ours["mountPath"].as_str().unwrap().parse().unwrap();
             for mount in container["volumeMounts"].as_array().unwrap().iter().filter(|mount| *mount != ours) {
                 let Some(below) = mount_path.below(mount["mountPath"].as_str().unwrap()) else { continue };
@@ -307,7 +307,7 @@ proptest! {
     fn every_reader_sees_every_mount_once(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
         for list in ["containers", "initContainers"] {
-            for container in look::entries(&injected, list) {
+            for container in inspect::entries(&injected, list) {
                 let mounts = container["volumeMounts"].as_array().map_or(&[][..], Vec::as_slice);
                 let paths: Vec<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
                 let ours = mounts.iter().filter(|mount| mount["name"] == "scaivault-secrets");
@@ -316,10 +316,10 @@ proptest! {
                     prop_assert_eq!(paths.iter().filter(|path| **path == mount["mountPath"]).count(), 1);
                 }
                 let distinct = paths.iter().collect::<BTreeSet<_>>().len();
-                let is_agent = look::injected_containers(&injected).iter().any(|agent| agent["name"] == container["name"]);
-                let reads_token = look::mount(container, "scaivault-token").is_some()
-                    || look::mount(container, "scaivault-state").is_some()
-                    || look::mount(container, "scaivault-credentials").is_some();
+                let is_agent = inspect::injected_containers(&injected).iter().any(|agent| agent["name"] == container["name"]);
+                let reads_token = inspect::mount(container, "scaivault-token").is_some()
+                    || inspect::mount(container, "scaivault-state").is_some()
+                    || inspect::mount(container, "scaivault-credentials").is_some();
                 prop_assert!(!is_agent || distinct == paths.len(), "the API server refuses two mounts at one path: {}", container);
                 prop_assert!(is_agent || !reads_token, "an app sees what is the agent's: {}", container);
             }

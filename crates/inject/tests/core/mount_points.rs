@@ -1,6 +1,6 @@
 //! Mounts of other volumes below the read-only mount path: the agent creates their mount points.
 
-use scaivault_testkit::{PodBuilder, container, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{API_TOKEN, DATABASE, agent, cluster, mount_api_token, paths};
@@ -36,7 +36,7 @@ fn mount_everywhere(pod: &mut Value, path: &str) {
 }
 
 fn mount_points(pod: &Value) -> Vec<Option<&str>> {
-    look::injected_containers(pod).into_iter().map(|agent| look::env(agent, "MOUNT_POINTS")).collect()
+    inspect::injected_containers(pod).into_iter().map(|agent| inspect::env(agent, "MOUNT_POINTS")).collect()
 }
 
 #[track_caller]
@@ -66,10 +66,10 @@ fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
         mount_everywhere(&mut called, path);
         let injected = cluster().inject(&called);
         assert_eq!(mount_points(&injected), [Some(expected)], "{path}");
-        let app = look::app_container(&injected, "app").unwrap();
-        assert_eq!(look::volume_at(app, "/run/secrets"), Some("scaivault-secrets"));
-        assert_eq!(look::volume_at(app, path), Some("cloud-token"));
-        assert_eq!(look::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
+        let app = inspect::app_container(&injected, "app").unwrap();
+        assert_eq!(inspect::volume_at(app, "/run/secrets"), Some("scaivault-secrets"));
+        assert_eq!(inspect::volume_at(app, path), Some("cloud-token"));
+        assert_eq!(inspect::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
         cluster().expect_untouched(&injected, "already-injected");
     }
 }
@@ -120,7 +120,7 @@ fn a_second_mount_is_added_to_the_first() {
     let after = cluster().outcome(&between);
     let expected = "/run/secrets/azure/tokens/\n/run/secrets/eks.amazonaws.com/serviceaccount/\n";
     assert_eq!(mount_points(&after), [Some(expected)]);
-    assert_eq!(look::env_names(agent(&after)), look::env_names(agent(&between)));
+    assert_eq!(inspect::env_names(agent(&after)), inspect::env_names(agent(&between)));
     cluster().expect_untouched(&after, "already-injected");
     // A removed mount leaves an empty directory and does not change the plan.
     let mut without = after;
@@ -232,7 +232,7 @@ fn the_secrets_are_mounted_before_what_is_mounted_in_them() {
         let pod =
             annotated().app_field(0, "volumeMounts", json!([token(path)])).ours("mount-path", mount_path);
         let injected = cluster().inject(&pod.json());
-        look::names(injected["spec"]["containers"][0]["volumeMounts"].as_array().unwrap())
+        inspect::names(injected["spec"]["containers"][0]["volumeMounts"].as_array().unwrap())
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>()

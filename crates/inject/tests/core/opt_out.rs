@@ -1,7 +1,7 @@
 //! Opting out: which layers can opt out, the effect, the precedence, and opting in again.
 
 use scaivault_inject::InjectorConfig;
-use scaivault_testkit::{PodBuilder, look, pod};
+use scaivault_testkit::{PodBuilder, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, DATABASE, after, cluster, config};
@@ -178,19 +178,19 @@ fn excluded_namespaces_and_mirror_pods() {
 /// Users can write the receipt, so it is only trusted for facts that cannot be seen in the pod.
 #[test]
 fn a_forged_receipt_skips_nothing() {
-    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
     for receipt in [real.as_str(), "", "{}", "not JSON", "null", "[1]", "{\"containers\":[\"app\"]}"] {
         let forged = annotated().ours("receipt", receipt).ours("status", "injected").json();
         let decision = cluster().decide(&forged);
         assert_eq!(decision.outcome(), "injected", "{receipt}: {}", decision.reason());
-        let secrets = look::init_container(&after(&forged, &decision), "scaivault-init").cloned();
+        let secrets = inspect::init_container(&after(&forged, &decision), "scaivault-init").cloned();
         assert!(secrets.is_some(), "{receipt}");
     }
 }
 
 #[test]
 fn a_forged_receipt_removes_nothing_of_the_users() {
-    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
     let mine = pod()
         .init_container(json!({"name": "migrate", "image": "registry.invalid/migrate:1", "args": ["init"]}))
         .volume(json!({"name": "data", "emptyDir": {}}))
@@ -204,21 +204,21 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
             .json(),
     ] {
         let outcome = cluster().outcome(&told);
-        assert!(look::init_container(&outcome, "migrate").is_some(), "{outcome}");
-        assert!(look::app_container(&outcome, "app").is_some(), "{outcome}");
-        assert!(look::volume(&outcome, "data").is_some(), "{outcome}");
+        assert!(inspect::init_container(&outcome, "migrate").is_some(), "{outcome}");
+        assert!(inspect::app_container(&outcome, "app").is_some(), "{outcome}");
+        assert!(inspect::volume(&outcome, "data").is_some(), "{outcome}");
         assert_eq!(outcome["spec"]["shareProcessNamespace"], false);
     }
 }
 
 #[test]
 fn a_users_container_with_a_reserved_name_is_not_removed() {
-    let real = look::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
     let mine = json!({"name": "scaivault-init", "image": "registry.invalid/mine:1", "args": ["serve"]});
     let told =
         pod().init_container(mine.clone()).ours("receipt", &real).ours("mutation-mode", "ignore-and-detach");
     let outcome = cluster().outcome(&told.json());
-    assert_eq!(look::init_container(&outcome, "scaivault-init"), Some(&mine));
+    assert_eq!(inspect::init_container(&outcome, "scaivault-init"), Some(&mine));
 }
 
 /// The pod would be injected although its author opted out.

@@ -2,7 +2,7 @@
 //! requests under a quota.
 
 use scaivault_inject::InjectorConfig;
-use scaivault_testkit::{PodBuilder, container, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
@@ -103,7 +103,7 @@ fn the_uid_of_a_namespace_is_taken_over() {
     let pod = annotated().app_field(0, "securityContext", assigned);
     let injected = cluster().inject(&pod.json());
     assert_eq!(agent(&injected)["securityContext"]["runAsUser"], 1_000_650_000);
-    assert!(look::env(agent(&injected), "SECRETS").unwrap().contains("mode=0400"));
+    assert!(inspect::env(agent(&injected), "SECRETS").unwrap().contains("mode=0400"));
 }
 
 fn resources(pod: PodBuilder) -> Value {

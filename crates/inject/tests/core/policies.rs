@@ -9,7 +9,7 @@ mod support;
 mod volume;
 
 use scaivault_inject::{Decision, Enforcement, Layer, Namespace, Policy, PolicyEffect, PolicySet};
-use scaivault_testkit::{PREFIX, PodBuilder, look, pod};
+use scaivault_testkit::{PREFIX, PodBuilder, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{DATABASE, agent, cluster};
@@ -29,13 +29,13 @@ fn a_pod_without_annotations_gets_files_and_variables() {
         .inject("inject-env-DB_PASSWORD", &format!("{DATABASE}#password"))]);
     let injected = world.inject(&plain());
     assert_eq!(
-        look::env(agent(&injected), "SECRETS").unwrap().trim(),
+        inspect::env(agent(&injected), "SECRETS").unwrap().trim(),
         format!("{DATABASE} -> /run/secrets/db.json")
     );
     let app = &injected["spec"]["containers"][0];
-    assert!(look::mount(app, "scaivault-secrets").is_some(), "{app}");
-    assert_eq!(look::env_names(app), ["DB_PASSWORD"]);
-    assert_eq!(look::ours(&injected, "status"), Some("injected"));
+    assert!(inspect::mount(app, "scaivault-secrets").is_some(), "{app}");
+    assert_eq!(inspect::env_names(app), ["DB_PASSWORD"]);
+    assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
     let uses = world.report(&plain()).uses;
     assert_eq!(uses.len(), 1);
     assert_eq!((&*uses[0].name, uses[0].generation), ("billing", 1));
@@ -50,11 +50,11 @@ fn a_receipt_names_the_policies_that_gave_something() {
         policy("limits").allow(|allow| allow.paths = named(["**"])),
     ]);
     let receipt: Value =
-        serde_json::from_str(look::ours(&world.inject(&plain()), "receipt").unwrap()).unwrap();
+        serde_json::from_str(inspect::ours(&world.inject(&plain()), "receipt").unwrap()).unwrap();
     assert_eq!(receipt["policies"], json!(["billing@1"]));
     let annotated =
         cluster().inject(&PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json());
-    assert!(!look::ours(&annotated, "receipt").unwrap().contains("policies"), "{annotated}");
+    assert!(!inspect::ours(&annotated, "receipt").unwrap().contains("policies"), "{annotated}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn only_selected_pods_are_injected() {
 fn of_two_policies_the_stronger_sets_a_default() {
     let weak = policy("weak").defaults("log-level", "debug").inject("inject-secret-db.json", DATABASE);
     let strong = policy("strong").defaults("log-level", "warn").priority(1);
-    let level = |pod: &Value| look::env(agent(pod), "LOG_LEVEL").map(str::to_owned);
+    let level = |pod: &Value| inspect::env(agent(pod), "LOG_LEVEL").map(str::to_owned);
     for policies in [[weak.clone(), strong.clone()], [strong, weak.clone()]] {
         let injected = World::new(policies).inject(&plain());
         assert_eq!(level(&injected).as_deref(), Some("warn"));
@@ -138,7 +138,7 @@ fn two_sources_of_one_file_name_both_policies() {
     let decision = world.expect(&plain(), "injected", "init");
     assert!(decision.warnings().iter().any(|text| text.contains("policies one and two")), "{decision:?}");
     let injected = world.inject(&plain());
-    assert!(look::env(agent(&injected), "SECRETS").unwrap().starts_with(DATABASE));
+    assert!(inspect::env(agent(&injected), "SECRETS").unwrap().starts_with(DATABASE));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_contested_environment_has_no_value() {
     assert!(World::new([one.clone(), two.clone(), lists]).refusal(&named).contains("[policy-limit]"));
     // A policy that only warns cannot override the environment.
     let world = World::new([one, two.clone().enforcement(Enforcement::Warn)]);
-    assert!(look::env(agent(&world.inject(&asking)), "SECRETS").unwrap().starts_with("x/production"));
+    assert!(inspect::env(agent(&world.inject(&asking)), "SECRETS").unwrap().starts_with("x/production"));
     let selecting = policy("three").environment("test").enforcement(Enforcement::Warn);
     let decision = World::new([two, selecting]).expect(&plain(), "skipped", "not-annotated");
     assert!(decision.warnings().iter().all(|text| !text.contains("environment")), "{decision:?}");
@@ -282,14 +282,14 @@ fn a_stronger_policy_that_warns_replaces_nothing_enforced() {
         let decision = world.expect(&plain(), "injected", "init");
         assert!(decision.warnings().iter().any(|text| text.contains("policies two and one")), "{decision:?}");
         let secrets = format!("{DATABASE} -> /run/secrets/db.json");
-        assert_eq!(look::env(agent(&world.inject(&plain())), "SECRETS").unwrap().trim(), secrets);
+        assert_eq!(inspect::env(agent(&world.inject(&plain())), "SECRETS").unwrap().trim(), secrets);
         let effects: Vec<_> = world.report(&plain()).uses.iter().map(|used| used.effect).collect();
         assert_eq!(effects, [PolicyEffect::Warned, PolicyEffect::Injected]);
     }
     // Of two policies that warn, the one with the higher precedence applies.
     let weaker = policy("one").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Warn);
     let world = World::new([weaker, warning.inject("inject-secret-db.json", "a/b")]);
-    assert!(look::env(agent(&world.inject(&plain())), "SECRETS").unwrap().starts_with("a/b"));
+    assert!(inspect::env(agent(&world.inject(&plain())), "SECRETS").unwrap().starts_with("a/b"));
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn metadata_that_was_not_there_is_gone_again() {
             None => drop(bare.as_object_mut().unwrap().remove("metadata")),
         }
         let injected = world.inject(&bare);
-        assert_eq!(look::ours(&injected, "status"), Some("injected"), "{bare}");
+        assert_eq!(inspect::ours(&injected, "status"), Some("injected"), "{bare}");
         assert_eq!(world.detach(&injected), bare);
         world.expect(&injected, "skipped", "already-injected");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use scaivault_contract::SecretSource;
 use scaivault_inject::{Excerpt, Layer, Problem};
-use scaivault_testkit::{PodBuilder, container, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, pod};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, DATABASE, agent, cluster};
@@ -28,7 +28,7 @@ fn check_in(cluster: &Cluster, pod: PodBuilder, words: &[&str]) {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
     let problem = problems.iter().next().unwrap();
-    assert!(!problem.cure.is_empty(), "{text}");
+    assert!(!problem.fix.is_empty(), "{text}");
 }
 
 #[test]
@@ -48,12 +48,12 @@ fn six_mistakes_are_six_problems() {
     assert_eq!(denial.problems.len(), mistakes.len());
     let text = denial.problems.to_string();
     for problem in &denial.problems {
-        let Problem { key, layer, value, allowed, cure, message, code: _ } = problem;
+        let Problem { key, layer, value, allowed, fix, message, code: _ } = problem;
         let (_, written) = mistakes.iter().find(|(known, _)| Some(*known) == key.as_deref()).unwrap();
         assert_eq!(*value, Some(Excerpt::new(written)), "{problem}");
         assert_eq!(*layer, Layer::Pod, "{problem}");
         assert!(allowed.as_ref().is_some_and(|allowed| !allowed.is_empty()), "{problem}");
-        assert!(!cure.is_empty() && !message.is_empty(), "{problem}");
+        assert!(!fix.is_empty() && !message.is_empty(), "{problem}");
         assert!(text.contains(&problem.to_string()), "{problem} is not in: {text}");
     }
 }
@@ -65,12 +65,11 @@ fn every_error_of_a_list_of_secrets_is_a_problem() {
         let denial = cluster().denial(&pod().ours("inject-secret-app.json", list).json());
         let problems = denial.problems.iter();
         problems
-            .map(|problem| (problem.message.to_string(), problem.allowed.clone(), problem.cure.clone()))
+            .map(|problem| (problem.message.to_string(), problem.allowed.clone(), problem.fix.clone()))
             .collect()
     };
     let problems = said("my-db=a/b x=A c/d");
-    let [(alias, alias_allowed, cure), (path, path_allowed, _), (no_alias, Some(_), _)] = &problems[..]
-    else {
+    let [(alias, alias_allowed, fix), (path, path_allowed, _), (no_alias, Some(_), _)] = &problems[..] else {
         panic!("{problems:#?}")
     };
     assert_eq!(alias, "\"my-db\" is not an alias of a secret");
@@ -82,7 +81,7 @@ fn every_error_of_a_list_of_secrets_is_a_problem() {
     assert!(path.starts_with("\"A\" is not a secret path"), "{path}");
     assert!(path_allowed.as_ref().unwrap().starts_with("1 to 10 levels"), "{path_allowed:?}");
     assert!(no_alias.starts_with("\"c/d\" has no alias"), "{no_alias}");
-    assert_eq!(cure, "did you mean \"my_db=a/b x=a d=c/d\"?");
+    assert_eq!(fix, "did you mean \"my_db=a/b x=a d=c/d\"?");
     let single = said("A; allowed: b");
     assert_eq!(single.len(), 1);
     assert!(single[0].0.starts_with("\"A; allowed: b\" is not a secret path: "), "{single:?}");
@@ -210,7 +209,7 @@ fn a_reload_url_reaches_the_pod_alone() {
     {
         let injected = cluster().inject(&pod.clone().json());
         assert_eq!(
-            look::env(agent(&injected), "RELOAD_URL"),
+            inspect::env(agent(&injected), "RELOAD_URL"),
             Some("http://localhost:9090/-/reload?all=true")
         );
         assert_eq!(
@@ -398,7 +397,7 @@ fn where_problems_only_warn_the_pod_goes_on_and_says_so() {
     let wrong = annotated().ours("refresh-interval", "soon").ours("start-gate", "none").json();
     let decision = Cluster::that_warns().expect(&wrong, "skipped", "problems");
     let after = crate::support::after(&wrong, &decision);
-    assert_eq!(look::ours(&after, "status"), Some("skipped/problems"));
+    assert_eq!(inspect::ours(&after, "status"), Some("skipped/problems"));
     assert_eq!(PodBuilder::from(after).without("status").json(), wrong);
     let warnings = decision.warnings().join("\n");
     assert!(warnings.contains("refresh-interval") && warnings.contains("start-gate"), "{warnings}");
@@ -420,22 +419,22 @@ fn a_namespace_sets_defaults_for_some_keys_only() {
     // refresh.
     assert_eq!(agent(&init)["name"], "scaivault-init");
     assert!(!init.to_string().contains("planted") && !init.to_string().contains("0777"), "{init}");
-    assert_eq!(look::env(agent(&init), "SCAIVAULT_ROLE"), Some("sa:team"));
-    let token = look::volume(&init, "scaivault-token").unwrap();
+    assert_eq!(inspect::env(agent(&init), "SCAIVAULT_ROLE"), Some("sa:team"));
+    let token = inspect::volume(&init, "scaivault-token").unwrap();
     assert_eq!(token["projected"]["sources"][0]["serviceAccountToken"]["audience"], "vault.example");
 
     let sidecar = annotated().ours("pattern", "sidecar");
     let defaulted = cluster.inject(&sidecar.clone().json());
-    assert_eq!(look::env(agent(&defaulted), "REFRESH_INTERVAL"), Some("10m"));
+    assert_eq!(inspect::env(agent(&defaulted), "REFRESH_INTERVAL"), Some("10m"));
     let own = cluster.inject(&sidecar.ours("refresh-interval", "1h").ours("role", "sa:own").json());
-    assert_eq!(look::env(agent(&own), "REFRESH_INTERVAL"), Some("1h"));
-    assert_eq!(look::env(agent(&own), "SCAIVAULT_ROLE"), Some("sa:own"));
+    assert_eq!(inspect::env(agent(&own), "REFRESH_INTERVAL"), Some("1h"));
+    assert_eq!(inspect::env(agent(&own), "SCAIVAULT_ROLE"), Some("sa:own"));
 }
 
 #[test]
 fn the_service_account_is_between_namespace_and_pod() {
     let role = |cluster: &Cluster, pod: PodBuilder| {
-        look::env(agent(&cluster.inject(&pod.json())), "SCAIVAULT_ROLE").map(str::to_owned)
+        inspect::env(agent(&cluster.inject(&pod.json())), "SCAIVAULT_ROLE").map(str::to_owned)
     };
     let cluster = cluster().namespace("role", "sa:team").service_account("sa:billing-prod");
     assert_eq!(role(&cluster, annotated()).as_deref(), Some("sa:billing-prod"));
@@ -455,7 +454,7 @@ fn a_wrong_default_of_the_namespace_says_whose_it_is() {
 fn a_dollar_survives_the_kubelet() {
     let template = "$(HOME) $$ {{ data.user }}\n-> next";
     let injected = cluster().inject(&annotated().ours("secret-template-db.json", template).json());
-    let written = look::env(agent(&injected), "SECRETS").unwrap();
+    let written = inspect::env(agent(&injected), "SECRETS").unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");
     let read = expand(written);
     assert!(read.contains("$(HOME) $$ {{ data.user }}"), "{read}");

@@ -1,6 +1,6 @@
 //! Further calls for the same pod, after changes by other webhooks, the API server or a user.
 
-use scaivault_testkit::{PodBuilder, container, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, pod};
 use serde_json::{Map, Value, json};
 
 use crate::support::{API_TOKEN, DATABASE, after, cluster, mount_api_token, paths};
@@ -31,8 +31,8 @@ fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
     assert!(!injection.replaced);
 
     let after = cluster().outcome(&between);
-    let late = look::app_container(&after, "late").unwrap();
-    assert_eq!(late["volumeMounts"], look::app_container(&after, "app").unwrap()["volumeMounts"]);
+    let late = inspect::app_container(&after, "late").unwrap();
+    assert_eq!(late["volumeMounts"], inspect::app_container(&after, "app").unwrap()["volumeMounts"]);
     cluster().expect_untouched(&after, "already-injected");
 }
 
@@ -54,7 +54,7 @@ fn a_late_container_gets_the_variables_too() {
     late["env"] = json!([{"name": "OWN", "value": "$(STRIPE_KEY)"}]);
     between["spec"]["containers"].as_array_mut().unwrap().push(late);
     let after = cluster().outcome(&between);
-    assert_eq!(look::env_names(look::app_container(&after, "late").unwrap()), ["STRIPE_KEY", "OWN"]);
+    assert_eq!(inspect::env_names(inspect::app_container(&after, "late").unwrap()), ["STRIPE_KEY", "OWN"]);
 }
 
 #[test]
@@ -120,12 +120,12 @@ fn the_api_servers_token_is_kept_out_of_the_agent() {
         mount_api_token(&mut second_look);
         assert_eq!(second_look, answered);
 
-        let app = look::app_container(&answered, "app").unwrap();
-        assert_eq!(look::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
-        let login = look::volume(&answered, "scaivault-credentials")
+        let app = inspect::app_container(&answered, "app").unwrap();
+        assert_eq!(inspect::volume_at(app, API_TOKEN), Some("kube-api-access-x7k2p"));
+        let login = inspect::volume(&answered, "scaivault-credentials")
             .map_or("scaivault-token", |_| "scaivault-credentials");
-        for agent in look::injected_containers(&answered) {
-            assert_eq!(look::volume_at(agent, API_TOKEN), Some(login));
+        for agent in inspect::injected_containers(&answered) {
+            assert_eq!(inspect::volume_at(agent, API_TOKEN), Some(login));
             let mounts = agent["volumeMounts"].as_array().unwrap();
             let here = mounts.iter().find(|mount| mount["mountPath"] == API_TOKEN).unwrap();
             assert_eq!(here["readOnly"], true);
@@ -155,11 +155,11 @@ fn an_agent_that_got_the_api_servers_token_is_replaced() {
         mount_api_token(&mut pod);
         assert!(cluster().injection(&pod).replaced);
         let answered = cluster().outcome(&pod);
-        for agent in look::injected_containers(&answered) {
-            assert_eq!(look::volume_at(agent, API_TOKEN), Some("scaivault-token"));
+        for agent in inspect::injected_containers(&answered) {
+            assert_eq!(inspect::volume_at(agent, API_TOKEN), Some("scaivault-token"));
         }
         assert!(
-            look::volume(&answered, "kube-api-access-x7k2p").is_some(),
+            inspect::volume(&answered, "kube-api-access-x7k2p").is_some(),
             "the app has it still: {answered}"
         );
         cluster().expect_untouched(&answered, "already-injected");
@@ -302,7 +302,7 @@ fn the_pods_name_is_compared_by_its_source() {
         assert_eq!(cluster().outcome(&edited)["spec"], whole["spec"]);
     }
     let polling = injected(annotated());
-    assert!(!look::env_names(&polling["spec"]["initContainers"][0]).contains(&"SCAIVAULT_POD"));
+    assert!(!inspect::env_names(&polling["spec"]["initContainers"][0]).contains(&"SCAIVAULT_POD"));
 }
 
 /// Whether a container starts after the agent, and so can read the files, depends on the new
@@ -323,7 +323,7 @@ fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
     let template = injected(annotated());
     let edited = PodBuilder::from(template).without("refresh-interval").json();
     let after = cluster().outcome(&edited);
-    assert_eq!(look::names(look::entries(&after, "initContainers")), ["scaivault-init"]);
+    assert_eq!(inspect::names(inspect::entries(&after, "initContainers")), ["scaivault-init"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The user of the agent, its permissions, its resources and its position.
 
 use scaivault_testkit::{
-    PodBuilder, container, look, pod,
+    PodBuilder, container, inspect, pod,
     pod_security::{baseline_violations, restricted_violations},
     qos::{self, Class, quantity_nano},
 };
@@ -41,7 +41,7 @@ fn every_agent_is_restricted_as_it_is() {
         reloading().app_field(0, "securityContext", user(1000)),
     ] {
         let injected = cluster().inject(&pod.json());
-        for container in look::injected_containers(&injected) {
+        for container in inspect::injected_containers(&injected) {
             assert_eq!(restricted_violations(container), [""; 0], "{container}");
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
         }
@@ -133,7 +133,7 @@ fn a_guaranteed_pod_stays_guaranteed() {
 fn the_agents_memory_holds_two_generations() {
     for size in ["4Mi", "8Mi", "64Mi"] {
         let injected = cluster().inject(&annotated().ours("volume-size-limit", size).json());
-        let volume = &look::volume(&injected, "scaivault-secrets").unwrap()["emptyDir"];
+        let volume = &inspect::volume(&injected, "scaivault-secrets").unwrap()["emptyDir"];
         assert_eq!(*volume, json!({"medium": "Memory", "sizeLimit": size}));
         let limit =
             agent(&injected)["resources"]["limits"]["memory"].as_str().and_then(quantity_nano).unwrap();
@@ -150,26 +150,27 @@ fn apps_read_and_see_nothing_of_the_agents() {
         .ours("ca-configmap", "scaivault-ca")
         .spec("restartPolicy", "Never");
     let injected = cluster().inject(&all.json());
-    let app = look::app_container(&injected, "app").unwrap();
+    let app = inspect::app_container(&injected, "app").unwrap();
     assert_eq!(
         app["volumeMounts"],
         json!([{"name": "scaivault-secrets", "mountPath": "/run/secrets", "readOnly": true}])
     );
-    for container in look::injected_containers(&injected) {
+    for container in inspect::injected_containers(&injected) {
         for (volume, path, read_only) in [
             ("scaivault-secrets", "/run/secrets", false),
             ("scaivault-state", "/var/run/scaivault/state", false),
             ("scaivault-ca", "/var/run/scaivault/ca", true),
             ("scaivault-credentials", "/var/run/scaivault/credentials", true),
         ] {
-            let mount = look::mount(container, volume).unwrap_or_else(|| panic!("no {volume}: {container}"));
+            let mount =
+                inspect::mount(container, volume).unwrap_or_else(|| panic!("no {volume}: {container}"));
             assert_eq!(mount["mountPath"], path, "{volume}");
             assert_eq!(mount["readOnly"] == true, read_only, "{volume}");
         }
     }
-    assert_eq!(look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["name"], "scaivault-ca");
+    assert_eq!(inspect::volume(&injected, "scaivault-ca").unwrap()["configMap"]["name"], "scaivault-ca");
     assert_eq!(
-        look::volume(&injected, "scaivault-credentials").unwrap()["secret"]["secretName"],
+        inspect::volume(&injected, "scaivault-credentials").unwrap()["secret"]["secretName"],
         "billing-client"
     );
 }
@@ -183,16 +184,16 @@ fn keys_of_any_name_become_the_files_that_the_agent_reads() {
         .ours("ca-configmap-key", "ca-bundle.crt");
     let injected = cluster().inject(&named.json());
     assert_eq!(
-        look::volume(&injected, "scaivault-credentials").unwrap()["secret"]["items"],
+        inspect::volume(&injected, "scaivault-credentials").unwrap()["secret"]["items"],
         json!([{"key": "client_id", "path": "client_id"}, {"key": "clientSecret", "path": "client_secret"}])
     );
     assert_eq!(
-        look::volume(&injected, "scaivault-ca").unwrap()["configMap"]["items"],
+        inspect::volume(&injected, "scaivault-ca").unwrap()["configMap"]["items"],
         json!([{"key": "ca-bundle.crt", "path": "ca.crt"}])
     );
     let sidecar = agent(&injected);
-    assert_eq!(look::env(sidecar, "SCAIVAULT_CA_FILE"), Some("/var/run/scaivault/ca/ca.crt"));
-    assert_eq!(look::env(sidecar, "SCAIVAULT_CREDENTIALS_DIR"), Some("/var/run/scaivault/credentials"));
+    assert_eq!(inspect::env(sidecar, "SCAIVAULT_CA_FILE"), Some("/var/run/scaivault/ca/ca.crt"));
+    assert_eq!(inspect::env(sidecar, "SCAIVAULT_CREDENTIALS_DIR"), Some("/var/run/scaivault/credentials"));
 }
 
 #[test]
@@ -200,7 +201,8 @@ fn trust_is_told_where_it_is_not_the_agents_default() {
     let told = |keys: &[(&str, &str)]| {
         let pod = keys.iter().fold(annotated(), |pod, (key, value)| pod.ours(key, value));
         let injected = cluster().inject(&pod.json());
-        ["SCAIVAULT_TRUST", "SCAIKEY_TRUST"].map(|name| look::env(agent(&injected), name).map(str::to_owned))
+        ["SCAIVAULT_TRUST", "SCAIKEY_TRUST"]
+            .map(|name| inspect::env(agent(&injected), name).map(str::to_owned))
     };
     let ca = ("ca-configmap", "scaivault-ca");
     let client = ("client-credentials-secret", "billing-client");
@@ -226,15 +228,18 @@ fn trust_is_told_where_it_is_not_the_agents_default() {
 fn the_token_is_for_scaivault_and_short() {
     let injected = cluster().inject(&annotated().json());
     assert_eq!(
-        look::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"],
+        inspect::volume(&injected, "scaivault-token").unwrap()["projected"]["sources"],
         json!([{"serviceAccountToken": {"audience": "scaivault", "expirationSeconds": 3600, "path": "token"}}])
     );
-    let mount = look::mount(agent(&injected), "scaivault-token").unwrap();
+    let mount = inspect::mount(agent(&injected), "scaivault-token").unwrap();
     assert_eq!(
         (&mount["mountPath"], &mount["readOnly"]),
         (&json!("/var/run/secrets/scaivault"), &json!(true))
     );
-    assert_eq!(look::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"), Some("/var/run/secrets/scaivault/token"));
+    assert_eq!(
+        inspect::env(agent(&injected), "SCAIVAULT_TOKEN_FILE"),
+        Some("/var/run/secrets/scaivault/token")
+    );
 }
 
 /// A native sidecar alone would be restarted forever, and the Job would never fail.
@@ -242,7 +247,7 @@ fn the_token_is_for_scaivault_and_short() {
 fn a_job_gets_both_containers() {
     let lease = || pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
     let injected = cluster().inject(&lease().spec("restartPolicy", "Never").json());
-    let agents = look::injected_containers(&injected);
+    let agents = inspect::injected_containers(&injected);
     assert_eq!(
         agents.iter().map(|agent| &agent["name"]).collect::<Vec<_>>(),
         ["scaivault-init", "scaivault-sidecar"]
@@ -252,10 +257,10 @@ fn a_job_gets_both_containers() {
     assert_eq!(agents[0]["args"], json!(["init"]));
     assert_eq!(agents[1]["args"], json!(["sidecar"]));
     for agent in agents {
-        assert!(look::mount(agent, "scaivault-state").is_some(), "{agent}");
-        assert_eq!(look::env(agent, "SCAIVAULT_STATE_DIR"), Some("/var/run/scaivault/state"));
+        assert!(inspect::mount(agent, "scaivault-state").is_some(), "{agent}");
+        assert_eq!(inspect::env(agent, "SCAIVAULT_STATE_DIR"), Some("/var/run/scaivault/state"));
     }
-    assert_eq!(look::volume(&injected, "scaivault-state").unwrap()["emptyDir"]["medium"], "Memory");
+    assert_eq!(inspect::volume(&injected, "scaivault-state").unwrap()["emptyDir"]["medium"], "Memory");
 
     for policy in ["Always", "OnFailure"] {
         let injected = cluster().inject(&lease().spec("restartPolicy", policy).json());
@@ -311,7 +316,7 @@ fn native_sidecar(name: &str) -> Value {
 fn the_agent_starts_first_but_behind_a_mesh() {
     let order = |pod: PodBuilder| {
         let injected = cluster().inject(&pod.json());
-        look::names(look::entries(&injected, "initContainers"))
+        inspect::names(inspect::entries(&injected, "initContainers"))
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>()
@@ -337,10 +342,10 @@ fn who_reads() {
     let readers = |pod: PodBuilder| {
         let injected = cluster().inject(&pod.json());
         let users =
-            ["initContainers", "containers"].into_iter().flat_map(|list| look::entries(&injected, list));
+            ["initContainers", "containers"].into_iter().flat_map(|list| inspect::entries(&injected, list));
         users
             .filter(|container| {
-                look::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
+                inspect::mount(container, "scaivault-secrets").is_some_and(|mount| mount["readOnly"] == true)
             })
             .map(|container| container["name"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
@@ -368,8 +373,8 @@ fn variables_come_first_so_that_others_may_use_them() {
         .ours("inject-env-KEY", "environments/production/billing/stripe#secret_key@3")
         .app_field(0, "env", json!([{"name": "DSN", "value": "pg://billing:$(PASSWORD)@db"}]));
     let injected = cluster().inject(&variables.json());
-    let app = look::app_container(&injected, "app").unwrap();
-    assert_eq!(look::env_names(app), ["KEY", "PASSWORD", "DSN"]);
+    let app = inspect::app_container(&injected, "app").unwrap();
+    assert_eq!(inspect::env_names(app), ["KEY", "PASSWORD", "DSN"]);
     for variable in &app["env"].as_array().unwrap()[..2] {
         let reference = &variable["valueFrom"]["fileKeyRef"];
         assert_eq!(reference["volumeName"], "scaivault-env");
@@ -377,7 +382,7 @@ fn variables_come_first_so_that_others_may_use_them() {
         assert_eq!(reference["key"], variable["name"]);
         assert_ne!(reference["optional"], true);
     }
-    let written = look::env(agent(&injected), "SECRET_ENV").unwrap();
+    let written = inspect::env(agent(&injected), "SECRET_ENV").unwrap();
     assert_eq!(
         written.lines().collect::<Vec<_>>(),
         [
@@ -386,16 +391,16 @@ fn variables_come_first_so_that_others_may_use_them() {
         ]
     );
     // The kubelet only reads the file from an emptyDir.
-    assert!(look::volume(&injected, "scaivault-env").unwrap()["emptyDir"].is_object());
+    assert!(inspect::volume(&injected, "scaivault-env").unwrap()["emptyDir"].is_object());
 }
 
 #[test]
 fn optional_variables_only_where_the_app_may_start_without() {
     let variables = pod().ours("inject-env-PASSWORD", "a/b#password").ours("fail-open", "true");
     let injected = cluster().inject(&variables.json());
-    let app = look::app_container(&injected, "app").unwrap();
+    let app = inspect::app_container(&injected, "app").unwrap();
     assert_eq!(app["env"][0]["valueFrom"]["fileKeyRef"]["optional"], true);
-    assert_eq!(look::env(agent(&injected), "FAIL_OPEN"), Some("true"));
+    assert_eq!(inspect::env(agent(&injected), "FAIL_OPEN"), Some("true"));
 }
 
 #[test]
@@ -418,7 +423,7 @@ fn options_stand_behind_the_file_and_defaults_are_left_out() {
         .ours("secret-optional-several.json", "false");
     let injected = cluster().inject(&options.json());
     assert_eq!(
-        look::env(agent(&injected), "SECRETS").unwrap().lines().collect::<Vec<_>>(),
+        inspect::env(agent(&injected), "SECRETS").unwrap().lines().collect::<Vec<_>>(),
         [
             "environments/production/billing/a@7 -> /run/secrets/etc/a.env format=env mode=0400",
             "environments/production/billing/database -> /run/secrets/db.json",
@@ -428,7 +433,7 @@ fn options_stand_behind_the_file_and_defaults_are_left_out() {
         ]
     );
     assert_eq!(
-        look::env_names(agent(&injected)),
+        inspect::env_names(agent(&injected)),
         ["SCAIVAULT_URL", "SCAIVAULT_TOKEN_FILE", "SECRETS"],
         "defaults of the agent are not spelt out"
     );

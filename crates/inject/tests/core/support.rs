@@ -7,7 +7,7 @@ use scaivault_inject::{
     Context, Decision, Denial, Injection, InjectorConfig, KubeVersion, Namespace, OnProblem, PodView,
     Settings, decide, detach_by_name,
 };
-use scaivault_testkit::{apply, key, look, random::AnnotationKey};
+use scaivault_testkit::{apply, inspect, key, random::AnnotationKey};
 use serde_json::{Value, json};
 
 /// Where the API server mounts its own token.
@@ -16,14 +16,14 @@ pub(crate) const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccoun
 /// Does what the API server's admission plugin `ServiceAccount` does before and after the webhooks:
 /// mounts the token into every container that has no mount at this path.
 pub(crate) fn mount_api_token(pod: &mut Value) {
-    let volumes = look::names(look::entries(pod, "volumes"));
+    let volumes = inspect::names(inspect::entries(pod, "volumes"));
     let there = volumes.into_iter().find(|name| name.starts_with("kube-api-access-")).map(str::to_owned);
     let name = there.clone().unwrap_or_else(|| "kube-api-access-x7k2p".to_owned());
     let mount = json!({"name": name, "readOnly": true, "mountPath": API_TOKEN});
     let mut is_mounted = false;
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
-            if look::volume_at(container, API_TOKEN).is_none() {
+            if inspect::volume_at(container, API_TOKEN).is_none() {
                 push(&mut container["volumeMounts"], mount.clone());
                 is_mounted = true;
             }
@@ -216,7 +216,7 @@ pub(crate) fn keys() -> Vec<AnnotationKey> {
 /// The injected container of a pod that has exactly one.
 #[track_caller]
 pub(crate) fn agent(pod: &Value) -> &Value {
-    match look::injected_containers(pod).as_slice() {
+    match inspect::injected_containers(pod).as_slice() {
         [only] => only,
         containers => panic!("{} injected containers", containers.len()),
     }

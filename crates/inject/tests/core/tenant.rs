@@ -12,7 +12,7 @@ use scaivault_inject::{
     Policy, PolicyEffect, PolicyMode, PolicyParts, PolicyReport, PolicySet, Selector, Settings,
     decide_with_policies,
 };
-use scaivault_testkit::{PodBuilder, container, key, look, pod};
+use scaivault_testkit::{PodBuilder, container, inspect, key, pod};
 use serde_json::{Value, json};
 
 use crate::support::{after, config};
@@ -107,9 +107,10 @@ impl Target {
     fn reads(&self, pod: &Value) -> String {
         let injected = self.injects(pod);
         let mappings = ["SECRETS", "WATCH_PATHS", "DYNAMIC", "SECRET_ENV"];
-        let agents = look::injected_containers(&injected);
-        let read =
-            agents.iter().flat_map(|agent| mappings.map(|name| look::env(agent, name).unwrap_or_default()));
+        let agents = inspect::injected_containers(&injected);
+        let read = agents
+            .iter()
+            .flat_map(|agent| mappings.map(|name| inspect::env(agent, name).unwrap_or_default()));
         read.collect::<Vec<_>>().join("\n")
     }
 }

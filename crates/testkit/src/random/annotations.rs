@@ -13,7 +13,7 @@ use super::{
     one_of,
     text::{name_tail, odd_text},
 };
-use crate::{key, look};
+use crate::{inspect, key};
 
 /// A row of the injector's registry.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,7 @@ impl Selection {
     /// The pod with these annotations added to its own.
     #[must_use]
     pub(super) fn put_on(&self, pod: &Value) -> Value {
-        let first = look::names(look::entries(pod, "containers")).first().copied().unwrap_or("app");
+        let first = inspect::names(inspect::entries(pod, "containers")).first().copied().unwrap_or("app");
         let mut all = self.annotations.clone();
         match self.readers {
             Readers::Default => {}

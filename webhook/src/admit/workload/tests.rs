@@ -142,7 +142,7 @@ fn every_reason_is_one_that_is_counted() {
     {
         for entry in BOTH {
             let reason = verdict(entry, edit).reason;
-            assert!(Reason::of(entry).contains(&reason), "{entry:?}: {reason:?}");
+            assert!(Reason::all_for(entry).contains(&reason), "{entry:?}: {reason:?}");
         }
     }
 }

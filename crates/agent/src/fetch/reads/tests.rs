@@ -6,7 +6,7 @@ const INTERVAL: Duration = Duration::from_mins(5);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn key(text: &str) -> Key {
-    Key::of(&text.parse().unwrap())
+    Key::from_secret(&text.parse().unwrap())
 }
 
 fn secret(version: u64) -> Secret {

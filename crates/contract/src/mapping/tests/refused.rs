@@ -27,12 +27,12 @@ fn comments() {
 
 #[test]
 fn the_docker_compose_grammar() {
-    let cure = "is written as for Docker Compose, which has another grammar; \
+    let fix = "is written as for Docker Compose, which has another grammar; \
                 for a file write path -> /run/secrets/DB_PASSWORD in SECRETS, \
                 for a variable path#field -> DB_PASSWORD in SECRET_ENV";
-    check_secret("DB_PASSWORD=environments/dev/db", &format!("\"DB_PASSWORD=environments/dev/db\" {cure}"));
-    check_secret("DB_PASSWORD = a/b#k", &format!("\"DB_PASSWORD = a/b#k\" {cure}"));
-    check(parse_variables, "DB_PASSWORD=a", &[&format!("line 1: \"DB_PASSWORD=a\" {cure}")]);
+    check_secret("DB_PASSWORD=environments/dev/db", &format!("\"DB_PASSWORD=environments/dev/db\" {fix}"));
+    check_secret("DB_PASSWORD = a/b#k", &format!("\"DB_PASSWORD = a/b#k\" {fix}"));
+    check(parse_variables, "DB_PASSWORD=a", &[&format!("line 1: \"DB_PASSWORD=a\" {fix}")]);
 }
 
 #[test]

@@ -16,8 +16,8 @@ use std::{borrow::Cow, str::FromStr};
 use scaivault_contract::{DeferredSource, SecretSourceError, SecretSourceErrors};
 
 use super::{
-    AnnotationSpec, Chapter, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NameError, NamedKey,
-    Rejection, Setters,
+    AnnotationSpec, DefaultValue, Entry, EntryError, ExactKey, Group, Key, NameError, NamedKey, Rejection,
+    Section, Setters,
 };
 use crate::{
     annotations::draft::{Draft, FileDraft},
@@ -38,17 +38,17 @@ const LARGEST_CPU: u32 = 4096;
 const LEAST_MEMORY_KIBIBYTES: u32 = 4;
 
 /// Every annotation under `scaivault.scailabs.ai/`.
-pub static REGISTRY: &[Chapter] = &[
-    Chapter { group: Group::Secrets, specs: secrets::ROWS },
-    Chapter { group: Group::Files, specs: files::ROWS },
-    Chapter { group: Group::Mode, specs: mode::ROWS },
-    Chapter { group: Group::Delivery, specs: delivery::ROWS },
-    Chapter { group: Group::Refresh, specs: refresh::ROWS },
-    Chapter { group: Group::Restart, specs: restart::ROWS },
-    Chapter { group: Group::Identity, specs: identity::ROWS },
-    Chapter { group: Group::Failure, specs: failure::ROWS },
-    Chapter { group: Group::Container, specs: container::ROWS },
-    Chapter { group: Group::Written, specs: written::ROWS },
+pub static REGISTRY: &[Section] = &[
+    Section { group: Group::Secrets, specs: secrets::ROWS },
+    Section { group: Group::Files, specs: files::ROWS },
+    Section { group: Group::Mode, specs: mode::ROWS },
+    Section { group: Group::Delivery, specs: delivery::ROWS },
+    Section { group: Group::Refresh, specs: refresh::ROWS },
+    Section { group: Group::Restart, specs: restart::ROWS },
+    Section { group: Group::Identity, specs: identity::ROWS },
+    Section { group: Group::Failure, specs: failure::ROWS },
+    Section { group: Group::Container, specs: container::ROWS },
+    Section { group: Group::Written, specs: written::ROWS },
 ];
 
 /// Errors of the types in `crates/contract` end with the accepted values; they are removed, because
@@ -111,22 +111,22 @@ fn file<'a>(draft: &'a mut Draft, entry: &Entry<'_>) -> &'a mut FileDraft {
 
 /// Validates the name of a file. `is_taken` says whether the key `other` has the same name.
 fn file_name(name: &str, is_taken: bool, other: NamedKey) -> Result<String, NameError> {
-    let error = |code, message, cure| Err(NameError { code, message, allowed: Some(NAME_ALLOWED), cure });
+    let error = |code, message, fix| Err(NameError { code, message, allowed: Some(NAME_ALLOWED), fix });
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.len() > LONGEST_NAME {
         let message = format!("the name {} has more than {LONGEST_NAME} characters", shown_key(name));
-        let cure = "shorten the name in the key; secret-file-<name> gives the file another path".to_owned();
-        return error(Code::InvalidValue, message, cure);
+        let fix = "shorten the name in the key; secret-file-<name> gives the file another path".to_owned();
+        return error(Code::InvalidValue, message, fix);
     }
     if !name.bytes().all(is_plain) {
         let message = "the name in the key has characters that an annotation key cannot hold".to_owned();
-        let cure = "rename the key; secret-file-<name> gives the file any other path".to_owned();
-        return error(Code::InvalidValue, message, cure);
+        let fix = "rename the key; secret-file-<name> gives the file any other path".to_owned();
+        return error(Code::InvalidValue, message, fix);
     }
     if is_taken {
         let message = format!("the name {name} also stands in {other}{name}, and one file cannot be both");
-        let cure = "rename one of the two keys: each file needs a name of its own".to_owned();
-        return Err(NameError { code: Code::FileConflict, message, allowed: None, cure });
+        let fix = "rename one of the two keys: each file needs a name of its own".to_owned();
+        return Err(NameError { code: Code::FileConflict, message, allowed: None, fix });
     }
     Ok(name.to_owned())
 }

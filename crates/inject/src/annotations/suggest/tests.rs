@@ -6,7 +6,7 @@ fn check(key: &str, value: &str, expected: &str) {
     let (spec, name) = spec_of(key).unwrap();
     let entry = Entry { name, value };
     assert!((spec.set)(&mut Draft::default(), &entry).is_err(), "{key}: {value} is taken");
-    assert_eq!(cure(spec, &entry), expected, "{key}: {value}");
+    assert_eq!(fix(spec, &entry), expected, "{key}: {value}");
 }
 
 #[test]

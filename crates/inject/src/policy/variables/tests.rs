@@ -29,7 +29,7 @@ fn filled_with(
     let filled = fill(text, place, &values);
     filled
         .map(|filled| filled.text.into_owned())
-        .map_err(|fault| format!("{}; to fix: {}", fault.message, fault.cure))
+        .map_err(|fault| format!("{}; to fix: {}", fault.message, fault.fix))
 }
 
 fn filled(text: &str, place: Place) -> Result<String, String> {

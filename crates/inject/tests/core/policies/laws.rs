@@ -9,7 +9,7 @@ use proptest::{
 };
 use scaivault_contract::parse_secrets;
 use scaivault_inject::{Decision, Enforcement, PolicyEffect, SkipReason};
-use scaivault_testkit::{look, path_not_allowed, shuffle_keys, users_content};
+use scaivault_testkit::{inspect, path_not_allowed, shuffle_keys, users_content};
 use serde_json::Value;
 
 use super::{
@@ -150,9 +150,9 @@ proptest! {
             return Ok(());
         }
         let Some(injected) = injected(&world, &pod) else { return Ok(()) };
-        for agent in look::injected_containers(&injected) {
+        for agent in inspect::injected_containers(&injected) {
             for told in ["SECRETS", "WATCH_PATHS"] {
-                let told = scaivault_contract::expand_env_value(look::env(agent, told).unwrap_or_default());
+                let told = scaivault_contract::expand_env_value(inspect::env(agent, told).unwrap_or_default());
                 for mapping in parse_secrets(&told).unwrap() {
                     for secret in mapping.source.secrets() {
                         let path = secret.path.to_string();

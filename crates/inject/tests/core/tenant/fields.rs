@@ -151,7 +151,7 @@ fn no_mount_or_file_covers_the_pods_token() {
         let decision = target.decide(&asks(OWN).ours("mount-path", path).json()).0;
         if matches!(decision, Decision::Inject(_)) {
             let injected = after(&asks(OWN).ours("mount-path", path).json(), &decision);
-            let agent = look::injected_containers(&injected)[0];
+            let agent = inspect::injected_containers(&injected)[0];
             let mounts: Vec<_> = agent["volumeMounts"]
                 .as_array()
                 .unwrap()
@@ -168,10 +168,10 @@ fn no_mount_or_file_covers_the_pods_token() {
     let mut with_token = asks(OWN).json();
     crate::support::mount_api_token(&mut with_token);
     let injected = target.injects(&with_token);
-    let app = look::app_container(&injected, "app").unwrap();
-    assert!(look::volume_at(app, crate::support::API_TOKEN).unwrap().starts_with("kube-api-access-"));
-    for agent in look::injected_containers(&injected) {
-        assert_eq!(look::volume_at(agent, crate::support::API_TOKEN), Some("scaivault-token"));
+    let app = inspect::app_container(&injected, "app").unwrap();
+    assert!(inspect::volume_at(app, crate::support::API_TOKEN).unwrap().starts_with("kube-api-access-"));
+    for agent in inspect::injected_containers(&injected) {
+        assert_eq!(inspect::volume_at(agent, crate::support::API_TOKEN), Some("scaivault-token"));
     }
 }
 
@@ -193,7 +193,7 @@ fn no_container_of_the_tenant_mounts_what_the_agent_has() {
 fn a_forged_receipt_or_status_changes_nothing() {
     let limited = target([limits()]);
     let honest = limited.injects(&asks(OWN).json());
-    let receipt = look::ours(&honest, "receipt").unwrap().to_owned();
+    let receipt = inspect::ours(&honest, "receipt").unwrap().to_owned();
     for (status, receipt) in [
         ("injected", receipt.as_str()),
         ("injected", r#"{"v":1,"policies":["limits@99","payments@1"]}"#),
@@ -204,9 +204,9 @@ fn a_forged_receipt_or_status_changes_nothing() {
         let forged = |source: &str| asks(source).ours("status", status).ours("receipt", receipt).json();
         limited.refuses(&forged(THEIRS), &["policy-limit"]);
         let injected = limited.injects(&forged(OWN));
-        assert!(look::env(look::injected_containers(&injected)[0], "SECRETS").unwrap().contains(OWN));
-        assert!(!look::ours(&injected, "receipt").unwrap().contains("payments@1"));
-        assert_eq!(look::ours(&injected, "status"), Some("injected"));
+        assert!(inspect::env(inspect::injected_containers(&injected)[0], "SECRETS").unwrap().contains(OWN));
+        assert!(!inspect::ours(&injected, "receipt").unwrap().contains("payments@1"));
+        assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
     }
     // An injected pod whose mapping was edited by hand: the containers are replaced by those of the
     // plan.
@@ -242,7 +242,7 @@ fn a_variable_that_redirects_the_agent_is_taken_out() {
         env.retain(|variable| variable["name"] != name);
         env.push(value.clone());
         let again = target.injects(&changed);
-        let agents = look::injected_containers(&again);
+        let agents = inspect::injected_containers(&again);
         assert!(!agents[0]["env"].as_array().unwrap().contains(&value), "{again}");
     }
 }

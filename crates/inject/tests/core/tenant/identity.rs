@@ -57,7 +57,10 @@ fn a_role_is_limited_wherever_it_was_written() {
     target.refuses(&asks(OWN).json(), &["role", "service account", "policy roles"]);
     target.service_account_role = Some("sa:${namespace}");
     let injected = target.injects(&asks(OWN).json());
-    assert_eq!(look::env(look::injected_containers(&injected)[0], "SCAIVAULT_ROLE"), Some("sa:billing"));
+    assert_eq!(
+        inspect::env(inspect::injected_containers(&injected)[0], "SCAIVAULT_ROLE"),
+        Some("sa:billing")
+    );
 }
 
 /// Threat 20: with a label, the policies for that label apply to the tenant. Their globs still

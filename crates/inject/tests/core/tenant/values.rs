@@ -187,7 +187,7 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
     }
     // The name comes from the kubelet and not from an annotation.
     let injected = own.injects(&per_pod());
-    let env = look::injected_containers(&injected)[0]["env"].as_array().unwrap().clone();
+    let env = inspect::injected_containers(&injected)[0]["env"].as_array().unwrap().clone();
     let field = env.iter().find(|variable| variable["name"] == "SCAIVAULT_POD").unwrap();
     assert_eq!(field["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
     assert!(env.iter().all(|variable| variable["name"] != "SCAIVAULT_NODE"), "only where it is used");

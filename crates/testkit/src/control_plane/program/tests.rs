@@ -8,7 +8,7 @@ use std::{
 use super::*;
 
 /// Far longer than ending a program takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Set for the child process that starts a program and is killed.
 const HOLDER: &str = "SCAIVAULT_TESTKIT_HOLDER";
 
@@ -29,7 +29,7 @@ fn runs(process_id: &str) -> bool {
 
 #[track_caller]
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited for {what}");
         thread::yield_now();

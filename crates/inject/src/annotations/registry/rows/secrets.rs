@@ -77,7 +77,7 @@ fn variable_name(name: &str) -> NameError {
         code: Code::InvalidValue,
         message: format!("{} cannot name a variable", Excerpt::new(name)),
         allowed: Some(VariableName::ALLOWED),
-        cure: if is_name {
+        fix: if is_name {
             format!("rename the key to {}{meant}", NamedKey::InjectEnv)
         } else {
             "shorten the name in the key".to_owned()

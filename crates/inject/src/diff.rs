@@ -10,7 +10,7 @@ use scaivault_contract::{
 
 use crate::{
     intent::Readers,
-    ours::{self, RECEIPT, STATUS},
+    ownership::{self, RECEIPT, STATUS},
     patch::{ANNOTATIONS, Fragment, Operation, Value, annotation_pointer},
     plan::{Plan, objects::Container},
     pod::{ContainerView, List, PodView, Presence, VariableValue},
@@ -20,87 +20,87 @@ use crate::{
 pub(crate) const INJECTED: &str = "injected";
 
 /// The operations for the missing parts of a plan. `document` is the pod that the operations apply
-/// to. `readers` are indices into `seen`, the pod without the injection, whose containers keep
+/// to. `readers` are indices into `original`, the pod without the injection, whose containers keep
 /// their index in the document.
-pub(crate) fn additions(
+pub(crate) fn diff(
     plan: Plan<'_>,
     document: &PodView<'_>,
-    seen: &PodView<'_>,
+    original: &PodView<'_>,
     readers: &Readers,
 ) -> Vec<Operation> {
-    let mut additions = Additions(Vec::with_capacity(8));
+    let mut builder = PatchBuilder(Vec::with_capacity(8));
     let Plan { volumes, agents, insert_at, mount, variables, share_process_namespace, receipt } = plan;
     let missing = volumes
         .into_iter()
-        .filter(|planned| !document.spec.volumes.iter().any(|there| planned.name == &*there.name))
+        .filter(|planned| !document.spec.volumes.iter().any(|actual| planned.name == &*actual.name))
         .map(|volume| Fragment::new(&volume).into());
-    additions.append("/spec/volumes", &document.spec.volumes, missing.collect());
+    builder.append("/spec/volumes", &document.spec.volumes, missing.collect());
 
     let mount_fragment = mount.as_ref().map(Fragment::new);
     let variable_fragments: Vec<Fragment> = variables.iter().map(Fragment::new).collect();
-    for (list, there, place) in places(document, seen, readers) {
+    for (list, actual, place) in places(document, original, readers) {
         let pointer = ["/spec/", list, "/", &place.to_string()].concat();
         if let (Some(mount), Some(fragment)) = (&mount, &mount_fragment)
-            && !there.mounts(SECRETS_VOLUME)
+            && !actual.mounts(SECRETS_VOLUME)
         {
             let value = vec![fragment.clone().into()];
-            let (mounts, list) = (&there.volume_mounts, [&pointer, "/volumeMounts"].concat());
-            if must_be_first(mount.mount_path, there) {
-                additions.prepend(&list, mounts, value);
+            let (mounts, list) = (&actual.volume_mounts, [&pointer, "/volumeMounts"].concat());
+            if must_be_first(mount.mount_path, actual) {
+                builder.prepend(&list, mounts, value);
             } else {
-                additions.append(&list, mounts, value);
+                builder.append(&list, mounts, value);
             }
         }
         if variables.is_empty() {
             continue;
         }
-        let ours = there.env.iter().filter(|variable| ours::is_our_variable(variable));
-        let has: BTreeSet<&str> = ours.map(|variable| &*variable.name).collect();
+        let injected = actual.env.iter().filter(|variable| ownership::is_injected_variable(variable));
+        let has: BTreeSet<&str> = injected.map(|variable| &*variable.name).collect();
         let missing =
             variables.iter().zip(&variable_fragments).filter(|(planned, _)| !has.contains(planned.name));
         let missing = missing.map(|(_, fragment)| fragment.clone().into()).collect();
-        additions.prepend(&[&pointer, "/env"].concat(), &there.env, missing);
+        builder.prepend(&[&pointer, "/env"].concat(), &actual.env, missing);
     }
 
     for planned in &agents {
-        let found = document.spec.init_containers.iter().find(|there| planned.name == &*there.name);
-        if let Some(there) = found {
-            additions.mount_points(planned, there);
+        let found = document.spec.init_containers.iter().find(|actual| planned.name == &*actual.name);
+        if let Some(actual) = found {
+            builder.mount_points(planned, actual);
         }
     }
     let missing: Vec<Value> = agents
         .into_iter()
-        .filter(|planned| !document.spec.init_containers.iter().any(|there| planned.name == &*there.name))
+        .filter(|planned| !document.spec.init_containers.iter().any(|actual| planned.name == &*actual.name))
         .map(|agent| Fragment::new(&agent).into())
         .collect();
-    additions.insert("/spec/initContainers", &document.spec.init_containers, insert_at, missing);
+    builder.insert("/spec/initContainers", &document.spec.init_containers, insert_at, missing);
 
     if share_process_namespace && document.spec.share_process_namespace != Presence::Value(true) {
-        additions.add("/spec/shareProcessNamespace".to_owned(), Value::Switch(true));
+        builder.add("/spec/shareProcessNamespace".to_owned(), Value::Switch(true));
     }
-    additions.annotations(document, [(RECEIPT, receipt.text()), (STATUS, INJECTED.to_owned())]);
-    additions.0
+    builder.annotations(document, [(RECEIPT, receipt.text()), (STATUS, INJECTED.to_owned())]);
+    builder.0
 }
 
 /// The readers, located in the document.
 fn places<'a, 'p>(
     document: &'a PodView<'p>,
-    seen: &'a PodView<'p>,
+    original: &'a PodView<'p>,
     readers: &'a Readers,
 ) -> impl Iterator<Item = (&'static str, &'a ContainerView<'p>, usize)> {
     let find = |list: &'static str,
                 places: &'a [usize],
-                seen: &'a List<_>,
+                original: &'a List<_>,
                 document: &'a List<ContainerView<'p>>| {
         places.iter().filter_map(move |place| {
-            let seen: &ContainerView<'p> = seen.as_slice().get(*place)?;
-            Some((list, document.as_slice().get(seen.index)?, seen.index))
+            let original: &ContainerView<'p> = original.as_slice().get(*place)?;
+            Some((list, document.as_slice().get(original.index)?, original.index))
         })
     };
-    find("containers", &readers.containers, &seen.spec.containers, &document.spec.containers).chain(find(
+    find("containers", &readers.containers, &original.spec.containers, &document.spec.containers).chain(find(
         "initContainers",
         &readers.init_containers,
-        &seen.spec.init_containers,
+        &original.spec.init_containers,
         &document.spec.init_containers,
     ))
 }
@@ -110,24 +110,24 @@ fn places<'a, 'p>(
 /// segments, and in the order of the list if the numbers are equal.
 fn must_be_first(mount_path: &str, container: &ContainerView<'_>) -> bool {
     let segments = |path: &str| path.split('/').filter(|segment| !matches!(*segment, "" | ".")).count();
-    container.volume_mounts.iter().any(|there| {
-        is_at_or_below(&there.mount_path, mount_path) && segments(&there.mount_path) <= segments(mount_path)
+    container.volume_mounts.iter().any(|actual| {
+        is_at_or_below(&actual.mount_path, mount_path) && segments(&actual.mount_path) <= segments(mount_path)
     })
 }
 
-struct Additions(Vec<Operation>);
+struct PatchBuilder(Vec<Operation>);
 
-impl Additions {
+impl PatchBuilder {
     /// Adds the mount points that the agent in the document does not create yet: a cloud provider's
     /// webhook may have added a token below the mount path after the first call of this one.
-    fn mount_points(&mut self, planned: &Container<'_>, there: &ContainerView<'_>) {
+    fn mount_points(&mut self, planned: &Container<'_>, actual: &ContainerView<'_>) {
         let Some(planned) = planned.env.iter().find(|variable| variable.name == MOUNT_POINTS) else {
             return;
         };
-        let list = format!("/spec/initContainers/{}/env", there.index);
-        let place = there.env.iter().rposition(|variable| &*variable.name == MOUNT_POINTS);
+        let list = format!("/spec/initContainers/{}/env", actual.index);
+        let place = actual.env.iter().rposition(|variable| &*variable.name == MOUNT_POINTS);
         let value = Fragment::new(planned).into();
-        match (place, there.variable(MOUNT_POINTS)) {
+        match (place, actual.variable(MOUNT_POINTS)) {
             (Some(place), Some(VariableValue::Literal(found))) => {
                 let (found, planned) =
                     (expand_env_value(found), expand_env_value(planned.value.as_deref().unwrap_or_default()));
@@ -137,7 +137,7 @@ impl Additions {
                     self.add(format!("{list}/{place}"), value);
                 }
             }
-            _ => self.append(&list, &there.env, vec![value]),
+            _ => self.append(&list, &actual.env, vec![value]),
         }
     }
 

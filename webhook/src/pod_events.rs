@@ -17,13 +17,13 @@ const NOTE_BYTES: usize = 1024;
 
 /// A message about the pods of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct PodEvent {
     /// The namespace of pod and owner.
     pub namespace: String,
     /// The recipient.
     pub owner: Owner,
     /// The reason.
-    pub reason: NoticeReason,
+    pub reason: PodEventReason,
     /// What happened, at most 1,024 bytes: fixed texts of the injector, problem codes and
     /// annotation keys. Every client that reaches the port controls what a review contains, so an
     /// Event contains nothing else of it.
@@ -45,14 +45,14 @@ pub struct Owner {
 
 /// The reason of an Event. Rejected pods need none: their controller reports the rejection itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoticeReason {
+pub enum PodEventReason {
     /// The annotations have problems, and the pod was admitted without its secrets.
     SecretsNotInjected,
     /// The pod was admitted, and there is a warning about its annotations.
     InjectionWarning,
 }
 
-impl NoticeReason {
+impl PodEventReason {
     /// The `reason` of the Event.
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,20 +65,20 @@ impl NoticeReason {
 /// The queue of Events. Sending never waits: if the queue is full, the Event is dropped and
 /// counted.
 #[derive(Clone, Debug, Default)]
-pub struct Notices {
-    queue: Option<mpsc::Sender<Notice>>,
+pub struct PodEvents {
+    queue: Option<mpsc::Sender<PodEvent>>,
 }
 
-impl Notices {
-    /// Sends to this queue; [`Notices::default`] discards all Events.
-    pub fn new(queue: mpsc::Sender<Notice>) -> Self {
+impl PodEvents {
+    /// Sends to this queue; [`PodEvents::default`] discards all Events.
+    pub fn new(queue: mpsc::Sender<PodEvent>) -> Self {
         Self { queue: Some(queue) }
     }
 
     /// Queues an Event for the owner if the decision needs one.
     pub(crate) fn offer(&self, decided: &Decided<'_>, metrics: &Metrics) {
         if let Some(queue) = &self.queue
-            && let Some(notice) = Notice::of(decided)
+            && let Some(notice) = PodEvent::from_decided(decided)
             && queue.try_send(notice).is_err()
         {
             metrics.event(EventResult::Dropped);
@@ -86,15 +86,15 @@ impl Notices {
     }
 }
 
-impl Notice {
-    fn of(decided: &Decided<'_>) -> Option<Self> {
+impl PodEvent {
+    fn from_decided(decided: &Decided<'_>) -> Option<Self> {
         let Decided { request, verdict, .. } = decided;
         if request.dry_run || verdict.warnings.is_empty() {
             return None;
         }
         let reason = match verdict.reason {
-            Reason::Skipped(SkipReason::Problems) => NoticeReason::SecretsNotInjected,
-            Reason::Skipped(_) | Reason::Injected(_) | Reason::Detached => NoticeReason::InjectionWarning,
+            Reason::Skipped(SkipReason::Problems) => PodEventReason::SecretsNotInjected,
+            Reason::Skipped(_) | Reason::Injected(_) | Reason::Detached => PodEventReason::InjectionWarning,
             _ => return None,
         };
         let subject = Subject::new(request.object.as_ref()?);
@@ -134,10 +134,10 @@ fn is_word(text: &str, longest: usize, others: &[u8]) -> bool {
 }
 
 /// The note of the Event, cut at a character boundary.
-fn note(reason: NoticeReason, verdict: &Verdict) -> String {
+fn note(reason: PodEventReason, verdict: &Verdict) -> String {
     const CUT: &str = "…";
     let mut note = match reason {
-        NoticeReason::SecretsNotInjected => {
+        PodEventReason::SecretsNotInjected => {
             let mut note = "pods start without their secrets:".to_owned();
             for (index, problem) in verdict.problems.iter().enumerate() {
                 note.push_str(if index > 0 { ", " } else { " " });
@@ -150,7 +150,7 @@ fn note(reason: NoticeReason, verdict: &Verdict) -> String {
             }
             note
         }
-        NoticeReason::InjectionWarning => {
+        PodEventReason::InjectionWarning => {
             format!("warnings about annotations of the pods: {}", verdict.warnings.len())
         }
     };
@@ -180,7 +180,7 @@ mod tests {
         "controller":true}],"annotations":{"scaivault.scailabs.ai/inject-secret-db":"a//b"},"labels""#;
 
     #[track_caller]
-    fn notices(on_problem: OnProblem, edit: &[(&str, &str)], room: usize) -> (Option<Notice>, Metrics) {
+    fn notices(on_problem: OnProblem, edit: &[(&str, &str)], room: usize) -> (Option<PodEvent>, Metrics) {
         let settings =
             Settings::try_from(InjectorConfig { on_problem, ..InjectorConfig::default() }).unwrap();
         let context = AdmissionContext::new(settings, KubeVersion::OLDEST, Arc::new(NoCluster));
@@ -188,7 +188,7 @@ mod tests {
         let metrics = Metrics::default();
         let text = review(edit);
         let answer = Answer::new(Entry::Mutate, text.as_bytes(), &context);
-        let notices = Notices::new(sender);
+        let notices = PodEvents::new(sender);
         for _ in 0..2 - room {
             notices.offer(answer.from.as_ref().unwrap(), &metrics);
         }
@@ -199,7 +199,7 @@ mod tests {
     fn the_owner_hears_of_pods_that_go_without_their_secrets() {
         let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, OWNED)], 1);
         let notice = notice.unwrap();
-        assert_eq!((notice.reason, &*notice.namespace), (NoticeReason::SecretsNotInjected, "shop"));
+        assert_eq!((notice.reason, &*notice.namespace), (PodEventReason::SecretsNotInjected, "shop"));
         let Owner { api_version, kind, name, uid } = notice.owner;
         assert_eq!([&*api_version, &*kind, &*name, &*uid], ["apps/v1", "ReplicaSet", "web-5d", "o-1"]);
         assert!(notice.note.contains("inject-secret-db"), "{}", notice.note);
@@ -241,7 +241,7 @@ mod tests {
         let unknown = OWNED.replace(r#"inject-secret-db":"a//b""#, r#"call us now":"""#);
         let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, &unknown)], 1);
         let notice = notice.unwrap();
-        assert_eq!(notice.reason, NoticeReason::InjectionWarning);
+        assert_eq!(notice.reason, PodEventReason::InjectionWarning);
         assert!(!notice.note.contains("call us"), "{}", notice.note);
     }
 
@@ -276,10 +276,10 @@ mod tests {
                 value: None,
                 message: "no".into(),
                 allowed: None,
-                cure: "none".into(),
+                fix: "none".into(),
             });
         }
-        let note = note(NoticeReason::SecretsNotInjected, &verdict);
+        let note = note(PodEventReason::SecretsNotInjected, &verdict);
         assert!(note.len() <= NOTE_BYTES && note.ends_with('…'), "{}", note.len());
     }
 }

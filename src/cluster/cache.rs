@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use scaivault_cluster::Watched;
 
-use super::{Memory, table::Table};
+use super::{ClusterCache, sharded_map::ShardedMap};
 
 /// The maximum length of a cached value in bytes: no annotation of a namespace or service account
 /// allows more. A tenant may write 256 KiB on each of its service accounts, and every replica
@@ -44,7 +44,7 @@ const OTHERS_KEPT: usize = 16;
 const LABELS_BYTES: usize = 32 * 1024;
 
 /// A kind of object whose metadata is watched and cached.
-pub(super) trait Remembered:
+pub(super) trait Cached:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
     /// The cached part.
@@ -60,16 +60,16 @@ pub(super) trait Remembered:
     fn kept(metadata: ObjectMeta) -> Option<Self::Kept>;
 
     /// The map that caches this kind.
-    fn table(memory: &Memory) -> &Table<Self::Kept>;
+    fn table(memory: &ClusterCache) -> &ShardedMap<Self::Kept>;
 }
 
 /// Watches only the metadata of a kind, so that neither the API server nor the injector processes
 /// the rest.
 pub(super) struct Kept<K>(PhantomData<fn() -> K>);
 
-impl<K: Remembered> Watched for Kept<K> {
+impl<K: Cached> Watched for Kept<K> {
     type Item = PartialObjectMeta<K>;
-    type Memory = Memory;
+    type Memory = ClusterCache;
 
     const RESOURCE: &'static str = K::RESOURCE;
     const IS_METADATA: bool = true;
@@ -82,7 +82,7 @@ impl<K: Remembered> Watched for Kept<K> {
         &item.metadata
     }
 
-    fn put(memory: &Memory, key: &Arc<str>, item: Self::Item) {
+    fn put(memory: &ClusterCache, key: &Arc<str>, item: Self::Item) {
         match K::kept(item.metadata) {
             Some(kept) => {
                 if K::table(memory).insert(key, kept) {
@@ -93,20 +93,20 @@ impl<K: Remembered> Watched for Kept<K> {
         }
     }
 
-    fn remove(memory: &Memory, key: &Arc<str>) {
+    fn remove(memory: &ClusterCache, key: &Arc<str>) {
         K::table(memory).remove(key);
     }
 
-    fn finish_list(memory: &Memory, listed: &HashSet<Arc<str>>) {
+    fn finish_list(memory: &ClusterCache, listed: &HashSet<Arc<str>>) {
         K::table(memory).retain(listed);
     }
 
-    fn count(memory: &Memory) -> usize {
+    fn count(memory: &ClusterCache) -> usize {
         K::table(memory).len()
     }
 }
 
-impl Remembered for core::Namespace {
+impl Cached for core::Namespace {
     type Kept = Arc<Namespace>;
 
     const RESOURCE: &'static str = "namespaces";
@@ -132,12 +132,12 @@ impl Remembered for core::Namespace {
         Some(Arc::new(Namespace { name, annotations, labels }))
     }
 
-    fn table(memory: &Memory) -> &Table<Arc<Namespace>> {
+    fn table(memory: &ClusterCache) -> &ShardedMap<Arc<Namespace>> {
         &memory.namespaces
     }
 }
 
-impl Remembered for core::ServiceAccount {
+impl Cached for core::ServiceAccount {
     type Kept = Option<Arc<str>>;
 
     const RESOURCE: &'static str = "serviceaccounts";
@@ -148,7 +148,7 @@ impl Remembered for core::ServiceAccount {
         Some(annotations.get(SERVICE_ACCOUNT_ROLE_ANNOTATION).map(|role| Arc::from(short(role))))
     }
 
-    fn table(memory: &Memory) -> &Table<Option<Arc<str>>> {
+    fn table(memory: &ClusterCache) -> &ShardedMap<Option<Arc<str>>> {
         &memory.roles
     }
 }

@@ -18,8 +18,8 @@ use self::unread::unread_keys;
 use crate::{
     csi::{Finding, Severity},
     object::{Object, objects},
+    offline_cluster::{NAMESPACE_NAME_LABEL, OfflineCluster},
     policy::is_policy,
-    surroundings::{NAMESPACE_NAME_LABEL, Surroundings},
 };
 
 mod defaults;
@@ -29,7 +29,7 @@ mod unread;
 
 /// The requested action on pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub(crate) enum Action {
     /// The same as admission.
     Inject,
     /// Remove what a receipt marks as injected.
@@ -59,7 +59,7 @@ impl<'a> Subject<'a> {
 
 /// The result for an object, or for one of its pod templates.
 #[derive(Clone, Debug)]
-pub(crate) struct Treated {
+pub(crate) struct ObjectResult {
     /// RFC 6901 pointer to the object in its document.
     pub(crate) pointer: String,
     /// RFC 6901 pointer to the pod template in the object, if it was found by its shape.
@@ -84,7 +84,7 @@ pub(crate) struct Treated {
     pub(crate) csi: Vec<Finding>,
 }
 
-impl Treated {
+impl ObjectResult {
     /// RFC 6901 pointer to the pod (template) in the document.
     pub(crate) fn pod_pointer(&self) -> Option<String> {
         let in_object =
@@ -160,31 +160,31 @@ impl Outcome {
 }
 
 /// Evaluates all objects of a document.
-pub(crate) fn treat(
+pub(crate) fn evaluate(
     document: &Value,
-    verb: Verb,
-    surroundings: &Surroundings,
+    action: Action,
+    cluster: &OfflineCluster,
     with_settings: bool,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport),
-) -> Vec<Treated> {
+) -> Vec<ObjectResult> {
     let decide: &Decide<'_> = &decide;
-    let work = Work { verb, surroundings, with_settings, decide };
+    let work = Work { action, cluster, with_settings, decide };
     objects(document).iter().flat_map(|object| work.object(object)).collect()
 }
 
 /// Combines the patches of all objects to one of their document.
-pub(crate) fn patch(treated: &[Treated]) -> Patch {
-    let patches = treated.iter().filter_map(|treated| {
-        let Outcome::Decided(decision) = &treated.outcome else { return None };
-        Some(decision.patch()?.clone().below(&treated.pod_pointer()?))
+pub(crate) fn patch(result: &[ObjectResult]) -> Patch {
+    let patches = result.iter().filter_map(|result| {
+        let Outcome::Decided(decision) = &result.outcome else { return None };
+        Some(decision.patch()?.clone().below(&result.pod_pointer()?))
     });
     Patch::new(patches.flat_map(|patch| patch.operations().to_vec()).collect())
 }
 
 /// The input that is the same for all objects.
 struct Work<'a> {
-    verb: Verb,
-    surroundings: &'a Surroundings,
+    action: Action,
+    cluster: &'a OfflineCluster,
     with_settings: bool,
     decide: &'a Decide<'a>,
 }
@@ -193,12 +193,12 @@ type Decide<'a> = dyn Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport)
 
 impl Work<'_> {
     /// Evaluates the object, or each of its templates if its kind is unknown.
-    fn object(&self, object: &Object<'_>) -> Vec<Treated> {
-        let alone = |outcome, warnings| vec![treated(object, outcome, warnings)];
+    fn object(&self, object: &Object<'_>) -> Vec<ObjectResult> {
+        let alone = |outcome, warnings| vec![result(object, outcome, warnings)];
         if object.kind.is_empty() {
             return alone(Outcome::NoObject, Vec::new());
         }
-        if self.verb == Verb::Inject && is_policy(object) {
+        if self.action == Action::Inject && is_policy(object) {
             let compiled = compile(&object.standalone());
             return alone(compiled.err().map_or(Outcome::NoPod, Outcome::InvalidPolicy), Vec::new());
         }
@@ -209,8 +209,8 @@ impl Work<'_> {
                 return alone(outcome, warnings);
             };
             // To detach, only the template matters.
-            let kind =
-                WorkloadKind::of(object.api_version, object.kind).filter(|_| self.verb == Verb::Inject);
+            let kind = WorkloadKind::parse(object.api_version, object.kind)
+                .filter(|_| self.action == Action::Inject);
             let decided = self.pod(object, pointer, pod, kind);
             return vec![self.decided(object, decided, self.unknown_namespace(object))];
         }
@@ -226,14 +226,14 @@ impl Work<'_> {
         let templates = templates.into_iter().filter_map(|template| {
             let pod = object.value.pointer(&template.pointer)?;
             let decided = self.pod(object, &template.pointer, pod, None);
-            let mut treated = self.decided(object, decided, std::mem::take(&mut unread));
-            if let Outcome::Malformed(error) = &treated.outcome
+            let mut result = self.decided(object, decided, std::mem::take(&mut unread));
+            if let Outcome::Malformed(error) = &result.outcome
                 && !template.json.contains(ANNOTATION_PREFIX)
             {
-                treated.warnings.push(format!("not checked: {error}"));
-                treated.outcome = Outcome::NoPod;
+                result.warnings.push(format!("not checked: {error}"));
+                result.outcome = Outcome::NoPod;
             }
-            Some(Treated { template: Some(template.pointer), ..treated })
+            Some(ObjectResult { template: Some(template.pointer), ..result })
         });
         templates.collect()
     }
@@ -241,16 +241,16 @@ impl Work<'_> {
     /// The outcome and warnings of an object without a pod, such as a namespace, whose annotations
     /// are defaults for its pods.
     fn no_pod(&self, object: &Object<'_>) -> (Outcome, Vec<String>) {
-        match self.verb {
-            Verb::Inject => without_pod(object, self.surroundings),
-            Verb::Detach | Verb::DetachByName => (Outcome::NoPod, Vec::new()),
+        match self.action {
+            Action::Inject => without_pod(object, self.cluster),
+            Action::Detach | Action::DetachByName => (Outcome::NoPod, Vec::new()),
         }
     }
 
     /// Warnings about an object of a known kind without a pod template.
     fn without_template(&self, object: &Object<'_>) -> Vec<String> {
         let other = object.value.pointer("/spec/workloadRef/name").and_then(Value::as_str);
-        let Some(other) = other.filter(|_| self.verb == Verb::Inject) else {
+        let Some(other) = other.filter(|_| self.action == Action::Inject) else {
             // For example, a kustomize patch.
             return Vec::new();
         };
@@ -263,9 +263,9 @@ impl Work<'_> {
     /// A warning if policies select namespaces by labels and the labels of this object's namespace
     /// are unknown.
     fn unknown_namespace(&self, object: &Object<'_>) -> Vec<String> {
-        let Surroundings { policies, .. } = self.surroundings;
+        let OfflineCluster { policies, .. } = self.cluster;
         let namespace = object.namespace();
-        if self.verb != Verb::Inject || self.surroundings.knows_namespace(namespace) {
+        if self.action != Action::Inject || self.cluster.knows_namespace(namespace) {
             return Vec::new();
         }
         let needs_label = |policy: &Policy| {
@@ -284,26 +284,26 @@ impl Work<'_> {
         )]
     }
 
-    fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> Treated {
+    fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> ObjectResult {
         let Decided { outcome, settings, policies, with_policies } = decided;
-        let is_told_to_detach = self.verb != Verb::Inject;
-        let treated = treated(object, outcome, warnings);
-        Treated { is_told_to_detach, settings, policies, with_policies, ..treated }
+        let is_told_to_detach = self.action != Action::Inject;
+        let result = result(object, outcome, warnings);
+        ObjectResult { is_told_to_detach, settings, policies, with_policies, ..result }
     }
 
     fn unread(&self, object: &Object<'_>, templates: &[&str]) -> Vec<String> {
-        if self.verb == Verb::Inject { unread_keys(object, templates) } else { Vec::new() }
+        if self.action == Action::Inject { unread_keys(object, templates) } else { Vec::new() }
     }
 }
 
 /// Evaluates a namespace that is not part of the manifests.
-pub(crate) fn treat_namespace(object: &Object<'_>, surroundings: &Surroundings) -> Treated {
-    let (outcome, warnings) = without_pod(object, surroundings);
-    treated(object, outcome, warnings)
+pub(crate) fn evaluate_namespace(object: &Object<'_>, cluster: &OfflineCluster) -> ObjectResult {
+    let (outcome, warnings) = without_pod(object, cluster);
+    result(object, outcome, warnings)
 }
 
-fn without_pod(object: &Object<'_>, surroundings: &Surroundings) -> (Outcome, Vec<String>) {
-    let DefaultsReport { mut problems, warnings } = defaults::check(object, surroundings);
+fn without_pod(object: &Object<'_>, cluster: &OfflineCluster) -> (Outcome, Vec<String>) {
+    let DefaultsReport { mut problems, warnings } = defaults::check(object, cluster);
     for problem in &object.not_text_problems() {
         problems.push(problem.clone());
     }
@@ -313,8 +313,8 @@ fn without_pod(object: &Object<'_>, surroundings: &Surroundings) -> (Outcome, Ve
     (Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings }))), Vec::new())
 }
 
-fn treated(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Treated {
-    Treated {
+fn result(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> ObjectResult {
+    ObjectResult {
         pointer: object.pointer.clone(),
         template: None,
         api_version: object.api_version.to_owned(),
@@ -354,7 +354,7 @@ impl Work<'_> {
     /// The decision on the pod (template) at `pointer`, or on the workload of that kind that
     /// contains it.
     fn pod(&self, object: &Object<'_>, pointer: &str, pod: &Value, kind: Option<WorkloadKind>) -> Decided {
-        let Self { verb, surroundings, with_settings, decide } = *self;
+        let Self { action, cluster, with_settings, decide } = *self;
         let json = kind.map_or(pod, |_| object.value).to_string();
         let subject = match kind {
             Some(kind) => {
@@ -366,28 +366,28 @@ impl Work<'_> {
             Ok(subject) => subject,
             Err(message) => return Decided::malformed(message),
         };
-        let namespace = match verb {
-            Verb::Inject => surroundings.namespace(object.namespace()),
+        let namespace = match action {
+            Action::Inject => cluster.namespace(object.namespace()),
             // Only the manifest counts: an exclusion or mode of the namespace must not prevent the
             // user from detaching.
-            Verb::Detach | Verb::DetachByName => scaivault_inject::Namespace::default(),
+            Action::Detach | Action::DetachByName => scaivault_inject::Namespace::default(),
         };
         let no_policies = PolicySet::empty();
-        let policies = if verb == Verb::Inject { &surroundings.policies } else { no_policies };
-        let context = Context::new(&surroundings.settings, &namespace, surroundings.kube_version)
-            .with_policies(policies, surroundings.now)
-            .with_service_account_role(surroundings.role(object.namespace(), Object::service_account(pod)))
+        let policies = if action == Action::Inject { &cluster.policies } else { no_policies };
+        let context = Context::new(&cluster.settings, &namespace, cluster.kube_version)
+            .with_policies(policies, cluster.now)
+            .with_service_account_role(cluster.role(object.namespace(), Object::service_account(pod)))
             // The mode of a workload is part of the workload. Detaching overrides every mode.
-            .with_workload_mutation_mode((verb != Verb::Inject).then_some(MutationMode::IgnoreAndDetach));
+            .with_workload_mutation_mode((action != Action::Inject).then_some(MutationMode::IgnoreAndDetach));
         let (decision, report) = decide(&subject, &context);
         let settings =
             if with_settings { settings::all(subject.pod(), &context, &decision) } else { Vec::new() };
         let outcome = match decision {
-            Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && verb == Verb::Detach => {
+            Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && action == Action::Detach => {
                 Outcome::NoReceipt
             }
             mut decision => {
-                if verb == Verb::Inject {
+                if action == Action::Inject {
                     decision = with_misplaced(decision, object, pointer, subject.pod(), &context);
                 }
                 Outcome::Decided(Box::new(decision))

@@ -12,7 +12,7 @@ use crate::object::Object;
 /// annotations that are not read, and in other fields of metadata, such as `annotation`.
 pub(super) fn keys(object: &Object<'_>, pointer: &str) -> Vec<MisplacedKey> {
     // The core reports the effect of a workload's own annotations under the injector's prefix.
-    let is_read = WorkloadKind::of(object.api_version, object.kind).is_some();
+    let is_read = WorkloadKind::parse(object.api_version, object.kind).is_some();
     let mut found = Vec::new();
     for end in ends(pointer) {
         let above = &pointer[..end];

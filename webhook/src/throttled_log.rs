@@ -70,18 +70,18 @@ impl Cause {
 
 /// Logs at most once a second per cause that something was shed, with the count since the last
 /// line.
-pub(crate) struct Warnings {
+pub(crate) struct ThrottledLog {
     epoch: Instant,
     causes: [Throttle; Cause::COUNT],
 }
 
-impl Default for Warnings {
+impl Default for ThrottledLog {
     fn default() -> Self {
         Self { epoch: Instant::now(), causes: Default::default() }
     }
 }
 
-impl Warnings {
+impl ThrottledLog {
     /// Counts the cause, and logs if the period has passed. `error` is the system's error, if any.
     pub(crate) fn raise(&self, cause: Cause, error: Option<&std::io::Error>) {
         let Some(throttle) = self.causes.get(cause as usize) else { return };

@@ -17,7 +17,7 @@ const PARTS: usize = 256;
 
 /// A map in parts, each of which is replaced as a whole: a lookup takes no lock and never waits,
 /// and the cost of a change does not grow with the whole map. Only one task may change it.
-pub(super) struct Table<V> {
+pub(super) struct ShardedMap<V> {
     parts: Box<[Part<V>]>,
     hasher: RandomState,
     /// The number of changes.
@@ -27,7 +27,7 @@ pub(super) struct Table<V> {
 /// The entries of one part, selected by hash.
 type Part<V> = ArcSwap<HashMap<Arc<str>, V>>;
 
-impl<V: Clone + PartialEq> Table<V> {
+impl<V: Clone + PartialEq> ShardedMap<V> {
     pub(super) fn new() -> Self {
         let parts = (0..PARTS).map(|_| ArcSwap::default()).collect();
         Self { parts, hasher: RandomState::new(), version: AtomicU64::new(0) }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_put_in_is_found_until_it_is_taken_out() {
-        let table = Table::new();
+        let table = ShardedMap::new();
         let keys: Vec<Arc<str>> = (0..1_000).map(|number| format!("key-{number}").into()).collect();
         for (number, key) in keys.iter().enumerate() {
             assert!(table.insert(key, number));

@@ -21,14 +21,14 @@ fn skip(_subject: &Subject<'_>, _context: &Context<'_>) -> Decision {
 }
 
 /// Without policies.
-fn treat(
+fn evaluate(
     document: &Value,
-    verb: Verb,
-    surroundings: &Surroundings,
+    action: Action,
+    cluster: &OfflineCluster,
     with_settings: bool,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
-) -> Vec<Treated> {
-    super::treat(document, verb, surroundings, with_settings, |subject, context| {
+) -> Vec<ObjectResult> {
+    super::evaluate(document, action, cluster, with_settings, |subject, context| {
         (decide(subject, context), PolicyReport::default())
     })
 }
@@ -36,13 +36,13 @@ fn treat(
 fn treat_and_patch(
     document: &Value,
     decide: impl Fn(&Subject<'_>, &Context<'_>) -> Decision,
-) -> (Vec<Treated>, Option<Value>) {
-    let treated = treat(document, Verb::Inject, &Surroundings::default(), false, decide);
-    let patch = patch(&treated);
+) -> (Vec<ObjectResult>, Option<Value>) {
+    let result = evaluate(document, Action::Inject, &OfflineCluster::default(), false, decide);
+    let patch = patch(&result);
     let mut changed = document.clone();
     crate::apply::apply(&mut changed, &patch).unwrap();
     let changed = (!patch.is_empty()).then_some(changed);
-    (treated, changed)
+    (result, changed)
 }
 
 fn object(api_version: &str, kind: &str, rest: Value) -> Value {
@@ -95,8 +95,8 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
         ),
     ] {
         let document = object(api_version, kind, rest);
-        let (treated, changed) = treat_and_patch(&document, mark);
-        assert_eq!(treated.len(), 1, "{kind}");
+        let (result, changed) = treat_and_patch(&document, mark);
+        assert_eq!(result.len(), 1, "{kind}");
         assert_eq!(changed.unwrap().pointer(pointer), Some(&json!("set")), "{kind}");
 
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "x"}, document]});
@@ -113,15 +113,15 @@ fn what_has_no_pod_or_no_patch_does_not_change() {
         object("apps/v1", "Deployment", json!({"spec": {"replicas": 2}})),
         object("apps/v1beta1", "Deployment", json!({"spec": {"template": {"spec": {}}}})),
     ] {
-        let (treated, changed) = treat_and_patch(&document, mark);
-        assert_eq!((&treated[0].outcome, changed), (&Outcome::NoPod, None), "{document}");
+        let (result, changed) = treat_and_patch(&document, mark);
+        assert_eq!((&result[0].outcome, changed), (&Outcome::NoPod, None), "{document}");
     }
     let pod = object("v1", "Pod", json!({"spec": {}}));
-    let (treated, changed) = treat_and_patch(&pod, skip);
-    assert!(matches!(treated[0].outcome, Outcome::Decided(_)));
+    let (result, changed) = treat_and_patch(&pod, skip);
+    assert!(matches!(result[0].outcome, Outcome::Decided(_)));
     assert_eq!(changed, None);
-    let (treated, changed) = treat_and_patch(&json!([1]), mark);
-    assert_eq!((&treated[0].outcome, changed), (&Outcome::NoObject, None));
+    let (result, changed) = treat_and_patch(&json!([1]), mark);
+    assert_eq!((&result[0].outcome, changed), (&Outcome::NoObject, None));
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn each_template_of_an_unknown_kind_is_treated() {
         "PyTorchJob",
         json!({"spec": {"replicaSpecs": {"Master": {"template": template()}, "Worker": {"template": template()}}}}),
     );
-    let (treated, changed) = treat_and_patch(&document, mark);
-    let templates: Vec<_> = treated.iter().map(|treated| treated.template.as_deref().unwrap()).collect();
+    let (result, changed) = treat_and_patch(&document, mark);
+    let templates: Vec<_> = result.iter().map(|result| result.template.as_deref().unwrap()).collect();
     assert_eq!(templates, ["/spec/replicaSpecs/Master/template", "/spec/replicaSpecs/Worker/template"]);
     for template in templates {
         assert_eq!(changed.as_ref().unwrap().pointer(&format!("{template}/spec/mark")), Some(&json!("set")));
@@ -178,13 +178,13 @@ fn keys_that_nothing_reads_are_warned_about() {
         ),
     ] {
         let document = object(api_version, kind, rest);
-        let (treated, _) = treat_and_patch(&document, skip);
-        let warnings = &treated[0].warnings;
+        let (result, _) = treat_and_patch(&document, skip);
+        let warnings = &result[0].warnings;
         assert_eq!(warnings.len(), expected.len(), "{kind}: {warnings:?}");
         for (warning, expected) in warnings.iter().zip(&expected) {
             assert!(warning.starts_with(expected.as_str()), "{kind}: {warning}");
         }
-        let detached = treat(&document, Verb::Detach, &Surroundings::default(), false, skip);
+        let detached = evaluate(&document, Action::Detach, &OfflineCluster::default(), false, skip);
         assert!(detached[0].warnings.is_empty(), "{kind}");
     }
 }
@@ -192,7 +192,7 @@ fn keys_that_nothing_reads_are_warned_about() {
 /// For each workload, the core gets what the cluster would provide.
 #[test]
 fn the_context_is_that_of_the_object() {
-    let mut surroundings = Surroundings::default();
+    let mut cluster = OfflineCluster::default();
     let documents = [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "annotations": {
             "scaivault.scailabs.ai/url": "https://vault.example.com"}}}),
@@ -200,8 +200,8 @@ fn the_context_is_that_of_the_object() {
             "scaikey.scailabs.ai/role": "billing-reader"}}}),
     ];
     for noted in documents.iter().flat_map(objects) {
-        if !surroundings.give_namespace(&noted) {
-            surroundings.note(&noted);
+        if !cluster.give_namespace(&noted) {
+            cluster.note(&noted);
         }
     }
     let deployment = json!({
@@ -210,9 +210,9 @@ fn the_context_is_that_of_the_object() {
         "metadata": {"name": "app", "annotations": {"scaivault.scailabs.ai/mutation-mode": "ignore"}},
         "spec": {"template": {"spec": {"serviceAccountName": "billing"}}},
     });
-    let seen = |verb| {
+    let seen = |action| {
         let seen = RefCell::new(None);
-        treat(&deployment, verb, &surroundings, false, |subject, context| {
+        evaluate(&deployment, action, &cluster, false, |subject, context| {
             let own = match subject {
                 Subject::Workload(workload) => workload.mutation_mode(),
                 Subject::Pod(_) => None,
@@ -228,21 +228,21 @@ fn the_context_is_that_of_the_object() {
         seen.into_inner().unwrap()
     };
     let role = Some("billing-reader".to_owned());
-    assert_eq!(seen(Verb::Inject), ("shop".into(), 1, role.clone(), Some(MutationMode::Ignore)));
-    assert_eq!(seen(Verb::Detach), (String::new(), 0, role, Some(MutationMode::IgnoreAndDetach)));
+    assert_eq!(seen(Action::Inject), ("shop".into(), 1, role.clone(), Some(MutationMode::Ignore)));
+    assert_eq!(seen(Action::Detach), (String::new(), 0, role, Some(MutationMode::IgnoreAndDetach)));
 }
 
 #[test]
 fn what_has_no_own_mode_is_a_pod() {
     let template = json!({"template": {"spec": {}}});
-    for (api_version, kind, verb, expected) in [
-        ("apps/v1", "Deployment", Verb::Inject, true),
-        ("batch/v1", "Job", Verb::Inject, true),
-        ("apps/v1", "ReplicaSet", Verb::Inject, false),
-        ("apps/v1", "Deployment", Verb::Detach, false),
+    for (api_version, kind, action, expected) in [
+        ("apps/v1", "Deployment", Action::Inject, true),
+        ("batch/v1", "Job", Action::Inject, true),
+        ("apps/v1", "ReplicaSet", Action::Inject, false),
+        ("apps/v1", "Deployment", Action::Detach, false),
     ] {
         let document = object(api_version, kind, json!({"spec": template}));
-        treat(&document, verb, &Surroundings::default(), false, |subject, _| {
+        evaluate(&document, action, &OfflineCluster::default(), false, |subject, _| {
             assert_eq!(matches!(subject, Subject::Workload(_)), expected, "{kind}");
             Decision::Skip(SkipReason::NotAnnotated.into())
         });
@@ -253,7 +253,7 @@ fn what_has_no_own_mode_is_a_pod() {
 fn a_pods_own_mode_is_not_a_workloads() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}, "metadata": {"annotations": {
         "scaivault.scailabs.ai/mutation-mode": "ignore"}}});
-    treat(&pod, Verb::Inject, &Surroundings::default(), false, |_, context| {
+    evaluate(&pod, Action::Inject, &OfflineCluster::default(), false, |_, context| {
         assert_eq!(context.workload_mutation_mode, None);
         Decision::Skip(SkipReason::NotAnnotated.into())
     });
@@ -269,12 +269,13 @@ fn a_mode_that_is_no_string_is_a_problem() {
             "spec": {"template": {"spec": {}}},
         }),
     );
-    let treated = treat(&deployment, Verb::Inject, &Surroundings::default(), false, |subject, context| {
-        let Subject::Workload(workload) = subject else { panic!("{subject:?}") };
-        workload::decide(workload, context)
-    });
-    let Outcome::Decided(decision) = &treated[0].outcome else { panic!("{treated:?}") };
-    let Decision::Deny(denial) = &**decision else { panic!("{treated:?}") };
+    let result =
+        evaluate(&deployment, Action::Inject, &OfflineCluster::default(), false, |subject, context| {
+            let Subject::Workload(workload) = subject else { panic!("{subject:?}") };
+            workload::decide(workload, context)
+        });
+    let Outcome::Decided(decision) = &result[0].outcome else { panic!("{result:?}") };
+    let Decision::Deny(denial) = &**decision else { panic!("{result:?}") };
     let message = denial.problems.to_string();
     assert!(message.contains("mutation-mode") && message.contains("quotes"), "{message}");
 }
@@ -283,7 +284,7 @@ fn a_mode_that_is_no_string_is_a_problem() {
 fn all_values_of_a_namespace_that_are_no_strings_are_problems() {
     let outcome = |api_version, kind, annotations| {
         let object = object(api_version, kind, json!({"metadata": {"annotations": annotations}}));
-        treat(&object, Verb::Inject, &Surroundings::default(), false, mark).remove(0).outcome
+        evaluate(&object, Action::Inject, &OfflineCluster::default(), false, mark).remove(0).outcome
     };
     let (prefix, role) = ("scaivault.scailabs.ai", "scaikey.scailabs.ai/role");
     for (api_version, kind, layer) in [
@@ -317,9 +318,9 @@ fn all_values_of_a_namespace_that_are_no_strings_are_problems() {
 fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
     let pod = object("v1", "Pod", json!({"spec": {}}));
     let no_receipt = |_: &Subject<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
-    for (verb, refused) in [(Verb::Detach, true), (Verb::Inject, false)] {
-        let treated = treat(&pod, verb, &Surroundings::default(), false, no_receipt);
-        assert_eq!(treated[0].outcome.is_refused(), refused, "{verb:?}");
+    for (action, refused) in [(Action::Detach, true), (Action::Inject, false)] {
+        let result = evaluate(&pod, action, &OfflineCluster::default(), false, no_receipt);
+        assert_eq!(result[0].outcome.is_refused(), refused, "{action:?}");
     }
 }
 
@@ -333,7 +334,7 @@ fn problems_that_are_let_through_are_problems_but_no_refusal() {
         value: None,
         message: "wrong".into(),
         allowed: None,
-        cure: "mend it".into(),
+        fix: "mend it".into(),
     });
     let skip = Skip { problems: problems.clone(), ..SkipReason::Problems.into() };
     let let_through = Outcome::Decided(Box::new(Decision::Skip(skip)));

@@ -10,7 +10,7 @@ use crate::object::Object;
 
 /// Configuration, cluster version, namespaces and service accounts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct OfflineCluster {
     /// The injector's configuration.
     pub(crate) settings: Settings,
     /// The cluster's version.
@@ -28,7 +28,7 @@ pub(crate) struct Surroundings {
     roles: BTreeMap<(String, String), String>,
 }
 
-impl Surroundings {
+impl OfflineCluster {
     /// Without namespaces and service accounts.
     pub(crate) fn new(settings: Settings, kube_version: KubeVersion) -> Self {
         Self { settings, kube_version, ..Self::default() }
@@ -120,20 +120,20 @@ mod tests {
         }}})
     }
 
-    fn given(documents: &[Value]) -> Surroundings {
-        let mut surroundings = Surroundings::default();
+    fn given(documents: &[Value]) -> OfflineCluster {
+        let mut cluster = OfflineCluster::default();
         for object in documents.iter().flat_map(objects) {
-            assert!(surroundings.give_namespace(&object));
+            assert!(cluster.give_namespace(&object));
         }
-        surroundings
+        cluster
     }
 
-    fn noted(documents: &[Value]) -> Surroundings {
-        let mut surroundings = Surroundings::default();
+    fn noted(documents: &[Value]) -> OfflineCluster {
+        let mut cluster = OfflineCluster::default();
         for object in documents.iter().flat_map(objects) {
-            surroundings.note(&object);
+            cluster.note(&object);
         }
-        surroundings
+        cluster
     }
 
     #[test]
@@ -154,23 +154,23 @@ mod tests {
     /// kubectl decides the namespace of a manifest without one, independent of other manifests.
     #[test]
     fn a_namespace_among_the_manifests_is_for_its_own_and_a_given_one_wins() {
-        let mut surroundings = noted(&[namespace("a")]);
-        assert_eq!(surroundings.namespace("a").annotations.len(), 1);
-        assert_eq!(surroundings.namespace("").annotations.len(), 0);
+        let mut cluster = noted(&[namespace("a")]);
+        assert_eq!(cluster.namespace("a").annotations.len(), 1);
+        assert_eq!(cluster.namespace("").annotations.len(), 0);
         let plain = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
-        surroundings.give_namespace(&objects(&plain)[0]);
-        assert_eq!(surroundings.namespace("a").annotations.len(), 0);
+        cluster.give_namespace(&objects(&plain)[0]);
+        assert_eq!(cluster.namespace("a").annotations.len(), 0);
     }
 
     #[test]
     fn a_role_is_found_in_its_namespace_only() {
-        let surroundings = noted(&[json!({
+        let cluster = noted(&[json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": {"name": "app", "namespace": "a", "annotations": {"scaikey.scailabs.ai/role": "billing"}},
         })]);
-        assert_eq!(surroundings.role("a", "app"), Some("billing"));
-        assert_eq!(surroundings.role("", "app"), None);
-        assert_eq!(surroundings.role("a", "default"), None);
+        assert_eq!(cluster.role("a", "app"), Some("billing"));
+        assert_eq!(cluster.role("", "app"), None);
+        assert_eq!(cluster.role("a", "default"), None);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const STATUS: &str = ExactKey::Status.text();
 
 /// How the injector's containers are identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Marks {
+pub(crate) enum MatchBy {
     /// By name, args and receipt, as in admission.
     Receipt,
     /// By name only, on request of a command line user.
@@ -40,12 +40,12 @@ pub(crate) fn is_reserved_volume(name: &str) -> bool {
 }
 
 /// Whether a variable is read from the injector's volume.
-pub(crate) fn is_our_variable(variable: &VariableView<'_>) -> bool {
+pub(crate) fn is_injected_variable(variable: &VariableView<'_>) -> bool {
     variable.file_volume() == Some(ENV_VOLUME)
 }
 
 /// Whether an init container is the injector's, in a pod with a receipt.
-pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
+pub(crate) fn is_injected(container: &ContainerView<'_>) -> bool {
     let command = match &*container.name {
         INIT_CONTAINER => INIT_COMMAND,
         SIDECAR_CONTAINER => SIDECAR_COMMAND,
@@ -58,7 +58,7 @@ pub(crate) fn is_marked(container: &ContainerView<'_>) -> bool {
 /// enough, because users can write one.
 pub(crate) fn has_injection(pod: &PodView<'_>) -> bool {
     pod.annotation(RECEIPT).is_some()
-        && (pod.spec.init_containers.iter().any(is_marked)
+        && (pod.spec.init_containers.iter().any(is_injected)
             || pod.spec.volumes.iter().any(|volume| is_reserved_volume(&volume.name)))
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn has_reserved_names(pod: &PodView<'_>) -> bool {
 
 /// Reports parts that the injector did not add, in a pod without the injection: reserved names, and
 /// agents under any name, because the injection would start a second one.
-pub(crate) fn strangers(pod: &PodView<'_>, problems: &mut Problems) {
+pub(crate) fn check_reserved_names(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
         problems.push_with(|| {
             let name = Excerpt::new(&container.name);
@@ -126,6 +126,6 @@ fn stranger(name: &str, message: String) -> Problem {
         value: Some(Excerpt::new(name)),
         message: message.into(),
         allowed: None,
-        cure: if has_name { BY_NAME } else { REMOVE }.into(),
+        fix: if has_name { BY_NAME } else { REMOVE }.into(),
     }
 }

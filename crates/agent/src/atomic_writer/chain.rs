@@ -15,7 +15,7 @@ use rustix::{
 };
 use scaivault_contract::{FileMode, names::SERVICE_ACCOUNT_DIR};
 
-use super::{Owner, Root, Sink, SinkError, at, budget::Budget, error::At as _};
+use super::{AtomicWriter, Owner, Root, WriteError, budget::Budget, dirfd, error::At as _};
 
 /// The link to the current generation of the first chain in a root. The name of another chain's
 /// link ends with its id.
@@ -73,20 +73,20 @@ pub(super) struct Generation {
 
 impl<'s> Chain<'s> {
     /// Opens the chain in an existing root.
-    pub(super) fn open(root: &Path, sink: &'s Sink) -> Result<Self> {
-        let Sink { id, owner, .. } = sink;
-        let dir = at::open_path(root)?;
+    pub(super) fn open(root: &Path, sink: &'s AtomicWriter) -> Result<Self> {
+        let AtomicWriter { id, owner, .. } = sink;
+        let dir = dirfd::open_path(root)?;
         let own = format!("{DATA}-{id}");
         let found = [DATA, &own].into_iter().find_map(|link| Some((link, own_target(&dir, link, id)?)));
         let link = match &found {
             Some((link, _)) => link,
-            None if at::kind(&dir, DATA).is_none() => DATA,
+            None if dirfd::kind(&dir, DATA).is_none() => DATA,
             None => &own,
         };
         let link = link.to_owned();
         let name = found.map(|(_, name)| name);
         let open =
-            |name: &String| Some(Generation { dir: at::open_dir(&dir, name).ok()?, name: name.clone() });
+            |name: &String| Some(Generation { dir: dirfd::open_dir(&dir, name).ok()?, name: name.clone() });
         let current = name.as_ref().and_then(open);
         Ok(Self { id, owner, dir, link, name, current })
     }
@@ -98,7 +98,7 @@ impl<'s> Chain<'s> {
 
     /// Whether there is a current generation from which no file was removed.
     pub(super) fn is_delivered(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| at::kind(&current.dir, REMOVED).is_none())
+        self.current.as_ref().is_some_and(|current| dirfd::kind(&current.dir, REMOVED).is_none())
     }
 
     /// The generation that the application knows, and the writer that set the mark; `None` if it
@@ -113,7 +113,7 @@ impl<'s> Chain<'s> {
     }
 
     fn mark(&self) -> Option<(String, Owner)> {
-        let text = at::link_target(&self.dir, &format!("{TOLD}{}", self.id))?;
+        let text = dirfd::link_target(&self.dir, &format!("{TOLD}{}", self.id))?;
         let mut parts = text.split('/').map(str::to_owned);
         let (generation, container, pod_uid) = (parts.next()?, parts.next(), parts.next());
         let is_sidecar = container.is_some_and(|container| container == SIDECAR);
@@ -133,10 +133,10 @@ impl<'s> Chain<'s> {
         let container = if *is_sidecar { SIDECAR } else { INIT };
         let text = format!("{}/{container}/{}", current.name, pod_uid.as_deref().unwrap_or_default());
         let link = format!("{TOLD}{}", self.id);
-        if at::link_target(&self.dir, &link).as_ref() == Some(&text) {
+        if dirfd::link_target(&self.dir, &link).as_ref() == Some(&text) {
             return Ok(());
         }
-        at::replace_link(&self.dir, &text, &link, &self.temporary())
+        dirfd::replace_link(&self.dir, &text, &link, &self.temporary())
     }
 
     /// The versions of the current generation.
@@ -151,7 +151,7 @@ impl<'s> Chain<'s> {
         loop {
             number = number.wrapping_add(1);
             let name = format!("{GENERATION}{}-{number}", self.id);
-            match at::make_dir(&self.dir, &name, at::DIR_MODE) {
+            match dirfd::make_dir(&self.dir, &name, dirfd::DIR_MODE) {
                 Err(Errno::EXIST) => {}
                 made => return Ok(Generation { dir: made?, name }),
             }
@@ -162,11 +162,11 @@ impl<'s> Chain<'s> {
     /// last one.
     pub(super) fn remove_others(&self) -> Result<()> {
         let (mut done, current) = (Ok(()), own_target(&self.dir, &self.link, self.id));
-        for entry in at::entries(&self.dir)? {
+        for entry in dirfd::entries(&self.dir)? {
             let (name, kind) = entry?;
             let is_other = current.as_ref() != Some(&name) && number(self.id, &name).is_some();
             if is_other && kind == FileType::Directory {
-                done = at::remove_tree(&self.dir, &name).and(done);
+                done = dirfd::remove_tree(&self.dir, &name).and(done);
             }
         }
         done
@@ -175,7 +175,7 @@ impl<'s> Chain<'s> {
     /// Removes a pending generation. Best effort: the next change removes it, too.
     pub(super) fn discard(&self, next: &Generation) {
         if self.is_in_place(next) {
-            let _ = at::remove_tree(&self.dir, &next.name);
+            let _ = dirfd::remove_tree(&self.dir, &next.name);
         }
     }
 
@@ -198,7 +198,7 @@ impl<'s> Chain<'s> {
             return Ok(());
         }
         // A dangling link: the files appear with the first publication.
-        match at::make_link(&self.dir, &format!("{GENERATION}{}-0", self.id), DATA) {
+        match dirfd::make_link(&self.dir, &format!("{GENERATION}{}-0", self.id), DATA) {
             Err(Errno::EXIST) => {
                 if own_target(&self.dir, DATA, self.id).is_none() {
                     self.link = format!("{DATA}-{}", self.id);
@@ -211,7 +211,7 @@ impl<'s> Chain<'s> {
 
     /// Makes a generation the current one.
     pub(super) fn swap(&self, next: &Generation) -> Result<()> {
-        at::replace_link(&self.dir, &next.name, &self.link, &self.temporary())
+        dirfd::replace_link(&self.dir, &next.name, &self.link, &self.temporary())
     }
 
     /// Creates the link of every file of a generation. Without `replaces`, only for free names.
@@ -220,7 +220,7 @@ impl<'s> Chain<'s> {
         root: &Root,
         generation: &Generation,
         replaces: bool,
-    ) -> std::result::Result<(), SinkError> {
+    ) -> std::result::Result<(), WriteError> {
         for file in root.paths().filter(|file| generation.has(file)) {
             self.link(file, replaces).at(&root.path.join(file))?;
         }
@@ -229,13 +229,13 @@ impl<'s> Chain<'s> {
 
     /// Each file has its own link, because several agents may have files in the same directory.
     fn link(&self, path: &Path, replaces: bool) -> Result<()> {
-        let mut dir = at::open_dir(&self.dir, ".")?;
+        let mut dir = dirfd::open_dir(&self.dir, ".")?;
         let mut target = PathBuf::new();
         for segment in path.parent().into_iter().flatten() {
-            dir = match at::open_dir(&dir, segment) {
+            dir = match dirfd::open_dir(&dir, segment) {
                 Err(Errno::NOENT) => self.make_shared_dir(&dir, segment)?,
                 Err(Errno::LOOP | Errno::NOTDIR) if replaces => {
-                    at::remove_file(&dir, segment)?;
+                    dirfd::remove_file(&dir, segment)?;
                     self.make_shared_dir(&dir, segment)?
                 }
                 Err(Errno::LOOP | Errno::NOTDIR) => return Ok(()),
@@ -245,11 +245,11 @@ impl<'s> Chain<'s> {
         }
         target.extend([Path::new(&self.link), path]);
         let (name, target) = (file_name(path)?, target.to_str().ok_or(Errno::INVAL)?);
-        match at::kind(&dir, name) {
+        match dirfd::kind(&dir, name) {
             Some(FileType::Directory) => Err(Errno::ISDIR),
             Some(_) if !replaces => Ok(()),
-            Some(_) if at::link_target(&dir, name).is_some_and(|text| text == target) => Ok(()),
-            _ => at::replace_link(&dir, target, name, &self.temporary()),
+            Some(_) if dirfd::link_target(&dir, name).is_some_and(|text| text == target) => Ok(()),
+            _ => dirfd::replace_link(&dir, target, name, &self.temporary()),
         }
     }
 
@@ -261,29 +261,29 @@ impl<'s> Chain<'s> {
     /// Creates a directory with the root's permission bits, because other agents create links
     /// there, too.
     fn make_shared_dir(&self, dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
-        at::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
+        dirfd::open_or_make_dir(dir, name, fs::fstat(&self.dir)?.st_mode & 0o7777)
     }
 
     /// Creates the mount points of other volumes. The container runtime cannot create them in the
     /// applications' read-only mount.
-    pub(super) fn make_mount_points(&self, root: &Root) -> std::result::Result<(), SinkError> {
+    pub(super) fn make_mount_points(&self, root: &Root) -> std::result::Result<(), WriteError> {
         let service_account = service_account_dirs(&root.volume).map(|path| (path, false));
         for (path, is_file) in service_account.chain(root.mount_points.iter().cloned()) {
             self.make_mount_point(&root.volume, &path, is_file)
-                .map_err(|errno| SinkError::of_mount_point(&root.volume.join(&path), errno))?;
+                .map_err(|errno| WriteError::of_mount_point(&root.volume.join(&path), errno))?;
         }
         Ok(())
     }
 
     fn make_mount_point(&self, volume: &Path, path: &Path, is_file: bool) -> Result<()> {
-        let mut dir = at::open_path(volume)?;
+        let mut dir = dirfd::open_path(volume)?;
         for segment in if is_file { path.parent() } else { Some(path) }.into_iter().flatten() {
             dir = self.make_shared_dir(&dir, segment)?;
         }
         if is_file {
             let name = file_name(path)?;
-            match at::make_file(&dir, name, 0o444, b"") {
-                Err(Errno::EXIST) if at::kind(&dir, name) == Some(FileType::RegularFile) => {}
+            match dirfd::make_file(&dir, name, 0o444, b"") {
+                Err(Errno::EXIST) if dirfd::kind(&dir, name) == Some(FileType::RegularFile) => {}
                 made => made?,
             }
         }
@@ -294,21 +294,21 @@ impl<'s> Chain<'s> {
 impl Generation {
     /// Whether it contains a file.
     fn has(&self, path: &Path) -> bool {
-        let is_file = |(dir, name): (OwnedFd, &str)| at::kind(dir, name) == Some(FileType::RegularFile);
+        let is_file = |(dir, name): (OwnedFd, &str)| dirfd::kind(dir, name) == Some(FileType::RegularFile);
         self.parent(path, false).is_ok_and(is_file)
     }
 
     /// Whether it contains a file with these permission bits and this content.
     pub(super) fn holds(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> bool {
         let parent = self.parent(path, false);
-        parent.is_ok_and(|(dir, name)| at::is_same_file(dir, name, mode.bits(), bytes))
+        parent.is_ok_and(|(dir, name)| dirfd::is_same_file(dir, name, mode.bits(), bytes))
     }
 
     /// Writes a file, replacing one that was already written to this generation.
     pub(super) fn make(&self, path: &Path, mode: FileMode, bytes: &[u8]) -> Result<()> {
         let (dir, name) = self.parent(path, true)?;
-        at::remove_file(&dir, name)?;
-        at::make_file(&dir, name, mode.bits(), bytes)
+        dirfd::remove_file(&dir, name)?;
+        dirfd::make_file(&dir, name, mode.bits(), bytes)
     }
 
     /// Takes over a file of the previous generation, if it exists. A file of another user is
@@ -319,7 +319,7 @@ impl Generation {
         path: &Path,
         absolute: &Path,
         budget: &Budget,
-    ) -> std::result::Result<(), SinkError> {
+    ) -> std::result::Result<(), WriteError> {
         let Ok((from, name)) = before.parent(path, false) else { return Ok(()) };
         let stat = match fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => stat,
@@ -327,21 +327,21 @@ impl Generation {
         };
         let (to, _) = self.parent(path, true).at(absolute)?;
         let is_own = stat.st_uid == geteuid().as_raw();
-        if is_own && at::link_file(&from, &to, name).is_ok() {
+        if is_own && dirfd::link_file(&from, &to, name).is_ok() {
             return Ok(());
         }
         budget.check(&self.dir, absolute, stat.st_size.try_into().unwrap_or(0))?;
-        at::copy_file(&from, &to, name).at(absolute)
+        dirfd::copy_file(&from, &to, name).at(absolute)
     }
 
     /// Marks that files were removed.
     pub(super) fn set_removed(&self) -> Result<()> {
-        at::make_file(&self.dir, REMOVED, 0o444, b"")
+        dirfd::make_file(&self.dir, REMOVED, 0o444, b"")
     }
 
     /// The versions. Empty if they cannot be read.
     fn versions(&self) -> BTreeMap<String, u64> {
-        let bytes = at::read_file(&self.dir, VERSIONS, VERSIONS_MAX_BYTES).unwrap_or_default();
+        let bytes = dirfd::read_file(&self.dir, VERSIONS, VERSIONS_MAX_BYTES).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
@@ -361,9 +361,9 @@ impl Generation {
         if bytes.len() > VERSIONS_MAX_BYTES {
             return Err(Errno::FBIG);
         }
-        at::remove_file(&self.dir, NEW_VERSIONS)?;
-        at::make_file(&self.dir, NEW_VERSIONS, 0o444, &bytes)?;
-        at::rename(&self.dir, NEW_VERSIONS, VERSIONS)
+        dirfd::remove_file(&self.dir, NEW_VERSIONS)?;
+        dirfd::make_file(&self.dir, NEW_VERSIONS, 0o444, &bytes)?;
+        dirfd::rename(&self.dir, NEW_VERSIONS, VERSIONS)
     }
 
     pub(super) fn sync(&self) -> Result<()> {
@@ -372,12 +372,12 @@ impl Generation {
 
     /// The directory of a file, and the file's name.
     fn parent<'p>(&self, path: &'p Path, makes: bool) -> Result<(OwnedFd, &'p str)> {
-        let mut dir = at::open_dir(&self.dir, ".")?;
+        let mut dir = dirfd::open_dir(&self.dir, ".")?;
         for segment in path.parent().into_iter().flatten() {
             dir = if makes {
-                at::open_or_make_dir(&dir, segment, at::DIR_MODE)?
+                dirfd::open_or_make_dir(&dir, segment, dirfd::DIR_MODE)?
             } else {
-                at::open_dir(&dir, segment)?
+                dirfd::open_dir(&dir, segment)?
             };
         }
         Ok((dir, file_name(path)?))
@@ -395,7 +395,7 @@ fn number(id: &str, name: &str) -> Option<u64> {
 
 /// The target of a link, if that is the name of one of the chain's generations.
 fn own_target(dir: &OwnedFd, link: &str, id: &str) -> Option<String> {
-    at::link_target(dir, link).filter(|name| number(id, name).is_some())
+    dirfd::link_target(dir, link).filter(|name| number(id, name).is_some())
 }
 
 /// Where below a root a container runtime mounts the service account's own token, if the

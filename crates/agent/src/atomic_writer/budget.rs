@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{fstatfs, fstatvfs};
 use scaivault_contract::memory::AGENT_MEMORY_MIB;
 
-use super::SinkError;
+use super::WriteError;
 
 /// The magic numbers in `statfs(2)` of `tmpfs` and `ramfs`, whose files are in memory and count for
 /// the container that writes them.
@@ -36,20 +36,20 @@ impl Default for Budget {
 impl Budget {
     /// Checks that a file of this size fits into the directory's volume and below the memory limit.
     /// Unknown limits are ignored.
-    pub(super) fn check(&self, dir: impl AsFd, file: &Path, needed: u64) -> Result<(), SinkError> {
+    pub(super) fn check(&self, dir: impl AsFd, file: &Path, needed: u64) -> Result<(), WriteError> {
         let file = file.to_owned();
         if let Ok(volume) = fstatvfs(&dir) {
             let block = volume.f_frsize.max(1);
             let left = volume.f_bavail.saturating_mul(block);
             // A tmpfs without a limit reports no blocks.
             if volume.f_blocks > 0 && needed.div_ceil(block) > volume.f_bavail {
-                return Err(SinkError::NoSpace { file, needed, left });
+                return Err(WriteError::NoSpace { file, needed, left });
             }
         }
         let is_in_memory = fstatfs(&dir)
             .is_ok_and(|volume| u64::try_from(volume.f_type).is_ok_and(|kind| IN_MEMORY.contains(&kind)));
         match self.memory_left().filter(|left| is_in_memory && needed > *left) {
-            Some(left) => Err(SinkError::NoMemory { file, needed, left }),
+            Some(left) => Err(WriteError::NoMemory { file, needed, left }),
             None => Ok(()),
         }
     }

@@ -23,23 +23,23 @@ use std::{
 
 use scaivault_contract::{FileMode, MountPoint, TargetFile};
 
-mod at;
 mod budget;
 mod chain;
 mod change;
+mod dirfd;
 mod error;
-mod place;
+mod location;
 
 use budget::Budget;
 use chain::Chain;
 use change::Change;
 use error::At as _;
-pub(crate) use error::SinkError;
-use place::Place;
+pub(crate) use error::WriteError;
+use location::Place;
 
 /// All files that the agent writes, by their roots.
 #[derive(Debug)]
-pub(crate) struct Sink {
+pub(crate) struct AtomicWriter {
     /// The name of the agent's chains. It only depends on the files' paths, so that a restart finds
     /// the same chain.
     id: String,
@@ -104,7 +104,7 @@ struct Output {
 pub(crate) struct Outcome {
     pub(crate) changed: Vec<TargetFile>,
     /// The first error of a root.
-    pub(crate) done: Result<(), SinkError>,
+    pub(crate) done: Result<(), WriteError>,
 }
 
 /// Pending writes. Readers see them after [`Self::commit`]; without it they are removed.
@@ -116,7 +116,7 @@ pub(crate) struct Pending<'s> {
 /// Checks which files exist. The chain of each root is opened at most once.
 pub(crate) struct Files<'s> {
     roots: Vec<(&'s Root, OnceCell<Option<Chain<'s>>>)>,
-    sink: &'s Sink,
+    sink: &'s AtomicWriter,
 }
 
 impl Files<'_> {
@@ -132,14 +132,14 @@ impl Files<'_> {
     }
 }
 
-impl Sink {
+impl AtomicWriter {
     /// Determines the root of every file and of every mount point.
     pub(crate) fn new<'a>(
         targets: impl IntoIterator<Item = Target<'a>>,
         mount_points: &[MountPoint],
         owner: Owner,
     ) -> Self {
-        Self { owner, ..Self::build(targets, mount_points, place::is_mount_point) }
+        Self { owner, ..Self::build(targets, mount_points, location::is_mount_point) }
     }
 
     fn build<'a>(
@@ -150,18 +150,18 @@ impl Sink {
         let (mut roots, mut names) = (BTreeMap::<PathBuf, Vec<Output>>::new(), BTreeSet::new());
         for Target { file, is_optional, is_signalled } in targets {
             names.insert(file.as_str());
-            let Place { root, file: path } = place::locate(Path::new(file.as_str()), &is_mount_point);
+            let Place { root, file: path } = location::locate(Path::new(file.as_str()), &is_mount_point);
             let output = Output { path, target: file.clone(), is_optional, is_signalled };
             roots.entry(root).or_default().push(output);
         }
         let root = |(path, files): (PathBuf, _)| {
-            let volume = place::mounted_at(&path, &is_mount_point).unwrap_or_else(|| path.clone());
+            let volume = location::mounted_at(&path, &is_mount_point).unwrap_or_else(|| path.clone());
             Root { path, files, volume, mount_points: Vec::new() }
         };
         let mut roots: Vec<_> = roots.into_iter().map(root).collect();
         for point in mount_points {
-            let path = place::resolve(Path::new(point.path()), &is_mount_point);
-            let volume = place::mounted_at(&path, &is_mount_point);
+            let path = location::resolve(Path::new(point.path()), &is_mount_point);
+            let volume = location::mounted_at(&path, &is_mount_point);
             let is_volume = |root: &&mut Root| match &volume {
                 Some(volume) => root.volume == *volume,
                 None => path.starts_with(&root.volume),
@@ -189,7 +189,7 @@ impl Sink {
 
     /// Removes files whose content is no longer valid, all files of a root at once. An error in one
     /// root does not affect the others.
-    pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), SinkError> {
+    pub(crate) fn remove<'t>(&self, targets: impl Iterator<Item = &'t TargetFile>) -> Result<(), WriteError> {
         let targets: BTreeSet<_> = targets.collect();
         let remove = |root| Change::new(self, root).remove(|file| targets.contains(&file.target));
         self.roots.iter().map(remove).fold(Ok(()), Result::and)
@@ -231,7 +231,7 @@ impl Sink {
     }
 
     /// Marks the current generations as known to the application.
-    pub(crate) fn set_told(&self) -> Result<(), SinkError> {
+    pub(crate) fn set_told(&self) -> Result<(), WriteError> {
         let set = |root| match self.chain(root) {
             Some(chain) => chain.set_told().at(&root.path),
             None => Ok(()),
@@ -292,12 +292,12 @@ impl Pending<'_> {
     /// Makes what was put current, all files of a root at once. Files that were not put keep their
     /// content. An error in one root does not affect the others.
     ///
-    /// With `gives_up` the pod may start without the missing files: a root gets a generation even
+    /// With `mark_incomplete` the pod may start without the missing files: a root gets a generation even
     /// if it is empty.
-    pub(crate) fn commit(mut self, gives_up: bool) -> Outcome {
+    pub(crate) fn commit(mut self, mark_incomplete: bool) -> Outcome {
         let mut outcome = Outcome { changed: Vec::new(), done: Ok(()) };
         for change in &mut self.changes {
-            let Outcome { changed, done } = change.commit(gives_up);
+            let Outcome { changed, done } = change.commit(mark_incomplete);
             outcome.changed.extend(changed);
             outcome.done = outcome.done.and(done);
         }

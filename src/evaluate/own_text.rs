@@ -7,15 +7,15 @@ use scaivault_contract::{
 };
 use scaivault_inject::{Code, Decision, Excerpt, Layer, Problem, annotations::corrected};
 
-use super::{Outcome, Treated};
+use super::{ObjectResult, Outcome};
 use crate::{edit::Places, yaml_stream::Document};
 
 /// Adds the text and the line of the file to problems about such values.
-pub(crate) fn quote(treated: &mut [Treated], document: &Document<'_>) {
+pub(crate) fn quote(result: &mut [ObjectResult], document: &Document<'_>) {
     let mut places = None;
-    for treated in treated {
-        let (object, template) = (treated.pointer.clone(), treated.pod_pointer());
-        for problem in problems(treated).filter(|problem| problem.code == Code::NotAString) {
+    for result in result {
+        let (object, template) = (result.pointer.clone(), result.pod_pointer());
+        for problem in problems(result).filter(|problem| problem.code == Code::NotAString) {
             let places = places.get_or_insert_with(|| Places::parse(document));
             let pointer = match (&problem.layer, &template) {
                 (Layer::Pod, Some(template)) => template,
@@ -49,13 +49,13 @@ fn describe(problem: &mut Problem, key: &str, line: usize, text: &str) {
     if text.chars().nth(EXCERPT_CHARS).is_none() {
         // A word such as `yes` is invalid for the key even if quoted, so it is corrected.
         let meant = key.strip_prefix(ANNOTATION_PREFIX).and_then(|key| corrected(key, text));
-        problem.cure = format!("write {key}: {}", Excerpt::new(meant.as_deref().unwrap_or(text))).into();
+        problem.fix = format!("write {key}: {}", Excerpt::new(meant.as_deref().unwrap_or(text))).into();
     }
     problem.value = Some(excerpt);
 }
 
-fn problems(treated: &mut Treated) -> impl Iterator<Item = &mut Problem> {
-    let problems = match &mut treated.outcome {
+fn problems(result: &mut ObjectResult) -> impl Iterator<Item = &mut Problem> {
+    let problems = match &mut result.outcome {
         Outcome::Decided(decision) => match &mut **decision {
             Decision::Deny(denial) => Some(&mut denial.problems),
             Decision::Skip(skip) => Some(&mut skip.problems),

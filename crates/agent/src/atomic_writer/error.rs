@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// Why files cannot be written.
 #[derive(Debug, Error)]
-pub(crate) enum SinkError {
+pub(crate) enum WriteError {
     /// The volume has no space or quota left.
     #[error(
         "the volume of {} is full; raise the annotation volume-size-limit (or the emptyDir's sizeLimit) above twice the size of all its files",
@@ -55,7 +55,7 @@ pub(crate) enum SinkError {
     Io { path: PathBuf, source: io::Error },
 }
 
-impl SinkError {
+impl WriteError {
     /// Translates the kernel's error for a file or a directory.
     pub(super) fn new(path: &Path, errno: Errno) -> Self {
         let path = path.to_owned();
@@ -87,11 +87,11 @@ impl SinkError {
 
 /// Adds the path to an error of the kernel.
 pub(super) trait At<T> {
-    fn at(self, path: &Path) -> Result<T, SinkError>;
+    fn at(self, path: &Path) -> Result<T, WriteError>;
 }
 
 impl<T> At<T> for rustix::io::Result<T> {
-    fn at(self, path: &Path) -> Result<T, SinkError> {
-        self.map_err(|errno| SinkError::new(path, errno))
+    fn at(self, path: &Path) -> Result<T, WriteError> {
+        self.map_err(|errno| WriteError::new(path, errno))
     }
 }

@@ -6,14 +6,14 @@ use rustix::io::Errno;
 use scaivault_contract::{FileMode, TargetFile};
 
 use super::{
-    Outcome, Output, Root, Sink, SinkError,
+    AtomicWriter, Outcome, Output, Root, WriteError,
     chain::{Chain, Generation},
     error::At as _,
 };
 
 /// A pending change of a root.
 pub(super) struct Change<'s> {
-    sink: &'s Sink,
+    sink: &'s AtomicWriter,
     pub(super) root: &'s Root,
     /// Opened at the first use.
     chain: Option<Chain<'s>>,
@@ -23,11 +23,11 @@ pub(super) struct Change<'s> {
     /// The versions of the secrets in the root's files.
     pub(super) versions: BTreeMap<String, u64>,
     /// The error of a file that was put.
-    pub(super) done: Result<(), SinkError>,
+    pub(super) done: Result<(), WriteError>,
 }
 
 impl<'s> Change<'s> {
-    pub(super) fn new(sink: &'s Sink, root: &'s Root) -> Self {
+    pub(super) fn new(sink: &'s AtomicWriter, root: &'s Root) -> Self {
         let (written, versions) = (Vec::new(), BTreeMap::new());
         Self { sink, root, chain: None, next: None, written, versions, done: Ok(()) }
     }
@@ -44,7 +44,7 @@ impl<'s> Change<'s> {
         }
     }
 
-    fn write(&mut self, file: &'s Output, mode: FileMode, bytes: &[u8]) -> Result<(), SinkError> {
+    fn write(&mut self, file: &'s Output, mode: FileMode, bytes: &[u8]) -> Result<(), WriteError> {
         let chain = self.open()?;
         let is_current = chain.current.as_ref().is_some_and(|current| current.holds(&file.path, mode, bytes));
         let was_written = self.is_written(file);
@@ -62,8 +62,8 @@ impl<'s> Change<'s> {
     }
 
     /// Publishes what was put, together with all other files of the previous generation.
-    pub(super) fn commit(&mut self, gives_up: bool) -> Outcome {
-        let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(gives_up));
+    pub(super) fn commit(&mut self, mark_incomplete: bool) -> Outcome {
+        let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(mark_incomplete));
         // After an error before the publication, the generation is still pending, and nothing has
         // changed.
         self.discard();
@@ -71,9 +71,9 @@ impl<'s> Change<'s> {
         Outcome { changed, done }
     }
 
-    fn finish(&mut self, gives_up: bool) -> Result<(), SinkError> {
+    fn finish(&mut self, mark_incomplete: bool) -> Result<(), WriteError> {
         let root = self.root;
-        let is_enough = gives_up || root.files.iter().all(|file| file.is_optional);
+        let is_enough = mark_incomplete || root.files.iter().all(|file| file.is_optional);
         if self.chain.is_none() && !is_enough && !root.path.exists() {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl<'s> Change<'s> {
 
     /// Publishes a new generation without some files if the current one contains any of them. Their
     /// links are left dangling.
-    pub(super) fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
+    pub(super) fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), WriteError> {
         let root = self.root;
         let chain = match Chain::open(&root.path, self.sink) {
             Err(Errno::NOENT) => return Ok(()),
@@ -112,10 +112,10 @@ impl<'s> Change<'s> {
     }
 
     /// Opens the root, and creates it if it does not exist.
-    fn open(&mut self) -> Result<&Chain<'s>, SinkError> {
+    fn open(&mut self) -> Result<&Chain<'s>, WriteError> {
         if self.chain.is_none() {
             let path = &self.root.path;
-            fs::create_dir_all(path).map_err(|error| SinkError::from_io(path, error))?;
+            fs::create_dir_all(path).map_err(|error| WriteError::from_io(path, error))?;
             let chain = Chain::open(path, self.sink).at(path)?;
             chain.make_mount_points(self.root)?;
             self.chain = Some(chain);
@@ -124,7 +124,7 @@ impl<'s> Change<'s> {
     }
 
     /// Creates the pending generation if there is none yet.
-    fn start(&mut self) -> Result<&Generation, SinkError> {
+    fn start(&mut self) -> Result<&Generation, WriteError> {
         if self.next.is_none() {
             self.open()?;
             // Removes the generation before the current one, and leftovers of a crash.
@@ -136,7 +136,7 @@ impl<'s> Change<'s> {
     }
 
     /// Adds all other files of the current generation to the pending one.
-    fn complete(&mut self, is_left_out: impl Fn(&Output) -> bool) -> Result<(), SinkError> {
+    fn complete(&mut self, is_left_out: impl Fn(&Output) -> bool) -> Result<(), WriteError> {
         self.start()?;
         let (Some(chain), Some(next)) = (&self.chain, &self.next) else { return Ok(()) };
         if let Some(current) = &chain.current {
@@ -150,7 +150,7 @@ impl<'s> Change<'s> {
 
     /// Publishes the pending generation; then `next` is `None`. With `keeps_told`, the application
     /// need not be notified of it if it knew the previous one.
-    fn publish(&mut self, keeps_told: bool) -> Result<(), SinkError> {
+    fn publish(&mut self, keeps_told: bool) -> Result<(), WriteError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
         chain.check_unchanged(next).at(&root.path)?;

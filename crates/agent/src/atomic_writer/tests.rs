@@ -46,38 +46,38 @@ impl Volume {
         format!("{}/{file}", self.path.display()).parse().unwrap()
     }
 
-    fn sink(&self, files: &[&str]) -> Sink {
+    fn sink(&self, files: &[&str]) -> AtomicWriter {
         self.sink_with(files, |_| false)
     }
 
-    fn sink_with(&self, files: &[&str], is_optional: impl Fn(&str) -> bool) -> Sink {
+    fn sink_with(&self, files: &[&str], is_optional: impl Fn(&str) -> bool) -> AtomicWriter {
         let targets: Vec<_> = files.iter().map(|file| (self.target(file), is_optional(file))).collect();
         build(targets.iter().map(|(file, is_optional)| (file, *is_optional)), |path| path == self.path)
     }
 
     /// With mount points; directories end with a slash.
-    fn sink_mounting(&self, files: &[&str], mount_points: &[&str]) -> Sink {
+    fn sink_mounting(&self, files: &[&str], mount_points: &[&str]) -> AtomicWriter {
         let targets: Vec<_> = files.iter().map(|file| self.target(file)).collect();
         let points: Vec<MountPoint> = mount_points
             .iter()
             .map(|point| format!("{}/{point}", self.path.display()).parse().unwrap())
             .collect();
         let target = |file| Target { file, is_optional: false, is_signalled: true };
-        Sink::build(targets.iter().map(target), &points, |path| path == self.path)
+        AtomicWriter::build(targets.iter().map(target), &points, |path| path == self.path)
     }
 
     /// Writes with mode 0444.
-    fn try_write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Outcome {
+    fn try_write(&self, sink: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Outcome {
         let mut pending = sink.begin();
         for (file, text) in files {
             pending.put(&self.target(file), FileMode::DEFAULT, text.as_bytes());
         }
-        pending.commit(gives_up)
+        pending.commit(mark_incomplete)
     }
 
     /// The same, asserting success; returns the changed files.
-    fn write(&self, sink: &Sink, files: &[(&str, &str)], gives_up: bool) -> Vec<String> {
-        let Outcome { changed, done } = self.try_write(sink, files, gives_up);
+    fn write(&self, sink: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Vec<String> {
+        let Outcome { changed, done } = self.try_write(sink, files, mark_incomplete);
         done.unwrap();
         let below = |target: &TargetFile| {
             Path::new(target.as_str()).strip_prefix(&self.path).unwrap().display().to_string()
@@ -90,7 +90,7 @@ impl Volume {
     }
 
     /// All names, with `ID` instead of the chain's id.
-    fn names(&self, sink: &Sink) -> Vec<String> {
+    fn names(&self, sink: &AtomicWriter) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(&self.path)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(&sink.id, "ID"))
@@ -99,7 +99,7 @@ impl Volume {
         names
     }
 
-    fn generation(&self, sink: &Sink, number: u64) -> PathBuf {
+    fn generation(&self, sink: &AtomicWriter, number: u64) -> PathBuf {
         self.path.join(format!("..scaivault-{}-{number}", sink.id))
     }
 }
@@ -107,9 +107,9 @@ impl Volume {
 fn build<'t>(
     targets: impl Iterator<Item = (&'t TargetFile, bool)>,
     is_mount_point: impl Fn(&Path) -> bool,
-) -> Sink {
+) -> AtomicWriter {
     let target = |(file, is_optional)| Target { file, is_optional, is_signalled: !is_silent(file) };
-    Sink::build(targets.map(target), &[], is_mount_point)
+    AtomicWriter::build(targets.map(target), &[], is_mount_point)
 }
 
 /// Whether the application is not notified of this file.
@@ -117,7 +117,7 @@ fn is_silent(file: &TargetFile) -> bool {
     file.as_str().ends_with("/variables")
 }
 
-fn put(sink: &Sink, target: &TargetFile, mode: &str) -> Outcome {
+fn put(sink: &AtomicWriter, target: &TargetFile, mode: &str) -> Outcome {
     let mut pending = sink.begin();
     pending.put(target, mode.parse().unwrap(), b"new");
     pending.commit(false)
@@ -376,7 +376,7 @@ fn what_another_pod_was_told_does_not_count() {
     let volume = Volume::new();
     let owned = |is_sidecar, uid: Option<&str>| {
         let pod_uid = uid.map(str::to_owned);
-        Sink { owner: Owner { is_sidecar, pod_uid }, ..volume.sink(&["a"]) }
+        AtomicWriter { owner: Owner { is_sidecar, pod_uid }, ..volume.sink(&["a"]) }
     };
     let (init, sidecar) = (owned(false, Some("one")), owned(true, Some("one")));
     volume.write(&init, &[("a", "1")], false);
@@ -473,7 +473,7 @@ fn a_full_volume_is_an_error_before_anything_is_written() {
     volume.write(&sink, &[("a", "1"), ("b", "1")], false);
     let file = volume.path.join("a");
     let error = sink.budget.check(fs::File::open(&volume.path).unwrap(), &file, u64::MAX).unwrap_err();
-    assert!(matches!(error, SinkError::NoSpace { needed: u64::MAX, .. }), "{error}");
+    assert!(matches!(error, WriteError::NoSpace { needed: u64::MAX, .. }), "{error}");
 
     // A container with 64 KiB, half of which is reserved for the agent; its files already have 12
     // KiB.
@@ -488,7 +488,7 @@ fn a_full_volume_is_an_error_before_anything_is_written() {
         let Outcome { changed, done } =
             volume.try_write(&sink, &[("a", name), ("b", &much), ("a", "3")], false);
         let error = done.unwrap_err();
-        assert!(matches!(error, SinkError::NoMemory { needed: 20_481, left: 20_480, .. }), "{error}");
+        assert!(matches!(error, WriteError::NoMemory { needed: 20_481, left: 20_480, .. }), "{error}");
         assert!(changed.is_empty());
         assert_ne!(volume.read("a").as_deref(), Some(name));
         assert_eq!(volume.write(&sink, &[("b", &little)], false), ["b"]);
@@ -510,7 +510,7 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
     let first = [("a", "1"), ("tls/b", "1")];
     let second = [("a", "2"), ("tls/b", "1")];
     let third = [("a", "3"), ("tls/b", "3")];
-    let crash = |has_first: bool, changes: u32, act: &dyn Fn(&Volume, &Sink) -> bool| {
+    let crash = |has_first: bool, changes: u32, act: &dyn Fn(&Volume, &AtomicWriter) -> bool| {
         let volume = Volume::new();
         let sink = volume.sink(&names);
         if has_first {
@@ -541,7 +541,7 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
         assert_eq!((generations, names.len()), (2, 6), "step {changes}: {names:?}");
         is_over
     };
-    let write = |volume: &Volume, sink: &Sink| {
+    let write = |volume: &Volume, sink: &AtomicWriter| {
         let mut pending = sink.begin();
         for (file, text) in second {
             pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
@@ -549,9 +549,10 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
         pending.note_version([&volume.target("a")], "app/a", 2);
         pending.commit(false).done.and_then(|()| sink.set_told()).is_ok()
     };
-    let remove = |volume: &Volume, sink: &Sink| sink.remove([&volume.target("a")].into_iter()).is_ok();
+    let remove =
+        |volume: &Volume, sink: &AtomicWriter| sink.remove([&volume.target("a")].into_iter()).is_ok();
     for (has_first, act) in
-        [(false, &write as &dyn Fn(&Volume, &Sink) -> bool), (true, &write), (true, &remove)]
+        [(false, &write as &dyn Fn(&Volume, &AtomicWriter) -> bool), (true, &write), (true, &remove)]
     {
         let steps = (0..1000).find(|changes| crash(has_first, *changes, act)).unwrap();
         assert!(steps > 8, "{steps}");
@@ -661,7 +662,7 @@ fn a_file_in_the_way_is_replaced_and_a_directory_is_used_or_refused() {
 
     let sink = volume.sink(&["dir"]);
     let error = volume.try_write(&sink, &[("dir", "")], false).done.unwrap_err();
-    assert!(matches!(error, SinkError::InTheWay(_)), "{error}");
+    assert!(matches!(error, WriteError::InTheWay(_)), "{error}");
     assert!(!volume.generation(&sink, 1).exists());
 }
 
@@ -687,7 +688,7 @@ fn each_directory_outside_of_volumes_is_a_root() {
 
 #[test]
 fn errors_of_the_kernel_come_with_a_cure() {
-    let say = |errno| SinkError::new(Path::new("/run/secrets"), errno).to_string();
+    let say = |errno| WriteError::new(Path::new("/run/secrets"), errno).to_string();
     assert!(say(Errno::NOSPC).contains("raise the annotation volume-size-limit"));
     assert!(say(Errno::ROFS).contains("must not have readOnly"));
     assert!(say(Errno::ACCESS).contains("fsGroup"));
@@ -836,7 +837,7 @@ fn mount_points_are_made_in_the_volume_of_the_files() {
     let points = [format!("{}/other/", linked.display()).parse().unwrap(), "/elsewhere/x/".parse().unwrap()];
     let (key, target) =
         (volume.target("tls/key.pem"), |file| Target { file, is_optional: false, is_signalled: true });
-    let sink = Sink::build([target(&key)], &points, |path| path == volume.path);
+    let sink = AtomicWriter::build([target(&key)], &points, |path| path == volume.path);
     assert!(put(&sink, &key, "0444").done.is_ok());
     assert!(volume.path.join("other").is_dir() && !Path::new("/elsewhere").exists());
 }
@@ -851,7 +852,7 @@ fn a_mount_point_is_not_made_through_a_link() {
         symlink(&outside, volume.path.join(link)).unwrap();
         let sink = volume.sink_mounting(&["db.json"], &mount_points);
         let error = volume.try_write(&sink, &[("db.json", "d")], false).done.unwrap_err();
-        assert!(matches!(&error, SinkError::MountPoint(_)), "{error}");
+        assert!(matches!(&error, WriteError::MountPoint(_)), "{error}");
         assert!(error.to_string().contains(&format!("{}/{link}", volume.path.display())), "{error}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         fs::remove_file(volume.path.join(link)).unwrap();
@@ -872,7 +873,7 @@ fn two_agents_make_mount_points_in_one_volume() {
     // The other agent's file has that name.
     let late = volume.sink_mounting(&["late"], &["one/"]);
     let error = volume.try_write(&late, &[("late", "3")], false).done.unwrap_err();
-    assert!(matches!(&error, SinkError::MountPoint(_)), "{error}");
+    assert!(matches!(&error, WriteError::MountPoint(_)), "{error}");
 }
 
 /// The kubelet assigns a volume to the pod's `fsGroup` by its group and the setgid bit.

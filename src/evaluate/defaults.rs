@@ -10,21 +10,21 @@ use scaivault_inject::{
 use super::misplaced;
 use crate::{
     object::Object,
-    surroundings::{self, Surroundings},
+    offline_cluster::{self, OfflineCluster},
 };
 
 /// The problems of the defaults in an object; empty for other kinds.
-pub(crate) fn check(object: &Object<'_>, surroundings: &Surroundings) -> DefaultsReport {
+pub(crate) fn check(object: &Object<'_>, cluster: &OfflineCluster) -> DefaultsReport {
     match (object.api_version, object.kind) {
-        ("v1", "Namespace") => namespace(object, surroundings),
+        ("v1", "Namespace") => namespace(object, cluster),
         ("v1", "ServiceAccount") => service_account(object),
         _ => DefaultsReport::default(),
     }
 }
 
-fn namespace(object: &Object<'_>, surroundings: &Surroundings) -> DefaultsReport {
-    let Some(namespace) = surroundings::namespace(object) else { return DefaultsReport::default() };
-    let mut report = check_namespace(&namespace, &surroundings.settings);
+fn namespace(object: &Object<'_>, cluster: &OfflineCluster) -> DefaultsReport {
+    let Some(namespace) = offline_cluster::namespace(object) else { return DefaultsReport::default() };
+    let mut report = check_namespace(&namespace, &cluster.settings);
     for key in misplaced::in_metadata(object.value, KeyPlace::ReadAnnotations, "namespace") {
         if key.opts_out() {
             report.problems.push(key.problem());

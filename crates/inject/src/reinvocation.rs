@@ -19,7 +19,7 @@ use scaivault_contract::{
 
 use crate::{
     annotations::LogLevel,
-    ours,
+    ownership,
     plan::{
         Plan,
         objects::{Container, EnvVar, EnvVarSource, KeyToPath, Volume, VolumeMount, VolumeSource},
@@ -30,19 +30,23 @@ use crate::{
 
 /// Whether the existing injection matches the plan, except for missing parts. `readers` selects the
 /// containers that must have the mount.
-pub(crate) fn is_same(
+pub(crate) fn is_up_to_date(
     plan: &Plan<'_>,
     pod: &PodView<'_>,
     is_reader: impl Fn(&ContainerView<'_>) -> bool,
 ) -> bool {
     let agents: Vec<&ContainerView<'_>> =
-        pod.spec.init_containers.iter().filter(|c| ours::is_marked(c)).collect();
+        pod.spec.init_containers.iter().filter(|c| ownership::is_injected(c)).collect();
     agents.len() == plan.agents.len()
-        && agents.iter().zip(&plan.agents).all(|(there, planned)| is_same_agent(planned, there))
-        && pod.spec.volumes.iter().filter(|volume| ours::is_reserved_volume(&volume.name)).all(|there| {
-            plan.volumes.iter().any(|planned| planned.name == &*there.name && is_same_volume(planned, there))
-        })
-        && pod.all_containers().filter(|container| !ours::is_marked(container)).all(|container| {
+        && agents.iter().zip(&plan.agents).all(|(actual, planned)| is_same_agent(planned, actual))
+        && pod.spec.volumes.iter().filter(|volume| ownership::is_reserved_volume(&volume.name)).all(
+            |actual| {
+                plan.volumes
+                    .iter()
+                    .any(|planned| planned.name == &*actual.name && is_same_volume(planned, actual))
+            },
+        )
+        && pod.all_containers().filter(|container| !ownership::is_injected(container)).all(|container| {
             is_reader(container)
                 && has_planned_place(plan, container)
                 && has_planned_variables(plan, container)
@@ -52,22 +56,22 @@ pub(crate) fn is_same(
 
 /// Whether an agent matches the plan: command line, variables, hook and probe, and mounts of the
 /// injector's volumes.
-fn is_same_agent(planned: &Container<'_>, there: &ContainerView<'_>) -> bool {
+fn is_same_agent(planned: &Container<'_>, actual: &ContainerView<'_>) -> bool {
     let value = |name: &str| planned.env.iter().find(|variable| variable.name == name).map(planned_value);
-    planned.name == &*there.name
-        && planned.command.iter().copied().eq(there.command.iter().map(|text| &**text))
-        && planned.args.iter().copied().eq(there.args.iter().map(|text| &**text))
-        && planned.restart_policy.is_some() == there.is_native_sidecar()
-        && has_planned_mounts(&planned.volume_mounts, there)
-        && ENVIRONMENT.iter().all(|spec| match there.variable(spec.name) {
+    planned.name == &*actual.name
+        && planned.command.iter().copied().eq(actual.command.iter().map(|text| &**text))
+        && planned.args.iter().copied().eq(actual.args.iter().map(|text| &**text))
+        && planned.restart_policy.is_some() == actual.is_native_sidecar()
+        && has_planned_mounts(&planned.volume_mounts, actual)
+        && ENVIRONMENT.iter().all(|spec| match actual.variable(spec.name) {
             // Missing mount points are added later: other webhooks add mounts after the first call
             // of this one.
             None | Some(VariableValue::Literal(_)) if spec.name == MOUNT_POINTS => true,
             Some(VariableValue::Literal(text)) if is_observable(spec.name, text) => true,
             found => found == value(spec.name),
         })
-        && planned.lifecycle.is_some() == there.has_post_start()
-        && planned.startup_probe.is_some() == there.has_startup_probe()
+        && planned.lifecycle.is_some() == actual.has_post_start()
+        && planned.startup_probe.is_some() == actual.has_startup_probe()
 }
 
 /// Whether a variable only concerns observability. Webhooks set such variables in all containers of
@@ -99,51 +103,51 @@ fn planned_value<'v>(variable: &'v EnvVar<'_>) -> VariableValue<'v> {
 
 /// Compares only mounts of the injector's volumes. Other webhooks may add mounts to every
 /// container, such as a CA bundle.
-fn has_planned_mounts(planned: &[VolumeMount<'_>], there: &ContainerView<'_>) -> bool {
-    let ours = || there.volume_mounts.iter().filter(|mount| ours::is_reserved_volume(&mount.name));
-    ours().count() == planned.len()
-        && planned.iter().all(|planned| ours().any(|there| is_same_mount(planned, there)))
+fn has_planned_mounts(planned: &[VolumeMount<'_>], actual: &ContainerView<'_>) -> bool {
+    let injected = || actual.volume_mounts.iter().filter(|mount| ownership::is_reserved_volume(&mount.name));
+    injected().count() == planned.len()
+        && planned.iter().all(|planned| injected().any(|actual| is_same_mount(planned, actual)))
 }
 
-fn is_same_mount(planned: &VolumeMount<'_>, there: &MountView<'_>) -> bool {
-    planned.name == &*there.name
-        && planned.mount_path == &*there.mount_path
-        && planned.read_only == there.read_only.unwrap_or(false)
-        && !there.is_partial()
+fn is_same_mount(planned: &VolumeMount<'_>, actual: &MountView<'_>) -> bool {
+    planned.name == &*actual.name
+        && planned.mount_path == &*actual.mount_path
+        && planned.read_only == actual.read_only.unwrap_or(false)
+        && !actual.is_partial()
 }
 
-fn is_same_volume(planned: &Volume<'_>, there: &VolumeView<'_>) -> bool {
+fn is_same_volume(planned: &Volume<'_>, actual: &VolumeView<'_>) -> bool {
     match &planned.source {
-        VolumeSource::EmptyDir(planned) => there.empty_dir.as_ref().is_some_and(|there| {
+        VolumeSource::EmptyDir(planned) => actual.empty_dir.as_ref().is_some_and(|actual| {
             let amount = |text: &str| text.parse::<Quantity>().ok();
-            there.medium.as_deref() == Some(planned.medium)
-                && there.size_limit.as_ref().and_then(|text| amount(&text.0)) == amount(planned.size_limit)
+            actual.medium.as_deref() == Some(planned.medium)
+                && actual.size_limit.as_ref().and_then(|text| amount(&text.0)) == amount(planned.size_limit)
         }),
-        VolumeSource::ConfigMap(planned) => there.config_map.as_ref().is_some_and(|there| {
-            there.name.as_deref() == Some(planned.name) && are_same_items(&planned.items, &there.items)
+        VolumeSource::ConfigMap(planned) => actual.config_map.as_ref().is_some_and(|actual| {
+            actual.name.as_deref() == Some(planned.name) && are_same_items(&planned.items, &actual.items)
         }),
-        VolumeSource::Secret(planned) => there.secret.as_ref().is_some_and(|there| {
-            there.secret_name.as_deref() == Some(planned.secret_name)
-                && are_same_items(&planned.items, &there.items)
+        VolumeSource::Secret(planned) => actual.secret.as_ref().is_some_and(|actual| {
+            actual.secret_name.as_deref() == Some(planned.secret_name)
+                && are_same_items(&planned.items, &actual.items)
         }),
         VolumeSource::Projected(planned) => {
             let token = &planned.sources[0].service_account_token;
-            let sources = there.projected.as_ref().map(|projected| projected.sources.as_slice());
+            let sources = actual.projected.as_ref().map(|projected| projected.sources.as_slice());
             let [source] = sources.unwrap_or_default() else {
                 return false;
             };
-            source.service_account_token.as_ref().is_some_and(|there| {
-                there.audience.as_deref() == Some(token.audience)
-                    && there.expiration_seconds == Some(token.expiration_seconds)
-                    && there.path.as_deref() == Some(token.path)
+            source.service_account_token.as_ref().is_some_and(|actual| {
+                actual.audience.as_deref() == Some(token.audience)
+                    && actual.expiration_seconds == Some(token.expiration_seconds)
+                    && actual.path.as_deref() == Some(token.path)
             })
         }
     }
 }
 
 /// Whether the same keys become the same files.
-fn are_same_items(planned: &[KeyToPath<'_>], there: &List<ItemView<'_>>) -> bool {
-    planned.iter().map(|item| (item.key, item.path)).eq(there.iter().map(|item| (&*item.key, &*item.path)))
+fn are_same_items(planned: &[KeyToPath<'_>], actual: &List<ItemView<'_>>) -> bool {
+    planned.iter().map(|item| (item.key, item.path)).eq(actual.iter().map(|item| (&*item.key, &*item.path)))
 }
 
 /// Whether the mount of a reader, if it has one, matches the plan.
@@ -154,10 +158,10 @@ fn has_planned_place(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
 
 /// Whether the plan has all variables that a reader reads from the injector's volume.
 fn has_planned_variables(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool {
-    let mut ours = container.env.iter().filter(|variable| ours::is_our_variable(variable));
-    ours.all(|there| plan.variables.binary_search_by(|planned| planned.name.cmp(&there.name)).is_ok())
+    let mut injected = container.env.iter().filter(|variable| ownership::is_injected_variable(variable));
+    injected.all(|actual| plan.variables.binary_search_by(|planned| planned.name.cmp(&actual.name)).is_ok())
 }
 
 fn has_our_variables(container: &ContainerView<'_>) -> bool {
-    container.env.iter().any(ours::is_our_variable)
+    container.env.iter().any(ownership::is_injected_variable)
 }
