@@ -141,7 +141,9 @@ impl Assessor<'_> {
         if !is_observed {
             return;
         }
-        let is_failing = self.workload.pods.iter().any(|pod| pod.is_failing && self.is_restarted(pod));
+        let crash = self.last_crash(rollout);
+        let is_failing = self.workload.pods.iter().any(|pod| pod.is_failing && self.is_restarted(pod))
+            || crash.is_some_and(|crash| self.now < self.add_wake(crash + self.settings.observation));
         let outcome = match (self.workload.progress, rollout.outcome) {
             _ if is_failing => Outcome::Failed(Failure::PodsFailing),
             (_, Outcome::Succeeded { .. }) => return,
@@ -159,6 +161,19 @@ impl Assessor<'_> {
             && self.replaced().saturating_mul(2) >= self.workload.replicas;
         self.ledger.judge(outcome, rollout.was_healthy && !is_late);
         self.ledger.rollout = self.ledger.rollout.map(|rollout| Followed { outcome, ..rollout });
+    }
+
+    /// When a restarted pod last crashed after all had become available. One that crashes while it starts may still wait for something
+    /// else; it has failed if it crashes again and again. A workload that has failed has recovered if no pod crashed for a while.
+    fn last_crash(&self, rollout: Followed) -> Option<i64> {
+        let since = match rollout.outcome {
+            Outcome::Succeeded { at } => at,
+            Outcome::Failed(Failure::PodsFailing) => rollout.since,
+            Outcome::Running | Outcome::Failed(_) => return None,
+        };
+        let restarted = self.workload.pods.iter().filter(|pod| self.is_restarted(pod));
+        let crashes = restarted.map(|pod| pod.crashed_at.min(self.now)).filter(|crash| *crash >= since);
+        crashes.max()
     }
 
     /// Whether the rollout goes on: its own controller has not given up, or pods were replaced not long ago. Progress is noted a
@@ -377,6 +392,12 @@ impl Assessor<'_> {
 
     /// The window that is waited for, unless the old version ends before.
     fn closed_window(&mut self, stale: &[(SourceId, Version)]) -> Option<Wait> {
+        let ends = stale.iter().filter_map(|(source, _)| self.sources.observed(*source).old_ends).min();
+        if let Some(ends) = ends
+            && self.now >= self.add_wake(ends.saturating_sub(self.settings.before_end))
+        {
+            return None;
+        }
         let windows = self.workload.windows.as_deref().unwrap_or(&self.settings.windows);
         let asked = window::digest_of(windows);
         let opens = match self.ledger.phase {
@@ -391,12 +412,6 @@ impl Assessor<'_> {
                 Opening::Closed { opens } => opens,
             },
         };
-        let ends = stale.iter().filter_map(|(source, _)| self.sources.observed(*source).old_ends).min();
-        if let Some(ends) = ends
-            && self.now >= self.add_wake(ends.saturating_sub(self.settings.before_end))
-        {
-            return None;
-        }
         if let Some(opens) = opens {
             self.add_wake(opens);
         }
@@ -411,8 +426,27 @@ impl Assessor<'_> {
             (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn),
             (Readiness::NothingToDo, Some(Outcome::Failed(failure))) => Phase::Failed(failure),
             (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(self.agreement()),
-            (Readiness::NothingToDo, _) => Phase::Current,
+            (Readiness::NothingToDo, _) => match self.assumed() {
+                Some(source) => Phase::Unknown { source },
+                None => Phase::Current,
+            },
         }
+    }
+
+    /// A secret whose version was accepted although pods are older than it. Here a difference of clocks does not count: else each
+    /// workload that is made soon after its secret would be doubtful.
+    fn assumed(&self) -> Option<SourceId> {
+        let is_older = |pod: &Pod, time: i64| {
+            let is_marked = self.workload.marker.as_ref().is_some_and(|marker| marker.digest == pod.marker);
+            pod.created < time && !is_marked
+        };
+        let sources = self.workload.deliveries.iter().map(|delivery| delivery.source);
+        sources.into_iter().find(|source| match self.ledger.accepted(*source) {
+            Some(Accepted { version: Version::Numbered { time, .. }, trial: Trial::None, .. }) => {
+                self.workload.pods.iter().any(|pod| is_older(pod, time))
+            }
+            _ => false,
+        })
     }
 
     fn is_disagreeing(&self) -> bool {

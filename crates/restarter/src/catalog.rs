@@ -23,6 +23,7 @@ use crate::{
 };
 
 use followed::Followed;
+use reference::{Reference, Shared};
 
 /// The provider of this product. Its classes need no opt-in.
 const PROVIDER: &str = "scaivault";
@@ -91,6 +92,8 @@ struct Template {
     classes: Vec<Arc<str>>,
     /// The text of its marker.
     marker: Option<Box<str>>,
+    shared: Shared,
+    reference: Option<Box<Reference>>,
 }
 
 impl Catalog {
@@ -146,8 +149,11 @@ impl Catalog {
                     .filter_map(|volume| volume.class),
             ),
             marker: marker.map(|text| text.as_str().into()),
+            shared: Shared::new(&template_annotations, policy),
+            reference: Reference::new(&key, object, &workload_annotations, &context.namespace.annotations),
         };
         self.templates.insert(key.clone(), template);
+        self.change_references(&key);
         self.changed.insert(key);
         self.forget_unused_sources();
     }
@@ -156,6 +162,7 @@ impl Catalog {
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
         self.forget_vault_sources(key);
         self.templates.remove(key);
+        self.change_references(key);
         self.refusals.remove(key);
         self.changed.insert(key.clone());
     }
@@ -401,7 +408,9 @@ impl Catalog {
         let statuses = self.class_statuses.get(&key.namespace);
         let (agreements, awaited_pod) = agreements(pods, statuses);
         let candidates = (&self.secrets, &self.classes);
-        let deliveries = deliveries(key, template, &agreements, candidates, &mut self.world.sources);
+        let delivering = template.delivering(&self.templates);
+        let deliveries =
+            deliveries(key, delivering, &template.choice, &agreements, candidates, &mut self.world.sources);
         let marker = template.marker.as_deref().map(|text| {
             let delivered: Vec<SourceId> = deliveries.iter().map(|delivery| delivery.source).collect();
             Marker::parse(text, &delivered, &self.world.sources)
@@ -438,18 +447,18 @@ impl Catalog {
 /// What a workload delivers, sorted by source.
 fn deliveries(
     key: &WorkloadKey,
-    template: &Template,
+    Template { vault, secrets: used_secrets, classes: used_classes, .. }: &Template,
+    choice: &Choice,
     agreements: &BTreeMap<&str, Agreement>,
     (secrets, classes): (&Named<Known>, &Named<Known>),
     sources: &mut Sources,
 ) -> Vec<Delivery> {
-    let Template { choice, vault, .. } = template;
     let mut found: Vec<Delivery> = vault
         .iter()
         .filter(|(_, is_refreshed)| !is_refreshed || choice.is_asked)
         .map(|(source, _)| Delivery { source: *source, agreement: Agreement::NotAsked })
         .collect();
-    for name in selected(&choice.secrets, &template.secrets, secrets.get(&key.namespace)) {
+    for name in selected(&choice.secrets, used_secrets, secrets.get(&key.namespace)) {
         let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Secret, name));
         let known = secrets.get(&key.namespace).and_then(|names| names.get(name));
         if let Some((version, seen_at)) = known.and_then(|known| known.version) {
@@ -457,7 +466,7 @@ fn deliveries(
         }
         found.push(Delivery { source, agreement: Agreement::NotAsked });
     }
-    for name in selected(&choice.classes, &template.classes, classes.get(&key.namespace)) {
+    for name in selected(&choice.classes, used_classes, classes.get(&key.namespace)) {
         let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Class, name));
         let agreement = agreements.get(&**name).copied().unwrap_or(Agreement::Disagreeing(None));
         found.push(Delivery { source, agreement });
@@ -477,9 +486,10 @@ fn selected<'a>(
         let known = known.and_then(|known| known.get(name));
         known.map(|known| known.candidate).unwrap_or_default()
     };
+    let lookup = selection.lookup();
     let is_included = |name: &Arc<str>| {
         let is_used = used.contains(name);
-        selection.includes(name, Candidate { is_used, ..candidate(name) })
+        lookup.includes(name, Candidate { is_used, ..candidate(name) })
     };
     let unused = known.filter(|_| selection.has_names()).into_iter().flat_map(BTreeMap::keys);
     used.iter().chain(unused).filter(|name| is_included(name)).collect()
@@ -550,6 +560,7 @@ pub fn is_older(version: &str, known: &str) -> bool {
 }
 
 mod followed;
+mod reference;
 mod unused;
 
 #[cfg(test)]

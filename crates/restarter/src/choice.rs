@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use regex::bytes::{RegexSet, RegexSetBuilder};
 use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 use scaivault_inject::annotations::ExactKey;
 
 use crate::{window::Window, workload::Mode};
+
+use names::Names;
 
 /// The annotations that are read, without the prefix. Their rows are in the registry.
 pub mod keys {
@@ -34,8 +35,6 @@ const RELEASE_MAX: usize = 63;
 const NAMES_MAX: usize = 64;
 /// The most windows.
 const WINDOWS_MAX: usize = 4;
-/// The most memory of the compiled patterns of one of Reloader's annotations, and of what they keep between matches.
-const PATTERN_BYTES: usize = 32 * 1024;
 
 /// Annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
@@ -82,7 +81,7 @@ pub struct Choice {
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     which: Which,
-    excluded: Vec<Pattern>,
+    excluded: Names,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -92,15 +91,15 @@ enum Which {
     None,
     All,
     Matching,
-    Named(Vec<Pattern>),
+    Named(Names),
 }
 
-#[derive(Clone, Debug)]
-enum Pattern {
-    /// With `*` for any characters.
-    Glob(Box<str>),
-    /// All regular expressions of a list.
-    Regexes(RegexSet),
+/// A selection that names are looked up in.
+#[derive(Debug)]
+pub(crate) struct Lookup<'a> {
+    which: &'a Which,
+    named: Option<names::Lookup<'a>>,
+    excluded: names::Lookup<'a>,
 }
 
 /// What the annotations of a Secret or class say.
@@ -141,19 +140,13 @@ impl Selection {
     pub const ALLOWED: &'static str =
         "all, matching, none, or at most 64 names separated by commas, in which * stands for any characters";
 
-    /// Whether a workload is restarted for a Secret or class.
-    pub fn includes(&self, name: &str, candidate: Candidate) -> bool {
-        let Candidate { is_used, asks, is_match, is_ignored } = candidate;
-        if is_ignored || self.excluded.iter().any(|pattern| pattern.covers(name)) {
-            return false;
-        }
-        match &self.which {
-            Which::Named(patterns) => patterns.iter().any(|pattern| pattern.covers(name)),
-            Which::None => false,
-            Which::All => is_used,
-            Which::Matching => is_used && (is_match || asks),
-            Which::Asking => is_used && asks,
-        }
+    /// For names to be looked up in it.
+    pub(crate) fn lookup(&self) -> Lookup<'_> {
+        let named = match &self.which {
+            Which::Named(names) => Some(names.lookup()),
+            Which::Asking | Which::None | Which::All | Which::Matching => None,
+        };
+        Lookup { which: &self.which, named, excluded: self.excluded.lookup() }
     }
 
     /// Whether it may include what the template does not use.
@@ -181,34 +174,28 @@ impl Selection {
                         Self::ALLOWED
                     ));
                 }
-                Which::Named(names.into_iter().map(|name| Pattern::Glob(name.into())).collect())
+                Which::Named(Names::from_globs(names))
             }
         };
-        Ok(Self { which, excluded: Vec::new() })
+        Ok(Self { which, excluded: Names::default() })
     }
 }
 
-impl Pattern {
-    fn covers(&self, name: &str) -> bool {
-        match self {
-            Self::Glob(glob) => covers(glob, name),
-            Self::Regexes(regexes) => regexes.is_match(name.as_bytes()),
+impl Lookup<'_> {
+    /// Whether a workload is restarted for a Secret or class.
+    pub(crate) fn includes(&self, name: &str, candidate: Candidate) -> bool {
+        let Candidate { is_used, asks, is_match, is_ignored } = candidate;
+        if is_ignored || self.excluded.covers(name) {
+            return false;
+        }
+        match self.which {
+            Which::Named(_) => self.named.as_ref().is_some_and(|names| names.covers(name)),
+            Which::None => false,
+            Which::All => is_used,
+            Which::Matching => is_used && (is_match || asks),
+            Which::Asking => is_used && asks,
         }
     }
-}
-
-/// Whether a glob with `*` covers a name: the parts between the stars are found from left to right.
-fn covers(glob: &str, name: &str) -> bool {
-    let Some((first, rest)) = glob.split_once('*') else { return glob == name };
-    let Some(mut name) = name.strip_prefix(first) else { return false };
-    let Some((middle, last)) = rest.rsplit_once('*') else { return name.ends_with(rest) };
-    for part in middle.split('*') {
-        match name.find(part) {
-            Some(at) => name = &name[at + part.len()..],
-            None => return false,
-        }
-    }
-    name.ends_with(last)
 }
 
 /// Reads what is chosen for a workload. What the workload says itself wins, then its template, then the namespace, then policies,
@@ -291,9 +278,7 @@ impl Reader<'_> {
 
 /// Annotations of Stakater's Reloader.
 mod reloader {
-    use super::{
-        Choice, Mode, NAMES_MAX, PATTERN_BYTES, Pattern, Places, RegexSet, RegexSetBuilder, Selection, Which,
-    };
+    use super::{Choice, Mode, NAMES_MAX, Names, Places, Selection, Which};
 
     pub(super) const IGNORE: &str = "reloader.stakater.com/ignore";
     pub(super) const MATCH: &str = "reloader.stakater.com/match";
@@ -317,12 +302,12 @@ mod reloader {
         };
         let get = |key: &str| source.get(key).map(|value| value.trim());
         let mut problems = Vec::new();
-        let mut names = |key: &str| get(key).map(|list| patterns(key, list, &mut problems));
+        let mut names = |key: &str| get(key).map(|list| read_names(key, list, &mut problems));
         let lists = [names(SECRET_NAMES), names(CLASS_NAMES)];
         let excluded = [names(SECRETS_EXCLUDED), names(CLASSES_EXCLUDED)];
         let [secret_names, class_names] = lists;
         let [secrets_excluded, classes_excluded] = excluded;
-        let which = |names: Option<Vec<Pattern>>, own_auto: &str| {
+        let which = |names: Option<Names>, own_auto: &str| {
             if let Some(names) = names {
                 return Some(Which::Named(names));
             }
@@ -350,42 +335,20 @@ mod reloader {
     }
 
     /// Names separated by commas, each a regular expression for the whole name.
-    fn patterns(key: &str, list: &str, problems: &mut Vec<String>) -> Vec<Pattern> {
+    fn read_names(key: &str, list: &str, problems: &mut Vec<String>) -> Names {
         let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if names.len() > NAMES_MAX {
             problems.push(format!("{key}: has {} names; allowed: {NAMES_MAX}", names.len()));
-            return Vec::new();
+            return Names::default();
         }
-        let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let (plain, expressions): (Vec<&str>, Vec<&str>) = names.into_iter().partition(is_plain);
-        let mut patterns: Vec<Pattern> = plain.into_iter().map(|name| Pattern::Glob(name.into())).collect();
-        if expressions.is_empty() {
-            return patterns;
-        }
-        if let Ok(regexes) = compile(&expressions) {
-            patterns.push(Pattern::Regexes(regexes));
-            return patterns;
-        }
-        let wrong: Vec<&str> = expressions.into_iter().filter(|name| compile(&[name]).is_err()).collect();
-        for name in &wrong {
-            let name = scaivault_contract::Excerpt::new(name);
-            problems.push(format!("{key}: {name} is not a regular expression that can be read"));
-        }
-        if wrong.is_empty() {
-            problems.push(format!("{key}: the regular expressions are too large; use fewer or shorter ones"));
-        }
-        patterns
-    }
-
-    /// Names of objects are ASCII.
-    fn compile(expressions: &[&str]) -> Result<RegexSet, regex::Error> {
-        RegexSetBuilder::new(expressions.iter().map(|name| format!("^(?:{name})$")))
-            .unicode(false)
-            .size_limit(PATTERN_BYTES)
-            .dfa_size_limit(PATTERN_BYTES)
-            .build()
+        Names::from_expressions(names).unwrap_or_else(|wrong| {
+            problems.extend(wrong.into_iter().map(|problem| format!("{key}: {problem}")));
+            Names::default()
+        })
     }
 }
+
+mod names;
 
 #[cfg(test)]
 mod tests;

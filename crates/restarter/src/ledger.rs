@@ -113,6 +113,11 @@ pub enum Phase {
     /// Its pods have the current versions.
     #[default]
     Current,
+    /// There is no restart to wait for, but it is not known whether all pods have the current version.
+    Unknown {
+        /// The secret, of which some pods are older than the version.
+        source: SourceId,
+    },
     /// A restart waits.
     Waiting(Wait),
     /// It is being restarted.

@@ -134,6 +134,7 @@ pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
         has_changed_files: false,
         is_running: phase == Some("Running"),
         is_failing: is_failing(object),
+        crashed_at: crashed_at(object),
     };
     Some((owner(metadata)?, pod))
 }
@@ -172,10 +173,22 @@ const FAILING: [&str; 7] = [
 /// How often a container that is not ready must have been started again to count as crashing while it runs for a moment.
 const RESTARTS: i64 = 2;
 
+fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten()
+}
+
+/// When a container last ended with an error. A Pod that has ended for good is none that is looked at.
+fn crashed_at(pod: &Value) -> i64 {
+    let ends = container_statuses(pod).flat_map(|status| {
+        ["/state/terminated", "/lastState/terminated"].into_iter().filter_map(|end| status.pointer(end))
+    });
+    let crashes = ends.filter(|end| number(end, "/exitCode") != 0);
+    crashes.filter_map(|end| time(end, "finishedAt")).max().unwrap_or_default()
+}
+
 fn is_failing(pod: &Value) -> bool {
-    let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    let statuses = statuses.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
-    statuses.into_iter().any(|status| {
+    container_statuses(pod).any(|status| {
         let reason = status.pointer("/state/waiting/reason").and_then(Value::as_str);
         let last = status.pointer("/lastState/terminated/exitCode").and_then(Value::as_i64);
         let is_crashing = last.is_some_and(|code| code != 0)

@@ -307,7 +307,11 @@ impl RolloutStatus {
 }
 
 fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Condition]) -> Vec<Condition> {
-    let is_current = if ledger.phase == Phase::Current { "True" } else { "False" };
+    let is_current = match ledger.phase {
+        Phase::Current => "True",
+        Phase::Unknown { .. } => "Unknown",
+        Phase::Waiting(_) | Phase::Restarting | Phase::Failed(_) => "False",
+    };
     let mut conditions =
         vec![condition("UpToDate", is_current, ledger.phase.reason(), message, now, previous)];
     if let Some(rollout) = ledger.rollout {

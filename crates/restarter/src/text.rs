@@ -16,7 +16,7 @@ impl Phase {
     /// The word in the column `Phase`.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Current => "Current",
+            Self::Current | Self::Unknown { .. } => "Current",
             Self::Waiting(_) => "Waiting",
             Self::Restarting => "Restarting",
             Self::Failed(_) => "Failed",
@@ -27,6 +27,7 @@ impl Phase {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Current => "Current",
+            Self::Unknown { .. } => "FirstSight",
             Self::Waiting(wait) => wait.reason(),
             Self::Restarting => "Restarting",
             Self::Failed(failure) => failure.reason(),
@@ -37,6 +38,12 @@ impl Phase {
     pub fn message(&self, ledger: &Ledger, sources: &Sources) -> String {
         let text = match self {
             Self::Current => return "the pods have the current versions".to_owned(),
+            Self::Unknown { source } => {
+                return format!(
+                    "some pods are older than the current version of {}, which the controller has only written down because it saw it first, or because restarts were off; restart them if they still have the version before",
+                    sources.name(*source)
+                );
+            }
             Self::Restarting => return "pods are being replaced".to_owned(),
             Self::Failed(failure) if ledger.has_failed() => {
                 return format!(

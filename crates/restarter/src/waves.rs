@@ -20,7 +20,7 @@ const FAILED_NAMESPACES: usize = 2;
 /// The groups of all shared versions.
 pub(crate) struct Waves<'a> {
     groups: BTreeMap<(SourceId, Version, Arc<str>), Group<'a>>,
-    /// Versions that failed in several namespaces, and in more of them than not.
+    /// Versions that failed in several namespaces, and in more of them than not, and whose former version does not end soon.
     bad: BTreeSet<(SourceId, Version)>,
     settings: &'a Settings,
     now: i64,
@@ -72,6 +72,7 @@ impl<'a> Waves<'a> {
             }
         }
         waves.bad = bad(&waves.groups);
+        waves.bad.retain(|(source, _)| !is_ending(*source, sources, settings, now));
         waves
     }
 
@@ -81,7 +82,9 @@ impl<'a> Waves<'a> {
         for entry in stale {
             let group = self.groups.get(&(entry.0, entry.1, Arc::clone(&key.namespace)));
             let failed = group.and_then(|group| group.failed);
-            if failed.is_some() || self.bad.contains(entry) {
+            // What a namespace has seen itself weighs more than what others have.
+            let has_succeeded = group.is_some_and(|group| group.has_succeeded);
+            if failed.is_some() || self.bad.contains(entry) && !has_succeeded {
                 let by = failed.map(|failed| Arc::from(format!("{} {}", failed.kind.name(), failed.name)));
                 return Gate::Closed(Wait::Stopped { source: entry.0, by });
             }
@@ -101,6 +104,13 @@ impl<'a> Waves<'a> {
             self.groups.entry(group).or_default().started += 1;
         }
     }
+}
+
+/// Whether pods with the former version soon have one that does not work any more. Then a canary of each namespace tries the new one,
+/// whatever others say about it.
+fn is_ending(source: SourceId, sources: &Sources, settings: &Settings, now: i64) -> bool {
+    let ends = sources.observed(source).old_ends;
+    ends.is_some_and(|ends| now >= ends.saturating_sub(settings.before_end))
 }
 
 /// The versions that failed in several namespaces, and in more of them than not.

@@ -134,6 +134,8 @@ pub struct Pod {
     pub is_running: bool,
     /// A container waits to be started again after a crash, or cannot be started.
     pub is_failing: bool,
+    /// When a container last ended with an error and was, or will be, started again, Unix seconds of the node; 0 if none did.
+    pub crashed_at: i64,
 }
 
 /// How far the rollout of a workload's template is.

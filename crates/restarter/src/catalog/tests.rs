@@ -103,6 +103,41 @@ fn class_status_of(pod: &str, version: &str, generation: i64) -> Value {
 }
 
 #[test]
+fn a_rollout_delivers_what_its_referenced_template_does() {
+    let mut fixture = Fixture::new();
+    let secret = |path: &str| template(json!({"scaivault.scailabs.ai/inject-secret-a": path}));
+    let rollout_key = WorkloadKey { kind: Kind::Rollout, ..key() };
+    let put = |fixture: &mut Fixture, annotations: Value| {
+        let object = json!({
+            "metadata": {"namespace": "team", "name": "web", "uid": "r", "annotations": annotations},
+            "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+            "status": {"phase": "Healthy"},
+        });
+        let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
+        fixture.catalog.put_workload(Kind::Rollout, &object, &context, None);
+    };
+    let rollout = |fixture: &mut Fixture| {
+        let world = fixture.catalog.world();
+        let Workload { mode, is_canary, deliveries, .. } = &world.workloads[&rollout_key];
+        let names = deliveries.iter().map(|delivery| world.sources.name(delivery.source).to_string());
+        (names.collect::<Vec<_>>(), *mode, *is_canary)
+    };
+    // In any order.
+    put(&mut fixture, json!({"scaivault.scailabs.ai/restart-canary": "true"}));
+    assert_eq!(rollout(&mut fixture), (vec![], Mode::Auto, true));
+    fixture.put(&json!({}), &secret("a/b"));
+    assert_eq!(rollout(&mut fixture), (vec!["scaivault:a/b".to_owned()], Mode::Auto, true));
+    let mut manual = secret("a/c");
+    manual["metadata"]["annotations"]["scaivault.scailabs.ai/restart"] = "manual".into();
+    fixture.put(&json!({"scaivault.scailabs.ai/restart": "off"}), &manual);
+    assert_eq!(rollout(&mut fixture), (vec!["scaivault:a/c".to_owned()], Mode::Manual, true));
+    put(&mut fixture, json!({"scaivault.scailabs.ai/restart": "auto"}));
+    assert_eq!(rollout(&mut fixture), (vec!["scaivault:a/c".to_owned()], Mode::Auto, false));
+    fixture.catalog.remove_workload(&key());
+    assert_eq!(rollout(&mut fixture).0, Vec::<String>::new());
+}
+
+#[test]
 fn secrets_of_scaivault_need_no_opt_in() {
     let mut fixture = Fixture::new();
     fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));

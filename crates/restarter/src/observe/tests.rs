@@ -150,6 +150,21 @@ fn crashing_containers_are_told_from_starting_ones() {
 }
 
 #[test]
+fn the_last_crash_of_a_pod_is_known() {
+    let ended = |code: i64, at: &str| json!({"terminated": {"exitCode": code, "finishedAt": at}});
+    let status = |state: Value, last: Value| json!({"state": state, "lastState": last, "ready": true});
+    let mut found = pod_of("StatefulSet", "db", json!({}));
+    found["status"]["containerStatuses"] = json!([
+        status(json!({"running": {}}), ended(1, "2026-09-21T14:13:20Z")),
+        status(ended(137, "2026-09-21T14:13:25Z"), json!({})),
+        status(json!({"running": {}}), ended(0, "2026-09-21T15:00:00Z")),
+    ]);
+    assert_eq!(pod(&found).unwrap().1.crashed_at, 1_790_000_005);
+    found["status"]["containerStatuses"] = json!([status(json!({"running": {}}), json!({}))]);
+    assert_eq!(pod(&found).unwrap().1.crashed_at, 0);
+}
+
+#[test]
 fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
     let metadata = json!({
         "creationTimestamp": "2026-09-21T14:13:20Z",

@@ -109,6 +109,93 @@ fn a_failure_of_a_neighbour_is_not_named() {
     assert_eq!(cluster.rollouts(), 2);
 }
 
+/// Two namespaces in which the version fails first, and the workloads of another one, which are paused.
+fn stopped_by_others(settings: Settings) -> (Cluster, Controller) {
+    let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings });
+    for name in ["x/first", "y/first"] {
+        let object = cluster.add(name, &["shared"]);
+        (object.is_paused, object.crashes) = (true, true);
+    }
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    (cluster, controller)
+}
+
+fn pause(cluster: &mut Cluster, namespaces: &[&str], is_paused: bool) {
+    let chosen = cluster.objects.iter_mut().filter(|(key, _)| namespaces.contains(&&*key.namespace));
+    chosen.for_each(|(_, object)| object.is_paused = is_paused);
+}
+
+#[test]
+fn a_namespace_in_which_the_version_works_goes_on() {
+    let (mut cluster, mut controller) = stopped_by_others(settings());
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts(), 1, "the canary of the team");
+    pause(&mut cluster, &["x", "y"], false);
+    run(&mut cluster, &mut [&mut controller], 2000, 5);
+    assert!(["x", "y"].iter().all(|namespace| cluster.rollouts_of(&format!("{namespace}/first")) == 1));
+    assert_eq!(cluster.rollouts(), 2 + 5);
+}
+
+#[test]
+fn a_stop_by_others_ends_before_the_old_version() {
+    let (mut cluster, mut controller) = stopped_by_others(Settings { before_end: 1000, ..settings() });
+    pause(&mut cluster, &["x", "y"], false);
+    pause(&mut cluster, &["team"], true);
+    cluster.old_ends = Some(cluster.now + 3000);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 600, 5);
+    pause(&mut cluster, &["team"], false);
+    run(&mut cluster, &mut [&mut controller], 1000, 5);
+    assert_eq!(cluster.rollouts(), 2);
+    assert!(matches!(phase(&cluster, "w000"), Phase::Waiting(Wait::Stopped { by: None, .. })));
+    run(&mut cluster, &mut [&mut controller], 2000, 5);
+    assert_eq!(cluster.rollouts(), 2 + 5);
+}
+
+/// The canary of `shared` was restarted, and all its pods are available.
+fn after_the_canary() -> (Cluster, Controller) {
+    let (mut cluster, mut controller) = shared(30, Settings::default());
+    cluster.rotate("shared");
+    while cluster.rollouts() == 0 || cluster.running() > 0 {
+        run(&mut cluster, &mut [&mut controller], 5, 5);
+    }
+    run(&mut cluster, &mut [&mut controller], 5, 5);
+    (cluster, controller)
+}
+
+fn crash(cluster: &mut Cluster, at: i64) {
+    let restarted = cluster.objects.values_mut().filter(|object| object.rollouts == 1);
+    restarted.for_each(|object| object.pods[0].crashed_at = at);
+}
+
+#[test]
+fn one_crash_of_an_available_pod_stops_the_rest() {
+    let (mut cluster, mut controller) = after_the_canary();
+    // Longer apart than those of a pod in CrashLoopBackOff, and it is ready at once each time.
+    for _ in 0..5 {
+        run(&mut cluster, &mut [&mut controller], 200, 5);
+        let now = cluster.now;
+        crash(&mut cluster, now);
+        run(&mut cluster, &mut [&mut controller], 5, 5);
+        let failed = cluster.objects.values().find(|object| object.rollouts == 1).unwrap();
+        let phase = &failed.ledger.as_ref().unwrap().phase;
+        assert_eq!((cluster.rollouts(), phase), (1, &Phase::Failed(Failure::PodsFailing)));
+    }
+    // It has recovered by itself.
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(cluster.rollouts(), 30);
+}
+
+#[test]
+fn a_crash_before_a_pod_is_available_stops_nothing() {
+    let (mut cluster, mut controller) = after_the_canary();
+    let before = cluster.now - 10;
+    crash(&mut cluster, before);
+    run(&mut cluster, &mut [&mut controller], 320, 5);
+    assert!(cluster.rollouts() > 1);
+}
+
 #[test]
 fn a_tenant_stops_its_own_namespace_alone() {
     let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings() });
@@ -117,15 +204,11 @@ fn a_tenant_stops_its_own_namespace_alone() {
     cluster.add("tenant/second", &["shared"]);
     run(&mut cluster, &mut [&mut controller], 30, 5);
     // It comes first.
-    let pause = |cluster: &mut Cluster, is_paused| {
-        let team = cluster.objects.iter_mut().filter(|(key, _)| &*key.namespace == "team");
-        team.for_each(|(_, object)| object.is_paused = is_paused);
-    };
-    pause(&mut cluster, true);
+    pause(&mut cluster, &["team"], true);
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 300, 5);
     assert_eq!(phase(&cluster, "tenant/first"), Phase::Failed(Failure::PodsFailing));
-    pause(&mut cluster, false);
+    pause(&mut cluster, &["team"], false);
     run(&mut cluster, &mut [&mut controller], 2000, 5);
     assert_eq!(cluster.rollouts(), 1 + 5);
     let by = Some(text("Deployment first"));

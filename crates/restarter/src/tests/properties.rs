@@ -59,7 +59,7 @@ proptest! {
         }
         for secret in SECRETS {
             let now = cluster.now;
-            cluster.set_version(secret, 1, now - 1000);
+            cluster.set_version(secret, 1, now - 60_000);
         }
         cluster.vault_ahead = ahead;
         let mut controller = Controller::new(settings);

@@ -1,7 +1,7 @@
 //! Every rotation restarts every workload once, whatever happens to the controller.
 
-use super::cluster::{Cluster, Controller, key, quick, run, shared};
-use crate::Settings;
+use super::cluster::{Cluster, Controller, key, phase, quick, run, shared};
+use crate::{Mode, Phase, Settings};
 
 /// `SplitMix64`, for moments at which a controller is killed.
 struct Random(u64);
@@ -133,6 +133,34 @@ fn a_secret_made_anew_with_version_1_restarts() {
     cluster.set_version("shared", 1, now);
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(cluster.rollouts(), 2);
+}
+
+#[test]
+fn a_version_seen_first_is_not_called_current() {
+    let mut cluster = Cluster::new();
+    for name in ["old", "off", "new"] {
+        cluster.add(name, &["shared"]);
+    }
+    let (now, mut controller) = (cluster.now, Controller::new(quick()));
+    cluster.set_version("shared", 5, now - 40_000);
+    for pod in &mut cluster.object("new").pods {
+        pod.created = now - 39_999;
+    }
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert!(matches!(phase(&cluster, "old"), Phase::Unknown { .. }));
+    assert_eq!(phase(&cluster, "new"), Phase::Current);
+    // Its owner restarts it.
+    for pod in &mut cluster.object("old").pods {
+        pod.created = now;
+    }
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(phase(&cluster, "old"), Phase::Current);
+    cluster.object("off").mode = Mode::Off;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 120, 5);
+    assert_eq!(phase(&cluster, "old"), Phase::Current);
+    assert!(matches!(phase(&cluster, "off"), Phase::Unknown { .. }));
+    assert_eq!(cluster.rollouts_of("off"), 0);
 }
 
 #[test]
