@@ -25,14 +25,14 @@ impl Names {
     pub(super) fn from_expressions<'a>(
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<String>> {
-        let (mut globs, mut expressions) = (Vec::new(), Vec::new());
+        let (mut globs, mut expressions) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
         for name in names {
             match as_glob(name) {
                 Some(glob) => globs.push(glob.into()),
-                None => expressions.push(Box::from(name)),
+                None => expressions.push(name.into()),
             }
         }
-        let bytes: usize = expressions.iter().map(|expression: &Box<str>| expression.len()).sum();
+        let bytes: usize = expressions.iter().map(|expression| expression.len()).sum();
         if expressions.len() > EXPRESSIONS_MAX || bytes > EXPRESSION_BYTES {
             return Err(vec![format!(
                 "has {} regular expressions of {bytes} bytes; allowed: {EXPRESSIONS_MAX} of {EXPRESSION_BYTES} bytes, \
