@@ -250,17 +250,24 @@ impl Assessor<'_> {
         [one, other].into_iter().find(|version| version.is_newer_than(known.version))
     }
 
-    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none. The times of a pod
-    /// and of a native Secret come from one clock, in whole seconds.
+    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none.
     fn predates(&self, pod: &Pod, accepted: Accepted) -> bool {
-        let skew = match self.sources.name(accepted.source).kind {
-            SourceKind::ScaiVault => self.settings.clock_skew,
-            SourceKind::Secret | SourceKind::Class => 0,
-        };
+        let is_native = self.sources.name(accepted.source).kind == SourceKind::Secret;
         match accepted.version {
-            Version::Numbered { time, .. } => pod.created <= time.saturating_add(skew),
+            Version::Numbered { time, .. } if is_native && pod.created == time => {
+                !self.is_known_to_be_newer(pod, accepted)
+            }
+            // The times of a pod and of a native Secret come from one clock.
+            Version::Numbered { time, .. } if is_native => pod.created < time,
+            Version::Numbered { time, .. } => pod.created <= time.saturating_add(self.settings.clock_skew),
             Version::Label(_) => pod.has_changed_files,
         }
+    }
+
+    /// Times are in whole seconds, and Helm writes a Secret and what makes new pods within one. Then the order of writes tells.
+    fn is_known_to_be_newer(&self, pod: &Pod, accepted: Accepted) -> bool {
+        let observed = self.sources.observed(accepted.source);
+        observed.current == Some(accepted.version) && observed.revision > 0 && pod.revision > observed.revision
     }
 
     /// Whether every pod of the workload is known, and none is about to appear.

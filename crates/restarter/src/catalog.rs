@@ -16,9 +16,9 @@ use crate::{
     decide::World,
     ledger::Ledger,
     marker::{MARKER, Marker},
-    observe::{ClassStatus, State, class_status, pod, secret_version, state},
+    observe::{ClassStatus, State, class_status, pod, revision, secret_version, state},
     resource::RotationRollout,
-    source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
+    source::{NativeVersion, SourceId, SourceKind, SourceRef, Sources, Version, digest},
     workload::{Agreement, Delivery, Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
 };
 
@@ -71,8 +71,8 @@ pub struct Catalog {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Known {
     candidate: Candidate,
-    /// Of a Secret: its version, and since when this process has seen it.
-    version: Option<(Version, i64)>,
+    /// Of a Secret.
+    version: Option<NativeVersion>,
 }
 
 /// What is kept of a workload.
@@ -171,8 +171,13 @@ impl Catalog {
     pub fn put_pod(&mut self, object: &Value) {
         let Some((namespace, name)) = names_of(object) else { return };
         match pod(object) {
-            Some((key, pod)) => {
-                let former = self.pods.entry(key.clone()).or_default().insert(name, pod);
+            Some((key, mut pod)) => {
+                let pods = self.pods.entry(key.clone()).or_default();
+                let former = pods.get(&name).copied();
+                if let Some(former) = former.filter(|former| former.created == pod.created) {
+                    pod.revision = former.revision;
+                }
+                pods.insert(name, pod);
                 if former != Some(pod) {
                     self.changed.insert(key);
                 }
@@ -196,16 +201,18 @@ impl Catalog {
     /// Takes in a native Secret: only its metadata is looked at. `now` is this process's clock.
     pub fn put_secret(&mut self, object: &Value, now: i64) {
         let Some((namespace, name)) = names_of(object) else { return };
-        let version = secret_version(&object["metadata"]);
+        let former = self.secrets.get(&namespace).and_then(|names| names.get(&name)).copied();
+        let version = secret_version(&object["metadata"]).map(|version| {
+            let same = former.and_then(|known| known.version).filter(|seen| seen.version == version);
+            let revision = revision(&object["metadata"]).unwrap_or_default();
+            NativeVersion { version, revision, seen_at: same.map_or(now, |seen| seen.seen_at) }
+        });
         let source = self.world.sources.find(&namespace, &SourceRef::new(SourceKind::Secret, &name));
         if let (Some(id), Some(version)) = (source, version) {
-            self.has_new_version |= self.world.sources.observe(id, version, None, now);
+            self.has_new_version |= self.world.sources.observe_native(id, version);
         }
         let candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
-        let former = self.secrets.get(&namespace).and_then(|names| names.get(&name)).copied();
-        let seen_at = former.and_then(|known| known.version).filter(|(seen, _)| Some(*seen) == version);
-        let seen_at = seen_at.map_or(now, |(_, seen_at)| seen_at);
-        let known = Known { candidate, version: version.map(|version| (version, seen_at)) };
+        let known = Known { candidate, version };
         put_named(&mut self.secrets, &namespace, name, known);
         if former.map(|known| known.candidate) != Some(candidate) {
             self.changed_namespaces.insert(namespace);
@@ -461,8 +468,8 @@ fn deliveries(
     for name in selected(&choice.secrets, used_secrets, secrets.get(&key.namespace)) {
         let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Secret, name));
         let known = secrets.get(&key.namespace).and_then(|names| names.get(name));
-        if let Some((version, seen_at)) = known.and_then(|known| known.version) {
-            sources.observe(source, version, None, seen_at);
+        if let Some(version) = known.and_then(|known| known.version) {
+            sources.observe_native(source, version);
         }
         found.push(Delivery { source, agreement: Agreement::NotAsked });
     }

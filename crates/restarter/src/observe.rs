@@ -135,6 +135,7 @@ pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
         is_running: phase == Some("Running"),
         is_failing: is_failing(object),
         crashed_at: crashed_at(object),
+        revision: revision_if_new(object),
     };
     Some((owner(metadata)?, pod))
 }
@@ -172,6 +173,17 @@ const FAILING: [&str; 7] = [
 
 /// How often a container that is not ready must have been started again to count as crashing while it runs for a moment.
 const RESTARTS: i64 = 2;
+
+/// `metadata.resourceVersion` as a number. Those of objects in one database can be compared.
+pub(crate) fn revision(metadata: &Value) -> Option<u64> {
+    metadata.get("resourceVersion")?.as_str()?.parse().ok()
+}
+
+/// The version of a pod as it was created: the scheduler has not looked at it yet.
+fn revision_if_new(pod: &Value) -> u64 {
+    let is_new = pod.pointer("/spec/nodeName").is_none() && pod.pointer("/status/conditions").is_none();
+    revision(&pod["metadata"]).filter(|_| is_new).unwrap_or_default()
+}
 
 fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];

@@ -138,6 +138,18 @@ pub struct Observed {
     pub seen_at: i64,
     /// When the version before it stops working, Unix seconds of the server, if that is known.
     pub old_ends: Option<i64>,
+    /// Of a native Secret: its last `metadata.resourceVersion`; 0 if that is not known.
+    pub revision: u64,
+}
+
+/// The version of a native Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NativeVersion {
+    pub(crate) version: Version,
+    /// The last `metadata.resourceVersion` of the Secret: the version was not written later.
+    pub(crate) revision: u64,
+    /// Since when this process has seen it, Unix seconds.
+    pub(crate) seen_at: i64,
 }
 
 /// All sources of the cluster by number, so that workloads name them in eight bytes.
@@ -203,10 +215,22 @@ impl Sources {
                 is_changed
             }
             _ => {
-                *observed = Observed { current: Some(version), seen_at: now, old_ends };
+                *observed = Observed { current: Some(version), seen_at: now, old_ends, revision: 0 };
                 true
             }
         }
+    }
+
+    /// Records what was seen of a native Secret. Returns whether its version has changed.
+    pub(crate) fn observe_native(&mut self, id: SourceId, native: NativeVersion) -> bool {
+        let NativeVersion { version, revision, seen_at } = native;
+        let is_changed = self.observe(id, version, None, seen_at);
+        if let Some((_, _, observed)) = self.entries.get_mut(&id)
+            && observed.current == Some(version)
+        {
+            observed.revision = revision;
+        }
+        is_changed
     }
 
     /// How many are known.
@@ -283,7 +307,7 @@ mod tests {
         assert!(sources.observe(id, numbered(20, 2), Some(500), 103));
         assert_eq!(
             sources.observed(id),
-            Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500) }
+            Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500), revision: 0 }
         );
     }
 

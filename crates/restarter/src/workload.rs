@@ -136,6 +136,8 @@ pub struct Pod {
     pub is_failing: bool,
     /// When a container last ended with an error and was, or will be, started again, Unix seconds of the node; 0 if none did.
     pub crashed_at: i64,
+    /// `metadata.resourceVersion` with which it was created; 0 if it was first seen later.
+    pub revision: u64,
 }
 
 /// How far the rollout of a workload's template is.

@@ -102,6 +102,39 @@ fn class_status_of(pod: &str, version: &str, generation: i64) -> Value {
     })
 }
 
+/// As by one `helm upgrade`: the Secret and the pods have the same second.
+#[test]
+fn in_one_second_the_order_of_writes_tells() {
+    let second = "2026-09-21T15:00:00Z";
+    let check = |secret: u64, pod_seen: &[(u64, bool)], is_restarted: bool| {
+        let mut fixture = Fixture::new();
+        let asks = json!({"scaivault.scailabs.ai/restart": "auto"});
+        fixture.catalog.put_secret(&native("db", asks.clone()), 0);
+        fixture.put(&json!({}), &template(json!({})));
+        assert!(!fixture.decide(1_790_010_000));
+        for (revision, is_scheduled) in pod_seen {
+            let mut pod = running("web-5d-1");
+            pod["metadata"]["creationTimestamp"] = second.into();
+            pod["metadata"]["resourceVersion"] = revision.to_string().into();
+            if *is_scheduled {
+                pod["spec"]["nodeName"] = "node".into();
+            }
+            fixture.catalog.put_pod(&pod);
+        }
+        let mut rotated = native("db", asks);
+        rotated["metadata"]["creationTimestamp"] = second.into();
+        rotated["metadata"]["resourceVersion"] = secret.to_string().into();
+        fixture.catalog.put_secret(&rotated, 1_790_010_000);
+        let restarts = (1..100).filter(|second| fixture.decide(1_790_010_000 + second)).count();
+        assert_eq!(restarts, usize::from(is_restarted), "{secret} {pod_seen:?}");
+    };
+    check(10, &[(11, false), (15, true)], false);
+    check(10, &[(9, false), (15, true)], true);
+    // Whether it was changed before it was first seen is not known.
+    check(10, &[(15, true)], true);
+    check(12, &[(11, false), (15, false)], true);
+}
+
 #[test]
 fn a_rollout_delivers_what_its_referenced_template_does() {
     let mut fixture = Fixture::new();
