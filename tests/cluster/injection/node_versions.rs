@@ -5,7 +5,7 @@ use scaivault_testkit::{
     control_plane::{ControlPlane, Options},
     inspect,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     patterns::ours,
@@ -73,7 +73,7 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     })
     .await;
     // Once it is ready, it has detected the version.
-    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], format!("1.{minor}"));
+    assert_eq!(found(&injector).await["kube_version"], format!("1.{minor}"));
     let made = pods.create(&dry_run, &variable).await;
     assert_eq!(made.is_ok(), minor >= VARIABLES_SINCE, "{made:?}");
     if let Ok(pod) = made {
@@ -84,8 +84,12 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
 
     set_version("v1.31.9-eks-1a2b3c").await;
     let injector = start().await;
-    assert_eq!(injector.event(FOUND).unwrap()["kube_version"], "1.31");
+    assert_eq!(found(&injector).await["kube_version"], "1.31");
     let refused = pods.create(&dry_run, &variable).await.unwrap_err().to_string();
     assert!(refused.contains("inject-env-KEY") && refused.contains("1.31"), "{refused}");
     pods.create(&dry_run, &file).await.unwrap();
+}
+
+async fn found(injector: &Injector) -> Value {
+    eventually("the version in the log", async || injector.event(FOUND)).await
 }
