@@ -213,7 +213,7 @@ Examples:
   scaivault-injector policy test policies/
   scaivault-injector policy test billing.test.yaml --output json
 
-A file has objects of the kind InjectionPolicyTest, and may have the policies, too:
+A file has objects of the kind InjectionPolicyTest, and may also have the policies:
 
     apiVersion: scaivault.scailabs.ai/v1alpha1
     kind: InjectionPolicyTest
@@ -269,9 +269,9 @@ pub(crate) struct PolicyCrdArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 pub(crate) enum DefinedKind {
-    /// What platforms write about injection
+    /// What the platform team writes to inject secrets and to limit annotations
     InjectionPolicy,
-    /// What the restart controller writes about a workload
+    /// The state of a workload, which the restart controller writes
     RotationRollout,
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod own_text;
 
+use std::iter;
+
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
     Context, Decision, DefaultsReport, Denial, MutationMode, Patch, PodView, Policy, PolicyReport, PolicySet,
@@ -10,13 +12,13 @@ use scaivault_inject::{
     manifest,
     workload::{self, WorkloadKind, WorkloadView},
 };
-use scaivault_policy::{PolicyProblems, compile};
+use scaivault_policy::{PolicyProblems, TEST_KIND, compile};
 use serde_json::Value;
 
 pub(crate) use self::settings::Setting;
 use self::unread::unread_keys;
 use crate::{
-    csi::{Finding, Severity},
+    csi::{Code, Finding, Severity},
     object::{Object, objects},
     offline_cluster::{NAMESPACE_NAME_LABEL, OfflineCluster},
     policy::is_policy,
@@ -100,6 +102,20 @@ impl ObjectResult {
     /// Whether it has problems.
     pub(crate) fn has_problems(&self) -> bool {
         self.outcome.has_problems() || self.csi.iter().any(|finding| finding.severity == Severity::Problem)
+    }
+
+    /// The reason why the API server, the driver or the restart controller rejects the object as it
+    /// is written, if `check` found that.
+    pub(crate) fn rejection(&self) -> Option<&'static str> {
+        let mut problems = self.csi.iter().filter(|finding| finding.severity == Severity::Problem);
+        let first = problems.next()?;
+        Some(match &self.outcome {
+            Outcome::Class => "invalid-class",
+            _ if iter::once(first).chain(problems).all(|problem| problem.code == Code::Restart) => {
+                "invalid-restart"
+            }
+            _ => "invalid-volume",
+        })
     }
 
     /// Whether it has problems or warnings.
@@ -197,6 +213,10 @@ impl Work<'_> {
         let alone = |outcome, warnings| vec![result(object, outcome, warnings)];
         if object.kind.is_empty() {
             return alone(Outcome::NoObject, Vec::new());
+        }
+        // Its cases are pods for `policy test`, not for the cluster.
+        if object.kind == TEST_KIND {
+            return alone(Outcome::NoPod, Vec::new());
         }
         if self.action == Action::Inject && is_policy(object) {
             let compiled = compile(&object.standalone());

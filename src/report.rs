@@ -172,6 +172,9 @@ fn is_detached(decision: &Decision) -> bool {
 impl Entry {
     fn outcome(&self) -> Reported<'_> {
         let mut reported = self.decided();
+        if let Some(reason) = self.result.rejection().filter(|_| reported.word != "denied") {
+            (reported.word, reported.reason, reported.note) = ("denied", reason, None);
+        }
         reported.warnings.splice(..0, self.result.warnings.iter().map(String::as_str));
         reported
     }
@@ -180,7 +183,6 @@ impl Entry {
         match &self.result.outcome {
             Outcome::NoObject => Reported::new("skipped", "no-object", None),
             Outcome::NoPod => Reported::new("skipped", "no-pod", None),
-            Outcome::Class if self.result.has_problems() => Reported::new("denied", "invalid-class", None),
             Outcome::Class => Reported::new("accepted", "class", None),
             Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
             Outcome::InvalidPolicy(problems) => Reported {
@@ -293,11 +295,12 @@ impl ObjectResult {
         self.policies.iter().filter(is_shown)
     }
 
-    /// The number of secrets of an injection; `None` for other outcomes.
+    /// The number of secrets of an injection; `None` for other outcomes, and if the object is
+    /// rejected for another reason.
     fn secrets(&self) -> Option<usize> {
         match &self.outcome {
             Outcome::Decided(decision) => match &**decision {
-                Decision::Inject(injection) => Some(injection.secrets),
+                Decision::Inject(injection) if self.rejection().is_none() => Some(injection.secrets),
                 _ => None,
             },
             _ => None,

@@ -16,14 +16,14 @@ Examples:
   scaivault-injector audit --context prod -o html > audit.html
   scaivault-injector audit -n shop -o json | jq '.workloads[] | select(.stage == \"native\")'
 
-Without -f, a cluster is audited: all its namespaces, or that of --namespace. Nothing is
-changed there, and no value of a Secret is read: names come from pod specs. The rights that
-are needed are in examples/audit-rbac.yaml.
+Without -f, a cluster is audited: all of its namespaces, or that of --namespace. The command
+changes nothing and reads no value of a Secret: names come from pod specs. The required rights
+are in examples/audit-rbac.yaml.
 
 Stages:
-  moved           gets its secrets from the injector alone
-  mixed           gets others from native Secrets or another product, too
-  refused         asks for secrets and has problems; all are listed
+  moved           gets all of its secrets from the injector
+  mixed           also gets secrets from native Secrets or another product
+  refused         requests secrets and has problems; all are listed
   native Secrets  reads native Secrets, and nothing from the injector
   other product   gets its secrets from another product
   no secrets      uses none; in the table only with --all
@@ -59,8 +59,8 @@ pub(crate) struct AuditArgs {
 
     /// Also list the metadata of all Secrets, which finds every long-lived token
     ///
-    /// Only metadata is requested. But the right that is needed, `list` on Secrets, lets its holder read their values, too:
-    /// RBAC cannot tell the two apart. Without this flag, no right on Secrets is needed.
+    /// Only metadata is requested. However, the required right, `list` on Secrets, also allows reading their values:
+    /// RBAC cannot limit it to metadata. Without this flag, no right on Secrets is needed.
     #[arg(long)]
     pub(super) secret_metadata: bool,
 
@@ -75,21 +75,21 @@ pub(crate) struct AuditArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
 
-    /// The older of the cluster's API server and its oldest kubelet; asked of the cluster by default, for manifests the oldest supported one
+    /// The older of the cluster's API server and its oldest kubelet; default: detected in the cluster, and the oldest supported version for manifests
     #[arg(long, value_name = "VERSION", env = "SCAIVAULT_INJECTOR_KUBE_VERSION")]
     pub(super) kube_version: Option<KubeVersion>,
 
-    /// Policies (`InjectionPolicy`) that hold, besides those of the cluster: a file, or a directory with such files
+    /// Policies (`InjectionPolicy`) to use in addition to those of the cluster: a file, or a directory with such files
     ///
-    /// May be given more than once. One of the same name as a policy of the cluster takes its place, so that the effect of a
-    /// change can be seen before it is applied. Policies among the manifests are checked and not used.
+    /// May be given more than once. A policy replaces one of the cluster with the same name, so that you see the effect of a
+    /// change before you apply it. Policies among the manifests are checked but not used.
     #[arg(long = "policy", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub(super) policies: Vec<PathBuf>,
 
     #[command(flatten)]
     pub(super) date: DateArgs,
 
-    /// For manifests: namespaces whose annotations and labels hold for the workloads in them
+    /// For manifests: namespaces whose annotations and labels apply to the workloads in them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "filenames")]
     pub(super) namespace_file: Option<PathBuf>,
 }

@@ -53,8 +53,12 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let Named { client, server, context } =
-            cluster::named(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+        let Named { client, server, context } = cluster::named(
+            args.kubeconfig.as_deref(),
+            args.context.as_deref(),
+            ", or audit manifests with -f",
+        )
+        .await?;
         let mut notes = Vec::new();
         let kube_version = kube_version(&client, args.kube_version, &server, &mut notes).await?;
         let mut cluster = OfflineCluster::new(settings, kube_version);

@@ -31,22 +31,29 @@ pub(crate) struct Named {
 
 /// A client for the cluster of a kubeconfig's context. The default file is that of `KUBECONFIG` or
 /// of the home directory, the default context the current one, and without a kubeconfig the cluster
-/// in which this pod runs is used.
-pub(crate) async fn named(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Named> {
+/// in which this pod runs is used. `other_fix` completes the error if there is neither: what else
+/// the user of this command can do.
+pub(crate) async fn named(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    other_fix: &str,
+) -> anyhow::Result<Named> {
     let found = match kubeconfig {
-        Some(path) => Kubeconfig::read_from(path)
-            .with_context(|| format!("--kubeconfig {}: not readable as a kubeconfig", path.display())),
-        None => Kubeconfig::read().context("no kubeconfig is found"),
+        Some(path) => Ok(Kubeconfig::read_from(path)
+            .with_context(|| format!("--kubeconfig {}: not readable as a kubeconfig", path.display()))?),
+        None => Kubeconfig::read(),
     };
-    // Without a kubeconfig this may be a pod, unless a flag names a file or a context.
-    let found = if kubeconfig.is_some() || context.is_some() { Ok(found?) } else { found };
     let (config, context) = match found {
         Ok(file) => from_kubeconfig(file, context).await?,
+        Err(error) if context.is_some() => {
+            bail!("--context needs a kubeconfig: {error}; set --kubeconfig or KUBECONFIG")
+        }
+        // This may be a pod.
         Err(error) => {
             let config = Config::incluster().map_err(|pod| {
                 anyhow!(
-                    "no Kubernetes API found: {error:#}, and this process does not run in a pod \
-                     ({pod}); set --kubeconfig or KUBECONFIG, or audit manifests with -f"
+                    "no Kubernetes API found: {error}, and this process does not run in a pod \
+                     ({pod}); set --kubeconfig or KUBECONFIG{other_fix}"
                 )
             })?;
             (config, None)

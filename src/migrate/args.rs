@@ -35,11 +35,11 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) environment: Option<String>,
 
-    /// The namespace of manifests that do not name one
+    /// The namespace of manifests without one
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 
-    /// Refresh interval of files that are refreshed today, or `none` to fetch them once, at the
+    /// Refresh interval of files that are refreshed today, or `none` to fetch them only once, at the
     /// start
     ///
     /// The kubelet refreshes mounted Secrets, and the sidecar of vault-k8s its files. To do the same, the pods get the
@@ -47,7 +47,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "DURATION|none", default_value_t = Refresh::default())]
     pub(crate) refresh: Refresh,
 
-    /// Accept a change that is refused otherwise. May be given more than once
+    /// Accept a change that is otherwise refused. May be given more than once
     #[arg(long, value_enum, value_name = "CHANGE")]
     pub(crate) accept: Vec<Accepted>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) output_dir: Option<PathBuf>,
 
-    /// The most workloads of one batch of the plan
+    /// Maximum number of workloads in a batch of the plan
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch_size: u16,
 

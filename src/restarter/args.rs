@@ -12,12 +12,14 @@ use crate::{args::ConfigArgs, telemetry::ignore_empty_env};
 
 pub(crate) const HELP: &str = "\
 Examples:
-  scaivault-injector restarter --url https://scaivault.example --lease scaivault-restarter --namespace scaivault-system
+  scaivault-injector restarter --url https://scaivault.example \\
+      --lease scaivault-restarter --namespace scaivault-system
   scaivault-injector restarter --dry-run      report what would be restarted, write nothing
 
-Restarts Deployments, StatefulSets, DaemonSets and Argo Rollouts whose running pods are older than the
-current version of a secret that they read at their start. A workload or secret that is seen for the
-first time is only recorded. The state of each workload is in a RotationRollout: kubectl get rotationrollouts.";
+Restarts Deployments, StatefulSets, DaemonSets and Argo Rollouts whose running pods are older
+than the current version of a secret that they read at their start. A workload or secret that
+is seen for the first time is only recorded. The state of each workload is in a
+RotationRollout: kubectl get rotationrollouts.";
 
 /// `restarter`.
 #[derive(Args, Clone, Debug)]
@@ -35,7 +37,7 @@ pub(crate) struct RestarterArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) namespace: Option<String>,
 
-    /// Lease by which the replicas elect the one that restarts workloads; without it, there must be one replica
+    /// Lease for leader election: only the leader restarts workloads. Without it, run only one replica
     #[arg(long, value_name = "NAME", requires = "namespace")]
     pub(super) lease: Option<String>,
 
@@ -43,25 +45,25 @@ pub(crate) struct RestarterArgs {
     #[arg(long)]
     pub(super) policies: bool,
 
-    /// Watch the metadata of native Secrets, and restart workloads for those that are selected by annotations
+    /// Restart workloads also for native Secrets that annotations select
     ///
-    /// Only metadata is requested. But the required permission, list and watch on Secrets, also allows reading their
-    /// values: RBAC cannot separate the two.
+    /// Only the metadata of Secrets is requested. However, the required rights, list and watch on Secrets, also allow
+    /// reading their values: RBAC cannot limit them to metadata.
     #[arg(long)]
     pub(super) native_secrets: bool,
 
-    /// Read the annotations of Stakater's Reloader as a fallback for those of this product
+    /// Use the annotations of Stakater's Reloader on workloads without annotations of this product
     #[arg(long)]
     pub(super) reloader_annotations: bool,
 
-    /// Mode of workloads without one in an annotation or a policy: auto, manual or off
+    /// Mode of workloads for which no annotation or policy sets one: auto, manual or off
     #[arg(long, default_value = "auto", value_parser = mode, value_name = "MODE")]
     pub(super) mode: Mode,
 
-    /// Restart nothing and write nothing; the log and the metrics say what would be restarted
+    /// Restart nothing and write nothing; the log and the metrics show what would be restarted
     ///
-    /// A dry run does not subscribe to events, and remembers nothing: what changes before the controller writes counts as
-    /// seen for the first time.
+    /// A dry run does not subscribe to events and stores nothing: when the flag is removed, the controller records the
+    /// current versions and restarts nothing for earlier changes.
     #[arg(long)]
     pub(super) dry_run: bool,
 
@@ -76,39 +78,39 @@ pub(crate) struct RestarterArgs {
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub(super) struct PaceArgs {
-    /// How long a version must have been seen before anything is restarted for it; at least 2s
+    /// How long a version must be unchanged before the first restart for it; at least 2s
     #[arg(long, default_value = "10s", value_name = "DURATION")]
     debounce: Duration,
 
-    /// The longest wait for versions that keep changing
+    /// The longest wait for a secret that keeps changing
     #[arg(long, default_value = "2m", value_name = "DURATION")]
     max_wait: Duration,
 
-    /// Time over which the restarts of one rotation are spread
+    /// Period over which the restarts of one rotation are spread
     #[arg(long, default_value = "30s", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     jitter: Duration,
 
-    /// The shortest time between two restarts of a workload
+    /// Minimum time between two restarts of a workload
     #[arg(long, default_value = "5m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     minimum_interval: Duration,
 
-    /// The most restarts of a workload within --breaker-period
+    /// Number of restarts of a workload within --breaker-period after which further ones wait
     #[arg(long, default_value_t = 5, value_parser = positive, value_name = "NUMBER")]
     breaker_restarts: usize,
 
-    /// See --breaker-restarts
+    /// Period for --breaker-restarts
     #[arg(long, default_value = "1h", value_name = "DURATION")]
     breaker_period: Duration,
 
-    /// The most rollouts at once in the cluster
+    /// Maximum number of rollouts in progress in the cluster
     #[arg(long, default_value_t = 10, value_parser = positive, value_name = "NUMBER")]
     concurrency: usize,
 
-    /// The most rollouts at once in a namespace
+    /// Maximum number of rollouts in progress in a namespace
     #[arg(long, default_value_t = 5, value_parser = positive, value_name = "NUMBER")]
     namespace_concurrency: usize,
 
-    /// How many workloads of a namespace that share a secret are restarted first
+    /// How many workloads of a namespace that share a secret are restarted first, as canaries
     #[arg(long, default_value_t = 1, value_parser = positive, value_name = "NUMBER")]
     canaries: usize,
 
@@ -124,11 +126,11 @@ pub(super) struct PaceArgs {
     #[arg(long, default_value = "5m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     observation: Duration,
 
-    /// How long a rollout may make no progress, if the workload has no deadline of its own
+    /// How long a rollout may make no progress, if the workload has no progressDeadlineSeconds
     #[arg(long, default_value = "15m", value_name = "DURATION")]
     rollout_timeout: Duration,
 
-    /// How far the clocks of ScaiVault and of the API server may be apart
+    /// How much the clocks of ScaiVault and of the API server may differ
     #[arg(long, default_value = "2m", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     clock_skew: Duration,
 
@@ -136,7 +138,7 @@ pub(super) struct PaceArgs {
     #[arg(long = "window", value_name = "WINDOW")]
     windows: Vec<Window>,
 
-    /// Outside of windows, restarts begin this long before the old version stops working
+    /// How long before the old version stops working restarts begin, even outside of the windows
     #[arg(long, default_value = "1h", value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     before_end: Duration,
 }
@@ -149,7 +151,7 @@ pub(super) struct VaultArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// PEM file of the authorities of --url; without it, the public ones are trusted
+    /// PEM file with the certificate authorities that are trusted for --url; default: the public ones
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "url")]
     ca_file: Option<PathBuf>,
 
@@ -166,7 +168,7 @@ pub(super) struct VaultArgs {
     #[arg(long, default_value = defaults::AUDIENCE, value_name = "AUDIENCE")]
     audience: String,
 
-    /// ScaiKey identity to request; it needs to list the metadata of the secrets, and no right to read values
+    /// ScaiKey identity to request; it needs the right to list the secrets' metadata, not to read values
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
 
@@ -174,7 +176,7 @@ pub(super) struct VaultArgs {
     #[arg(long, value_name = "ID")]
     tenant: Option<TenantId>,
 
-    /// How often the versions of all secrets are looked up; changes in between are found by events
+    /// How often the versions of all secrets are polled; events report changes in between
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     poll_interval: Duration,
 

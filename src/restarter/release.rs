@@ -69,7 +69,7 @@ pub(crate) fn run(args: &RestartArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn release(args: &RestartArgs) -> anyhow::Result<String> {
-    let named = cluster::named(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let named = cluster::named(args.kubeconfig.as_deref(), args.context.as_deref(), "").await?;
     let namespace = args.namespace.as_deref().unwrap_or_else(|| named.client.default_namespace());
     let (kind, name) = &args.workload;
     let key = WorkloadKey { namespace: namespace.into(), kind: *kind, name: name.as_str().into() };

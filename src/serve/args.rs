@@ -70,7 +70,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_POLICIES", value_parser = BoolishValueParser::new())]
     pub(crate) policies: bool,
 
-    /// Label the namespaces that a policy with inject selects (scaivault.scailabs.ai/injection-by-policy: enabled, or audit where
+    /// Label the namespaces that a policy with inject selects (scaivault.scailabs.ai/injection-by-policy: enabled, or audit if
     /// no such policy is enforced), so that their pods are sent to the injector.
     #[arg(long, env = "SCAIVAULT_INJECTOR_LABEL_NAMESPACES", value_parser = BoolishValueParser::new())]
     pub(crate) label_namespaces: bool,
@@ -95,7 +95,7 @@ impl ClusterArgs {
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub(crate) struct TlsArgs {
-    /// Directory with tls.crt and tls.key, as a Secret of type kubernetes.io/tls is mounted; followed when renewed.
+    /// Directory with tls.crt and tls.key (a mounted Secret of type kubernetes.io/tls); changes are reloaded.
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_DIR", value_name = "DIR")]
     tls_dir: Option<PathBuf>,
 
@@ -120,7 +120,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_SECRET", value_name = "NAME")]
     tls_secret: Option<String>,
 
-    /// Name of the mutating and of the validating webhook configuration whose caBundle names the authority of
+    /// Name of the mutating and of the validating webhook configuration whose caBundle gets the authority of
     /// --tls-secret.
     #[arg(long, env = "SCAIVAULT_INJECTOR_WEBHOOK_CONFIGURATION", value_name = "NAME")]
     webhook_configuration: Option<String>,
@@ -146,8 +146,8 @@ pub(crate) struct TlsArgs {
     )]
     leaf_lifetime: Duration,
 
-    /// How long an authority must be in the webhook configurations before it signs: by then, no API
-    /// server may have older ones in its cache.
+    /// How long a new authority must be in the webhook configurations before it signs certificates,
+    /// so that no API server has an older configuration in its cache.
     #[arg(
         long,
         env = "SCAIVAULT_INJECTOR_TLS_SETTLE_DELAY",
@@ -157,8 +157,8 @@ pub(crate) struct TlsArgs {
     )]
     tls_settle_delay: Duration,
 
-    /// Name or address in the certificate; may be repeated. With --tls-secret the Service's, such as
-    /// scaivault-injector.scaivault-system.svc; with --tls-self-signed besides localhost and the loopback addresses.
+    /// Name or address in the certificate; may be repeated. With --tls-secret the name of the Service,
+    /// such as scaivault-injector.scaivault-system.svc; with --tls-self-signed in addition to localhost and the loopback addresses.
     #[arg(long, env = "SCAIVAULT_INJECTOR_TLS_NAMES", value_name = "NAME", value_delimiter = ',')]
     tls_name: Vec<String>,
 
@@ -166,10 +166,10 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_CA_OUT", value_name = "FILE")]
     ca_out: Option<PathBuf>,
 
-    /// File with certificates (PEM) of authorities; only their clients may use the admission port.
-    /// The file is read again when it changes.
+    /// File with certificate authorities (PEM): only clients with a certificate of one of them may use
+    /// the admission port.
     ///
-    /// It is checked every --tls-reload-interval. An API server presents a certificate to webhooks
+    /// Changes are reloaded every --tls-reload-interval. An API server presents a certificate to webhooks
     /// only if its admission configuration names one.
     #[arg(long, env = "SCAIVAULT_INJECTOR_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
@@ -270,27 +270,27 @@ impl TlsArgs {
 /// Bounds in size, number and time.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitArgs {
-    /// Longest request body, bytes.
+    /// Maximum size of a request body in bytes.
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_parser = at_least_one, value_name = "BYTES")]
     pub(crate) max_body_bytes: usize,
 
-    /// Bytes of all large request bodies at once, a quarter of them for one address; more are answered 503 with Retry-After.
+    /// Maximum bytes of all large request bodies in memory, and a quarter of it for one address; further requests get 503 with Retry-After.
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_BUFFERED_BYTES", default_value_t = Limits::default().buffered_bytes, value_parser = at_least_one, value_name = "BYTES")]
     pub(crate) max_buffered_bytes: usize,
 
-    /// Requests decided at once; more are answered 503 with Retry-After.
+    /// Maximum number of requests in progress; further ones get 503 with Retry-After.
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_REQUESTS", default_value_t = Limits::default().requests, value_parser = at_least_one, value_name = "NUMBER")]
     pub(crate) max_requests: usize,
 
-    /// Connections at once; beyond, an idle one is closed.
+    /// Maximum number of connections; for a further one, an idle connection is closed.
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_CONNECTIONS", default_value_t = Limits::default().connections, value_parser = at_least_one, value_name = "NUMBER")]
     pub(crate) max_connections: usize,
 
-    /// Connections at once from one address.
+    /// Maximum number of connections from one address.
     #[arg(long, env = "SCAIVAULT_INJECTOR_MAX_CONNECTIONS_PER_SOURCE", default_value_t = Limits::default().connections_per_source, value_parser = at_least_one, value_name = "NUMBER")]
     pub(crate) max_connections_per_source: usize,
 
-    /// How long a connection may take from one request to the next; longer than the 90s after which API servers close it.
+    /// How long a connection may be idle between requests; set it longer than the 90s after which API servers close it.
     #[arg(long, env = "SCAIVAULT_INJECTOR_KEEP_ALIVE", default_value_t = default(Limits::default().keep_alive), value_parser = positive, value_name = "DURATION")]
     pub(crate) keep_alive: Duration,
 
@@ -298,12 +298,12 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "SCAIVAULT_INJECTOR_READ_TIMEOUT", default_value_t = default(Limits::default().body_timeout), value_parser = positive, value_name = "DURATION")]
     pub(crate) read_timeout: Duration,
 
-    /// How long requests are still taken after the signal to stop, while the endpoints change.
+    /// How long new requests are accepted after SIGTERM, while the endpoints change.
     #[arg(long, env = "SCAIVAULT_INJECTOR_DRAIN_DELAY", default_value_t = default(Limits::default().drain_delay), value_parser = Duration::parse_allowing_zero, value_name = "DURATION")]
     pub(crate) drain_delay: Duration,
 
-    /// How long requests in progress may take after that; with --drain-delay, less than the pod's
-    /// grace period.
+    /// How long requests in progress may take after that; the sum with --drain-delay must be less than
+    /// the pod's grace period.
     #[arg(long, env = "SCAIVAULT_INJECTOR_DRAIN_TIMEOUT", default_value_t = default(Limits::default().drain_timeout), value_parser = positive, value_name = "DURATION")]
     pub(crate) drain_timeout: Duration,
 }

@@ -72,7 +72,7 @@ fn values_of_the_restarter_that_do_not_go_together() {
     for account in ["default", "scaivault-injector"] {
         refused(
             &format!("restarter.serviceAccount.name={account}"),
-            &["restarter.serviceAccount.name is", account, "of the restart controller alone"],
+            &["restarter.serviceAccount.name is", account, "only the restart controller uses"],
         );
     }
 }

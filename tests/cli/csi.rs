@@ -116,6 +116,36 @@ fn each_cure_of_the_published_pod_works() {
     check(&[CLASS, POD, &other], &["the token of the API server"], &[]);
 }
 
+/// The core finds nothing wrong with these objects, but the driver or the restart controller does.
+#[test]
+fn an_object_with_a_problem_of_these_is_denied() {
+    let inject = "{scaivault.scailabs.ai/inject-secret-db.json: a/b}, name: billing";
+    let annotated = pod().replace("{name: billing", &format!("{{annotations: {inject}"));
+    let annotated = annotated.replace("      readOnly: true\n      volumeA", "      volumeA");
+    let deployment = |annotation: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, annotations: {{{annotation}}}}}\nspec: \
+             {{template: {{spec: {{containers: [{{name: app}}]}}}}}}\n"
+        )
+    };
+    let invalid = "scaivault.scailabs.ai/restart: always";
+    for (manifest, line) in [
+        (POD.to_owned(), "pod/billing: denied (invalid-volume)\n"),
+        (annotated, "pod/billing: denied (invalid-volume)\n"),
+        (deployment(invalid), "deployment/web: denied (invalid-restart)\n"),
+        (
+            format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: db, annotations: {{{invalid}}}}}\n"),
+            "secret/db: denied (invalid-restart)\n",
+        ),
+    ] {
+        let report = run_with(&manifest, ["check"]).exits(1).stdout;
+        assert!(report.contains(line) && report.ends_with("\n1 object: 1 denied\n"), "{line}\n{report}");
+        let json = run_with(manifest, ["check", "--output", "json"]).exits(1).stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["summary"], serde_json::json!({"denied": 1}), "{json:#}");
+    }
+}
+
 #[test]
 fn no_mount_goes_below_a_read_only_volume() {
     let with = |mounts: &str, volumes: &str| {

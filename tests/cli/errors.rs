@@ -102,3 +102,13 @@ fn a_closed_pipe_is_no_failure() {
         assert!(!stderr.contains("panic") && !stderr.contains("error"), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn without_a_cluster_each_command_names_its_own_options() {
+    let restart = run(["restart", "deployment/web"]).exits(2);
+    let audit = run(["audit"]).exits(2);
+    let fix = "; set --kubeconfig or KUBECONFIG";
+    assert!(restart.stderr.ends_with(&format!("{fix}\n")), "{}", restart.stderr);
+    assert!(audit.stderr.ends_with(&format!("{fix}, or audit manifests with -f\n")), "{}", audit.stderr);
+    run(["restart", "deployment/web", "--context", "a"]).exits(2).says(fix);
+}

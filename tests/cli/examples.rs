@@ -36,6 +36,18 @@ fn every_example_is_free_of_problems_and_warnings() {
     }
 }
 
+/// Cases of `policy test` contain pods, which are not applied to a cluster.
+#[test]
+fn cases_of_policies_are_not_checked_as_workloads() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/policies/tests");
+    for command in ["check", "inject", "detach"] {
+        let arguments =
+            [command.as_ref(), "-f".as_ref(), tests.as_os_str(), "--output".as_ref(), "report".as_ref()];
+        let report = run(arguments).exits(0).stdout;
+        assert!(report.ends_with("\n6 objects: 6 skipped\n") && !report.contains("warning:"), "{report}");
+    }
+}
+
 #[test]
 fn every_example_is_complete_and_restricted_before_and_after() {
     let workloads = examples().into_iter().filter(|(name, _)| !NO_WORKLOADS.contains(&name.as_str()));

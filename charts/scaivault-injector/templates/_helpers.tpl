@@ -1,11 +1,11 @@
-{{/* The name that stands in the label app.kubernetes.io/name. */}}
+{{/* Value of the label app.kubernetes.io/name. */}}
 {{- define "injector.name" -}}
 {{- include "injector.shortened" (list (default .Chart.Name .Values.nameOverride) 63) -}}
 {{- end -}}
 
 {{/*
-A name of at most so many characters: (list name length). A longer one keeps its beginning and gets a hash of the whole, so
-that two long names with the same beginning stay different.
+A name with a maximum length: (list name length). A longer one is cut, and a hash of the whole name is appended, so that two
+long names with the same beginning stay different.
 */}}
 {{- define "injector.shortened" -}}
 {{- $name := index . 0 -}}
@@ -18,8 +18,7 @@ that two long names with the same beginning stay different.
 {{- end -}}
 
 {{/*
-The name of the objects. At most 48 characters: the longest suffix of a name that is made from it (`-critical-pods`) has
-to fit into 63.
+The name of the objects. At most 48 characters: with the longest suffix (`-critical-pods`) it must fit into 63.
 */}}
 {{- define "injector.fullname" -}}
 {{- $name := include "injector.name" . -}}
@@ -58,7 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "injector.fullname" . }}-restarter
 {{- end -}}
 
-{{/* Other labels than the injector's own, so that no selector finds the pods of both. */}}
+{{/* They differ from the injector's labels, so that no selector matches the pods of both. */}}
 {{- define "injector.restarterSelectorLabels" -}}
 app.kubernetes.io/name: {{ include "injector.shortened" (list (include "injector.name" .) 53) }}-restarter
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -80,7 +79,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- ternary (default (include "injector.restarterName" .) $account.name) $account.name $account.create -}}
 {{- end -}}
 
-{{/* A repository behind the mirror, where there is one: (list . repository). */}}
+{{/* A repository, with the registry if one is set: (list . repository). */}}
 {{- define "injector.repository" -}}
 {{- $root := index . 0 -}}
 {{- with $root.Values.imageRegistry -}}{{ trimSuffix "/" . }}/{{- end -}}
@@ -92,19 +91,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.image.digest -}}@{{ .Values.image.digest }}{{- else -}}:{{ default .Chart.AppVersion .Values.image.tag }}{{- end -}}
 {{- end -}}
 
-{{/* "true" where the injector runs in this release, else nothing. */}}
+{{/* "true" if the injector runs in this release, else empty. */}}
 {{- define "injector.deployed" -}}
 {{- $enabled := toString .Values.deployment.enabled -}}
 {{- if or (eq $enabled "true") (and (eq $enabled "auto") (not .Values.webhook.url)) -}}true{{- end -}}
 {{- end -}}
 
-{{/* "true" where the ValidatingAdmissionPolicy is made, else nothing. */}}
+{{/* "true" if the ValidatingAdmissionPolicy is created, else empty. */}}
 {{- define "injector.safetyNet" -}}
 {{- $enabled := toString .Values.safetyNet.enabled -}}
 {{- if or (eq $enabled "true") (and (eq $enabled "auto") (eq .Values.webhook.failurePolicy "Ignore")) -}}true{{- end -}}
 {{- end -}}
 
-{{/* The names that the certificate has to hold, as a JSON list. */}}
+{{/* The names that the certificate must have, as a JSON list. */}}
 {{- define "injector.dnsNames" -}}
 {{- $names := list -}}
 {{- if .Values.webhook.url -}}
@@ -116,7 +115,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- concat $names .Values.certificates.dnsNames | uniq | toJson -}}
 {{- end -}}
 
-{{/* The Secret that is mounted; nothing where the injector makes its certificates itself. */}}
+{{/* The Secret that is mounted; empty if the injector issues its own certificates. */}}
 {{- define "injector.tlsSecret" -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
 {{- include "injector.fullname" . }}-tls
@@ -131,15 +130,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-Which namespaces the API server calls for. The injector leaves the excluded ones alone by itself, too; here they are left out
-so that they can be set up and repaired while it is away. The release's own is among them: the injector's pods must never wait
-for the injector.
+The namespaces for which the API server calls the injector. The injector itself also skips excluded namespaces; they are excluded
+here so that their pods can be created while no injector answers. The release's namespace is one of them, because the injector's
+own pods must not depend on the injector.
 */}}
 {{- define "injector.namespaceSelector" -}}
 {{- include "injector.namespaceSelectorWith" (list . list) -}}
 {{- end -}}
 
-{{/* The same with further expressions: (list . expressions). */}}
+{{/* The same with additional expressions: (list . expressions). */}}
 {{- define "injector.namespaceSelectorWith" -}}
 {{- $more := index . 1 -}}
 {{- with index . 0 -}}
@@ -158,7 +157,7 @@ matchExpressions:
 {{- end -}}
 {{- end -}}
 
-{{/* The labels of namespaces whose pods are all posted, as a JSON list: the first that a namespace has decides. */}}
+{{/* The labels of namespaces whose pods are all sent to the injector, as a JSON list. The first one that a namespace has decides. */}}
 {{- define "injector.policyLabels" -}}
 {{- $labels := list -}}
 {{- if .Values.policies.enabled -}}
@@ -170,7 +169,7 @@ matchExpressions:
 {{- toJson $labels -}}
 {{- end -}}
 
-{{/* How the API server finds the injector: (list . path). The caBundle is another's: see webhook-configurations. */}}
+{{/* The address of the injector for the API server: (list . path). It usually has no caBundle, see webhook-configurations.yaml. */}}
 {{- define "injector.clientConfig" -}}
 {{- $root := index . 0 -}}
 {{- $path := index . 1 -}}
@@ -227,7 +226,7 @@ defaults: {}
 {{- end }}
 {{- end -}}
 
-{{/* What a schema cannot say: values that need each other. */}}
+{{/* Checks that a schema cannot express: values that depend on each other. */}}
 {{- define "injector.check" -}}
 {{- include "injector.checkNamespaces" . -}}
 {{- include "injector.checkRights" . -}}
@@ -239,18 +238,18 @@ defaults: {}
 {{- fail "certificates.mode is files: name the Secret in certificates.files.secretName" -}}
 {{- end -}}
 {{- if contains "PRIVATE KEY" $certificates.files.caBundle -}}
-{{- fail "certificates.files.caBundle contains a private key, which everybody who may read webhook configurations would see: keep only the CERTIFICATE blocks, and replace the key" -}}
+{{- fail "certificates.files.caBundle contains a private key, which all users who may read webhook configurations would see: keep only the CERTIFICATE blocks, and replace the key" -}}
 {{- end -}}
 {{- if and (not .Values.webhook.url) (not $certificates.files.caBundle) -}}
 {{- fail "certificates.mode is files: write the CA (PEM) that signed the certificate into certificates.files.caBundle; no public CA signs the name of a Service" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (not (include "injector.deployed" .)) (not .Values.webhook.url) -}}
-{{- fail "deployment.enabled is false and webhook.url is empty: the API server would call a Service that is not made; give the URL of the injector" -}}
+{{- fail "deployment.enabled is false and webhook.url is empty: the API server would call a Service that is not created; set webhook.url to the URL of the injector, or deployment.enabled to auto" -}}
 {{- end -}}
 {{- $fullname := include "injector.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
-{{- fail (printf "%q cannot be the name of a Service: set fullnameOverride to letters, digits and -, a letter first" $fullname) -}}
+{{- fail (printf "%q cannot be the name of a Service: set fullnameOverride to a name of lower-case letters, digits and -, which starts with a letter" $fullname) -}}
 {{- end -}}
 {{- $longest := mul 366 86400 -}}
 {{- $durations := dict "certificates.reloadInterval" $certificates.reloadInterval -}}
@@ -267,14 +266,14 @@ defaults: {}
 {{- end -}}
 {{- range $key, $duration := $durations -}}
 {{- if gt (include "injector.seconds" $duration | int64) $longest -}}
-{{- fail (printf "%s is %s; the longest is 366d" $key $duration) -}}
+{{- fail (printf "%s is %s: it must be at most 366d" $key $duration) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $certificates.mode "cert-manager" -}}
 {{- $manager := $certificates.certManager -}}
 {{- $duration := include "injector.seconds" $manager.duration | int64 -}}
 {{- if ge (include "injector.seconds" $manager.renewBefore | int64) $duration -}}
-{{- fail "certificates.certManager.renewBefore is not less than certificates.certManager.duration" -}}
+{{- fail "certificates.certManager.renewBefore must be less than certificates.certManager.duration" -}}
 {{- end -}}
 {{- if and $manager.issuerRef (not $manager.issuerRef.name) -}}
 {{- fail "certificates.certManager.issuerRef has no name: set issuerRef.name to the issuer's name, or set issuerRef to {} for a CA of this release" -}}
@@ -284,16 +283,16 @@ defaults: {}
 {{- end -}}
 {{- end -}}
 {{- if eq (int .Values.server.port) (int .Values.server.opsPort) -}}
-{{- fail "server.port and server.opsPort are the same; choose two" -}}
+{{- fail "server.port and server.opsPort are the same; choose different ports" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
-{{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" -}}
+{{- fail "autoscaling.maxReplicas must not be less than autoscaling.minReplicas" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "injector.checkNamespaces" -}}
 {{- $system := include "injector.systemNamespaces" . | fromJsonArray -}}
-{{- $own := "install into a namespace of its own: --namespace scaivault-system --create-namespace" -}}
+{{- $own := "install into a separate namespace: --namespace scaivault-system --create-namespace" -}}
 {{- if eq .Release.Namespace "default" -}}
 {{- fail (printf "the release's namespace is default: the injector's own namespace is excluded from injection, so no pod in default would get secrets; %s" $own) -}}
 {{- end -}}
@@ -301,37 +300,37 @@ defaults: {}
 {{- fail (printf "the release's namespace is %s, which belongs to Kubernetes itself; %s" .Release.Namespace $own) -}}
 {{- end -}}
 {{- if has .Values.test.namespace (append $system .Release.Namespace) -}}
-{{- fail (printf "test.namespace is %s, for which the webhook is never called, so helm test would always fail; set it to a namespace that gets injections" .Values.test.namespace) -}}
+{{- fail (printf "test.namespace is %s, for which the webhook is never called, so helm test would always fail; set it to a namespace with injection" .Values.test.namespace) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Settings whose empty value would widen rights. A null, which takes a value away, is caught here as well. */}}
+{{/* Values that would widen rights if they were empty or removed by `null`. */}}
 {{- define "injector.checkRights" -}}
 {{- $account := .Values.serviceAccount.name -}}
 {{- if and (not .Values.serviceAccount.create) (not $account) -}}
-{{- fail "serviceAccount.create is false and serviceAccount.name is empty: the service account `default` would get the injector's rights, and with it every pod of the namespace; set serviceAccount.name to an existing service account of the injector alone, or serviceAccount.create to true" -}}
+{{- fail "serviceAccount.create is false and serviceAccount.name is empty: the service account `default`, and so every pod of the namespace, would get the injector's rights; set serviceAccount.name to an existing service account that only the injector uses, or serviceAccount.create to true" -}}
 {{- end -}}
 {{- if eq (default "" $account) "default" -}}
-{{- fail "serviceAccount.name is default: every pod of the namespace without a service account of its own would get the injector's rights; set it to a service account of the injector alone, or leave it empty with serviceAccount.create true" -}}
+{{- fail "serviceAccount.name is default: every pod of the namespace that sets no service account would get the injector's rights; set it to a service account that only the injector uses, or leave it empty with serviceAccount.create true" -}}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (or (not .Values.networkPolicy.apiServerPorts) (has "" .Values.networkPolicy.apiServerPorts)) -}}
 {{- fail "networkPolicy.apiServerPorts is empty, which in a NetworkPolicy allows every port: list the ports of the API servers, such as [443, 6443]" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Values of the restart controller that need each other. */}}
+{{/* Values of the restart controller that depend on each other. */}}
 {{- define "injector.checkRestarter" -}}
 {{- $restarter := .Values.restarter -}}
 {{- if $restarter.enabled -}}
 {{- $account := default "" $restarter.serviceAccount.name -}}
 {{- if and (not $restarter.serviceAccount.create) (not $account) -}}
-{{- fail "restarter.serviceAccount.create is false and restarter.serviceAccount.name is empty: the service account `default` would get the rights of the restart controller, and with it every pod of the namespace; set restarter.serviceAccount.name to an existing service account of the controller alone, or restarter.serviceAccount.create to true" -}}
+{{- fail "restarter.serviceAccount.create is false and restarter.serviceAccount.name is empty: the service account `default`, and so every pod of the namespace, would get the rights of the restart controller; set restarter.serviceAccount.name to an existing service account that only the controller uses, or restarter.serviceAccount.create to true" -}}
 {{- end -}}
 {{- if has $account (list "default" (include "injector.serviceAccountName" .)) -}}
-{{- fail (printf "restarter.serviceAccount.name is %s, whose rights others have, too: set it to a service account of the restart controller alone, or leave it empty with restarter.serviceAccount.create true" $account) -}}
+{{- fail (printf "restarter.serviceAccount.name is %s, which other pods use too: set it to a service account that only the restart controller uses, or leave it empty with restarter.serviceAccount.create true" $account) -}}
 {{- end -}}
 {{- if not (or $restarter.scaivault.url $restarter.nativeSecrets) -}}
-{{- fail "restarter.enabled is true, and there is little to follow: set restarter.scaivault.url to the address of ScaiVault, or restarter.nativeSecrets to true" -}}
+{{- fail "restarter.enabled is true, but restarts for secrets of ScaiVault and native Secrets are both off: set restarter.scaivault.url to the address of ScaiVault, or restarter.nativeSecrets to true" -}}
 {{- end -}}
 {{- $pace := $restarter.pace -}}
 {{- $seconds := dict -}}
@@ -341,7 +340,7 @@ defaults: {}
 {{- end -}}
 {{- end -}}
 {{- if lt $seconds.debounce 2 -}}
-{{- fail (printf "restarter.pace.debounce is %s: it must be at least 2s, because versions have times in whole seconds" $pace.debounce) -}}
+{{- fail (printf "restarter.pace.debounce is %s: it must be at least 2s, because times of versions are in whole seconds" $pace.debounce) -}}
 {{- end -}}
 {{- if lt $seconds.maxWait $seconds.debounce -}}
 {{- fail (printf "restarter.pace.maxWait is %s: it must be at least restarter.pace.debounce (%s)" $pace.maxWait $pace.debounce) -}}
@@ -354,7 +353,7 @@ defaults: {}
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of the user's that the chart or Kubernetes sets: with another value, selectors would miss the pods. */}}
+{{/* Rejects users' labels that the chart or Kubernetes sets, because selectors would not match the pods. */}}
 {{- define "injector.checkLabels" -}}
 {{- $own := keys (include "injector.selectorLabels" . | fromYaml) -}}
 {{- $own = concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "pod-template-hash") -}}

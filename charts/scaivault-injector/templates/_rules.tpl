@@ -1,6 +1,6 @@
 {{/*
-The alerts. Each has a section of its name in docs/operations.md. Those about the server read its metrics, those about what
-users feel read the API server's: only it knows of calls that never arrived.
+The alerts. Each has a section of its name in docs/operations.md. Alerts about the server use its own metrics. Alerts about failed
+calls use the API server's metrics, because calls that never arrive are not in the injector's.
 
 Series are selected by metric name and by the namespace, where the scrape configuration adds such a label: a ServiceMonitor, a
 PodMonitor and scraping by annotations add different ones. `|` at the end of a pattern also matches a series without the label.
@@ -22,15 +22,15 @@ groups:
         {{- if and (include "injector.deployed" .) .Values.serviceMonitor.enabled }}
         expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1)
         {{- else }}
-        # Only where the injector was scraped within 30 days: nothing here says that it is scraped at all. After so long an
-        # outage the alert ends.
+        # Only if the injector was scraped within 30 days, because without a ServiceMonitor it may not be scraped at all.
+        # So the alert ends after an outage of 30 days.
         expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_injector_ready{ {{- $ours -}} }[30d])) > 0
         {{- end }}
         for: 2m
         labels: {severity: critical}
         annotations:
           summary: No injector is ready.
-          description: Prometheus reaches no pod of the injector that is ready. With failurePolicy Fail, annotated pods are refused.
+          description: Prometheus finds no ready pod of the injector. With failurePolicy Fail, annotated pods are refused.
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectordown
       {{- if include "injector.deployed" . }}
       - alert: ScaiVaultInjectorReplicaDown
@@ -39,23 +39,23 @@ groups:
         for: 15m
         labels: {severity: warning}
         annotations:
-          summary: There are fewer injectors than wished for.
+          summary: Fewer replicas of the injector are ready than configured.
           description: {{ printf "'{{ $value }} of %d pods have been ready for 15 minutes.'" $replicas }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorreplicadown
       {{- end }}
       {{- $failures := printf "apiserver_admission_webhook_rejection_count{%s,error_type!=\"no_error\"}" $webhooks }}
       {{- $calls := printf "apiserver_admission_webhook_admission_duration_seconds_count{%s}" $webhooks }}
       {{- $failedOpen := printf "apiserver_admission_webhook_fail_open_count{%s}" $webhooks }}
-      {{- /* More than two failures, and more than half of an entry's calls. */}}
+      {{- /* At least three failures, and more than half of a webhook's calls. */}}
       {{- $most := "sum by (name) (increase(%[1]s[%[3]s])) > 2 unless on (name) sum by (name) (increase(%[1]s[%[3]s])) / sum by (name) (increase(%[2]s[%[3]s])) <= 0.5" }}
       - alert: ScaiVaultInjectorCallsFail
-        # A call counts as failed if the request's own timeout ends it: a few such requests must not be enough in a busy cluster.
+        # A call also counts as failed if the timeout of the client's request ends it. A few such requests must not raise the alert in a busy cluster.
         expr: {{ printf $most $failures $calls "5m" }}
         for: 1m
         labels: {severity: critical}
         annotations:
-          summary: The API server refuses pods because it gets no answer from the injector.
-          description: {{ `'More than half of the calls of {{ $labels.name }} fail, {{ $value | humanize }} in 5 minutes: no connection, no trust in the certificate, or no answer in time.'` }}
+          summary: The API server refuses pods because it gets no response from the injector.
+          description: {{ `'More than half of the calls of {{ $labels.name }} fail, {{ $value | humanize }} in 5 minutes: no connection, an untrusted certificate, or no response in time.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcallsfail
       - alert: ScaiVaultInjectorCallsFail
         expr: sum by (name) (increase({{ $failures }}[5m])) > 0
@@ -63,42 +63,42 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: Some calls of the injector fail.
-          description: {{ `'Calls of {{ $labels.name }} have failed for 10 minutes, {{ $value | humanize }} in the last 5; others may succeed.'` }}
+          description: {{ `'Calls of {{ $labels.name }} have failed for 10 minutes, {{ $value | humanize }} in the last 5 minutes; other calls may succeed.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcallsfail
       - alert: ScaiVaultInjectorFailedOpen
         expr: sum by (name) (increase({{ $failedOpen }}[10m])) > 2
         for: 1m
         labels: {severity: warning}
         annotations:
-          summary: The API server goes on without an answer from the injector.
+          summary: The API server continues without a response from the injector.
           description: {{ `'Calls of {{ $labels.name }} failed open {{ $value | humanize }} times in 10 minutes.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorfailedopen
       {{- $rejected := printf "sum(increase(scaivault_injector_tls_handshake_failures_total{%s,reason=\"rejected\"}[10m])) > 0" $ours }}
       {{- $admissions := printf "scaivault_injector_admissions_total{%s}" $ours }}
       - alert: ScaiVaultInjectorCertificateRejected
-        # Any client can reject a certificate: it matters where most of the API server's calls fail.
+        # Any client can reject a certificate, so this is only critical if most of the API server's calls fail too.
         expr: {{ $rejected }} and on () ({{ printf $most $failures $calls "10m" }} or {{ printf $most $failedOpen $calls "10m" }})
         for: 5m
         labels: {severity: critical}
         annotations:
           summary: Clients do not trust the injector's certificate.
-          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and most calls of the API server fail; most likely the caBundle is not that of its CA.'` }}
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and most calls of the API server fail; most likely the caBundle does not contain the certificate's CA.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateRejected
-        # Without the API server's metrics: no review arrives any more.
+        # Used if the API server's metrics are missing: no review arrives any more.
         expr: {{ $rejected }} and on () sum(increase({{ $admissions }}[10m])) == 0 and on () sum(increase({{ $admissions }}[1d] offset 10m)) > 0 unless on () count({{ $calls }})
         for: 5m
         labels: {severity: warning}
         annotations:
           summary: Clients do not trust the injector's certificate, and no reviews arrive.
-          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and no review was answered; perhaps the caBundle is not that of its CA.'` }}
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and no review was answered; perhaps the caBundle does not contain the certificate's CA.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateExpires
         {{- if eq .Values.certificates.mode "self" }}
-        # Renewed at two thirds of its life: at an eighth from its end something is wrong. 0: there is none yet.
+        # It is renewed at two thirds of its lifetime, so at an eighth before its end renewal has failed. 0: there is none yet.
         expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $leaf 8 }}
         {{- else if eq .Values.certificates.mode "cert-manager" }}
-        # Half of the time that cert-manager has for a renewal is over.
+        # Half of the time that cert-manager has for the renewal has passed.
         expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div (include "injector.seconds" .Values.certificates.certManager.renewBefore | int64) 2 }}
         {{- else }}
         expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ include "injector.seconds" .Values.certificates.files.warnBefore }}
@@ -115,13 +115,13 @@ groups:
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: A renewed certificate cannot be used; the one before is served on.
-          description: {{ printf `'%[1]s refuses what is in the Secret; its log says what is wrong with it.'` $pod }}
+          summary: A renewed certificate cannot be used; the previous one is still served.
+          description: {{ printf `'%[1]s cannot use the certificate in the Secret; its log has the reason. A replica that restarts does not start.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatebroken
       {{- end }}
       {{- if eq .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorAuthorityExpires
-        # Renewed when a third of its life is left: at a quarter something is wrong. 0: it has none yet, and is not ready.
+        # It is renewed when a third of its lifetime is left, so at a quarter renewal has failed. 0: the replica has none yet, and is not ready.
         expr: (scaivault_injector_certificate_authority_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $authority 4 }}
         for: 1h
         labels: {severity: warning}
@@ -134,43 +134,43 @@ groups:
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: The injector does not get to look after its caBundle.
-          description: {{ printf `'%[1]s last found the caBundle of every webhook right {{ $value | humanizeDuration }} ago.'` $pod }}
+          summary: The injector cannot check or repair its caBundle.
+          description: {{ printf `'%[1]s last verified the caBundle of every webhook {{ $value | humanizeDuration }} ago.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
       - alert: ScaiVaultInjectorCertificateSyncFailing
-        # Two replicas that write at once are a conflict for a moment: it has to last.
+        # Two replicas that write at the same time cause a short conflict, so the failures must last.
         expr: sum by (reason) (increase(scaivault_injector_certificate_sync_failures_total{ {{- $ours -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
           summary: The injector cannot renew its certificate; the served one is kept until it expires.
-          description: {{ `'{{ $value | humanize }} looks failed within minutes because of "{{ $labels.reason }}". The log of the injector says why.'` }}
+          description: {{ `'{{ $value | humanize }} syncs of the CA and the caBundle failed within minutes (reason "{{ $labels.reason }}"). The log of the injector has the error.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificatesyncfailing
       {{- end }}
       - alert: ScaiVaultInjectorOverloaded
-        # Any pod can reach the limits of one source: it matters where it is the API server's source.
+        # Any pod can reach the limits of a single source, so these only count if calls of the API server fail too.
         expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason!~"source|.+-per-source"}[5m])) > 0 or sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason=~".+-per-source"}[5m])) > 0 and on () (sum(increase({{ $failures }}[5m])) > 0 or absent({{ $calls }}))
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: The injector turns requests or connections away.
-          description: {{ `'{{ $value | humanize }} a second reach the limit "{{ $labels.reason }}". The API server asks again, until its timeout.'` }}
+          summary: The injector rejects requests or connections because a limit is reached.
+          description: {{ `'{{ $value | humanize }} a second are over the limit "{{ $labels.reason }}". The API server retries until its timeout.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoroverloaded
       - alert: ScaiVaultInjectorSlow
-        # Any pod can post a review that takes long: it matters where the API server waits, too.
+        # Any pod can post a slow review, so this only counts if calls of the API server are slow too.
         expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $ours -}} }[5m]))) > 0.1 and on () (histogram_quantile(0.99, sum by (le) (rate(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }[5m]))) > 0.1 or absent(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }))
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: The injector takes long to decide.
-          description: {{ `'One review in a hundred takes more than {{ $value | humanizeDuration }}; it should be far below a millisecond.'` }}
+          summary: The injector is slow.
+          description: {{ `'The p99 of a review is {{ $value | humanizeDuration }}; it should be far below a millisecond.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorslow
       - alert: ScaiVaultInjectorSourceRefused
         expr: sum(increase(scaivault_injector_shed_total{ {{- $ours -}} ,reason="source"}[15m])) > 0
         for: 15m
         labels: {severity: info}
         annotations:
-          summary: Connections come from addresses that may not connect.
+          summary: Connections come from addresses that are not allowed.
           description: {{ `'{{ $value | humanize }} connections in 15 minutes were refused by server.allowSources (--allow-source).'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorsourcerefused
       - alert: ScaiVaultInjectorConfigBroken
@@ -178,8 +178,8 @@ groups:
         for: 1m
         labels: {severity: warning}
         annotations:
-          summary: A changed configuration file cannot be used; the settings before stay.
-          description: {{ printf `'%[1]s refuses the file; its log says what is wrong with it. A replica that restarts now does not come up.'` $pod }}
+          summary: A changed configuration file is invalid; the previous settings stay in force.
+          description: {{ printf `'%[1]s rejects the file; its log has the mistakes. A replica that restarts does not start.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
       {{- if .Values.server.clientCa.configMap }}
       - alert: ScaiVaultInjectorClientCaBroken
@@ -187,17 +187,17 @@ groups:
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: Changed client authorities cannot be used; the previous ones are kept.
-          description: {{ printf `'%[1]s rejects the file of server.clientCa; its log says what is wrong with it. A replica that restarts now does not come up.'` $pod }}
+          summary: A changed file of client authorities is invalid; the previous authorities are kept.
+          description: {{ printf `'%[1]s rejects the file of server.clientCa; its log has the reason. A replica that restarts does not start.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorclientcabroken
       {{- end }}
       - alert: ScaiVaultInjectorWatchDown
-        # 0: it works.
+        # 0: the watch works.
         expr: time() - (scaivault_injector_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0) > 300
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: What the injector knows of the cluster grows old.
+          summary: A watch of the injector is interrupted, so its cache is outdated.
           description: {{ printf `'The watch of {{ $labels.resource }} in %[1]s has failed for {{ $value | humanizeDuration }}.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorwatchdown
       {{- if .Values.policies.enabled }}
@@ -206,8 +206,8 @@ groups:
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: An InjectionPolicy is not in force as it is written.
-          description: {{ `'{{ $value }} policies cannot be used (state "{{ $labels.state }}"; kept: an earlier version stays in force). Their condition Accepted says why.'` }}
+          summary: An InjectionPolicy cannot be used.
+          description: {{ `'{{ $value }} policies cannot be used (state "{{ $labels.state }}"; kept: the last valid version stays in force; rejected: none is). Their condition Accepted has the reason.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyrejected
       - alert: ScaiVaultInjectorPolicyConflict
         expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="conflicted"}) > 0
@@ -215,7 +215,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: InjectionPolicies contradict each other.
-          description: {{ `'{{ $value }} policies contradict another one; pods that both select are refused. Their condition Conflicted names both.'` }}
+          description: {{ `'{{ $value }} policies contradict another one; pods that both select are refused. The condition Conflicted names both policies.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyconflict
       - alert: ScaiVaultInjectorPolicyHeld
         expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="held"}) > 0
@@ -223,7 +223,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: Deleted InjectionPolicies stay in force.
-          description: {{ `'{{ $value }} policies were deleted and stay in force: their CRD was deleted, too, or the API server does not say whether it was. The log of the injector says which.'` }}
+          description: {{ `'{{ $value }} policies were deleted and stay in force, because their CRD was deleted too, or because the API server does not say whether it was. The log of the injector says which.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyheld
       - alert: ScaiVaultInjectorPolicyWritesFail
         expr: sum by (result) (increase(scaivault_injector_policy_writes_total{ {{- $ours -}} ,result=~"status-failed|label-failed"}[15m])) > 0
@@ -231,7 +231,7 @@ groups:
         labels: {severity: info}
         annotations:
           summary: The injector cannot write the status of policies or the label of namespaces.
-          description: {{ `'{{ $value | humanize }} writes in 15 minutes ended as {{ $labels.result }}. The log of the injector says why.'` }}
+          description: {{ `'{{ $value | humanize }} writes in 15 minutes had the result {{ $labels.result }}. The log of the injector has the reason.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicywritesfail
       {{- end }}
       - alert: ScaiVaultInjectorEventsLost
@@ -239,24 +239,24 @@ groups:
         for: 15m
         labels: {severity: info}
         annotations:
-          summary: Owners of pods are not told what happened to them.
-          description: {{ `'{{ $value | humanize }} Events in 15 minutes were {{ $labels.result }}; the log of the injector has the same and says why.'` }}
+          summary: Events about pods are lost.
+          description: {{ `'{{ $value | humanize }} Events on owners of pods in 15 minutes were {{ $labels.result }}. The log of the injector has the same information, and the reason.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoreventslost
       - alert: ScaiVaultInjectorLogLinesDropped
-        # Any pod can post reviews, each of which is a line of the log.
+        # Any pod can post reviews, and each causes a log line.
         expr: sum(increase(scaivault_injector_log_lines_dropped_total{ {{- $ours -}} }[15m])) > 0
         for: 5m
         labels: {severity: info}
         annotations:
-          summary: Lines of the injector's log were dropped.
-          description: {{ `'{{ $value | humanize }} lines in 15 minutes were dropped because they came faster than the log was read. Lines about refused pods may be among them.'` }}
+          summary: Log lines of the injector were dropped.
+          description: {{ `'{{ $value | humanize }} lines in 15 minutes were dropped because they were written faster than the container runtime read them. They may be about refused pods.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorloglinesdropped
       - alert: ScaiVaultInjectorBug
         expr: sum(increase(scaivault_injector_panics_total{ {{- $ours -}} }[15m])) > 0
         labels: {severity: warning}
         annotations:
-          summary: The injector met a bug of its own.
-          description: {{ `'{{ $value | humanize }} requests in 15 minutes were answered 500. Please report it with the line of the log.'` }}
+          summary: A bug in the injector caused a failed request.
+          description: {{ `'{{ $value | humanize }} requests in 15 minutes were answered with 500. Please report it with the log line.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorbug
       - alert: ScaiVaultInjectorPodsRefused
         expr: sum(increase(scaivault_injector_admissions_total{ {{- $ours -}} ,entry="mutate",outcome="denied",dry_run="false"}[15m])) > 0
@@ -264,14 +264,14 @@ groups:
         labels: {severity: info}
         annotations:
           summary: Pods are refused because of their annotations.
-          description: {{ `'{{ $value | humanize }} pods in 15 minutes. The log of the injector and the events of their owners say whose and why.'` }}
+          description: {{ `'{{ $value | humanize }} pods in 15 minutes. The log of the injector and the Events of their owners have the pods and the reasons.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpodsrefused
 {{- if .Values.restarter.enabled }}
 {{- include "injector.restarterRules" . }}
 {{- end }}
 {{- end -}}
 
-{{/* The alerts of the restart controller. Only one replica works; what the others report is old. */}}
+{{/* The alerts of the restart controller. Only the leader's metrics about workloads are current. */}}
 {{- define "injector.restarterRules" -}}
 {{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
 {{- $page := .Values.prometheusRule.runbookUrl -}}
@@ -283,14 +283,14 @@ groups:
         {{- if .Values.restarter.podMonitor.enabled }}
         expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1)
         {{- else }}
-        # Only where the controller was scraped within 30 days: nothing here says that it is scraped at all.
+        # Only if the controller was scraped within 30 days, because without a PodMonitor it may not be scraped at all.
         expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_restarter_leader{ {{- $ours -}} }[30d])) > 0
         {{- end }}
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: No restart controller works.
-          description: Prometheus reaches no replica of the restart controller that holds the Lease. Workloads keep running with the secrets that they have; none is restarted after a rotation.
+          summary: No replica of the restart controller is the leader.
+          description: Prometheus finds no replica of the restart controller that holds the Lease. Workloads keep running with their current secrets; none is restarted after a rotation.
           runbook_url: {{ $page }}#scaivaultrestarterdown
       - alert: ScaiVaultRestarterRolloutFailed
         expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,phase="Failed"} and {{ $leads }}) > 0
@@ -298,24 +298,24 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: A restart after a rotation failed.
-          description: {{ `'{{ $value }} workloads do not come up with a rotated secret. Perhaps the new credentials do not work. Workloads that share the secret are not restarted until this is repaired.'` }}
+          description: {{ `'{{ $value }} workloads did not become healthy after a restart for a rotated secret. Perhaps the new credentials do not work. Other workloads with the secret are not restarted until this is repaired.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterrolloutfailed
       - alert: ScaiVaultRestarterStopped
         expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,reason="Stopped"} and {{ $leads }}) > 0
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: Restarts wait because the same version of a secret failed elsewhere.
-          description: {{ `'{{ $value }} workloads keep the old version of a secret, which may end.'` }}
+          summary: Restarts wait because the same version of a secret failed on another workload.
+          description: {{ `'{{ $value }} workloads keep the old version of a secret, which may stop working.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterstopped
       - alert: ScaiVaultRestarterPending
-        # 0: none waits.
+        # 0: no restart is pending.
         expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $ours -}} } > 0)) > {{ $limit }} and {{ $leads }}
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: A workload has waited for its restart for too long.
-          description: {{ `'The oldest restart has waited for {{ $value | humanizeDuration }}: for a release, a maintenance window that does not open, or annotations that cannot be read.'` }}
+          summary: A restart has been pending for too long.
+          description: {{ `'The oldest restart has been pending for {{ $value | humanizeDuration }}. The usual reasons are a manual restart that was not released, a maintenance window that never opens, or invalid annotations.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterpending
       {{- if .Values.restarter.scaivault.url }}
       - alert: ScaiVaultRestarterVaultUnreachable
@@ -324,8 +324,8 @@ groups:
         for: 15m
         labels: {severity: warning}
         annotations:
-          summary: The restart controller does not get the versions of ScaiVault's secrets.
-          description: The versions of all secrets were last read long ago. Rotations since then restart nothing.
+          summary: The restart controller cannot read the versions of secrets from ScaiVault.
+          description: {{ `'The versions of all secrets were last read {{ $value | humanizeDuration }} ago. Rotations since then restart nothing.'` }}
           runbook_url: {{ $page }}#scaivaultrestartervaultunreachable
       - alert: ScaiVaultRestarterSecretsUnknown
         expr: (scaivault_restarter_vault_secrets_failing{ {{- $ours -}} } and {{ $leads }}) > 0
@@ -333,7 +333,7 @@ groups:
         labels: {severity: info}
         annotations:
           summary: Versions of some secrets cannot be read.
-          description: {{ `'ScaiVault gives no version of {{ $value }} secrets that workloads deliver. Rotations of them restart nothing. The log of the controller names them.'` }}
+          description: {{ `'ScaiVault returns no version for {{ $value }} secrets of workloads. Their rotations restart nothing. The log of the controller names them.'` }}
           runbook_url: {{ $page }}#scaivaultrestartersecretsunknown
       {{- end }}
       - alert: ScaiVaultRestarterWatchDown
@@ -341,7 +341,7 @@ groups:
         for: 5m
         labels: {severity: warning}
         annotations:
-          summary: What the restart controller knows about the cluster is old.
+          summary: A watch of the restart controller is interrupted, so its cache is outdated.
           description: {{ `'The watch of {{ $labels.resource }} has failed for {{ $value | humanizeDuration }}.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterwatchdown
       - alert: ScaiVaultRestarterUndecided
@@ -350,8 +350,8 @@ groups:
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: The restart controller runs, but decides nothing.
-          description: The leader has not looked at the cluster for more than ten minutes. Rotations since then restart nothing.
+          summary: The restart controller runs, but makes no decisions.
+          description: The leader has made no decision for more than ten minutes. Rotations since then restart nothing.
           runbook_url: {{ $page }}#scaivaultrestarterundecided
       - alert: ScaiVaultRestarterWritesFail
         expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m])) > 0
@@ -359,14 +359,14 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: The restart controller cannot write to the API server.
-          description: {{ `'{{ $value | humanize }} writes in 15 minutes were {{ $labels.result }}. The log of the controller says why.'` }}
+          description: {{ `'{{ $value | humanize }} writes in 15 minutes had the result {{ $labels.result }}. The log of the controller has the reason.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterwritesfail
       - alert: ScaiVaultRestarterBesideReloader
         expr: max(scaivault_restarter_reloaders{ {{- $ours -}} }) > 0
         for: 1h
         labels: {severity: warning}
         annotations:
-          summary: Stakater's Reloader runs in the cluster, too.
+          summary: Stakater's Reloader also runs in the cluster.
           description: Workloads that both follow are restarted twice for one rotation. Remove one of the two.
           runbook_url: {{ $page }}#scaivaultrestarterbesidereloader
 {{- end -}}

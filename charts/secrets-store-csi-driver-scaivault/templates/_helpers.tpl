@@ -17,7 +17,7 @@ that two long names with the same beginning stay different.
 {{- end -}}
 {{- end -}}
 
-{{/* The name of the objects. At most 48 characters: `-dashboard` and the suffix of a pod's name have to fit into 63. */}}
+{{/* The name of the objects. At most 48 characters: with `-dashboard`, or the suffix of a pod's name, it must fit into 63. */}}
 {{- define "provider.fullname" -}}
 {{- $name := include "provider.name" . -}}
 {{- $fullname := .Values.fullnameOverride -}}
@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.image.digest -}}@{{ .Values.image.digest }}{{- else -}}:{{ default .Chart.AppVersion .Values.image.tag }}{{- end -}}
 {{- end -}}
 
-{{/* Whether the provider talks to the API server; empty: no. */}}
+{{/* Whether the provider uses the API server; empty: no. */}}
 {{- define "provider.hasCluster" -}}
 {{- if or .Values.dynamicCredentials.enabled .Values.policies.enabled -}}true{{- end -}}
 {{- end -}}
@@ -65,12 +65,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "/run/%s-csi-provider" .Values.providerName) .Values.stateDir -}}
 {{- end -}}
 
-{{/* Whether the provider talks to the API server: `true` or nothing. */}}
+{{/* Whether the provider uses the API server: `true` or empty. */}}
 {{- define "provider.needsApi" -}}
 {{- if or (include "provider.hasCluster" .) (include "provider.ownVersionKey" .) -}}true{{- end -}}
 {{- end -}}
 
-{{/* Whether the key of object versions is in the chart's own Secret: `true` or nothing. */}}
+{{/* Whether the key of object versions is in the chart's own Secret: `true` or empty. */}}
 {{- define "provider.ownVersionKey" -}}
 {{- if and .Values.versionKey.shared (not .Values.versionKey.existingSecret) -}}true{{- end -}}
 {{- end -}}
@@ -150,30 +150,30 @@ ca-{{ $index }}.pem: |
 {{- $ports | uniq | toJson -}}
 {{- end -}}
 
-{{/* What a schema cannot say: values that need each other. */}}
+{{/* Checks that a schema cannot express: values that depend on each other. */}}
 {{- define "provider.check" -}}
 {{- include "provider.checkUrls" . -}}
 {{- include "provider.checkRights" . -}}
 {{- include "provider.checkLabels" . -}}
 {{- $fullname := include "provider.fullname" . -}}
 {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
-{{- fail (printf "%q cannot be the name of a DaemonSet: set fullnameOverride to letters, digits and -" $fullname) -}}
+{{- fail (printf "%q cannot be the name of a DaemonSet: set fullnameOverride to a name of lower-case letters, digits and -" $fullname) -}}
 {{- end -}}
 {{- if has (include "provider.stateDir" .) .Values.socketDirs -}}
-{{- fail (printf "stateDir and socketDirs both name %s; choose another stateDir" (include "provider.stateDir" .)) -}}
+{{- fail (printf "stateDir and socketDirs both contain %s; choose another stateDir" (include "provider.stateDir" .)) -}}
 {{- end -}}
 {{- if and .Values.versionKey.existingSecret (not .Values.versionKey.shared) -}}
-{{- fail "versionKey.existingSecret is set and versionKey.shared is false, so that it would not be read; set versionKey.shared to true, or remove versionKey.existingSecret" -}}
+{{- fail "versionKey.existingSecret is set and versionKey.shared is false, so the Secret would not be read; set versionKey.shared to true, or remove versionKey.existingSecret" -}}
 {{- end -}}
 {{- $refresh := .Values.scaivault.refreshInterval -}}
 {{- $unit := get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (trunc -1 $refresh) -}}
 {{- $seconds := mul $unit (substr 0 (int (sub (len $refresh) 1)) $refresh | int64) -}}
 {{- if gt $seconds (mul 366 86400) -}}
-{{- fail (printf "scaivault.refreshInterval is %s; the longest is 366d" $refresh) -}}
+{{- fail (printf "scaivault.refreshInterval is %s: it must be at most 366d" $refresh) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The provider takes the first address that fits, so a second one with other authorities would have no effect. */}}
+{{/* The provider uses the first matching address, so a duplicate with other authorities would have no effect. */}}
 {{- define "provider.checkUrls" -}}
 {{- $scaivault := .Values.scaivault -}}
 {{- $seen := dict (trimSuffix "/" $scaivault.url | lower) "scaivault.url" -}}
@@ -189,26 +189,26 @@ ca-{{ $index }}.pem: |
 {{- end -}}
 {{- range $name, $bundle := $bundles -}}
 {{- if contains "PRIVATE KEY" $bundle -}}
-{{- fail (printf "%s contains a private key, which everybody who may read ConfigMaps would see: keep only the CERTIFICATE blocks, and replace the key" $name) -}}
+{{- fail (printf "%s contains a private key, which all users who may read ConfigMaps would see: keep only the CERTIFICATE blocks, and replace the key" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Settings whose empty value would widen rights. A null, which takes a value away, is caught here as well. */}}
+{{/* Values that would widen rights if they were empty or removed by `null`. */}}
 {{- define "provider.checkRights" -}}
 {{- $account := .Values.serviceAccount.name -}}
 {{- if and (not .Values.serviceAccount.create) (not $account) -}}
-{{- fail "serviceAccount.create is false and serviceAccount.name is empty: the service account `default` would get the provider's rights, and with it every pod of the namespace; set serviceAccount.name to an existing service account of the provider alone, or serviceAccount.create to true" -}}
+{{- fail "serviceAccount.create is false and serviceAccount.name is empty: the service account `default`, and so every pod of the namespace, would get the provider's rights; set serviceAccount.name to an existing service account that only the provider uses, or serviceAccount.create to true" -}}
 {{- end -}}
 {{- if eq (default "" $account) "default" -}}
-{{- fail "serviceAccount.name is default: every pod of the namespace without a service account of its own would get the provider's rights; set it to a service account of the provider alone, or leave it empty with serviceAccount.create true" -}}
+{{- fail "serviceAccount.name is default: every pod of the namespace that sets no service account would get the provider's rights; set it to a service account that only the provider uses, or leave it empty with serviceAccount.create true" -}}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (or (not .Values.networkPolicy.apiServerPorts) (has "" .Values.networkPolicy.apiServerPorts)) -}}
 {{- fail "networkPolicy.apiServerPorts is empty, which in a NetworkPolicy allows every port: list the ports of the API servers, such as [443, 6443]" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of the user's that the chart or Kubernetes sets: with another value, selectors would miss the pods. */}}
+{{/* Rejects users' labels that the chart or Kubernetes sets, because selectors would not match the pods. */}}
 {{- define "provider.checkLabels" -}}
 {{- $own := keys (include "provider.selectorLabels" . | fromYaml) -}}
 {{- $own = concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "controller-revision-hash" "pod-template-generation") -}}

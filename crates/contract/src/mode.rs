@@ -12,8 +12,7 @@ pub struct FileMode(u16);
 
 impl FileMode {
     /// The accepted values, for error messages.
-    pub const ALLOWED: &'static str =
-        "an octal number such as 0444, 0440 or 0400: the owner may read, nobody may execute";
+    pub const ALLOWED: &'static str = "an octal number such as 0444, 0440 or 0400, with read permission for the owner and without execute permission";
 
     /// Readable by all users. The mount is read-only and belongs to one pod, whose containers may
     /// run as any uid.

@@ -11,7 +11,9 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use scaivault_cluster::reason;
 use scaivault_contract::{ObjectName, defaults};
+use thiserror::Error;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
@@ -103,35 +105,62 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let ended = match command {
+    match command {
         Command::Serve(args) => {
             telemetry::init(args.log_level);
-            run_serve(*args).map_err(Into::into)
+            let ended = run_serve(*args);
+            if let Err(error) = &ended {
+                tracing::error!(%error, "failed");
+            }
+            telemetry::flush();
+            if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Command::Check(args) => {
-            telemetry::init(LevelFilter::WARN);
-            run_check(&args)
-        }
-    };
-    if let Err(error) = &ended {
-        tracing::error!(%error, "failed");
+        // A person runs it in a terminal, so its errors are text and not log lines.
+        Command::Check(args) => match run_check(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "error: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
-    telemetry::flush();
-    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_check(args: &CheckArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(async {
-        let client = cluster::client().await?;
-        Ok::<_, Box<dyn Error + Send + Sync>>(check::check(&client, &args.audience).await?)
+/// Why `check` failed.
+#[derive(Debug, Error)]
+enum CheckError {
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    #[error(
+        "no Kubernetes API found: {0}; set KUBECONFIG to the path of a kubeconfig, or run in a pod with a service \
+         account's token"
+    )]
+    NoCluster(Box<dyn Error + Send + Sync>),
+    #[error(
+        "the API server cannot be queried: {}; check the cluster of KUBECONFIG, and your right to get CSIDrivers and \
+         CustomResourceDefinitions", reason(.0)
+    )]
+    Query(kube::Error),
+    #[error("cannot write the report: {0}")]
+    Output(io::Error),
+    #[error("{0} requirements are not met; the lines `missing` have the fixes")]
+    Missing(usize),
+}
+
+fn run_check(args: &CheckArgs) -> Result<(), CheckError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let findings = runtime.map_err(CheckError::Runtime)?.block_on(async {
+        let client = cluster::client().await.map_err(CheckError::NoCluster)?;
+        check::check(&client, &args.audience).await.map_err(CheckError::Query)
     })?;
     let mut stdout = io::stdout().lock();
     for finding in &findings {
-        writeln!(stdout, "{finding}")?;
+        writeln!(stdout, "{finding}").map_err(CheckError::Output)?;
     }
-    let missing = findings.iter().filter(|finding| matches!(finding, Finding::Missing(_))).count();
-    if missing == 0 { Ok(()) } else { Err(format!("{missing} requirements are not met").into()) }
+    match findings.iter().filter(|finding| matches!(finding, Finding::Missing(_))).count() {
+        0 => Ok(()),
+        missing => Err(CheckError::Missing(missing)),
+    }
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), ServeError> {

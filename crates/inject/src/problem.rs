@@ -215,43 +215,43 @@ impl Code {
 
     const fn entry(self) -> (&'static str, &'static str) {
         match self {
-            Self::InvalidValue => ("invalid-value", "The key does not take this value."),
+            Self::InvalidValue => ("invalid-value", "The value is not allowed for this key."),
             Self::NotAString => (
                 "not-a-string",
-                "The value is a number, true or false, null, a list or an object. The API server takes strings only.",
+                "The value is a number, true or false, null, a list or an object. The API server only accepts strings.",
             ),
             Self::NothingToInject => {
                 ("nothing-to-inject", "`inject` is `true` and no annotation names a secret.")
             }
             Self::MisspeltKey => (
                 "misspelt-key",
-                "An unknown key is nearest to one that asks for a secret, and no other key asks for one; or it is nearest to \
-                 `inject` or `mutation-mode`, was to opt out, and other keys ask for secrets.",
+                "An unknown key is most similar to one that requests a secret, and no other key requests one; or it is most similar \
+                 to `inject` or `mutation-mode` with a value that opts out, and other keys request secrets.",
             ),
             Self::MisplacedKey => (
                 "misplaced-key",
-                "A key stands where the injector does not read it. It asks for a secret, and no key that is read does; or it \
-                 opts out, and the pod would be injected all the same.",
+                "A key is in a place where the injector does not read it. It requests a secret, and no key that is read does; or it \
+                 opts out, and the pod would be injected anyway.",
             ),
-            Self::UnknownName => ("unknown-name", "An option names a file that no annotation selects."),
+            Self::UnknownName => ("unknown-name", "An option refers to a file that no annotation injects."),
             Self::FileConflict => (
                 "file-conflict",
-                "Two secrets want the same file, or one a directory where another has a file.",
+                "Two secrets have the same file, or one needs a directory at the path of another one's file.",
             ),
             Self::FormatConflict => (
                 "format-conflict",
-                "Options of a file contradict one another (a template and a format), or what is written into it.",
+                "Options of a file contradict each other (such as a template and a format), or do not fit its secret.",
             ),
             Self::PatternConflict => {
-                ("pattern-conflict", "The pattern `init` cannot do what other keys ask for.")
+                ("pattern-conflict", "Other keys need the sidecar, and `pattern` is `init`.")
             }
             Self::UnknownContainer => ("unknown-container", "The pod has no container of that name."),
             Self::IncompleteReload => {
-                ("incomplete-reload", "`reload-signal` and `reload-target` need one another.")
+                ("incomplete-reload", "`reload-signal` and `reload-target` must be set together.")
             }
             Self::AmbiguousReload => (
                 "ambiguous-reload",
-                "Several containers read the secrets, and the reload target does not say which.",
+                "Several containers read the secrets, and the reload target names no container.",
             ),
             Self::ReloadConflict => (
                 "reload-conflict",
@@ -259,39 +259,42 @@ impl Code {
             ),
             Self::NetworkNamespace => (
                 "network-namespace",
-                "`reload-url` needs a network namespace of the pod's own: with `hostNetwork` its loopback is the node's.",
+                "`reload-url` needs the pod's own network namespace: with `hostNetwork`, its loopback is that of the node.",
             ),
-            Self::TrustConflict => (
-                "trust-conflict",
-                "Only a private authority is to be trusted, and no `ca-configmap` names one.",
-            ),
+            Self::TrustConflict => {
+                ("trust-conflict", "Only private authorities are trusted, but no `ca-configmap` is set.")
+            }
             Self::ProcessNamespace => (
                 "process-namespace",
-                "A reload signal needs a process namespace of the pod's own that all containers share.",
+                "A reload signal needs a process namespace that all containers of the pod share, and that is not the node's.",
             ),
-            Self::RunAsUser => ("run-as-user", "The agent cannot run as this user beside these containers."),
-            Self::Resources => {
-                ("resources", "The agent's requests and limits contradict one another or the volume's size.")
+            Self::RunAsUser => {
+                ("run-as-user", "The agent cannot run as this user in a pod with these containers.")
             }
+            Self::Resources => (
+                "resources",
+                "The agent's requests and limits contradict each other or the size of the volume.",
+            ),
             Self::MountConflict => (
                 "mount-conflict",
-                "A container mounts something at the mount path, or below it where the agent cannot make the mount point.",
+                "A container mounts another volume at the mount path, or below it where the agent cannot create the mount point.",
             ),
             Self::UnreadableFile => {
-                ("unreadable-file", "A container runs as a user who could not read a file of this mode.")
+                ("unreadable-file", "A container runs as a user who cannot read a file with this mode.")
             }
             Self::VariableConflict => {
                 ("variable-conflict", "A container already has a variable of that name.")
             }
             Self::KubeVersion => ("kube-version", "The cluster's Kubernetes is too old for a key."),
-            Self::NotAllowed => ("not-allowed", "The platform's allow-list does not cover the value."),
+            Self::NotAllowed => ("not-allowed", "The injector's configuration does not allow the value."),
             Self::TooLarge => (
                 "too-large",
-                "Something of the pod is larger than the injector handles; the message names it and the limit.",
+                "A part of the pod is larger than the injector allows; the message has the part and the limit.",
             ),
-            Self::ReservedName => {
-                ("reserved-name", "A name that belongs to the injector is taken by something it did not add.")
-            }
+            Self::ReservedName => (
+                "reserved-name",
+                "A container, volume or annotation has a name that is reserved for the injector, which did not add it.",
+            ),
             Self::Windows => ("windows", "The agent has no image for Windows nodes."),
             Self::Configuration => {
                 ("configuration", "The injector's configuration file has an invalid value.")
@@ -299,17 +302,19 @@ impl Code {
             Self::InvalidPolicy => ("invalid-policy", "A policy has an invalid value."),
             Self::PolicyLimit => ("policy-limit", "The policies that limit the pod do not allow the value."),
             Self::PolicyConflict => {
-                ("policy-conflict", "Two policies that select the pod contradict one another.")
+                ("policy-conflict", "Two policies that select the pod contradict each other.")
             }
             Self::PolicyVariable => (
                 "policy-variable",
-                "A variable such as `${namespace}` is unknown, cannot stand there, or has a value that no path takes.",
+                "A variable such as `${namespace}` is unknown, not allowed in this place, or has a value that paths cannot contain.",
             ),
             Self::VariableWithoutValue => (
                 "variable-without-value",
                 "The pod lacks the label or annotation of a variable. When a workload is applied this is a warning: a controller may set it on the pods.",
             ),
-            Self::PolicyOptOut => ("policy-opt-out", "A policy forbids the pod to opt out of injection."),
+            Self::PolicyOptOut => {
+                ("policy-opt-out", "A policy does not allow the pod to opt out of injection.")
+            }
         }
     }
 }

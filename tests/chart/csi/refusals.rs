@@ -50,7 +50,7 @@ fn a_state_directory_that_may_be_on_a_disk() {
 
 #[test]
 fn values_that_need_each_other() {
-    refused("stateDir=/run/a,socketDirs={/run/a}", &["stateDir and socketDirs both name /run/a"]);
+    refused("stateDir=/run/a,socketDirs={/run/a}", &["stateDir and socketDirs both contain /run/a"]);
     refused(
         "scaivault.allowedUrls[0].url=https://SCAIVAULT.scailabs.ai/",
         &["scaivault.allowedUrls[0].url and scaivault.url are both", "remove one of them"],

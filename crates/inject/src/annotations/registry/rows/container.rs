@@ -19,8 +19,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Image,
         default: Words("the injector's `initImage`, for the sidecar its `sidecarImage` if that is set"),
         setters: Setters::Pod,
-        doc: "The agent's image, for both containers. Only what the injector's `allowedImages` cover: none by default. With `run-as-user: unset` \
-              its user must be a number other than 0.",
+        doc: "The image of both injected containers. It must be covered by the injector's `allowedImages`, which is \
+              empty by default. With `run-as-user: unset`, the image's user must be a number other than 0.",
         examples: &[
             concat!("scailabs/scaivault-init:", env!("CARGO_PKG_VERSION")),
             "registry.example/agent:2",
@@ -34,10 +34,11 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         key: Exact(ExactKey::RunAsUser),
         value: ValueKind::RunAsUser,
         default: Words(
-            "the reload target's uid; else the one non-zero uid that all containers but known sidecars share; else 65532",
+            "the uid of the reload target; else the non-zero uid that all containers share (known sidecars do not count); else 65532",
         ),
         setters: Setters::PodAndDefaults,
-        doc: "The agent's uid. `unset` leaves it to the platform, as OpenShift's SCCs want, or to the image, whose user is 65532.",
+        doc: "The agent's uid. `unset` sets none: the platform (such as OpenShift's SCCs) or the image chooses it. The \
+              user of the default image is 65532.",
         examples: &["10001", "1000", "unset"],
         set: |draft, entry| {
             draft.run_as_user = Some(parse(entry)?);
@@ -61,7 +62,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Words("`10m`; in a Guaranteed pod the limit"),
         setters: Setters::PodAndDefaults,
-        doc: "CPU the scheduler sets aside for the agent.",
+        doc: "CPU request of the agent.",
         examples: &["10m"],
         set: |draft, entry| {
             draft.requests_cpu = Some(cpu(entry)?);
@@ -73,7 +74,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Words("`16Mi`; in a Guaranteed pod the limit"),
         setters: Setters::PodAndDefaults,
-        doc: "Memory the scheduler sets aside for the agent.",
+        doc: "Memory request of the agent.",
         examples: &["16Mi"],
         set: |draft, entry| {
             draft.requests_memory = Some(memory(entry)?);
@@ -85,7 +86,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Words("none; `50m` in a pod whose containers all have one"),
         setters: Setters::PodAndDefaults,
-        doc: "CPU the agent may use.",
+        doc: "CPU limit of the agent.",
         examples: &["100m"],
         set: |draft, entry| {
             draft.limits_cpu = Some(cpu(entry)?);
@@ -97,8 +98,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Words("`volume-size-limit` + 24Mi"),
         setters: Setters::PodAndDefaults,
-        doc: "Memory the agent may use, its files included: at least `volume-size-limit` + 16Mi. The volume is in memory and \
-              holds two generations of the files during a refresh; 16Mi is what the agent needs besides.",
+        doc: "Memory limit of the agent, at least `volume-size-limit` + 16Mi. The files are in memory and count \
+              towards it; during a refresh the volume holds the old and the new ones. The agent itself needs 16Mi.",
         examples: &["64Mi", "128Mi"],
         set: |draft, entry| {
             draft.limits_memory = Some(memory(entry)?);
@@ -110,7 +111,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(LogLevel::ALL),
         default: Value(defaults::LOG_LEVEL),
         setters: Setters::PodAndDefaults,
-        doc: "How much the agent logs. No level logs a secret.",
+        doc: "The agent's log level. Secrets are never logged.",
         examples: &["debug", "info"],
         set: |draft, entry| {
             draft.log_level = parse(entry)?;

@@ -27,7 +27,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(Pattern::ALL),
         default: Words("`sidecar` if the pod asks for dynamic credentials, refresh or reload, else `init`"),
         setters: Setters::Pod,
-        doc: "`init`: fetched once by an init container. `sidecar`: fetched and kept fresh by a native sidecar.",
+        doc: "`init`: an init container fetches the secrets once. `sidecar`: a native sidecar fetches them and keeps \
+              them up to date.",
         examples: &["sidecar", "init"],
         set: |draft, entry| {
             draft.pattern = Some(parse(entry)?);
@@ -39,9 +40,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Selection,
         default: Value("*"),
         setters: Setters::Pod,
-        doc: "Which app containers get the mount and the variables. `*` leaves out the known sidecars of other \
-              products, such as the proxies of service meshes, where the pod has another container. A warning names those \
-              that are left out and may have been meant; a name always counts.",
+        doc: "Which app containers get the mount and the variables. `*`: all except known sidecars of other products, \
+              such as proxies of service meshes. A warning names containers that are left out but may be applications. \
+              A container that is listed by name always gets them.",
         examples: &["app, worker", "*", ""],
         set: |draft, entry| {
             draft.containers = parse(entry)?;
@@ -53,8 +54,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Selection,
         default: Value("*"),
         setters: Setters::Pod,
-        doc: "Which init containers get the mount and the variables. `*` means those that start after the agent, without \
-              the known sidecars of other products; a name always counts.",
+        doc: "Which init containers get the mount and the variables. `*`: all that start after the agent, except known \
+              sidecars of other products. A container that is listed by name always gets them.",
         examples: &["migrate", "*", ""],
         set: |draft, entry| {
             draft.init_containers = parse(entry)?;
@@ -66,8 +67,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::MountPath,
         default: Value(names::DEFAULT_MOUNT_PATH),
         setters: Setters::PodAndDefaults,
-        doc: "The directory in the containers, mounted read-only. Containers may mount other volumes below it, such as the token of \
-              a cloud provider at `/var/run/secrets/…`: the agent makes their mount points.",
+        doc: "The directory in the containers, mounted read-only. Containers may mount other volumes below it, such as \
+              the token of a cloud provider at `/var/run/secrets/…`: the agent creates their mount points.",
         examples: &["/run/secrets", "/secrets", "/etc/app/credentials"],
         set: |draft, entry| {
             draft.mount_path = parse(entry)?;
@@ -79,8 +80,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Quantity,
         default: Value("8Mi"),
         setters: Setters::PodAndDefaults,
-        doc: "Size of the memory-backed volume. Two generations exist during a refresh, so data may take half of it; what \
-              is written counts in the agent's memory.",
+        doc: "Size of the memory-backed volume. During a refresh it holds the old and the new files, so all files \
+              together may take half of it. The files count towards the agent's memory limit.",
         examples: &["16Mi", "4Mi", "8Mi"],
         set: |draft, entry| {
             let limit = memory(entry)?;
@@ -102,8 +103,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(Position::ALL),
         default: Value("first"),
         setters: Setters::PodAndDefaults,
-        doc: "Where the agent stands among the init containers. `first` is behind the proxies of known service meshes that \
-              are native sidecars: without them there is no network.",
+        doc: "Position of the agent among the init containers. `first`: first, but after proxies of known service \
+              meshes that are native sidecars, because it needs them for network access.",
         examples: &["last", "first"],
         set: |draft, entry| {
             draft.position = parse(entry)?;
@@ -115,7 +116,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(StartGate::ALL),
         default: Value("hook"),
         setters: Setters::PodAndDefaults,
-        doc: "What delays the app until the sidecar has fetched. `hook`: a `postStart` hook, about 0.2 s of pod start; a kubelet that restarts while it runs may start the app early. `probe`: a `startupProbe`, one to two seconds, without that gap.",
+        doc: "What delays the application until the sidecar has fetched the secrets. `hook`: a `postStart` hook, which \
+              adds about 0.2 s to the pod's start; if the kubelet restarts while it runs, the application may start \
+              too early. `probe`: a `startupProbe`, which adds one to two seconds and always works.",
         examples: &["probe", "hook"],
         set: |draft, entry| {
             draft.start_gate = parse(entry)?;

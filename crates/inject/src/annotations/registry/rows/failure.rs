@@ -14,7 +14,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Value(defaults::FAIL_OPEN),
         setters: Setters::PodAndDefaults,
-        doc: "`true` starts the app with the secrets that could be fetched, whatever the error. The app must work without the others.",
+        doc: "`true`: if secrets cannot be fetched, for whatever reason, the application starts without them. It must \
+              be able to run without them.",
         examples: &["true", "false"],
         set: |draft, entry| {
             draft.fail_open = value::boolean(entry.value)?;
@@ -26,7 +27,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Duration,
         default: Value(defaults::FETCH_TIMEOUT),
         setters: Setters::PodAndDefaults,
-        doc: "How long the first fetch may take, retries included.",
+        doc: "How long the first fetch may take, including retries.",
         examples: &["2m", "10s"],
         set: |draft, entry| {
             let timeout: Duration = parse(entry)?;

@@ -16,7 +16,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::RelativeFile,
         default: Words("`<name>`"),
         setters: Setters::Pod,
-        doc: "Where the file stands below the mount path, for names that an annotation key cannot hold.",
+        doc: "Path of the file below the mount path, for names that an annotation key cannot contain.",
         examples: &["config/db.json", "deep/er/key", "with space", "ünï"],
         set: |draft, entry| {
             file(draft, entry).file = Some(parse::<RelativeFile>(entry)?);
@@ -28,8 +28,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Format,
         default: Words("`json`; `raw` with a `#field`"),
         setters: Setters::Pod,
-        doc: "How the file is written: the `data` object as JSON, one field as it is, or a file of all fields: `env` for \
-              shells and systemd, `dotenv` for Node, Compose and dotenv libraries, YAML or Java properties.",
+        doc: "Format of the file. `json`: the `data` object; `raw`: the text of one field; `env`: all fields, for \
+              shells and systemd; `dotenv`: all fields, for Node, Compose and dotenv libraries; `yaml`, `properties` \
+              (Java): all fields.",
         examples: &["env", "json", "dotenv", "yaml", "properties", "raw"],
         set: |draft, entry| {
             file(draft, entry).format = Some(parse(entry)?);
@@ -41,8 +42,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Template,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "Renders the file by a minijinja template over `data`, `version` and `path`; of several secrets over \
-              `secrets.<alias>`, each with these three. In a URL, write the filter `urlencode` behind each value. Excludes \
+        doc: "A minijinja template for the file, over `data`, `version` and `path`; with several secrets over \
+              `secrets.<alias>`, each with these three. In a URL, apply the filter `urlencode` to each value. Excludes \
               `secret-format-<name>`.",
         examples: &[
             "postgres://{{ data.username|urlencode }}:{{ data.password|urlencode }}@db:5432/billing",
@@ -60,7 +61,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::FileMode,
         default: Words("`0444`; `0400` when the agent and every reader share one uid"),
         setters: Setters::Pod,
-        doc: "The file's mode, octal. The file belongs to the agent's user.",
+        doc: "Mode of the file, octal. The file belongs to the agent's user.",
         examples: &["0440", "0400", "0640", "444"],
         set: |draft, entry| {
             file(draft, entry).mode = Some(parse(entry)?);
@@ -72,8 +73,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Encoding,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "How the field's text is encoded. `base64`: the file gets the decoded \
-              bytes, as keystores (PKCS#12, JKS) need. Needs a `#field`.",
+        doc: "Encoding of the field. `base64`: the decoded bytes are written, for keystores (PKCS#12, JKS) and other \
+              binary files. Needs a `#field`.",
         examples: &["base64"],
         set: |draft, entry| {
             file(draft, entry).encoding = Some(parse(entry)?);
@@ -85,8 +86,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Words("`false`"),
         setters: Setters::Pod,
-        doc: "`true`: the application starts without this file if the secret, or one of several, does not exist. It is \
-              written when the secret appears. Any other failure is treated as for every secret.",
+        doc: "`true`: if the secret (or one of several) does not exist, the application starts without this file. The \
+              sidecar writes the file when the secret is created. Any other error is handled as for other secrets.",
         examples: &["true", "false"],
         set: |draft, entry| {
             file(draft, entry).optional = Some(value::boolean(entry.value)?);

@@ -24,7 +24,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Url,
         default: Value(defaults::URL),
         setters: Setters::PodAndDefaults,
-        doc: "ScaiVault's address. From pods and namespaces only what the injector's `allowedUrls` cover.",
+        doc: "Address of ScaiVault. On pods and namespaces, only addresses that the injector's `allowedUrls` cover. \
+              Address of ScaiVault. On pods and namespaces, only addresses that the injector's `allowedUrls` cover.",
         examples: &["https://scaivault.scailabs.ai", "https://scaivault.example"],
         set: |draft, entry| {
             draft.url = parse(entry)?;
@@ -36,7 +37,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Line,
         default: Words("the service account's annotation `scaikey.scailabs.ai/role`"),
         setters: Setters::PodServiceAccountAndDefaults,
-        doc: "The ScaiKey identity to take when the token is exchanged.",
+        doc: "The ScaiKey identity to request when the token is exchanged.",
         examples: &["sa:billing-prod", "billing"],
         set: |draft, entry| {
             draft.role = Some(value::line(entry.value)?);
@@ -60,7 +61,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Number { least: LEAST_TOKEN_SECONDS, most: MOST_TOKEN_SECONDS },
         default: Value("3600"),
         setters: Setters::PodAndDefaults,
-        doc: "Life of the projected token, in seconds. The kubelet renews it.",
+        doc: "Lifetime of the projected token in seconds. The kubelet renews it.",
         examples: &["3600", "600", "7200"],
         set: |draft, entry| {
             let seconds: i64 = entry.value.parse().map_err(|_| "not a number")?;
@@ -77,7 +78,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectName,
         default: Nothing,
         setters: Setters::PodAndDefaults,
-        doc: "A Secret of the pod's namespace with client id and client secret: the fallback where ScaiKey does not trust the \
+        doc: "A Secret in the pod's namespace with a client id and client secret. Use it if ScaiKey does not trust the \
               cluster's tokens. Replaces the projected token.",
         examples: &["billing-scaikey"],
         set: |draft, entry| {
@@ -90,7 +91,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectKey,
         default: Value(CLIENT_ID_FILE),
         setters: Setters::PodAndDefaults,
-        doc: "The key of `client-credentials-secret` that holds the client id.",
+        doc: "The key of `client-credentials-secret` with the client id.",
         examples: &["clientId", "client_id"],
         set: |draft, entry| {
             draft.client_credentials_id_key = value::object_key(entry.value)?;
@@ -102,7 +103,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectKey,
         default: Value(CLIENT_SECRET_FILE),
         setters: Setters::PodAndDefaults,
-        doc: "The key of `client-credentials-secret` that holds the client secret.",
+        doc: "The key of `client-credentials-secret` with the client secret.",
         examples: &["clientSecret", "client-secret"],
         set: |draft, entry| {
             draft.client_credentials_secret_key = value::object_key(entry.value)?;
@@ -114,7 +115,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectName,
         default: Nothing,
         setters: Setters::PodAndDefaults,
-        doc: "A ConfigMap of the pod's namespace with the authorities (PEM) that sign ScaiVault's certificate.",
+        doc: "A ConfigMap in the pod's namespace with the certificate authorities (PEM) that sign ScaiVault's \
+              certificate.",
         examples: &["scaivault-ca"],
         set: |draft, entry| {
             draft.ca_configmap = Some(value::object_name(entry.value)?);
@@ -126,7 +128,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ObjectKey,
         default: Value(CA_FILE),
         setters: Setters::PodAndDefaults,
-        doc: "The key of `ca-configmap` that holds the authorities, such as `ca-bundle.crt` or `service-ca.crt` on OpenShift.",
+        doc: "The key of `ca-configmap` with the authorities, such as `ca-bundle.crt`, or `service-ca.crt` on \
+              OpenShift.",
         examples: &["ca-bundle.crt", "ca.crt"],
         set: |draft, entry| {
             draft.ca_configmap_key = value::object_key(entry.value)?;
@@ -138,7 +141,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(TrustPolicy::NAMES),
         default: Words("`private` with a `ca-configmap`, else `public`"),
         setters: Setters::PodAndDefaults,
-        doc: "Which authorities may sign ScaiVault's certificate: those of `ca-configmap`, the public ones, or both.",
+        doc: "Which authorities are trusted for ScaiVault: those of `ca-configmap` (`private`), the public ones, or \
+              both.",
         examples: &["both", "public", "private"],
         set: |draft, entry| {
             draft.ca_trust = Some(parse(entry)?);
@@ -150,7 +154,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(TrustPolicy::NAMES),
         default: Words("the same as `ca-trust`"),
         setters: Setters::PodAndDefaults,
-        doc: "The same for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
+        doc: "The same as `ca-trust` for ScaiKey's token endpoint, which is used with `client-credentials-secret`. \
+              The same as `ca-trust` for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
         examples: &["public", "both"],
         set: |draft, entry| {
             draft.scaikey_trust = Some(parse(entry)?);

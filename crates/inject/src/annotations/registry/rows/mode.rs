@@ -16,9 +16,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
     AnnotationSpec {
         key: Exact(ExactKey::Inject),
         value: ValueKind::Bool,
-        default: Words("`true` as soon as a secret is named"),
+        default: Words("`true` if an annotation names a secret"),
         setters: Setters::Pod,
-        doc: "`false` leaves the pod alone, the same as `mutation-mode: ignore`.",
+        doc: "`false`: the pod is not injected, the same as `mutation-mode: ignore`.",
         examples: &["true", "false"],
         set: |draft, entry| {
             draft.inject = Some(value::boolean(entry.value)?);
@@ -30,9 +30,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(MutationMode::ALL),
         default: Nothing,
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "`ignore`: nothing is added, what the manifest carries stays; on a workload's own metadata it freezes what was \
-              attached before. `ignore-and-detach`: what was injected is taken out as well. Of pod, workload (Deployment, \
-              StatefulSet, DaemonSet, Job, CronJob, Argo Rollout, OpenShift DeploymentConfig) and namespace the strictest wins.",
+        doc: "`ignore`: nothing is added, and what the manifest already has stays; on a workload's own metadata, \
+              existing injections stay frozen. `ignore-and-detach`: existing injections are also removed. The \
+              strictest mode of pod, workload (Deployment, StatefulSet, DaemonSet, Job, CronJob, Argo Rollout, \
+              OpenShift DeploymentConfig) and namespace applies.",
         examples: &["ignore", "ignore-and-detach"],
         // The mode is evaluated before any draft is made (see `mutation_mode`); here it is only
         // validated.

@@ -16,7 +16,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Duration,
         default: Value(defaults::REFRESH_INTERVAL),
         setters: Setters::PodAndDefaults,
-        doc: "How often the sidecar asks for new versions. On a pod it selects the pattern `sidecar`.",
+        doc: "How often the sidecar checks for new versions. On a pod it selects the pattern `sidecar`.",
         examples: &["5m", "30s", "1h"],
         set: |draft, entry| {
             draft.refresh_interval = parse(entry)?;
@@ -28,8 +28,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Value(defaults::REFRESH_ON_EVENT),
         setters: Setters::PodAndDefaults,
-        doc: "The sidecar subscribes to rotations and updates and fetches when one arrives. On a pod it selects the pattern \
-              `sidecar`.",
+        doc: "`true`: the sidecar subscribes to ScaiVault's events and fetches a secret when it is rotated or updated. \
+              On a pod it selects the pattern `sidecar`.",
         examples: &["true", "false"],
         set: |draft, entry| {
             draft.refresh_on_event = value::boolean(entry.value)?;
@@ -41,7 +41,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Signal,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "The signal sent to `reload-target` once per change. Selects the pattern `sidecar` and sets \
+        doc: "The signal that is sent to `reload-target` after each change. Selects the pattern `sidecar` and sets \
               `shareProcessNamespace`.",
         examples: &["SIGHUP", "SIGUSR1"],
         set: |draft, entry| {
@@ -54,7 +54,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ReloadTarget,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "The process that gets `reload-signal`, with its container where several read the secrets.",
+        doc: "The process that gets `reload-signal`. If several containers read the secrets, write its container too. \
+              The process that gets `reload-signal`. If several containers read the secrets, write its container too.",
         examples: &["app/nginx", "nginx"],
         set: |draft, entry| {
             draft.reload_target = Some(parse(entry)?);
@@ -66,8 +67,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::ReloadUrl,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "The address that gets an HTTP POST after a change: an endpoint of the application on the pod's own loopback. \
-              Selects the pattern `sidecar`; needs no shared process namespace. Excludes `reload-signal`.",
+        doc: "The address that gets an HTTP POST after each change: an endpoint of the application on the pod's \
+              loopback. Selects the pattern `sidecar`. Needs no shared process namespace. Excludes `reload-signal`.",
         examples: &["http://127.0.0.1:9090/-/reload", "http://localhost/", "http://[::1]:8080/a?b=$(HOME)"],
         set: |draft, entry| {
             draft.reload_url = Some(parse(entry)?);

@@ -15,9 +15,10 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(&["auto", "manual", "off"]),
         default: Words("`spec.restart` of a policy, or the controller's setting"),
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "Whether the restart controller restarts the workload after its secrets have changed. `manual`: it waits until the \
-              restart is released. On the workload or its pod template, it also counts for secrets that a sidecar refreshes. \
-              On a native Secret or SecretProviderClass, `auto` restarts every workload that uses it, and `off` none.",
+        doc: "Whether the restart controller restarts the workload after its secrets have changed. `manual`: the \
+              restart waits for a release. Set on the workload or its pod template, it also applies to secrets that a \
+              sidecar refreshes. On a native Secret or SecretProviderClass, `auto` restarts every workload that uses \
+              it, and `off` none.",
         examples: &["auto", "manual", "off"],
         set: |_, _| Ok(()),
     },
@@ -26,8 +27,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::RestartSelection,
         default: Words("native Secrets with `restart: auto`"),
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "The native Secrets that the workload is restarted for: `all` that it uses, those of them that are marked by \
-              `restart-match` (`matching`), `none`, or names.",
+        doc: "The native Secrets whose changes restart the workload: `all` that it uses, `matching` (those with \
+              `restart-match`), `none`, or names.",
         examples: &["all", "matching", "none", "db-credentials, tls-*"],
         set: |_, _| Ok(()),
     },
@@ -36,7 +37,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::RestartSelection,
         default: Words("classes of the provider `scaivault`, and those with `restart: auto`"),
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "The SecretProviderClasses that the workload is restarted for, as `restart-secrets` selects Secrets.",
+        doc: "The SecretProviderClasses whose changes restart the workload, with the same values as `restart-secrets`. \
+              The SecretProviderClasses whose changes restart the workload, with the same values as `restart-secrets`.",
         examples: &["all", "none", "billing-secrets"],
         set: |_, _| Ok(()),
     },
@@ -45,8 +47,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Value("false"),
         setters: Setters::Sources,
-        doc: "`true`: workloads with `restart-secrets: matching` (of a class: `restart-classes: matching`) that use it are \
-              restarted for it.",
+        doc: "`true`: a change of this object restarts the workloads that use it and have `restart-secrets: matching` \
+              (for a class: `restart-classes: matching`).",
         examples: &["true", "false"],
         set: |_, _| Ok(()),
     },
@@ -55,7 +57,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Bool,
         default: Value("false"),
         setters: Setters::PodAndWorkload,
-        doc: "`true`: of the workloads that share a secret, this one is restarted first.",
+        doc: "`true`: this workload is restarted first among those that share a secret.",
         examples: &["true", "false"],
         set: |_, _| Ok(()),
     },
@@ -64,7 +66,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::RestartWindows,
         default: Words("the controller's setting"),
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "When restarts may begin. Outside of the windows they wait, but not beyond the end of the old version.",
+        doc: "Maintenance windows in which restarts may begin. A restart does not wait longer than the old version \
+              works.",
         examples: &["0 2 * * 1-5 for 4h in Europe/Amsterdam", "0 22 * * * for 2h; 0 12 * * 6 for 30m in UTC"],
         set: |_, _| Ok(()),
     },
@@ -73,7 +76,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Line,
         default: Nothing,
         setters: Setters::Workload,
-        doc: "A new text releases the restart that waits, whatever it waits for; `scaivault-injector restart` writes it. \
+        doc: "A new text releases the pending restart, whatever it waits for. `scaivault-injector restart` sets it. \
               The first 63 characters count.",
         examples: &["2026-11-27T10:00:00Z"],
         set: |_, _| Ok(()),

@@ -16,9 +16,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::SecretSource,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "Writes a secret, or one field of it, into the file `<name>` below the mount path. `@version` pins a version. \
-              Several secrets, each as `alias=path`, become one file: JSON or YAML by alias, one line for each alias in the \
-              other formats, `secrets.<alias>.data` in a template.",
+        doc: "Writes a secret, or one field of it, to the file `<name>` below the mount path. `@version` pins a \
+              version. Several secrets, each as `alias=path`, become one file: in JSON and YAML with a key for each \
+              alias, in the other formats with a line for each alias, in a template as `secrets.<alias>.data`.",
         examples: &[
             "environments/production/billing/database",
             "environments/production/billing/stripe#secret_key@3",
@@ -37,7 +37,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::DynamicRef,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "Issues dynamic credentials, writes them into the file `<name>` and keeps the lease alive for the pod's life. \
+        doc: "Generates dynamic credentials, writes them to the file `<name>` and renews the lease while the pod runs. \
               The sidecar revokes the lease when the pod ends.",
         examples: &["engine=postgres-prod role=readonly ttl=2h", "engine=postgres-prod role=read-write"],
         set: |draft, entry| {
@@ -53,8 +53,9 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::FieldRef,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "Sets the variable `<VAR>` in the containers by `fileKeyRef`: the value stands in no API object. \
-              Needs Kubernetes 1.35 on every node. Read when a container starts, not refreshed in it.",
+        doc: "Sets the environment variable `<VAR>` in the containers with `fileKeyRef`, so the value is in no API \
+              object. Needs Kubernetes 1.35 or newer on every node. The variable is set when a container starts and \
+              does not change while it runs.",
         examples: &["environments/production/billing/database#password"],
         set: |draft, entry| {
             let variable: VariableName = entry.name.parse().map_err(|_| variable_name(entry.name))?;

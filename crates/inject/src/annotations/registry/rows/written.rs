@@ -9,7 +9,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         setters: Setters::Nobody,
-        doc: "`injected`, or `skipped/<reason>` where a pod with problems was let through.",
+        doc: "`injected`, or `skipped/<reason>` if a pod with problems was admitted.",
         examples: &["injected"],
         set: |_, _| Ok(()),
     },
@@ -18,7 +18,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         setters: Setters::Nobody,
-        doc: "What detaching needs and cannot derive from the pod.",
+        doc: "Data that `detach` needs and that cannot be derived from the pod.",
         examples: &["{\"v\":1}"],
         set: |_, _| Ok(()),
     },
@@ -27,8 +27,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         setters: Setters::Nobody,
-        doc: "Carries the `mutation-mode` of the workload's own metadata to its pods: put into the pod template with it, taken \
-              away with it, and absent where a frozen workload keeps what was attached before.",
+        doc: "A copy of the workload's own `mutation-mode` for its pods. It is added to and removed from the pod \
+              template together with the original, and is absent if a frozen workload keeps its existing injection.",
         examples: &["ignore"],
         set: |_, _| Ok(()),
     },
@@ -37,8 +37,8 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Written,
         default: Nothing,
         setters: Setters::Nobody,
-        doc: "The versions of secrets that the restart controller has last restarted the workload for. It writes this key into the \
-              pod template.",
+        doc: "The versions of secrets for which the restart controller last restarted the workload. The controller \
+              writes it to the pod template.",
         examples: &["scaivault:environments/production/billing/database=7@1790000000"],
         set: |_, _| Ok(()),
     },
