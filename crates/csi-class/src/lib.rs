@@ -1,7 +1,7 @@
-//! What a `SecretProviderClass` may say to the provider: its parameters, the objects with their files, and the variables.
+//! Parses a `SecretProviderClass`: its parameters, the objects with their files, and the variables.
 //!
-//! The provider reads a mount with it, and `scaivault-injector check` a manifest, so both refuse the same. Pure: no I/O,
-//! no clock, no environment.
+//! The provider uses it for mounts, and `scaivault-injector check` for manifests, so both refuse the same.
+//! Pure: no I/O, no clock, no environment.
 
 mod fault;
 mod objects;

@@ -1,4 +1,4 @@
-//! The parameter `objects`: what is read, and which file it becomes.
+//! The parameter `objects`: the secrets and their files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,20 +14,20 @@ use scaivault_inject::{VariablePlace, annotations::nearest};
 
 use crate::{ATTRIBUTES_MAX_BYTES, Fault};
 
-/// The most objects of one class.
+/// The maximum number of objects of a class.
 pub const OBJECTS_MAX: usize = 256;
 
-/// The most dynamic credentials of one pod. Each is a user of its own in a database.
+/// The maximum number of dynamic credentials of a pod. Each one is a separate user in a database.
 pub const LEASES_MAX: usize = 16;
 
-/// The shortest term of dynamic credentials: the driver calls about every minute, and a lease that has ended by then is
-/// replaced at each call.
+/// The minimum term of dynamic credentials. The driver calls about every minute, and an expired lease would
+/// be replaced at each call.
 const TTL_MIN: Duration = Duration::from_secs(60);
 
-/// The most bytes of the values in `objects`, those of aliases counted wherever they stand.
+/// The maximum size of the values in `objects`, where each alias counts with its value.
 const TEXT_MAX_BYTES: usize = 2 * ATTRIBUTES_MAX_BYTES;
 
-/// The most values in `objects`, which is far above those of [`OBJECTS_MAX`] objects.
+/// The maximum number of values in `objects`, far more than [`OBJECTS_MAX`] objects have.
 const NODES_MAX: usize = 64 * 1024;
 
 /// The keys of an object.
@@ -39,31 +39,31 @@ pub const OBJECT_KEYS: [&str; 12] = [
 /// One file of the volume.
 #[derive(Debug)]
 pub struct Object {
-    /// What is read.
+    /// The secrets or the dynamic credentials.
     pub source: Source,
-    /// Where it is written, below the volume.
+    /// The path below the volume.
     pub file: RelativeFile,
-    /// Its permission bits. Files of the driver belong to root, so the default is readable for all.
+    /// The permission bits. Files of the driver belong to root, so the default is readable for all.
     pub mode: FileMode,
-    /// Whether it is left out if what it is read from does not exist.
+    /// Whether the file is omitted if its secret does not exist.
     pub is_optional: bool,
-    /// The template, which excludes `encoding`. It compiles, and names only what exists.
+    /// The template, which excludes `encoding`. It compiles and only uses names that exist.
     pub template: Option<String>,
-    /// How the one field is decoded.
+    /// How the field is decoded.
     pub encoding: Option<Encoding>,
-    /// The format where there is no template and no encoding.
+    /// The format, if there is no template and no encoding.
     pub format: Format,
-    /// What its author should know of the template.
+    /// Warnings about the template.
     pub warnings: Vec<TemplateWarning>,
 }
 
-/// An object as it is written. Scalars stay text: `mode: 0440` must not become a number.
+/// An object as written. Scalars remain text, because `mode: 0440` must not become a number.
 type Written = BTreeMap<String, String>;
 
-/// Fills the variables of a text, or says what is wrong with them.
+/// Fills in the variables of a text, or returns an error.
 pub type Fill<'a> = &'a dyn Fn(&str, VariablePlace) -> Result<String, String>;
 
-/// Reads the parameter, with variables filled by `fill`, or all that is wrong with it.
+/// Parses the parameter, with variables filled in by `fill`, or returns all problems.
 pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Vec<Fault>> {
     let text = text.ok_or_else(|| {
         vec![Fault::of_all(
@@ -114,7 +114,7 @@ fn parse_yaml(text: &str) -> Result<Vec<Written>, Fault> {
         max_recorded_anchor_bytes: TEXT_MAX_BYTES,
         max_total_scalar_bytes: TEXT_MAX_BYTES,
     };
-    // Without the lines around a mistake: an event of the pod shows the error.
+    // Without an excerpt of the YAML, because the error is shown in an event of the pod.
     let options = serde_saphyr::options! { budget: budget, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Fault {
         line: error.location().and_then(|location| usize::try_from(location.line()).ok()),
@@ -158,7 +158,7 @@ fn read_object(written: &Written, substitute: Fill<'_>) -> Result<Object, Vec<Fa
     }
 }
 
-/// The secrets of an object: `path` in the grammar of the agent's mappings, with `field` and `version` beside it.
+/// The secrets of an object: `path` in the grammar of the agent's mappings, and `field` and `version`.
 fn read_source(written: &Written, fill: Fill<'_>) -> Result<Source, Fault> {
     if ["engine", "role", "ttl"].into_iter().any(|key| written.contains_key(key)) {
         return read_lease(written, fill).map(Source::Lease);
@@ -230,7 +230,8 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
     })
 }
 
-/// The format of an object, a field as it is and the whole secret as JSON unless it names one, and the warnings of its template.
+/// The format of an object (by default `raw` for a field and JSON for a whole secret), and the warnings of
+/// its template.
 fn check_style(
     source: &Source,
     template: Option<&str>,

@@ -1,4 +1,4 @@
-//! The parameters of a class, and the other attributes beside them.
+//! The parameters of a class, and the other attributes of a volume.
 
 use scaivault_contract::{Address, AddressError, PlainHttp};
 use scaivault_inject::annotations::nearest;
@@ -10,16 +10,16 @@ pub const DRIVER: &str = "secrets-store.csi.k8s.io";
 /// The parameters of a class. A pod's `volumeAttributes` override them.
 pub const PARAMETERS: [&str; 4] = ["audience", "base_url", "objects", "role"];
 
-/// Keys of a pod's `volumeAttributes` that are no parameters.
+/// Keys of a pod's `volumeAttributes` that are not parameters.
 pub const VOLUME_ATTRIBUTES: [&str; 2] = ["secretProviderClass", "providerName"];
 
-/// What every key of the kubelet starts with. The kubelet replaces what a pod's author writes there.
+/// The prefix of the kubelet's keys. The kubelet overwrites such keys of a pod's author.
 pub const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 
-/// The most bytes of all parameters, so that the mounts that wait on a node fit into the provider's memory.
+/// The maximum size of all parameters, so that the waiting mounts of a node fit into the provider's memory.
 pub const ATTRIBUTES_MAX_BYTES: usize = 256 * 1024;
 
-/// What is wrong with the name of a parameter.
+/// Checks the name of a parameter.
 pub fn check_parameter(name: &str) -> Result<(), Fault> {
     if PARAMETERS.contains(&name) {
         return Ok(());
@@ -32,7 +32,7 @@ pub fn check_parameter(name: &str) -> Result<(), Fault> {
     Err(Fault::of_unknown("parameter", name, known, &PARAMETERS))
 }
 
-/// Where `ScaiVault` is, as the parameter `base_url` says.
+/// Parses the parameter `base_url`, the address of `ScaiVault`.
 pub fn parse_base_url(text: &str) -> Result<Address, AddressError> {
     Address::new(text, PlainHttp::LoopbackOnly)
 }

@@ -1,5 +1,5 @@
-//! The variables in an object's `path`, `engine` and `role`: those of policies, and the words of the downward API for some of
-//! them.
+//! The variables in an object's `path`, `engine` and `role`: those of policies, and the downward API's names
+//! for some of them.
 
 use std::borrow::Cow;
 
@@ -23,20 +23,20 @@ pub const VARIABLES: [&str; 12] = [
     "pod",
     "service-account",
 ];
-/// Words of the downward API, with the variable of policies that means the same.
+/// The downward API's names, each with the equivalent variable of policies.
 const ALIASES: [(&str, &str); 4] = [
     ("POD_NAME", "pod"),
     ("POD_NAMESPACE", "namespace"),
     ("SERVICE_ACCOUNT", "service-account"),
     ("NODE_NAME", "node"),
 ];
-/// The pod's uid, which no variable of policies has.
+/// The pod's uid, for which policies have no variable.
 const UID: &str = "POD_UID";
-/// Placeholder for a uid where no pod is known yet.
+/// A placeholder for the uid if no pod is known yet.
 const ANY_UID: &str = "x";
 
-/// The text with the variables of policies alone, or what is wrong with one. A uid has no character that means something in a
-/// path.
+/// The text with only the variables of policies, or an error. A uid contains no characters with a meaning in
+/// paths.
 pub fn in_words_of_policies(text: &str, uid: &str) -> Result<String, String> {
     // Syntax errors are reported by the caller, which parses the text again.
     let Ok(parts) = text_parts(text) else { return Ok(text.to_owned()) };
@@ -59,7 +59,7 @@ pub fn in_words_of_policies(text: &str, uid: &str) -> Result<String, String> {
     Ok(renamed)
 }
 
-/// The text as it could be for some pod, or what is wrong with it for every pod.
+/// The text for some possible pod, or an error that every pod would get.
 pub fn fill_for_any_pod(text: &str, place: VariablePlace) -> Result<String, String> {
     let renamed = in_words_of_policies(text, ANY_UID)?;
     sample_volume_text(&renamed, place).map(Cow::into_owned)

@@ -1,5 +1,6 @@
-//! Reads a mount request into types. Everything in it is the word of a pod's author: the pod's `volumeAttributes` override
-//! the parameters of its class. Only the keys of the kubelet itself (`csi.storage.k8s.io/pod.*`) cannot be overridden.
+//! Parses a mount request. All of it is untrusted, because a pod's `volumeAttributes` override the
+//! parameters of its class. Only the keys that the kubelet sets (`csi.storage.k8s.io/pod.*`) cannot be
+//! overridden.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-/// A mount that is asked for.
+/// A mount request.
 pub(crate) struct Attributes {
     pub(crate) pod: Pod,
     pub(crate) class: String,
-    /// Tokens by audience, as JSON. None where the driver requests none.
+    /// Tokens by audience, as JSON; `None` if the driver requests none.
     pub(crate) tokens: Option<String>,
     parameters: BTreeMap<String, String>,
 }
 
-/// The pod that mounts the volume, by the kubelet's word.
+/// The pod that mounts the volume, as set by the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Pod {
     pub(crate) namespace: ObjectName,
@@ -28,7 +29,7 @@ pub(crate) struct Pod {
 }
 
 impl Attributes {
-    /// Reads the field `attributes` of a request.
+    /// Parses the field `attributes` of a request.
     pub(crate) fn read(text: &str) -> Result<Self, Failure> {
         if text.len() > ATTRIBUTES_MAX_BYTES {
             return Err(Failure::invalid(format!(
@@ -53,13 +54,14 @@ impl Attributes {
         Ok(Self { pod, class, tokens, parameters: all })
     }
 
-    /// A parameter; none where it is not set.
+    /// A parameter; `None` if it is not set.
     pub(crate) fn parameter(&self, name: &'static str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 }
 
-/// Takes a name that the kubelet says. The placeholder after an error is never used: the caller returns the problems.
+/// Removes and parses a name that the kubelet has set. The placeholder after an error is never used, because
+/// the caller returns the problems.
 fn take_name(all: &mut BTreeMap<String, String>, key: &str, problems: &mut Vec<String>) -> ObjectName {
     let text = all.remove(&format!("{KUBELET_PREFIX}{key}")).unwrap_or_default();
     text.parse().unwrap_or_else(|_| {
@@ -78,7 +80,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The pod of the tests of this crate's parts.
+    /// A pod for unit tests.
     pub(crate) fn pod() -> Pod {
         let name = |text: &str| text.parse().unwrap();
         Pod {

@@ -1,4 +1,4 @@
-//! What is missing in the cluster for the provider to work: the subcommand `check`.
+//! The subcommand `check`: finds out what the provider needs in the cluster and is missing.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ mod daemon_sets;
 
 use daemon_sets::DaemonSets;
 
-/// The role that the driver's installation has if it may write native Secrets.
+/// The `ClusterRole` that the driver's chart creates if the driver may write native Secrets.
 const SYNC_ROLE: &str = "secretprovidersyncing-role";
 
-/// What was found about one requirement.
+/// The result for one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// It is met.
+    /// The requirement is met.
     Met(String),
-    /// The provider works, with what is said here.
+    /// The provider works, with this limitation.
     Limited(String),
-    /// Mounts fail until it is mended.
+    /// Mounts fail until this is fixed.
     Missing(String),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A `CSIDriver`, as far as it is looked at.
+/// The fields of a `CSIDriver` that are checked.
 #[derive(Debug, Deserialize)]
 struct CsiDriver {
     spec: CsiDriverSpec,
@@ -57,12 +57,12 @@ struct TokenRequest {
     audience: String,
 }
 
-/// Any object: that it exists is enough.
+/// An object of which only the existence is checked.
 #[derive(Debug, Deserialize)]
 struct Object {}
 
-/// Looks at the driver's objects and at the provider's. The error is that of reaching the API server, or of reading what a
-/// mount depends on.
+/// Checks the driver's and the provider's objects. Fails if the API server cannot be reached, or if an
+/// object that mounts depend on cannot be read.
 pub(crate) async fn check(client: &Client, audience: &str) -> kube::Result<Vec<Finding>> {
     let driver = get::<CsiDriver>(client, "/apis/storage.k8s.io/v1/csidrivers", DRIVER).await?;
     let class = "secretproviderclasses.secrets-store.csi.x-k8s.io";
@@ -102,7 +102,7 @@ async fn check_sync(client: &Client) -> Finding {
     }
 }
 
-/// The user may lack the right to read what mounts do not depend on.
+/// The result if the user may not read an optional object.
 fn unread(kind: &str, what: &str, error: &kube::Error) -> Finding {
     Finding::Limited(format!("{kind} cannot be read, so {what} are not checked: {error}"))
 }
@@ -136,7 +136,7 @@ fn check_driver(spec: Option<CsiDriverSpec>, audience: &str) -> Vec<Finding> {
     ]
 }
 
-/// An object of the cluster; none if it does not exist.
+/// An object of the cluster; `None` if it does not exist.
 async fn get<T: DeserializeOwned>(client: &Client, collection: &str, name: &str) -> kube::Result<Option<T>> {
     let request = Request::new(collection).get(name, &GetParams::default());
     match client.request::<T>(request.map_err(kube::Error::BuildRequest)?).await {

@@ -50,7 +50,7 @@ struct CheckArgs {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// Socket to listen at, NAME.sock in a directory of the driver's providers; may be given several times
+    /// Socket to listen on: NAME.sock in a directory of the driver's providers; may be repeated
     #[arg(long = "socket", value_name = "PATH", required = true)]
     sockets: Vec<PathBuf>,
     /// Address of the HTTP port of probes and metrics
@@ -59,7 +59,7 @@ struct ServeArgs {
     /// Address of ScaiVault for classes without `base_url`
     #[arg(long, value_name = "URL")]
     url: String,
-    /// Another address that is allowed as `base_url` of a class; may be given several times
+    /// Another address that is allowed as `base_url` of a class; may be repeated
     #[arg(long = "allow-url", value_name = "URL")]
     allow_urls: Vec<String>,
     /// PEM file with the certificate authorities of these addresses; default: the public ones
@@ -68,12 +68,12 @@ struct ServeArgs {
     /// YAML file with the values that classes may use: audiences, roles, addresses with their certificate authorities
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory for leases with their credentials, logins, and keys of object versions; expected in memory (tmpfs) and
-    /// kept when the process restarts
+    /// Directory for leases with their credentials, for logins, and for keys of object versions. It should
+    /// be in memory (tmpfs) and must survive restarts of the process
     #[arg(long, value_name = "DIR", default_value = "/run/scaivault-csi-provider")]
     state_dir: PathBuf,
-    /// Name of this node; its pods are watched to revoke leases, fill variables and apply policies. Without it, dynamic
-    /// credentials are refused
+    /// Name of this node. Its pods are watched to revoke leases, fill in variables and apply policies.
+    /// Without it, dynamic credentials are refused
     #[arg(long, value_name = "NAME")]
     node_name: Option<ObjectName>,
     /// Refuse dynamic credentials
@@ -88,15 +88,16 @@ struct ServeArgs {
     /// Secret for this key; the first node generates the key
     #[arg(long, value_name = "NAMESPACE/NAME")]
     version_key_secret: Option<SecretName>,
-    /// Lowest level that is logged: error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
 }
 
-/// Does what the arguments say, in a process that is the provider's alone. `arguments` begin with the program's name.
+/// Runs the command of the arguments, which begin with the program's name. The process must not be shared
+/// with other code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // First of all: another process of the same user could read tokens and secrets through /proc. Where the kernel
-    // refuses, nothing is lost that was there before.
+    // First of all, because otherwise another process of the same user could read tokens and secrets through
+    // /proc. If the kernel refuses, the provider runs without this protection.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let command = match Cli::try_parse_from(arguments) {
         Ok(Cli { command }) => command,
@@ -184,7 +185,7 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
         (None, Some(secret)) => VersionKey::Secret(secret),
         (None, None) => VersionKey::OfNode,
     };
-    // None of them renders templates or answers probes: these have threads of their own.
+    // Rendering templates and answering probes run on separate threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let given = Given { url, allow_urls, ca_file, file: config };
     runtime.map_err(ServeError::Runtime)?.block_on(serve(Settings {

@@ -1,7 +1,8 @@
-//! What is known of the cluster: the pods of this node, the namespaces, and the policies in force.
+//! The cache of cluster objects: the pods of this node, the namespaces, and the policies in force.
 //!
-//! The driver does not say when a volume is unmounted, so leases, logins and subscriptions follow the pods: a pod that is gone ends them. The labels of
-//! pods and namespaces say which policies select a pod.
+//! The driver does not report that a volume is unmounted, so leases, logins and subscriptions end when the
+//! watch reports that the pod was deleted. The labels of pods and namespaces decide which policies select a
+//! pod.
 
 mod kinds;
 
@@ -37,19 +38,19 @@ use crate::{
 };
 use kinds::{Namespaces, NodePods, PolicyHost, PolicyObserver, WatchObserver};
 
-/// How the API server's audit log shows the provider.
+/// The user agent in the API server's audit log.
 const USER_AGENT: &str = concat!("scaivault-csi-provider/", env!("CARGO_PKG_VERSION"));
 
-/// What is known of the cluster.
+/// The cache of cluster objects.
 pub(crate) struct Cluster {
     pub(crate) node: ObjectName,
     selector: String,
     resources: PodResources,
     pods: Mutex<Pods>,
-    /// Labels as JSON by name; none where there are too many.
+    /// Labels as JSON, by name; `None` if there are too many.
     namespaces: Mutex<HashMap<Arc<str>, Option<Box<str>>>>,
     are_namespaces_listed: AtomicBool,
-    /// None where policies are off.
+    /// `None` if policies are off.
     policies: Option<Arc<PolicyCache>>,
     clock: ApiClock,
     changes: watch::Sender<()>,
@@ -60,21 +61,22 @@ pub(crate) struct Cluster {
 struct Pods {
     /// By `namespace/name`.
     known: HashMap<Arc<str>, Arc<KnownPod>>,
-    /// When the list began that is being taken in.
+    /// The start of the list request that is being processed.
     list_began: Option<Instant>,
 }
 
-/// What is kept of a pod.
+/// The cached part of a pod.
 #[derive(Debug)]
 pub(crate) struct KnownPod {
     uid: String,
-    /// Labels and annotations, as JSON of a pod's `metadata`; none where there are too many.
+    /// Labels and annotations, as JSON of a pod's `metadata`; `None` if there are too many.
     metadata: Option<Box<str>>,
-    /// Warnings that were logged, by policy and generation: the driver calls again every minute.
+    /// The policies, with their generation, whose warnings were logged: each is logged once, although the
+    /// driver calls again every minute.
     told: Mutex<BTreeSet<(Arc<str>, i64)>>,
 }
 
-/// What policies and variables need of a pod.
+/// The data that policies and variables need.
 pub(crate) struct PodFacts {
     pub(crate) pod: Arc<KnownPod>,
     pub(crate) namespace: Namespace,
@@ -83,15 +85,15 @@ pub(crate) struct PodFacts {
     pub(crate) now: i64,
 }
 
-/// What is not known.
+/// Why the data of a pod is not available.
 enum Unknown {
-    /// It may come.
+    /// It may become available.
     NotYet(&'static str),
     Never(Failure),
 }
 
 impl Cluster {
-    /// Nothing is known yet. `resources` end with their pods.
+    /// An empty cache. `resources` are released when their pods are deleted.
     pub(crate) fn new(node: ObjectName, with_policies: bool, resources: PodResources) -> Arc<Self> {
         Arc::new(Self {
             selector: format!("spec.nodeName={node}"),
@@ -107,7 +109,8 @@ impl Cluster {
         })
     }
 
-    /// Follows the cluster for ever, in the tasks that are returned. While the API server cannot be reached, what is known stays.
+    /// Starts the watches, in the returned tasks, which never end. While the API server cannot be reached,
+    /// the cache is kept.
     pub(crate) fn follow(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let observer = WatchObserver::of_pods(self);
@@ -122,7 +125,7 @@ impl Cluster {
         tasks
     }
 
-    /// Whether policies are in force or none is needed.
+    /// Whether the policies are known, or not needed.
     pub(crate) fn is_ready(&self) -> bool {
         let are_listed = || self.are_namespaces_listed.load(Ordering::Relaxed);
         self.policies.as_ref().is_none_or(|policies| policies.in_force().is_some() && are_listed())
@@ -133,7 +136,8 @@ impl Cluster {
         self.policies.is_some()
     }
 
-    /// What is known of a pod. What is not known yet is waited for: nothing is decided without a pod's labels.
+    /// The data of a pod. Waits for objects that are not in the cache yet, because nothing may be decided
+    /// without the pod's labels.
     pub(crate) async fn facts(&self, pod: &Pod, deadline: Instant) -> Result<PodFacts, Failure> {
         let mut changes = self.changes.subscribe();
         loop {
@@ -188,7 +192,7 @@ impl Cluster {
         match pods.known.get(key) {
             // Most changes of a pod are changes of its status.
             Some(former) if former.uid == pod.uid && former.metadata == pod.metadata => return,
-            // The former pod of this name is gone, and nothing said so.
+            // The previous pod of this name was deleted, and the watch has missed it.
             Some(former) if former.uid != pod.uid => self.resources.end_pod(&former.uid),
             _ => {}
         }
@@ -205,7 +209,8 @@ impl Cluster {
         }
     }
 
-    /// All pods of the node were listed: leases of others, which an earlier process may have held, end.
+    /// Called with a complete list of the node's pods: leases of other pods, which an earlier process may
+    /// have held, end.
     fn keep_pods(&self, listed: &HashSet<Arc<str>>) {
         let (uids, began) = {
             let mut pods = self.pods();
@@ -225,7 +230,7 @@ impl KnownPod {
         self.metadata.as_deref().unwrap_or("{}")
     }
 
-    /// Whether this warning is to be logged: once for each generation of a policy.
+    /// Whether this warning must be logged: once for each generation of a policy.
     pub(crate) fn is_news(&self, policy: &Arc<str>, generation: i64) -> bool {
         let mut told = lock(&self.told);
         told.insert((Arc::clone(policy), generation))
@@ -249,9 +254,9 @@ fn too_many_labels(what: &str) -> Failure {
     ))
 }
 
-/// A client of the cluster around this pod. Nothing is sent yet.
+/// A client for the cluster of `KUBECONFIG` or, if there is none, of this pod. Sends no request.
 pub(crate) async fn client() -> Result<Client, Box<dyn Error + Send + Sync>> {
-    // Fails only where a provider is installed already.
+    // Only fails if a crypto provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(scaivault_cluster::from_config(Config::infer().await?, USER_AGENT)?)
 }

@@ -1,4 +1,5 @@
-//! What the operator allows: addresses of ScaiVault, audiences and roles. What a pod asks for beyond that is denied.
+//! The operator's configuration: the allowed addresses of ScaiVault, audiences and roles. Other values in a
+//! class are denied.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -13,12 +14,12 @@ use crate::{
     failure::{Failure, FailureKind},
 };
 
-/// How long a secret that was read is answered from memory.
+/// How long a secret is answered from the cache.
 const DEFAULT_REFRESH: Duration = Duration::from_mins(1);
-/// The most bytes of the file.
+/// The maximum size of the file.
 const FILE_MAX_BYTES: usize = 256 * 1024;
 
-/// How the lists of one address are named.
+/// The names of the lists of one address, in messages.
 const AUDIENCES: &str = "audiences` of this address in `allow-urls";
 const ROLES: &str = "roles` of this address in `allow-urls";
 
@@ -26,17 +27,17 @@ const ROLES: &str = "roles` of this address in `allow-urls";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
-    /// The audience where a class names none.
+    /// The audience for classes without one.
     audience: Option<String>,
-    /// Other audiences that classes may name.
+    /// Other audiences that classes may set.
     allow_audiences: Vec<String>,
-    /// Roles that classes may name; `*` for any.
+    /// Roles that classes may set; `*` for any.
     allow_roles: Vec<String>,
-    /// Other addresses that classes may name, each with its authorities.
+    /// Other addresses that classes may set, each with its certificate authorities.
     allow_urls: Vec<AllowedUrl>,
     /// The tenant to act in.
     tenant: Option<TenantId>,
-    /// How long a secret is answered from memory without events, as a duration such as 60s.
+    /// How long a secret is answered from the cache without events, as a duration such as 60s.
     refresh_interval: Option<scaivault_contract::Duration>,
     /// Whether ScaiVault's events are used; `true` by default.
     events: Option<bool>,
@@ -49,11 +50,11 @@ struct AllowedUrl {
     ca_file: Option<PathBuf>,
     /// The audiences whose tokens may be sent there, instead of those of all addresses. The first is the default.
     audiences: Option<Vec<String>>,
-    /// The roles that may be asked for there, instead of those of all addresses.
+    /// The roles that may be requested there, instead of those of all addresses.
     roles: Option<Vec<String>>,
 }
 
-/// What the provider may do.
+/// The checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The first one is the default.
@@ -66,7 +67,7 @@ pub(crate) struct Config {
     pub(crate) events: bool,
 }
 
-/// An address of ScaiVault, and whose certificates are believed there.
+/// An address of ScaiVault with its trusted certificate authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) address: Address,
@@ -75,23 +76,23 @@ pub(crate) struct Server {
     roles: Option<Vec<String>>,
 }
 
-/// Where and as whom a mount logs in, within what the operator allows.
+/// The server, audience and role of a login, which the operator's configuration allows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LoginTarget {
-    /// Index among the servers.
+    /// Index in the list of servers.
     pub(crate) server: usize,
     pub(crate) audience: String,
     pub(crate) role: Option<String>,
 }
 
 impl LoginTarget {
-    /// Whether it is the server that classes get without naming one.
+    /// Whether it is the server of classes without `base_url`.
     pub(crate) fn is_default_server(&self) -> bool {
         self.server == 0
     }
 }
 
-/// A configuration that cannot be used.
+/// The configuration is invalid.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
     #[error("cannot read the configuration {}: {source}", .file.display())]
@@ -108,7 +109,7 @@ pub(crate) enum ConfigError {
     Repeated(Address),
 }
 
-/// What the command line says of it.
+/// The part of the configuration in command-line flags.
 pub(crate) struct Given {
     pub(crate) url: String,
     pub(crate) allow_urls: Vec<String>,
@@ -146,7 +147,7 @@ impl Config {
         &self.servers
     }
 
-    /// Where a mount logs in. Its parameters are the word of the pod's author, so each is compared with what is allowed.
+    /// The login of a mount. Its parameters are untrusted, so each one is compared with the allowed values.
     pub(crate) fn login_target(&self, attributes: &Attributes) -> Result<LoginTarget, Failure> {
         let server = match attributes.parameter("base_url") {
             None => 0,
@@ -179,7 +180,7 @@ impl Config {
     }
 }
 
-/// The servers in the order in which they are given. Of an address that is given twice the first counts.
+/// The servers in the given order. If an address is given twice, the first one is used.
 fn servers(urls: impl Iterator<Item = AllowedUrl>) -> Result<Vec<Server>, ConfigError> {
     let mut servers: Vec<Server> = Vec::new();
     for AllowedUrl { url, ca_file, audiences, roles } in urls {
@@ -285,7 +286,7 @@ mod tests {
         };
         assert_eq!(lab(json!({})).unwrap().audience, "lab");
         assert_eq!(lab(json!({"audience": "lab-2", "role": "guest"})).unwrap().audience, "lab-2");
-        // A token for other servers is not sent to this one, where it could be used at those.
+        // A token for other servers is not sent to this one, which could use it there.
         for (parameter, value) in [("audience", "scaivault"), ("audience", "legacy"), ("role", "reader")] {
             let said = lab(json!({parameter: value})).unwrap_err().to_string();
             assert!(said.contains("of this address in `allow-urls`"), "{said}");

@@ -1,5 +1,6 @@
-//! Reports changes of cached secrets by ScaiVault's events: one subscription for each identity of this node's pods, for the
-//! secrets that its volumes have. While events arrive, a volume that is published again costs no request.
+//! Learns of changes of cached secrets from ScaiVault's events. There is one subscription for each identity
+//! of this node's pods, for the secrets of its volumes. While events arrive, republishing an unchanged
+//! volume costs no request.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,29 +28,30 @@ use crate::{
     secrets::{Identity, Secrets},
 };
 
-/// The most subscriptions of this node: a few more than a kubelet's pods. Other identities' secrets are read at the interval.
+/// The maximum number of subscriptions of this node, slightly more than a kubelet's pods. Secrets of further
+/// identities are read at the refresh interval.
 const SUBSCRIPTIONS_MAX: usize = 128;
-/// The most subscriptions of one namespace, so that it leaves some to others.
+/// The maximum number of subscriptions of one namespace, so that it cannot use up those of others.
 const NAMESPACE_MAX_SUBSCRIPTIONS: usize = SUBSCRIPTIONS_MAX / 2;
-/// The most secrets of one subscription. Others are read at the interval.
+/// The maximum number of secrets of one subscription. Others are read at the refresh interval.
 const PATHS_MAX: usize = 1000;
 /// How long the deletion of a subscription may take.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first and the longest pause after a deletion that failed.
+/// The backoff after a failed deletion, from and to.
 const DELETE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// The subscriptions of this node.
 pub(crate) struct Events {
-    /// Who listens, for the names of subscriptions; none if events are not to be used.
+    /// The listener's name, a part of the subscriptions' names; `None` if events are off.
     listener: Option<String>,
     secrets: Arc<Secrets>,
-    /// Notified when there is another subscription to be kept over a restart.
+    /// Notified if a subscription was added that must be saved for a restart.
     changed: Arc<Notify>,
     identities: Mutex<BTreeMap<Identity, Subscribed>>,
     is_stopping: AtomicBool,
 }
 
-/// One identity.
+/// The subscription of one identity.
 struct Subscribed {
     client: watch::Sender<Arc<Client>>,
     paths: watch::Sender<BTreeSet<SecretPath>>,
@@ -58,7 +60,7 @@ struct Subscribed {
     task: JoinHandle<()>,
 }
 
-/// The secrets whose changes are reported.
+/// The secrets of a subscription.
 #[derive(Debug, Default)]
 struct Coverage {
     subscription: Option<SubscriptionId>,
@@ -82,7 +84,7 @@ impl Coverage {
                     self.since.entry(path.clone()).or_insert(now);
                 }
             }
-            // Events of a time without a connection come after it.
+            // After a disconnect, the server sends the missed events first.
             ListenerUpdate::Connected => self.is_connected = true,
             ListenerUpdate::Disconnected => self.is_connected = false,
             ListenerUpdate::Changed(_) => {}
@@ -99,12 +101,12 @@ impl Events {
         Self { listener, secrets, changed, identities: Mutex::default(), is_stopping: AtomicBool::new(false) }
     }
 
-    /// Since when changes of a secret are reported; none if they are not.
+    /// The time since when changes of a secret are reported; `None` if they are not.
     pub(crate) fn since(&self, identity: &Identity, path: &SecretPath) -> Option<Instant> {
         lock(&self.identities).get(identity).and_then(|subscribed| lock(&subscribed.coverage).since(path))
     }
 
-    /// Subscribes to changes of these secrets, which a volume of the identity has. `client` has logged in last.
+    /// Subscribes to changes of these secrets of a volume. `client` is the identity's last login.
     pub(crate) fn cover(&self, identity: &Identity, client: &Arc<Client>, paths: BTreeSet<SecretPath>) {
         let mut identities = lock(&self.identities);
         if let Some(subscribed) = identities.get(identity) {
@@ -132,7 +134,7 @@ impl Events {
         }
     }
 
-    /// Goes on with the subscription of an earlier process. The first mounts name its secrets.
+    /// Continues the subscription of an earlier process. The first mounts add its secrets.
     pub(crate) fn restore(&self, identity: Identity, client: &Arc<Client>, kept: SubscriptionId) {
         if let Some(subscribed) = self.subscribe(&identity, client, BTreeSet::new(), Some(kept)) {
             lock(&self.identities).insert(identity, subscribed);
@@ -169,12 +171,13 @@ impl Events {
         Some(Subscribed { client, paths, coverage, stop, task })
     }
 
-    /// Ends the subscriptions of other identities, and has those that stay forget secrets that no volume has any more.
+    /// Ends the subscriptions of all other identities, and removes secrets without a volume from the
+    /// remaining ones.
     pub(crate) fn keep_only(&self, identities: &BTreeSet<Identity>) {
         let mut subscribed = lock(&self.identities);
         let ended: Vec<_> = subscribed.extract_if(.., |identity, _| !identities.contains(identity)).collect();
         for (_, ended) in ended {
-            // Its task deletes the subscription and ends.
+            // This makes its task delete the subscription and end.
             drop(ended.stop);
         }
         for (identity, subscribed) in &*subscribed {
@@ -186,7 +189,7 @@ impl Events {
         }
     }
 
-    /// Ends all subscriptions, and waits until they are deleted.
+    /// Deletes all subscriptions and waits for it.
     pub(crate) async fn stop(&self) {
         let all = {
             let mut identities = lock(&self.identities);
@@ -200,7 +203,7 @@ impl Events {
         join_all(tasks).await;
     }
 
-    /// The subscriptions to be kept over a restart.
+    /// The subscriptions to save for a restart.
     pub(crate) fn subscriptions(&self) -> Vec<(Identity, SubscriptionId)> {
         let identities = lock(&self.identities);
         let kept = identities.iter().filter_map(|(identity, subscribed)| {
@@ -209,19 +212,19 @@ impl Events {
         kept.collect()
     }
 
-    /// Of how many identities events arrive.
+    /// The number of identities whose events arrive.
     pub(crate) fn connected(&self) -> usize {
         lock(&self.identities).values().filter(|subscribed| lock(&subscribed.coverage).is_connected).count()
     }
 }
 
-/// Whether there may be a subscription for another identity.
+/// Whether the limits allow a subscription for this identity.
 fn has_room<'a>(subscribed: impl Iterator<Item = &'a Identity> + Clone, other: &Identity) -> bool {
     let of_namespace = subscribed.clone().filter(|identity| identity.namespace == other.namespace).count();
     subscribed.count() < SUBSCRIPTIONS_MAX && of_namespace < NAMESPACE_MAX_SUBSCRIPTIONS
 }
 
-/// Follows the events of one identity.
+/// The task that receives the events of one identity.
 struct Following {
     identity: Identity,
     client: watch::Receiver<Arc<Client>>,
@@ -231,7 +234,7 @@ struct Following {
 }
 
 impl Following {
-    /// Until `stopped`, whose sender is dropped. Then it deletes the subscription.
+    /// Runs until the sender of `stopped` is dropped, then deletes the subscription.
     async fn run(self, settings: ListenerSettings, mut stopped: oneshot::Receiver<()>) {
         let (sender, mut updates) = mpsc::channel(1);
         let listening = tokio::spawn(listen(settings, sender));
@@ -239,7 +242,7 @@ impl Following {
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => self.take(&update),
-                    // The listener has panicked: secrets are read at the interval.
+                    // The listener has panicked, so secrets are read at the refresh interval.
                     None => break,
                 },
                 _ = &mut stopped => break,
@@ -286,7 +289,7 @@ impl Following {
 
 #[cfg(test)]
 impl Events {
-    /// How many identities are subscribed or about to be.
+    /// The number of identities that are subscribed or being subscribed.
     pub(crate) fn count(&self) -> usize {
         lock(&self.identities).len()
     }

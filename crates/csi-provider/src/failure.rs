@@ -1,4 +1,4 @@
-//! Why a mount fails, and what the driver is told.
+//! Errors of mounts, and their gRPC statuses.
 
 use std::fmt::{self, Write as _};
 
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::config::LoginTarget;
 
-/// The most problems that are spelled out: an event of a pod has 1 KiB.
+/// The maximum number of problems in a message, because an event of a pod has at most 1 KiB.
 const PROBLEMS_SHOWN: usize = 6;
 
 /// Why a mount fails. Never quotes a token or a value.
@@ -15,22 +15,22 @@ const PROBLEMS_SHOWN: usize = 6;
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     text: String,
-    /// What ScaiVault calls the requests that failed. For its log, not for events: an event with a new text at each attempt
-    /// is not counted with the one before, and a pod has a limited number of them.
+    /// ScaiVault's identifiers of the failed requests. They are logged but not in events: the API server
+    /// does not combine events with different texts, and a pod has a limited number of them.
     request_ids: Vec<String>,
-    /// Whether the mount may be tried again before it is answered.
+    /// Whether the mount may be retried before it is answered.
     retry: Retry,
 }
 
-/// Kinds of failures: a label of the metrics, and a status that is safe.
+/// The kind of a failure: a label of the metrics and a gRPC status.
 ///
-/// The driver mounts an **empty directory** after `Unavailable`, `DeadlineExceeded`, `Canceled`, `ResourceExhausted` and
-/// `Aborted`, so no kind becomes one of them.
+/// No kind has the status `Unavailable`, `DeadlineExceeded`, `Canceled`, `ResourceExhausted` or `Aborted`,
+/// because the driver mounts an **empty directory** after these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FailureKind {
     /// The class, the pod's attributes or the data cannot be used.
     Invalid,
-    /// The token is missing, is another's, or was refused.
+    /// The token is missing, belongs to another pod, or was refused.
     Unauthenticated,
     /// ScaiVault or the operator's allow-list forbids it.
     Denied,
@@ -38,15 +38,17 @@ pub(crate) enum FailureKind {
     Policy,
     /// A secret, a version or a field does not exist.
     NotFound,
-    /// The default `ScaiVault` cannot be reached, or does not answer logins. No class can cause it, so an alert may count it.
+    /// The default `ScaiVault` cannot be reached, or does not answer logins. No class can cause this, so a
+    /// critical alert uses it.
     Unreachable,
-    /// Another `ScaiVault` cannot be reached, or has a problem that may pass; or something is not known yet.
+    /// Another `ScaiVault` cannot be reached; or `ScaiVault` has a temporary error; or an object is not in
+    /// the cache yet.
     Transient,
-    /// Other mounts are worked on.
+    /// Too many other mounts are in progress.
     Busy,
     /// The deadline of the mount has passed.
     Late,
-    /// The provider itself has a fault.
+    /// The provider has a bug, or cannot write its state.
     Internal,
 }
 
@@ -101,12 +103,12 @@ impl Failure {
         Self::new(FailureKind::Invalid, text)
     }
 
-    /// Something has panicked.
+    /// The failure after a panic.
     pub(crate) fn internal() -> Self {
         Self::new(FailureKind::Internal, "the provider has an internal error; see its log")
     }
 
-    /// Nothing where there is no problem.
+    /// Fails unless there are no problems.
     pub(crate) fn unless(problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self::all_invalid(problems)) }
     }
@@ -116,12 +118,12 @@ impl Failure {
         Self::listed(FailureKind::Invalid, problems)
     }
 
-    /// Several problems as one.
+    /// Several problems as one failure of this kind.
     pub(crate) fn listed(kind: FailureKind, problems: Vec<String>) -> Self {
         Self::new(kind, listed(problems))
     }
 
-    /// `subject` could not be had from the server of `target`, because of the client's error.
+    /// The failure if reading `subject` from the server of `target` failed with the client's error.
     pub(crate) fn from_error(target: &LoginTarget, subject: impl fmt::Display, error: &Error) -> Self {
         let (kind, fix) = match error.class() {
             Class::Authentication => (
@@ -150,7 +152,7 @@ impl Failure {
         Self { request_ids, retry: error.retry(), ..Self::new(kind, format!("{subject}: {error}; {fix}")) }
     }
 
-    /// All failures as one; the kind is the first's, in the order of [`FailureKind`].
+    /// Combines failures; the kind is the first one in the order of [`FailureKind`].
     pub(crate) fn joined(failures: Vec<Self>) -> Option<Self> {
         let kind = failures.iter().map(|failure| failure.kind).min()?;
         let request_ids = failures.iter().flat_map(|failure| failure.request_ids.clone()).collect();
@@ -165,7 +167,7 @@ impl Failure {
         self.retry
     }
 
-    /// The same failure, after which the mount makes no other attempt.
+    /// The same failure, without a retry of the mount.
     pub(crate) fn without_retry(self) -> Self {
         Self { retry: Retry::Never, ..self }
     }
@@ -175,16 +177,16 @@ impl Failure {
         Self { text: format!("{}; {note}", self.text), ..self }
     }
 
-    /// What the driver is told. Its text becomes an event of the pod.
+    /// The gRPC status. Its text becomes an event of the pod.
     pub(crate) fn status(&self) -> Status {
         let without_ids = |text: String, id: &String| text.replace(&format!(", request {id}"), "");
         Status::new(self.kind.code(), self.request_ids.iter().fold(self.text.clone(), without_ids))
     }
 }
 
-/// Whether the server does not answer any request. The answer to a read also depends on the secret: one that ScaiVault
-/// itself reads elsewhere may be slow or fail. But a 502 or 503 without ScaiVault's code is that of a proxy that has no server behind it; its
-/// 504 may be a slow secret.
+/// Whether the server answers no requests at all. Errors of reads also depend on the secret, because one
+/// that ScaiVault reads from another system may be slow or fail. However, a 502 or 503 without ScaiVault's
+/// error code comes from a proxy whose backend is down. A 504 may be a slow secret.
 fn is_unreachable(error: &Error) -> bool {
     let has_no_connection = matches!(
         error.kind,
@@ -197,7 +199,7 @@ fn is_unreachable(error: &Error) -> bool {
         || error.operation == Operation::Exchange && error.class() == Class::Unavailable
 }
 
-/// When two requests may both be sent again.
+/// The later retry of two requests.
 fn later(a: Retry, b: Retry) -> Retry {
     match (a, b) {
         (Retry::Never, _) | (_, Retry::Never) => Retry::Never,

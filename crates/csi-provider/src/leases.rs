@@ -1,6 +1,6 @@
-//! Leases of dynamic credentials: one for each pod and dynamic secret, however often the driver calls. A lease is renewed
-//! in the background, replaced when a renewal gives no more time, and revoked when its pod is gone or its volumes have
-//! other credentials.
+//! Leases of dynamic credentials: one for each pod and dynamic secret, regardless of how often the driver
+//! calls. A lease is renewed in the background, replaced when it cannot be renewed any further, and revoked
+//! when its pod is deleted or its volumes have other credentials.
 
 mod entry;
 
@@ -28,21 +28,21 @@ use crate::{
     state::StateFile,
 };
 
-/// How long an engine may take: a lease whose answer is dropped cannot be revoked.
+/// How long an engine may take. It is long because a lease whose response is dropped can never be revoked.
 const GENERATION_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long generations may go on after SIGTERM. The chart's `terminationGracePeriodSeconds` is longer by what a
-/// mount may take, because the socket stays until then.
+/// How long requests for credentials may continue after SIGTERM. The chart's `terminationGracePeriodSeconds`
+/// is longer by the time of a mount, because the socket exists until then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(50);
-/// How often leases are looked at.
+/// How often leases are checked for due renewals and revocations.
 const TICK: Duration = Duration::from_secs(1);
-/// The most entries of a pod, with former ones that have not been revoked yet.
+/// The maximum number of entries of a pod, including previous ones that are not revoked yet.
 const POD_ENTRIES_MAX: usize = 2 * LEASES_MAX;
-/// The most entries of this node: more than as many pods as a kubelet starts by default, 110, may have.
+/// The maximum number of entries of this node, more than the 110 pods of a default kubelet can have.
 const ENTRIES_MAX: usize = 2048;
-/// The most entries of a namespace, so that others find room.
+/// The maximum number of entries of a namespace, so that it cannot use up those of others.
 const NAMESPACE_ENTRIES_MAX: usize = ENTRIES_MAX / 2;
 
-/// Whose lease it is.
+/// The pod, login and dynamic secret of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LeaseKey {
     pub(crate) pod: Pod,
@@ -58,25 +58,27 @@ struct Shared {
     config: Arc<Config>,
     state: StateFile,
     table: Mutex<Table>,
-    /// How the last write of the state file ended. Held during a write.
+    /// The result of the last write of the state file. Locked during a write.
     last_write: Arc<tokio::sync::Mutex<Result<(), Failure>>>,
-    /// Sends when there is another pod.
+    /// Notifies when a pod was added.
     pods_changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<LeaseKey, Entry>,
-    /// Uids of the pods of this node, by the API server's word. Entries are made for these alone: nothing would end others.
+    /// Uids of the pods of this node, from the watch. Entries are only created for these, because others
+    /// would never end.
     pods: BTreeSet<String>,
-    /// Whether the state file lacks something that can wait for the next tick: it costs as much as all entries.
+    /// Whether the state file must be written at the next tick. Each write contains all entries, so changes
+    /// are collected.
     is_changed: bool,
-    /// How many writes of the state file were started.
+    /// The number of writes of the state file.
     writes: u64,
     is_stopping: bool,
 }
 
-/// The dynamic credentials that a volume asks for.
+/// The dynamic credentials that a volume requests.
 pub(crate) struct Wish<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) target: &'a LoginTarget,
@@ -87,9 +89,9 @@ pub(crate) struct Wish<'a> {
 }
 
 impl Table {
-    /// Takes in what a volume asks for, and makes the entries that are missing, all or none. False if the pod is not known: then
-    /// nothing would end them. Those that no volume asks for any more do not count, or a change of all objects would be refused
-    /// for ever.
+    /// Records what a volume requests and creates the missing entries, either all or none. Returns false if
+    /// the pod is not known, because then the leases would never end. Entries that no volume requests any
+    /// more do not count towards the limit; otherwise a change of all objects would be refused for ever.
     fn want(&mut self, wish: &Wish<'_>, now: Instant) -> Result<bool, Failure> {
         let Wish { pod, target, volume, dynamics, client } = *wish;
         let mut missing = dynamics.clone();
@@ -131,25 +133,26 @@ impl Table {
 }
 
 impl Leases {
-    /// No lease yet, but for those that [`Self::restore`] brings.
+    /// Without leases; [`Self::restore`] adds those of an earlier process.
     pub(crate) fn new(config: Arc<Config>, state: StateFile) -> Self {
         let (table, pods_changed) = (Mutex::default(), watch::channel(()).0);
         let last_write = Arc::new(tokio::sync::Mutex::new(Ok(())));
         Self(Arc::new(Shared { config, state, table, last_write, pods_changed }))
     }
 
-    /// Takes up what an earlier process held.
+    /// Adds the leases of an earlier process.
     pub(crate) fn restore(&self, key: LeaseKey, client: Arc<Client>, kept: KeptLeases) {
         let entry = Entry::restored(client, kept, Instant::now(), SystemTime::now());
         self.table().entries.insert(key, entry);
     }
 
-    /// How many leases are held.
+    /// The number of leases.
     pub(crate) fn count(&self) -> usize {
         self.table().entries.values().filter(|entry| entry.has_lease()).count()
     }
 
-    /// Takes in what a volume asks for, before anything is generated. A pod that is not known is waited for until `deadline`.
+    /// Records what a volume requests, before anything is generated. Waits for an unknown pod until
+    /// `deadline`.
     pub(crate) async fn want(&self, wish: &Wish<'_>, deadline: Instant) -> Result<(), Failure> {
         let mut changes = self.0.pods_changed.subscribe();
         loop {
@@ -162,7 +165,7 @@ impl Leases {
         }
     }
 
-    /// The credentials of a pod that a volume has asked for: those that it has, or new ones.
+    /// The credentials that a volume has requested: the current ones of the pod, or new ones.
     pub(crate) async fn credentials(
         &self,
         key: LeaseKey,
@@ -175,7 +178,8 @@ impl Leases {
             entry.ask(client, Instant::now());
             Arc::clone(&entry.generating)
         };
-        // In a task of its own, which goes on when the mount's time is up: the next mount takes the lease.
+        // In a separate task, which continues after the deadline of the mount: the next mount uses its
+        // lease.
         let leases = self.clone();
         let task = tokio::spawn(async move {
             let _one_at_a_time = generating.lock().await;
@@ -207,7 +211,7 @@ impl Leases {
                 self.hand_out(key).await
             }
             Err(error) => {
-                // The entry has its own pauses between attempts.
+                // The entry has its own backoff.
                 let failure = Failure::from_error(&key.target, dynamic, &error).without_retry();
                 tracing::warn!(namespace = %pod.namespace, pod = %pod.name, %failure, "lease not generated");
                 self.update(key, |entry| entry.not_generated(&error, failure.clone(), Instant::now()));
@@ -216,8 +220,8 @@ impl Leases {
         }
     }
 
-    /// Hands out credentials whose lease is in the state file: after a restart the provider could not revoke any other. While the file
-    /// cannot be written, these are the earlier ones.
+    /// Returns credentials whose lease is in the state file, because the provider could not revoke any other
+    /// after a restart. While the file cannot be written, these are the previous ones.
     async fn hand_out(&self, key: &LeaseKey) -> Result<SecretData, Failure> {
         let is_unsaved = self.table().entries.get(key).is_some_and(Entry::is_unsaved);
         let saved = if is_unsaved { self.save().await } else { Ok(()) };
@@ -231,7 +235,7 @@ impl Leases {
         }
     }
 
-    /// A volume is mounted, and has the credentials of `dynamics` and no others.
+    /// Records that a volume was mounted with exactly the credentials of `dynamics`.
     pub(crate) fn mounted(
         &self,
         pod: &Pod,
@@ -245,11 +249,11 @@ impl Leases {
             let is_used = key.target == *target && dynamics.contains(&key.dynamic);
             has_changed |= entry.set_volume(volume, is_used, Instant::now());
         }
-        // The next tick writes it: leases are handed out with the volumes that ask for them.
+        // Written at the next tick, because entries are saved with the volumes that request them.
         table.is_changed |= has_changed;
     }
 
-    /// These pods exist, and no others: leases of others are revoked.
+    /// Revokes the leases of all pods except these.
     pub(crate) fn keep_pods(&self, uids: &BTreeSet<String>) {
         let mut table = self.table();
         table.pods.clone_from(uids);
@@ -262,13 +266,13 @@ impl Leases {
         self.0.pods_changed.send_replace(());
     }
 
-    /// There is another pod.
+    /// Records a new pod.
     pub(crate) fn start_pod(&self, uid: &str) {
         self.table().pods.insert(uid.to_owned());
         self.0.pods_changed.send_replace(());
     }
 
-    /// A pod is gone: its leases are revoked.
+    /// Revokes the leases of a deleted pod.
     pub(crate) fn end_pod(&self, uid: &str) {
         let mut table = self.table();
         table.pods.remove(uid);
@@ -277,7 +281,7 @@ impl Leases {
         }
     }
 
-    /// Renews and revokes what is due, for ever.
+    /// Renews and revokes leases when they are due. Never returns.
     pub(crate) async fn run(self) {
         let mut ticks = interval(TICK);
         loop {
@@ -286,7 +290,8 @@ impl Leases {
         }
     }
 
-    /// Starts the renewals and revocations that are due, by both clocks, and saves what earlier ones have changed.
+    /// Starts the renewals and revocations that are due by the monotonic and the wall clock, and saves the
+    /// results of earlier ones.
     pub(crate) fn start_due(&self, now: Instant, time: SystemTime) {
         let mut table = self.table();
         table.entries.retain(|key, entry| {
@@ -331,7 +336,8 @@ impl Leases {
         self.update(key, Entry::finish);
     }
 
-    /// Starts no generation any more, and waits for those under way: a lease whose answer is dropped cannot be revoked.
+    /// Stops generating credentials and waits for requests in flight, because a lease whose response is
+    /// dropped can never be revoked.
     pub(crate) async fn finish_generations(&self) {
         let generating: Vec<_> = {
             let mut table = self.table();
@@ -348,15 +354,15 @@ impl Leases {
         }
     }
 
-    /// Changes an entry, if it is there.
+    /// Changes an entry, if it exists.
     fn update(&self, key: &LeaseKey, change: impl FnOnce(&mut Entry)) {
         let mut table = self.table();
         table.is_changed = true;
         table.entries.get_mut(key).map(change);
     }
 
-    /// Waits until the state file has what the table has now. Calls at the same time share a write, because each one writes all
-    /// entries.
+    /// Waits until the state file contains the current table. Concurrent calls share a write, because each
+    /// one writes all entries.
     pub(crate) async fn save(&self) -> Result<(), Failure> {
         let earlier = self.table().writes;
         let last = Arc::clone(&self.0.last_write).lock_owned().await;
@@ -410,17 +416,17 @@ impl Leases {
 
 #[cfg(test)]
 impl Leases {
-    /// How many calls wait for their pod.
+    /// The number of calls that wait for their pod.
     pub(crate) fn waiting(&self) -> usize {
         self.0.pods_changed.receiver_count()
     }
 
-    /// How many writes of the state file were started.
+    /// The number of writes of the state file.
     pub(crate) fn writes(&self) -> u64 {
         self.table().writes
     }
 
-    /// Lets writes wait.
+    /// Blocks writes.
     pub(crate) async fn block_writes(&self) -> impl Drop {
         Arc::clone(&self.0.last_write).lock_owned().await
     }

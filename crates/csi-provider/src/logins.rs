@@ -1,5 +1,5 @@
-//! Logins: one exchange for each pod and token. Whoever shows a token that ScaiVault has not accepted gets nothing, also
-//! nothing that is in memory: claims can be forged, and only ScaiVault verifies the signature.
+//! Logins: one token exchange for each pod and token. A caller with a token that ScaiVault has not accepted
+//! gets nothing, not even cached secrets: claims can be forged, and only ScaiVault verifies the signature.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +20,13 @@ use crate::{
     token::TokenHash,
 };
 
-/// How long a login is kept after its last use. The driver calls again about every minute, as long as the pod is there.
+/// How long a login is kept after its last use. The driver calls again about every minute while the pod
+/// exists.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
-/// The most logins. Beyond it the namespace that has most loses the one that was not used for the longest time.
+/// The maximum number of logins. Beyond it, the namespace with the most logins loses its least recently used
+/// one.
 const LOGINS_MAX: usize = 1024;
-/// The most volumes of a pod that are known to be mounted.
+/// The maximum number of mounted volumes that are recorded for a pod.
 const VOLUMES_MAX: usize = 64;
 
 /// The logins of all pods of this node.
@@ -33,17 +35,17 @@ pub(crate) struct Logins {
     /// One for each server of the configuration.
     connections: Vec<Connections>,
     pods: Mutex<BTreeMap<(Pod, LoginTarget), Arc<PodLogin>>>,
-    /// Notified when there is another login to be kept over a restart.
+    /// Notified if a login was added that must be saved for a restart.
     changed: Arc<Notify>,
 }
 
 /// The login of one pod.
 pub(crate) struct PodLogin {
-    /// Held during an exchange, so that calls that come at once make one.
+    /// Locked during an exchange, so that concurrent calls make only one.
     exchange: tokio::sync::Mutex<()>,
     accepted: Mutex<Option<Accepted>>,
     used: Mutex<Instant>,
-    /// Where volumes of the pod are mounted, and when their files were answered first.
+    /// The mounted volumes of the pod by target path, and when their files were first returned.
     volumes: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct PodLogin {
 #[derive(Clone)]
 pub(crate) struct Accepted {
     pub(crate) token: TokenHash,
-    /// Of an earlier process: has a login, and no token for another one.
+    /// Whether it is from an earlier process: then it has a login, but no token for the next one.
     is_restored: bool,
     pub(crate) client: Arc<Client>,
 }
@@ -66,13 +68,13 @@ impl PodLogin {
         }
     }
 
-    /// Whether the files of the volume were answered longer ago than `after`. A call that comes sooner may repeat a mount that has
-    /// failed in the driver.
+    /// Whether the files of the volume were first returned longer ago than `after`. An earlier call may
+    /// repeat a mount that failed in the driver.
     pub(crate) fn has_mounted(&self, target_path: &str, after: Duration) -> bool {
         lock(&self.volumes).get(target_path).is_some_and(|first| first.elapsed() >= after)
     }
 
-    /// The files of the volume are answered.
+    /// Records that the files of the volume were returned.
     pub(crate) fn add_volume(&self, target_path: &str) {
         let mut volumes = lock(&self.volumes);
         if !target_path.is_empty() && volumes.len() < VOLUMES_MAX && !volumes.contains_key(target_path) {
@@ -114,7 +116,7 @@ impl Logins {
             target.role.clone(),
             self.config.tenant.clone(),
         ));
-        // ScaiVault has accepted this token from an earlier process.
+        // ScaiVault accepted this token from an earlier process.
         if let Some(kept) = same.and_then(|accepted| accepted.client.token()) {
             client.resume(kept);
         }
@@ -123,21 +125,21 @@ impl Logins {
             let subject = format!("service account {}/{}", pod.namespace, pod.service_account);
             Failure::from_error(target, subject, &error)
         })?;
-        // A token of the kubelet replaces the one before, which ends soon.
+        // A new token of the kubelet replaces the previous one, which expires soon.
         let accepted = Accepted { token: hash, is_restored: false, client: Arc::clone(&client) };
         *lock(&login.accepted) = Some(accepted);
         self.changed.notify_one();
         Ok((client, Arc::clone(&login)))
     }
 
-    /// Goes on with a login of an earlier process, for the same token of the pod.
+    /// Restores a login of an earlier process, for the same token of the pod.
     pub(crate) fn restore(&self, pod: &Pod, target: &LoginTarget, hash: TokenHash, token: Token) {
         let client = self.restored(target, Some(token));
         let login = self.pod(pod, target);
         *lock(&login.accepted) = Some(Accepted { token: hash, is_restored: true, client });
     }
 
-    /// A client with the login of an earlier process, which ends when its token does.
+    /// A client with the login of an earlier process, which is valid until its token expires.
     pub(crate) fn restored(&self, target: &LoginTarget, token: Option<Token>) -> Arc<Client> {
         let LoginTarget { server, audience, role } = target.clone();
         let none = SecretString::default();
@@ -174,9 +176,9 @@ impl Logins {
         login
     }
 
-    /// ScaiVault has not accepted a token: forgets the pod, unless it has a login or others wait for one.
+    /// Removes a pod whose token ScaiVault has refused, unless it has a login or other calls wait for one.
     fn forget_refused(&self, pod: &Pod, target: &LoginTarget, login: &Arc<PodLogin>) {
-        /// Those of the table and of the caller.
+        /// The references of the table and of the caller.
         const OWN: usize = 2;
         let (mut pods, key) = (self.pods(), (pod.clone(), target.clone()));
         let is_own = pods.get(&key).is_some_and(|kept| Arc::ptr_eq(kept, login));
@@ -185,12 +187,12 @@ impl Logins {
         }
     }
 
-    /// Forgets logins that were not used for a while: their pods are gone.
+    /// Removes logins that were not used for a while, because their pods are gone.
     pub(crate) fn forget_idle(&self, now: Instant) {
         self.pods().retain(|_, login| *lock(&login.used) + IDLE_LIMIT > now);
     }
 
-    /// Forgets the logins of pods that are gone. `is_there` gets the pod and the last use of its login.
+    /// Removes the logins of pods that are gone. `is_there` gets the pod and the last use of its login.
     pub(crate) fn retain(&self, is_there: impl Fn(&Pod, Instant) -> bool) {
         self.pods().retain(|(pod, _), login| is_there(pod, *lock(&login.used)));
     }
@@ -200,7 +202,7 @@ impl Logins {
         self.pods().keys().map(|(pod, target)| Identity::new(pod, target)).collect()
     }
 
-    /// The logins that ScaiVault has accepted, to be kept over a restart.
+    /// The logins that ScaiVault has accepted, to save for a restart.
     pub(crate) fn accepted(&self) -> Vec<(Pod, LoginTarget, Accepted)> {
         let pods = self.pods();
         let accepted = pods
@@ -209,14 +211,14 @@ impl Logins {
         accepted.collect()
     }
 
-    /// A client of an identity that can send requests; none where no pod of it has logged in.
+    /// A logged-in client of an identity; `None` if no pod of it has logged in.
     pub(crate) fn client_of(&self, identity: &Identity) -> Option<Arc<Client>> {
         let pods = self.pods();
         let mut own = pods.iter().filter(|((pod, target), _)| Identity::new(pod, target) == *identity);
         own.find_map(|(_, login)| Some(login.accepted()?.client).filter(|client| client.token().is_some()))
     }
 
-    /// How many pods have a login.
+    /// The number of pods with a login.
     pub(crate) fn count(&self) -> usize {
         self.pods().len()
     }
@@ -228,7 +230,7 @@ impl Logins {
 
 #[cfg(test)]
 impl Logins {
-    /// The volumes of a pod have had their files for an hour.
+    /// Makes the volumes of a pod one hour older.
     pub(crate) fn backdate_volumes(&self, pod: &Pod, target: &LoginTarget) {
         let pods = self.pods();
         for first in lock(&pods[&(pod.clone(), target.clone())].volumes).values_mut() {

@@ -1,4 +1,4 @@
-//! What is counted, in the text format of Prometheus.
+//! The metrics, in the text format of Prometheus.
 
 use std::{
     collections::BTreeMap,
@@ -15,32 +15,32 @@ use scaivault_inject::PolicyEffect;
 
 use crate::{failure::FailureKind, lock, telemetry};
 
-/// Before every name.
+/// The prefix of every name.
 const PREFIX: &str = "scaivault_csi_provider_";
 /// The upper bounds of the histogram, in milliseconds.
 const BOUNDS_MS: [u64; 9] = [5, 10, 25, 50, 100, 250, 1000, 5000, 25_000];
 
-/// The counts of this process.
+/// The counters of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     done: AtomicU64,
     failed: [AtomicU64; FailureKind::ALL.len()],
-    /// Mounts below each bound, and not below the one before it.
+    /// The number of mounts between each bound and the previous one.
     durations: [AtomicU64; BOUNDS_MS.len()],
     microseconds: AtomicU64,
 }
 
-/// What the provider holds at the moment.
+/// The current sizes of the provider's tables.
 pub(crate) struct Held {
     pub(crate) logins: usize,
     pub(crate) secrets: usize,
-    /// Identities of which events arrive.
+    /// The number of identities whose events arrive.
     pub(crate) connected: usize,
     pub(crate) leases: usize,
 }
 
 impl Metrics {
-    /// A mount has ended.
+    /// Counts a mount that has ended.
     pub(crate) fn mounted(&self, outcome: Result<(), FailureKind>, took: Duration) {
         let count = match outcome {
             Ok(()) => &self.done,
@@ -55,7 +55,7 @@ impl Metrics {
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
-    /// All of them, with what is `held` now.
+    /// All metrics, with the current sizes.
     pub(crate) fn text(&self, held: &Held) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -106,34 +106,34 @@ impl Metrics {
     }
 }
 
-/// Effects that are counted, and their labels.
+/// The counted effects.
 const EFFECTS: [PolicyEffect; 3] = [PolicyEffect::Audited, PolicyEffect::Warned, PolicyEffect::Refused];
 
-/// What policies did, of a provider that follows them.
+/// Metrics about policies, for a provider with `--policies`.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyMetrics {
     in_force: AtomicU64,
     kept: AtomicU64,
     rejected: AtomicU64,
     held: AtomicU64,
-    /// Mount calls by policy and effect, of policies that had one.
+    /// Mount calls by policy and effect, for policies that had an effect.
     used: Mutex<BTreeMap<Arc<str>, [u64; EFFECTS.len()]>>,
 }
 
 impl PolicyMetrics {
-    /// A policy had this effect on a mount.
+    /// Counts an effect of a policy on a mount.
     pub(crate) fn used(&self, policy: &Arc<str>, effect: PolicyEffect) {
         if let Some(at) = EFFECTS.iter().position(|counted| *counted == effect) {
             self.counts().entry(Arc::clone(policy)).or_default()[at] += 1;
         }
     }
 
-    /// A policy is gone.
+    /// Removes a deleted policy.
     pub(crate) fn forget(&self, policy: &str) {
         self.counts().remove(policy);
     }
 
-    /// So many policies are in a state.
+    /// Sets the number of policies in a state.
     pub(crate) fn counted(&self, state: PolicyState, count: usize) {
         let gauge = match state {
             PolicyState::InForce => &self.in_force,
@@ -143,12 +143,12 @@ impl PolicyMetrics {
         gauge.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// So many policies stay in force although they were deleted.
+    /// Sets the number of deleted policies that stay in force.
     pub(crate) fn held(&self, count: usize) {
         self.held.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// All of them.
+    /// All metrics about policies.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -1,4 +1,4 @@
-//! One mount: from the request's bytes to the files of the volume.
+//! Handles a mount: from the bytes of the request to the files of the volume.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,18 +46,19 @@ use crate::{
     versions::Versions,
 };
 
-/// How long a mount may take.
+/// The time limits of a mount.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
-    /// The whole mount. The kubelet gives up after two minutes, and after a mount that is cut off there the container
-    /// starts with an empty directory.
+    /// For the whole mount. The kubelet gives up after two minutes, and after a mount that is cut off there,
+    /// the container starts with an empty directory.
     pub(crate) mount: Duration,
-    /// How long it waits for its turn among the mounts of the node.
+    /// For its turn among the mounts of the node.
     pub(crate) turn: Duration,
-    /// When pods, namespaces and policies that are not known are no longer waited for, from its turn on: a new pod, or everything
-    /// after the start. The kubelet calls again.
+    /// For pods, namespaces and policies that are not in the cache yet, counted from its turn: a new pod, or
+    /// all objects after the start. The kubelet calls again.
     pub(crate) facts: Duration,
-    /// When a mount is no longer retried, so that the last error is reported and not only the time-out.
+    /// For retries. It ends before the whole mount, so that the last error is reported and not only the
+    /// timeout.
     pub(crate) repeat: Duration,
 }
 
@@ -72,35 +73,36 @@ impl Default for Deadlines {
     }
 }
 
-/// The first and the longest pause between two attempts.
+/// The backoff between attempts, from and to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
-/// How many secrets of one mount are read at once: with the mounts that are worked on at once, it bounds the memory for answers.
+/// The number of concurrent reads of one mount. Together with the number of concurrent mounts, it limits the
+/// memory for responses.
 const READS_AT_ONCE: usize = 4;
-/// The most bytes of all files: what a native Secret may have, to which the driver can write them.
+/// The maximum size of all files: that of a native Secret, to which the driver can write them.
 const FILES_MAX_BYTES: usize = 1024 * 1024;
 
-/// What a provider is made of.
+/// The settings of a provider.
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) versions: Versions,
     /// Without it, classes with dynamic credentials are refused.
     pub(crate) leases: Option<StateFile>,
-    /// Without it, the cluster is not looked at.
+    /// Without it, the API server is not used.
     pub(crate) node: Option<NodeSettings>,
     pub(crate) session: SessionFile,
-    /// Who listens to events, for the names of subscriptions.
+    /// The listener's name, a part of the subscriptions' names.
     pub(crate) listener: String,
     pub(crate) deadlines: Deadlines,
 }
 
-/// The node that the provider runs on.
+/// The node on which the provider runs.
 pub(crate) struct NodeSettings {
     pub(crate) name: ObjectName,
     /// Whether `InjectionPolicies` limit mounts.
     pub(crate) has_policies: bool,
 }
 
-/// The provider, as the driver calls it.
+/// The provider, which implements the service that the driver calls.
 #[derive(Clone)]
 pub(crate) struct Provider(Arc<Inner>);
 
@@ -115,14 +117,14 @@ struct Inner {
     secrets: Arc<Secrets>,
     events: Arc<Events>,
     session: SessionFile,
-    /// Notified when the session file is to be written.
+    /// Notified if the session file must be written.
     session_changed: Arc<Notify>,
     versions: Versions,
     metrics: Metrics,
 }
 
 impl Provider {
-    /// Goes on where an earlier process has stopped.
+    /// Creates a provider with the state of an earlier process.
     pub(crate) fn new(parts: Parts) -> Result<Self, SetupError> {
         let Parts { config, versions, leases, node, session, listener, deadlines } = parts;
         let session_changed = Arc::new(Notify::new());
@@ -160,12 +162,12 @@ impl Provider {
         })))
     }
 
-    /// The leases of this node's pods; none if dynamic credentials are refused.
+    /// The leases of this node's pods; `None` if dynamic credentials are refused.
     pub(crate) fn leases(&self) -> Option<&Leases> {
         self.0.leases.as_ref()
     }
 
-    /// The cluster around this node, if it is looked at.
+    /// The cache of cluster objects, if the API server is used.
     pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.0.cluster.as_ref()
     }
@@ -185,17 +187,17 @@ impl Provider {
         text
     }
 
-    /// Forgets what no pod has used for a while.
+    /// Removes logins and secrets that no pod has used for a while.
     pub(crate) fn forget_idle(&self) {
         let now = Instant::now();
         self.0.logins.forget_idle(now);
         self.0.secrets.forget_idle(now);
         self.0.events.keep_only(&self.0.logins.identities());
-        // A client may have got another token by itself.
+        // A client may have renewed its token.
         self.0.session_changed.notify_one();
     }
 
-    /// Writes the session file whenever something has changed, for ever.
+    /// Writes the session file after each change. Never returns.
     pub(crate) async fn keep_session(self) {
         loop {
             self.0.session_changed.notified().await;
@@ -208,17 +210,17 @@ impl Provider {
         let saving = tokio::task::spawn_blocking(move || {
             inner.session.save(&inner.config, &inner.logins, &inner.events);
         });
-        // Fails only if it panics, which is logged.
+        // Only fails after a panic, which is logged.
         drop(saving.await);
     }
 
-    /// Deletes what ScaiVault holds for this process alone, and keeps the rest for the next one.
+    /// Deletes the subscriptions of this process at ScaiVault, and saves the rest for the next process.
     pub(crate) async fn stop(&self) {
         self.0.events.stop().await;
         self.save_session().await;
     }
 
-    /// Keeps what the last mounts have changed for the next process.
+    /// Saves the changes of the last mounts for the next process.
     pub(crate) async fn save_leases(&self) {
         if let Some(leases) = &self.0.leases {
             // A failure is logged.
@@ -240,8 +242,8 @@ impl CsiDriverProvider for Provider {
     async fn mount(&self, request: Request<MountRequest>) -> Result<Response<MountResponse>, Status> {
         let began = Instant::now();
         let MountRequest { attributes, target_path, .. } = request.into_inner();
-        // In a task of its own: a panic becomes an error of this mount, and a driver that hangs up does not end a login
-        // that other calls wait for.
+        // In a separate task, so that a panic becomes an error of this mount, and a driver that disconnects
+        // does not cancel a login for which other calls wait.
         let inner = Arc::clone(&self.0);
         let mounting = tokio::spawn(async move { inner.mount(attributes, &target_path, began).await });
         let answer = mounting.await.unwrap_or_else(|_| Err(Failure::internal()));
@@ -253,7 +255,7 @@ impl CsiDriverProvider for Provider {
 impl Inner {
     async fn mount(&self, text: String, target_path: &str, began: Instant) -> Result<MountResponse, Failure> {
         let attributes = Attributes::read(&text)?;
-        // It may be large, and a mount may wait.
+        // It may be large, and the mount may wait for a while.
         drop(text);
         let Attributes { pod, class, .. } = &attributes;
         let answer = self.attempts(&attributes, target_path, began).await;
@@ -269,9 +271,10 @@ impl Inner {
         answer
     }
 
-    /// Tries until the files are read, it fails for good, or there is no time for another attempt. A pause between attempts needs no turn, so
-    /// that mounts from a server that is down do not hold up those from others. A volume that has its files is tried once: the driver calls
-    /// again in about a minute.
+    /// Retries until the files are read, the error is permanent, or no time is left for another attempt. A
+    /// pause between attempts holds no turn, so that mounts from a server that is down do not delay mounts
+    /// from others. A volume that has its files is tried once, because the driver calls again in about a
+    /// minute.
     async fn attempts(
         &self,
         attributes: &Attributes,
@@ -292,7 +295,8 @@ impl Inner {
             if self.logins.has_mounted(volume.pod, &volume.target, target_path, interval) {
                 return Err(failure);
             }
-            // A server that asks for a longer pause than there is time for gets it: the kubelet calls again.
+            // If the server requests a longer pause than the remaining time, the mount fails: the kubelet
+            // calls again.
             match backoff.failed(Instant::now(), failure.retry()) {
                 Some(again) if again < deadline => sleep_until(again).await,
                 _ => return Err(failure),
@@ -339,7 +343,7 @@ impl Inner {
         answer.unwrap_or_else(|_| Err(reader.late(self.deadlines.mount)))
     }
 
-    /// Tells the table of leases what the volume asks for.
+    /// Records the requested leases of the volume.
     async fn want_leases(&self, volume: &Volume<'_>, client: &Arc<Client>) -> Result<(), Failure> {
         let Volume { pod, target, objects, target_path, end, .. } = volume;
         let Some(leases) = &self.leases else { return Ok(()) };
@@ -348,7 +352,7 @@ impl Inner {
         leases.want(&wish, (*end).min(Instant::now() + self.deadlines.facts)).await
     }
 
-    /// A volume is mounted: subscribes to changes of its secrets, and keeps the leases that it has.
+    /// Completes a mount: subscribes to changes of the volume's secrets, and records its leases.
     fn mounted(&self, objects: &[Arc<Object>], reader: &Reader<'_>, login: &PodLogin, target_path: &str) {
         login.add_volume(target_path);
         if let Some(leases) = &self.leases {
@@ -381,11 +385,11 @@ impl Inner {
                 Err(failure) => failures.push(failure),
             }
         }
-        // The files of an answer are the whole volume: a shorter list would take files away.
+        // The driver removes files that are not in the response, so an incomplete list must not be returned.
         if let Some(failure) = Failure::joined(failures) {
             return Err(failure);
         }
-        // An empty answer would make the driver think that the provider has written the files itself.
+        // The driver takes an empty response for one of a provider that writes the files itself.
         if response.files.is_empty() {
             let text = "all objects are optional and none of their secrets exists, and a volume needs a file; create a secret or make an object mandatory";
             return Err(Failure::new(FailureKind::NotFound, text));
@@ -393,7 +397,7 @@ impl Inner {
         Ok(response)
     }
 
-    /// One file; none for an optional one whose secret does not exist.
+    /// One file; `None` for an optional one whose secret does not exist.
     async fn file(&self, object: &Arc<Object>, reader: &Reader<'_>) -> Result<Option<File>, Failure> {
         let Object { file, mode, is_optional, .. } = &**object;
         let composed = match self.read(object, reader).await {
@@ -437,7 +441,7 @@ impl Inner {
             let answer = self.secrets.read(client, identity, secret, purpose).await;
             let answer = answer.map_err(|error| {
                 let mut failure = Failure::from_error(target, secret, &error);
-                // The identity or the tenant does not exist: that says nothing about the secret.
+                // The identity or the tenant does not exist, so the secret may.
                 if failure.kind == FailureKind::NotFound && !error.is_gone() {
                     failure.kind = FailureKind::Denied;
                 }
@@ -449,18 +453,18 @@ impl Inner {
     }
 }
 
-/// A volume whose class is read.
+/// A volume with its parsed class.
 struct Volume<'a> {
     pod: &'a Pod,
     target: LoginTarget,
     objects: Vec<Arc<Object>>,
     token: SecretString,
     target_path: &'a str,
-    /// When its mount must be answered.
+    /// The deadline of its mount.
     end: Instant,
 }
 
-/// As whom the secrets of a mount are read.
+/// The identity that reads the secrets of a mount.
 struct Reader<'a> {
     identity: Identity,
     pod: &'a Pod,
@@ -470,24 +474,24 @@ struct Reader<'a> {
     leases: Result<(), Failure>,
     /// Whether the volume was mounted before.
     is_republish: bool,
-    /// How many bytes the files may still have.
+    /// The bytes that are left for files.
     room: AtomicUsize,
     steps: Steps,
-    /// What each file waits for that has been begun.
+    /// What each file in progress is waiting for.
     waits: Mutex<BTreeMap<String, Wait>>,
 }
 
 /// What a file waits for.
 enum Wait {
-    /// ScaiVault's answer, to this call or to another one for the same secret.
+    /// ScaiVault's response, to this call or to another one for the same secret.
     Secret(SecretRef),
     Credentials,
-    /// Other files are composed first.
+    /// Other files, which are composed first.
     Composing,
 }
 
 impl Reader<'_> {
-    /// Takes the room of a file, if it is there.
+    /// Subtracts the size of a file, if enough bytes are left.
     fn has_room(&self, bytes: usize) -> bool {
         let left = |room: usize| room.checked_sub(bytes);
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
@@ -501,7 +505,7 @@ impl Reader<'_> {
         lock(&self.waits).remove(&object.file.to_string());
     }
 
-    /// The deadline of the mount has passed.
+    /// The failure if the deadline of the mount has passed.
     fn late(&self, after: Duration) -> Failure {
         let waits = lock(&self.waits);
         let asks_scaivault = waits.values().any(|wait| !matches!(wait, Wait::Composing));
@@ -551,7 +555,8 @@ fn no_leases() -> Failure {
     )
 }
 
-/// The deadline of the mount has passed before its login. It depends on no secret, so that of the default server is not a matter of the class.
+/// The failure if the deadline has passed before the login. Logins do not depend on secrets, so at the
+/// default server the class cannot have caused it.
 fn late_login(after: Duration, pod: &Pod, target: &LoginTarget) -> Failure {
     let kind = if target.is_default_server() { FailureKind::Unreachable } else { FailureKind::Late };
     let text = format!(

@@ -11,19 +11,19 @@ use crate::failure::Failure;
 /// One file of the volume.
 #[derive(Debug)]
 pub(crate) struct Object {
-    /// What is read.
+    /// The secrets or the dynamic credentials.
     pub(crate) source: Source,
-    /// Where it is written, below the volume.
+    /// The path below the volume.
     pub(crate) file: RelativeFile,
     /// Its permission bits.
     pub(crate) mode: FileMode,
-    /// Whether it is left out if what it is read from does not exist.
+    /// Whether the file is omitted if its secret does not exist.
     pub(crate) is_optional: bool,
-    /// How it is written.
+    /// The format or template.
     pub(crate) style: Style,
 }
 
-/// Reads the parameter, with the variables filled, or all that is wrong with it.
+/// Parses the parameter and fills in the variables, or returns all problems.
 pub(crate) fn read(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Arc<Object>>, Failure> {
     let objects = read_objects(text, fill).map_err(|faults| {
         let problems = faults.iter().map(ToString::to_string).collect();

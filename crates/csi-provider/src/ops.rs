@@ -24,7 +24,8 @@ struct Ops {
     sockets: Arc<[PathBuf]>,
 }
 
-/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics`, on a thread of its own: load of mounts does not make probes fail.
+/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics` on a separate thread, so that mounts under load do
+/// not delay probes.
 pub(crate) async fn serve(listener: TcpListener, provider: Provider, sockets: Vec<PathBuf>) {
     let router = Router::new()
         .route("/livez", get(StatusCode::OK))
@@ -37,8 +38,8 @@ pub(crate) async fn serve(listener: TcpListener, provider: Provider, sockets: Ve
     }
 }
 
-/// Ready if it is healthy and knows the policies: an update of the `DaemonSet` must not replace providers that know them by others
-/// that do not. A restart would not help.
+/// Ready if it is healthy and knows the policies, so that an update of the `DaemonSet` does not replace
+/// providers that know them by others that do not. A restart would not help, so it is not part of `healthz`.
 async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
     if ops.provider.cluster().is_some_and(|cluster| !cluster.is_ready()) {
         return (
@@ -49,7 +50,7 @@ async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
     healthz(State(ops)).await
 }
 
-/// Healthy if every socket answers as it answers the driver.
+/// Healthy if a call through every socket succeeds.
 async fn healthz(State(ops): State<Ops>) -> (StatusCode, String) {
     for socket in &*ops.sockets {
         if !matches!(timeout(READY_TIMEOUT, is_answering(socket.clone())).await, Ok(true)) {

@@ -1,4 +1,4 @@
-//! What is held for the pods of this node: it ends when the watch of the pods says that they are gone.
+//! The resources of this node's pods, which are released when the watch reports that a pod was deleted.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,7 +18,7 @@ impl PodResources {
         Self { leases, logins, events }
     }
 
-    /// These pods exist, as listed after `since`: others are gone.
+    /// Releases the resources of all pods except these, which were listed after `since`.
     pub(crate) fn keep_pods(&self, uids: &BTreeSet<String>, since: Instant) {
         self.logins.retain(|pod, used| used >= since || uids.contains(pod.uid.as_str()));
         self.events.keep_only(&self.logins.identities());
@@ -27,14 +27,14 @@ impl PodResources {
         }
     }
 
-    /// There is another pod.
+    /// Records a new pod.
     pub(crate) fn start_pod(&self, uid: &str) {
         if let Some(leases) = &self.leases {
             leases.start_pod(uid);
         }
     }
 
-    /// A pod is gone.
+    /// Releases the resources of a deleted pod.
     pub(crate) fn end_pod(&self, uid: &str) {
         self.logins.retain(|pod, _| pod.uid.as_str() != uid);
         self.events.keep_only(&self.logins.identities());

@@ -1,4 +1,4 @@
-//! The objects of a mount, within what `InjectionPolicies` allow the pod.
+//! Checks the objects of a mount against `InjectionPolicies`.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::{
     variables,
 };
 
-/// Reads the objects of a mount with their variables filled, and compares what is asked for with the policies that select the pod.
-/// What is not known of the cluster is waited for until `deadline`.
+/// Parses the objects of a mount, fills in their variables, and checks them against the policies that select
+/// the pod. Waits until `deadline` for cluster objects that are not in the cache yet.
 pub(crate) async fn objects(
     attributes: &Attributes,
     target: &LoginTarget,
@@ -50,7 +50,7 @@ pub(crate) async fn objects(
     read.answer()
 }
 
-/// The review of a mount.
+/// The result of the check.
 struct Reviewed(VolumeReview<Vec<Arc<Object>>, Failure>);
 
 fn read(
@@ -98,7 +98,8 @@ impl Reviewed {
         })
     }
 
-    /// Counts and logs what policies did. The driver calls again about every minute, so a warning is logged once for each pod.
+    /// Counts and logs the effects of policies. The driver calls again about every minute, so a warning is
+    /// logged once for each pod.
     fn report(&self, attributes: &Attributes, cluster: &Cluster, known: &KnownPod) {
         let Attributes { pod: Pod { namespace, name, .. }, class, .. } = attributes;
         for used in &self.0.report.uses {
@@ -112,7 +113,7 @@ impl Reviewed {
                 PolicyEffect::Audited if known.is_news(&used.name, generation) => {
                     tracing::info!(%namespace, pod = %name, class, policy, generation, message, "policy in audit mode matched a mount");
                 }
-                // Refusals are in the line of the mount that failed.
+                // Refusals are in the log line of the failed mount.
                 PolicyEffect::Selected
                 | PolicyEffect::Injected
                 | PolicyEffect::Refused
@@ -123,7 +124,7 @@ impl Reviewed {
     }
 }
 
-/// What a mount asks for.
+/// What a mount requests.
 fn asks(objects: &[Arc<Object>], target: &LoginTarget, config: &Config) -> Vec<Ask> {
     let mut asks = Vec::new();
     for (index, object) in objects.iter().enumerate() {
@@ -145,7 +146,7 @@ fn asks(objects: &[Arc<Object>], target: &LoginTarget, config: &Config) -> Vec<A
     if let Some(role) = &target.role {
         asks.push(Ask { kind: AskKind::Role, place: "the parameter role".to_owned(), value: role.clone() });
     }
-    // Any class may name the provider's default address.
+    // Any class may use the provider's default address.
     if !target.is_default_server()
         && let Some(server) = config.servers().get(target.server)
     {

@@ -1,5 +1,5 @@
-//! Composes files on threads for blocking work: templates are the work of a pod's author, and probes and other mounts must not wait
-//! for them.
+//! Composes files on threads for blocking work, because tenants write the templates, and probes and other
+//! mounts must not wait for them.
 
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -16,17 +16,18 @@ use crate::{
     objects::Object,
 };
 
-/// The most steps of all templates of one mount. Other files need no limit of their own: their number and size have one, and a secret is
-/// read into a file in less time than the client takes to check it.
+/// The step limit of all templates of one mount. Files without a template need no step limit: their number
+/// and size are limited, and formatting a secret takes less time than the client needs to validate it.
 const STEPS_OF_MOUNT: u64 = 5 * TEMPLATE_FUEL;
-/// So many bytes of a template, or of a secret that it gets, are read in a step.
+/// The number of bytes of a template, or of a secret that it gets, that count as a step.
 const BYTES_OF_STEP: NonZeroU64 = NonZeroU64::new(16).unwrap();
-/// So many files at a time take the time of a processor.
+/// The number of files that are composed concurrently.
 const AT_ONCE: usize = 2;
-/// Up to this size, secrets are written in a format where they are: another thread would cost more than it.
+/// Up to this size, files without a template are composed on the calling thread, because a thread switch
+/// would cost more.
 const LIGHT_MAX_BYTES: u64 = 16 * 1024;
 
-/// What a file is composed of.
+/// The data of a file.
 pub(crate) enum Read {
     Secret(Arc<Secret>),
     Lease(SecretData),
@@ -46,7 +47,8 @@ pub(crate) struct Renderer {
     turns: Arc<Semaphore>,
 }
 
-/// The steps that the templates of a mount have left. Its files are composed one after another, so that a mount with many files waits once among the others.
+/// The steps that are left for the templates of a mount. Its files are composed one after another, so that a
+/// mount with many files has only one place in the queue.
 pub(crate) struct Steps(Mutex<u64>);
 
 impl Steps {
@@ -84,7 +86,7 @@ impl Renderer {
             let turn = Arc::clone(&self.turns).acquire_owned().await;
             let (object, mut steps) = (Arc::clone(object), allowed);
             let composing = spawn_blocking(move || {
-                // Held to the end, also if the mount's time is up.
+                // Held until the file is composed, even after the deadline of the mount.
                 let _turn = turn;
                 (compose(&object, &read, &mut steps), steps)
             });

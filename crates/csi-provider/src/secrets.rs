@@ -1,5 +1,6 @@
-//! Secrets in memory: one request for each identity, path and version, however many pods and volumes ask. Only callers whose
-//! token ScaiVault has accepted for this identity come here, see [`crate::logins`].
+//! The cache of secrets: one request for each identity, path and version, regardless of the number of pods
+//! and volumes. It is only used for callers whose token ScaiVault has accepted for this identity, see
+//! [`crate::logins`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,19 +15,21 @@ use tokio::time::Instant;
 
 use crate::{attributes::Pod, config::LoginTarget, lock};
 
-/// With events, a secret is read again after so many refresh intervals: events of a path may be missing, as those of secrets
-/// that ScaiVault itself reads elsewhere.
+/// The number of refresh intervals after which a secret is read again while events arrive. There may be no
+/// events for a path, such as for secrets that ScaiVault itself reads from another system.
 const INTERVALS_WITH_EVENTS: u32 = 10;
-/// How long a secret is kept after its last use. The driver calls again about every minute, as long as the pod is there.
+/// How long a secret is kept after its last use. The driver calls again about every minute while the pod
+/// exists.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
-/// The most bytes in memory. Beyond it the namespace that has most forgets secrets, first those that were not used for the longest time.
+/// The maximum size of the cache. Beyond it, the namespace with the most bytes loses its least recently used
+/// secrets.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The most bytes of one namespace, so that it does not make others forget theirs.
+/// The maximum size of one namespace's secrets, so that it cannot evict those of others.
 const NAMESPACE_MAX_BYTES: usize = BYTES_MAX / 2;
-/// So many bytes does a secret count besides its data: their number is bounded, too.
+/// The bytes that a secret counts in addition to its data, which limits the number of secrets.
 const ENTRY_BYTES: usize = 8 * 1024;
 
-/// Whom ScaiVault sees: pods of one service account that log in alike are one identity.
+/// An identity at ScaiVault. Pods of one service account with the same login parameters share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity {
     pub(crate) namespace: ObjectName,
@@ -48,17 +51,18 @@ struct Key {
     version: Option<NonZeroU32>,
 }
 
-/// Why a secret is asked for.
+/// Why a secret is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// The first mount of a volume. The identity's rights may have changed since others read the secret, so that it is not
-    /// answered from memory for longer than the refresh interval.
+    /// The first mount of a volume. The identity's rights may have changed since the secret was read, so the
+    /// cached one must not be older than the refresh interval.
     NewVolume,
-    /// A volume that is mounted is published again. Events of the secret have arrived since then; none: they do not arrive.
+    /// A mounted volume is republished. Contains the time since when events of the secret arrive; `None` if
+    /// they do not.
     Republish(Option<Instant>),
 }
 
-/// What ScaiVault said of a secret.
+/// ScaiVault's response for a secret.
 #[derive(Clone)]
 enum Answer {
     Found(Arc<Secret>),
@@ -66,21 +70,21 @@ enum Answer {
     Absent(Arc<Error>),
 }
 
-/// One secret.
+/// A cached secret.
 struct Entry {
     kept: Option<Kept>,
     floor: VersionFloor,
-    /// The last event, and the version that it announced.
+    /// The time of the last event, and the version in it.
     changed: Option<(Instant, Option<u64>)>,
     used: Instant,
-    /// Held during a request, so that callers that come at once send one.
+    /// Locked during a request, so that concurrent callers send only one.
     reading: Reading,
 }
 
-/// The lock of the requests of one entry. An entry that was forgotten and made again has another one.
+/// The lock of the requests of one entry. An entry that was evicted and created again has a different lock.
 type Reading = Arc<tokio::sync::Mutex<Option<Failed>>>;
 
-/// The last request of an entry has failed, for a reason that may pass.
+/// The temporary error of the last request of an entry.
 struct Failed {
     at: Instant,
     error: Arc<Error>,
@@ -98,7 +102,7 @@ impl Entry {
         Self { kept, floor: VersionFloor::default(), changed, used: now, reading }
     }
 
-    /// What can be answered without a request.
+    /// The cached response, if it is fresh enough.
     fn fresh(&self, key: &Key, purpose: Purpose, interval: Duration, now: Instant) -> Option<Answer> {
         let Kept { answer, asked } = self.kept.as_ref()?;
         let version = answer.version();
@@ -110,7 +114,7 @@ impl Entry {
         let long = interval.saturating_mul(INTERVALS_WITH_EVENTS);
         let limit = match (answer, purpose) {
             (_, Purpose::Republish(Some(since))) if since <= *asked && key.version.is_none() => long,
-            // A version never changes. It may be deleted when it is old.
+            // A version never changes, but an old one may be deleted.
             (Answer::Found(_), Purpose::Republish(_)) if key.version.is_some() => long,
             (Answer::Found(_), _) => interval,
             (Answer::Absent(_), _) => return None,
@@ -118,8 +122,8 @@ impl Entry {
         (now.duration_since(*asked) < limit).then(|| answer.clone())
     }
 
-    /// Takes the answer to a request that was sent at `asked`. Of a version that is older than one known, the known one stays: a
-    /// replica or a cache lags.
+    /// Stores the response to a request that was sent at `asked`. If its version is older than the known
+    /// one, the known one is kept, because the response came from a replica or cache that lags.
     fn take(&mut self, key: &Key, answer: Answer, asked: Instant, now: Instant) -> Answer {
         match &answer {
             Answer::Found(secret) if key.version.is_none() && !self.floor.accept(secret.version, now) => {
@@ -140,7 +144,7 @@ impl Entry {
         if let Some(version) = version {
             self.floor.raise(version);
         }
-        // Of a new history, also a lower version is news.
+        // If the secret was created again, a lower version is newer.
         self.changed = Some((now, version.filter(|_| !is_new_history)));
     }
 
@@ -168,7 +172,7 @@ impl Answer {
     }
 }
 
-/// All secrets that were read lately.
+/// All cached secrets.
 pub(crate) struct Secrets {
     refresh_interval: Duration,
     namespaces: Mutex<Namespaces>,
@@ -182,8 +186,8 @@ impl Secrets {
         Self { refresh_interval, namespaces: Mutex::default() }
     }
 
-    /// Reads a secret, or answers it from memory. Callers that come during a request share its failure: if each sent its own, the last
-    /// would wait for as many time-outs as there are callers.
+    /// Returns a cached secret or reads it. Concurrent callers share the error of a request; otherwise the
+    /// last of them would wait for as many timeouts as there are callers.
     pub(crate) async fn read(
         &self,
         client: &Client,
@@ -226,7 +230,7 @@ impl Secrets {
         self.take(&key, &reading, answer, asked).into_result()
     }
 
-    /// What is in memory, or the lock of a request.
+    /// The cached response, or the lock for a request.
     fn fresh(&self, key: &Key, purpose: Purpose) -> Result<Answer, Reading> {
         let now = Instant::now();
         let mut namespaces = self.namespaces();
@@ -243,8 +247,8 @@ impl Secrets {
         Err(reading)
     }
 
-    /// Takes the answer to a request that was sent at `asked`. If the entry that it was sent for was forgotten, so was perhaps an event of
-    /// that time: the answer is not kept.
+    /// Stores the response to a request that was sent at `asked`. It is discarded if the entry was evicted
+    /// meanwhile, because an event of that time may be lost.
     fn take(&self, key: &Key, reading: &Reading, answer: Answer, asked: Instant) -> Answer {
         let mut namespaces = self.namespaces();
         let Some(entry) = own_entry(&mut namespaces, key, reading) else { return answer };
@@ -253,9 +257,9 @@ impl Secrets {
         taken
     }
 
-    /// A request has failed: forgets an entry that has nothing, unless others wait for it.
+    /// After a failed request: removes an entry without data, unless other callers wait for it.
     fn forget_unread(&self, key: &Key, reading: &Reading) {
-        /// Those of the entry, of the caller, and of its guard.
+        /// The references of the entry, of the caller, and of its guard.
         const OWN: usize = 3;
         let mut namespaces = self.namespaces();
         let is_unused = own_entry(&mut namespaces, key, reading)
@@ -265,7 +269,7 @@ impl Secrets {
         }
     }
 
-    /// Events reported changes.
+    /// Records changes that events have reported.
     pub(crate) fn announce(&self, identity: &Identity, changes: &Changes) {
         let now = Instant::now();
         let mut namespaces = self.namespaces();
@@ -282,7 +286,7 @@ impl Secrets {
         }
     }
 
-    /// Forgets secrets that were not read for a while.
+    /// Removes secrets that were not used for a while.
     pub(crate) fn forget_idle(&self, now: Instant) {
         self.namespaces().retain(|_, entries| {
             entries.retain(|_, entry| entry.used + IDLE_LIMIT > now);
@@ -290,7 +294,7 @@ impl Secrets {
         });
     }
 
-    /// The paths of an identity whose newest version is in use.
+    /// The paths of which an identity uses the newest version.
     pub(crate) fn paths(&self, identity: &Identity) -> BTreeSet<SecretPath> {
         let namespaces = self.namespaces();
         let keys = namespaces.get(&identity.namespace).into_iter().flat_map(BTreeMap::keys);
@@ -298,7 +302,7 @@ impl Secrets {
         own.map(|key| key.path.clone()).collect()
     }
 
-    /// How many secrets are in memory.
+    /// The number of cached secrets.
     pub(crate) fn count(&self) -> usize {
         let namespaces = self.namespaces();
         namespaces.values().flat_map(BTreeMap::values).filter(|entry| entry.kept.is_some()).count()
@@ -309,13 +313,13 @@ impl Secrets {
     }
 }
 
-/// The entry of a request; none if it was forgotten, also if there is another one.
+/// The entry of a request; `None` if it was evicted, even if a new one exists.
 fn own_entry<'a>(namespaces: &'a mut Namespaces, key: &Key, reading: &Reading) -> Option<&'a mut Entry> {
     let entry = namespaces.get_mut(&key.identity.namespace)?.get_mut(key)?;
     Arc::ptr_eq(&entry.reading, reading).then_some(entry)
 }
 
-/// Has the bounds kept after an entry of `changed` has grown.
+/// Enforces the limits after an entry of the namespace `changed` has grown.
 fn evict(namespaces: &mut Namespaces, changed: &ObjectName) {
     if let Some(entries) = namespaces.get_mut(changed) {
         shrink(entries, NAMESPACE_MAX_BYTES);
@@ -331,7 +335,8 @@ fn bytes(entries: &BTreeMap<Key, Entry>) -> usize {
     entries.values().map(Entry::bytes).sum()
 }
 
-/// Forgets what was not used for the longest time if there is more than `most`. A part more than necessary, because it looks at all of them.
+/// Removes the least recently used secrets if there are more than `most` bytes. It frees more than
+/// necessary, because each run looks at all of them.
 fn shrink(entries: &mut BTreeMap<Key, Entry>, most: usize) {
     let mut bytes = bytes(entries);
     if bytes <= most {

@@ -35,15 +35,15 @@ use crate::{
     versions::{VersionKeyError, Versions},
 };
 
-/// How often idle logins and secrets are looked for.
+/// How often idle logins and secrets are removed.
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
-/// The most bytes of a request: attributes, and what the driver adds.
+/// The maximum size of a request: the attributes, and what the driver adds.
 const REQUEST_MAX_BYTES: usize = ATTRIBUTES_MAX_BYTES + 384 * 1024;
-/// How many calls of a connection are taken at once, so that their requests fit into memory. The driver waits with others, so mounts have a
-/// lower limit, beyond which they fail at once.
+/// The maximum number of concurrent calls of a connection, so that their requests fit into memory. Further
+/// calls wait in the driver, so the limit for mounts is lower, and mounts beyond it fail at once.
 pub(crate) const CALLS_AT_ONCE: u32 = 192;
 
-/// What the command line says.
+/// The settings from the command line.
 pub(crate) struct Settings {
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) ops_listen: SocketAddr,
@@ -55,17 +55,17 @@ pub(crate) struct Settings {
     pub(crate) given: Given,
 }
 
-/// Where the key of object versions is.
+/// The source of the key of object versions.
 pub(crate) enum VersionKey {
-    /// In the state directory: each node has its own, until it reboots.
+    /// The state directory: each node has its own key, until it reboots.
     OfNode,
-    /// In a file that is the same on all nodes.
+    /// A file that is the same on all nodes.
     File(PathBuf),
-    /// In a Secret, which the first node fills.
+    /// A Secret, which the first node fills.
     Secret(SecretName),
 }
 
-/// Why the provider does not run.
+/// Why the provider cannot run.
 #[derive(Debug, Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
@@ -119,7 +119,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
         node: node_name.map(|name| NodeSettings { name, has_policies }),
         deadlines: Deadlines::default(),
     })?;
-    // Dropped at the end, which ends what follows the cluster.
+    // Dropped at the end, which stops the watches.
     let mut _following = None;
     if let Some(cluster) = provider.cluster() {
         _following = Some(cluster.follow(client(&api).await?));
@@ -152,7 +152,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
         drop(stopping);
     };
     let giving_back = async {
-        // Its sender is dropped.
+        // This drops the sender.
         drop(stop.await);
         provider.stop().await;
     };
@@ -161,8 +161,9 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), ServeError> {
     Ok(served?)
 }
 
-/// Lets generations end, and then takes the sockets away, so that the driver waits for the next provider. Until then mounts go on:
-/// an engine that hangs must not keep other pods of the node from starting.
+/// Waits for credentials that are being generated, and then removes the sockets, so that the driver waits
+/// for the next provider. Until then mounts are answered: an engine that hangs must not prevent other pods
+/// of the node from starting.
 pub(crate) async fn stop_listening(provider: &Provider, bound: Vec<BoundSocket>) {
     if let Some(leases) = provider.leases() {
         leases.finish_generations().await;
@@ -170,7 +171,7 @@ pub(crate) async fn stop_listening(provider: &Provider, bound: Vec<BoundSocket>)
     drop(bound);
 }
 
-/// The key of object versions, from where it is.
+/// Reads the key of object versions.
 async fn versions(key: VersionKey, api: &OnceCell<Client>, state_dir: &Path) -> Result<Versions, ServeError> {
     Ok(match key {
         VersionKey::OfNode => Versions::open(state_dir)?,
@@ -181,26 +182,26 @@ async fn versions(key: VersionKey, api: &OnceCell<Client>, state_dir: &Path) -> 
     })
 }
 
-/// The one client of the cluster, made when it is needed first.
+/// The client of the cluster, which is created when it is first needed.
 async fn client(api: &OnceCell<Client>) -> Result<&Client, ServeError> {
     api.get_or_try_init(cluster::client).await.map_err(ServeError::Kubernetes)
 }
 
-/// Says to people whose subscriptions are: those of this provider on this node.
+/// A name that shows operators whose subscriptions these are: those of this provider on this node.
 fn listener_name(sockets: &[PathBuf], node: Option<&ObjectName>) -> String {
     let provider = sockets.first().and_then(|socket| socket.file_stem()).unwrap_or_default();
     let node = node.map_or("unknown-node", ObjectName::as_str);
     format!("scaivault-csi-provider/{}/{node}", provider.to_string_lossy())
 }
 
-/// Answers the driver until `stopped`, and then what is under way.
+/// Serves the driver until `stopped`, and then completes the calls in progress.
 pub(crate) async fn serve_incoming(
     provider: Provider,
     incoming: Incoming,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = CsiDriverProviderServer::new(provider).max_decoding_message_size(REQUEST_MAX_BYTES);
-    // Without tonic's own timeout: its status makes the driver mount an empty directory.
+    // Without tonic's own timeout, because its status makes the driver mount an empty directory.
     Server::builder()
         .max_concurrent_streams(CALLS_AT_ONCE)
         .add_service(service)

@@ -1,5 +1,5 @@
-//! Logins and subscriptions over a restart of the provider: a file beside that of the leases, in memory as well, because it has
-//! tokens.
+//! Saves logins and subscriptions over a restart of the provider, in a file next to that of the leases. It
+//! must also be in memory, because it has tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::{
 /// The file in the state directory.
 const FILE: &str = "logins.json";
 
-/// Where logins and subscriptions are kept.
+/// The path of the file.
 pub(crate) struct SessionFile(PathBuf);
 
 #[derive(Serialize, Deserialize)]
@@ -34,7 +34,7 @@ struct Kept {
 struct KeptLogin {
     pod: Pod,
     target: KeptTarget,
-    /// Hash of the pod's token, in base64: the login is for this token alone.
+    /// Hash of the pod's token, in base64, because the login is only valid for this token.
     pod_token: String,
     token: KeptToken,
 }
@@ -52,7 +52,7 @@ impl SessionFile {
         Self(state_dir.join(FILE))
     }
 
-    /// Takes up the logins and subscriptions of an earlier process. A file that cannot be read is as good as none: pods log in
+    /// Restores the logins and subscriptions of an earlier process. If the file cannot be read, pods log in
     /// again.
     pub(crate) fn load(&self, config: &Config, logins: &Logins, events: &Events) {
         let unreadable = "logins of the previous process cannot be read, pods log in again";
@@ -72,7 +72,7 @@ impl SessionFile {
         }
     }
 
-    /// Writes all of them, in one step.
+    /// Writes the file atomically.
     pub(crate) fn save(&self, config: &Config, logins: &Logins, events: &Events) {
         let kept_logins = logins.accepted().into_iter().filter_map(|(pod, target, accepted)| {
             Some(KeptLogin {

@@ -1,5 +1,5 @@
-//! One key of object versions for all nodes: in a Secret that the first node fills. The chart makes the Secret without
-//! data, so that it renders the same each time and an upgrade leaves the key alone.
+//! One key of object versions for all nodes, in a Secret that the first node fills. The chart creates the
+//! Secret without data, so that it renders the same each time and an upgrade does not change the key.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::versions::{self, KEY_BYTES};
 
 /// The entry of the key in the Secret.
 const ENTRY: &str = "version-key";
-/// How long the Secret may take.
+/// The timeout for reading and filling the Secret.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the Secret is read again because another node has written it.
+/// The maximum number of retries because another node has written the Secret.
 const CONFLICTS_MAX: usize = 5;
 
-/// A Secret by namespace and name.
+/// The namespace and name of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretName {
     namespace: String,
@@ -44,7 +44,7 @@ impl FromStr for SecretName {
     }
 }
 
-/// The shared key cannot be had.
+/// Why the shared key is not available.
 #[derive(Debug, Error)]
 pub(crate) enum SharedKeyError {
     #[error(
@@ -100,7 +100,8 @@ async fn read_or_fill(client: &Client, secret: &SecretName) -> Result<Vec<u8>, S
             return key.ok_or_else(|| SharedKeyError::Malformed(secret.clone()));
         }
         let key = versions::random_key().map_err(|error| api_error(kube::Error::Service(error.into())))?;
-        // With the version that was read: of several nodes, one writes and the others read again.
+        // With the resource version that was read, so that of several nodes only one writes and the others
+        // read again.
         let patch = Patch::Merge(json!({
             "metadata": {"resourceVersion": object.metadata.resource_version},
             "data": {ENTRY: STANDARD.encode(&key)},

@@ -1,4 +1,4 @@
-//! The sockets that the driver calls: their files are the provider's registration.
+//! The sockets that the driver calls. Their files are the provider's registration.
 
 use std::{
     fs, io,
@@ -22,13 +22,13 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::lock;
 
-/// How often the file is looked at.
+/// How often the file is checked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Connections of the driver.
 pub(crate) type Incoming = Pin<Box<dyn Stream<Item = io::Result<UnixStream>> + Send>>;
 
-/// A socket cannot be listened at.
+/// Why a socket cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum SocketError {
     #[error("{} is not a socket name that the driver accepts; expected NAME.sock, where NAME has at most 30 of A-Z, a-z, 0-9, - and _, such as scaivault.sock", .0.display())]
@@ -39,17 +39,17 @@ pub(crate) enum SocketError {
     Bind { socket: PathBuf, source: io::Error },
 }
 
-/// A socket that is listened at, also if its file is deleted or replaced. The file is removed at the end, unless another
-/// process has replaced it.
+/// A listening socket. Its file is created again if it is deleted or replaced, and removed at the end,
+/// unless another process has replaced it.
 pub(crate) struct BoundSocket {
     path: PathBuf,
-    /// Of the file that this process has made last; none once it is to be gone.
+    /// Device and inode of the file that this process created last; `None` during shutdown.
     inode: Arc<Mutex<Option<(u64, u64)>>>,
     watching: JoinHandle<()>,
 }
 
 impl BoundSocket {
-    /// Listens at `path`, in place of what an earlier process left there.
+    /// Listens at `path` and replaces the file of an earlier process.
     pub(crate) fn bind(path: &Path) -> Result<(Self, Incoming), SocketError> {
         check_name(path)?;
         let (listener, first) = bind(path)?;
@@ -67,7 +67,7 @@ impl BoundSocket {
 impl Drop for BoundSocket {
     fn drop(&mut self) {
         self.watching.abort();
-        // It may be at work, and must not make the file again.
+        // The watching task may be running, and must not create the file again.
         let own = lock(&self.inode).take();
         if inode(&self.path).is_ok_and(|inode| Some(inode) == own) {
             let _ = fs::remove_file(&self.path);
@@ -75,8 +75,8 @@ impl Drop for BoundSocket {
     }
 }
 
-/// Accepts connections, and binds again when the file is not there any more or is another socket: the driver would not find this
-/// process. Connections that there are stay.
+/// Accepts connections, and binds again if the file is missing or is another socket, because then the driver
+/// cannot find this process. Existing connections stay open.
 async fn watch(
     path: PathBuf,
     mut listener: UnixListener,
@@ -93,7 +93,7 @@ async fn watch(
                     return;
                 }
                 if has_failed {
-                    // At the limit of open files, the next attempt fails at once as well.
+                    // At the limit of open files, the next attempt would fail at once too.
                     looks.tick().await;
                 }
             }
@@ -126,8 +126,8 @@ pub(crate) fn merge(incoming: Vec<Incoming>) -> Incoming {
     Box::pin(stream::select_all(incoming))
 }
 
-/// Binds under another name and renames: while one process replaces another there is always a socket, and never one with
-/// the permissions of the umask.
+/// Binds under a temporary name and renames, so that there is always a socket while one process replaces
+/// another, and never one with the permissions of the umask.
 fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), SocketError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => Err(SocketError::NotSocket(path.to_owned())),
@@ -161,7 +161,7 @@ fn check_name(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The driver runs as root. Another user of the node, or of a pod that has the directory mounted, is not answered.
+/// The driver runs as root. Other users of the node, or of a pod that mounts the directory, are rejected.
 fn is_allowed(stream: &UnixStream) -> bool {
     let peer = stream.peer_cred().map(|peer| peer.uid());
     let is_allowed = peer.as_ref().is_ok_and(|uid| *uid == 0 || *uid == geteuid().as_raw());

@@ -1,5 +1,5 @@
-//! Leases over a restart of the provider: a file in the state directory, which should be in memory, because it has
-//! credentials and tokens.
+//! Saves leases over a restart of the provider, in a file of the state directory. The directory should be in
+//! memory, because the file has credentials and tokens.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,17 +25,18 @@ use crate::{
 
 /// The file in the state directory.
 const FILE: &str = "leases.json";
-/// The same with entries that could not be taken up, for a person who wants to revoke their leases. A later one has a number.
+/// A copy of a file with entries that could not be restored, for operators who want to revoke their leases.
+/// Later ones have a number.
 const BAD_FILE: &str = "leases.json.bad";
-/// The most such files.
+/// The maximum number of such files.
 const BAD_FILES_MAX: usize = 8;
-/// Logged for a file that is not read.
+/// The log message for a file that cannot be read.
 const UNREADABLE: &str = "leases of the previous process cannot be read, they expire on their own";
 
-/// Where leases are kept.
+/// The path of the file.
 pub(crate) struct StateFile(PathBuf);
 
-/// Leases that cannot be kept: after a restart nobody could revoke them.
+/// Why leases cannot be saved. Unsaved leases could not be revoked after a restart.
 #[derive(Debug, Error)]
 #[error("cannot keep leases in {}: {source}; check the directory of --state-dir", .file.display())]
 pub(crate) struct StateError {
@@ -43,7 +44,7 @@ pub(crate) struct StateError {
     source: io::Error,
 }
 
-/// One pod and dynamic secret. Times are seconds since 1970.
+/// The entry of one pod and dynamic secret. Times are Unix seconds.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     pod: Pod,
@@ -57,17 +58,17 @@ struct Kept {
     token: Option<KeptToken>,
 }
 
-/// Leases that an earlier process held, with the login of their pod.
+/// Leases of an earlier process, with the login of their pod.
 pub(crate) struct Restored {
     pub(crate) key: LeaseKey,
     pub(crate) leases: KeptLeases,
     pub(crate) token: Option<Token>,
 }
 
-/// Where and as whom a pod has logged in.
+/// The login parameters of a pod.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeptTarget {
-    /// The address of the server: its place in the configuration may change.
+    /// The address of the server, because its index in the configuration may change.
     url: String,
     audience: String,
     role: Option<String>,
@@ -79,7 +80,7 @@ impl KeptTarget {
         Self { url: config.servers()[server].address.to_string(), audience, role }
     }
 
-    /// None if the configuration has no such server any more.
+    /// Returns `None` if the configuration does not have the server any more.
     pub(crate) fn restore(self, config: &Config) -> Option<LoginTarget> {
         let Self { url, audience, role } = self;
         let server = config.servers().iter().position(|server| server.address.to_string() == url)?;
@@ -92,7 +93,8 @@ impl StateFile {
         Self(state_dir.join(FILE))
     }
 
-    /// What an earlier process held. What cannot be restored is logged and kept in a second file, and ends by itself.
+    /// Restores the leases of an earlier process. Entries that cannot be restored are logged and kept in a
+    /// second file, and their leases expire on their own.
     pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
         let Some(entries) = self.entries() else { return Vec::new() };
         let restored: Vec<_> = entries.iter().filter_map(|entry| restore(entry, config)).collect();
@@ -102,7 +104,8 @@ impl StateFile {
         restored
     }
 
-    /// Forgets what an earlier process held, because dynamic credentials are off: nothing renews or revokes them.
+    /// Discards the leases of an earlier process, because dynamic credentials are off and nothing would
+    /// renew or revoke them.
     pub(crate) fn discard(&self) {
         for file in iter::once(self.0.clone()).chain(self.bad_files()) {
             for entry in read::<Vec<Value>>(&file, UNREADABLE).unwrap_or_default() {
@@ -117,7 +120,7 @@ impl StateFile {
         }
     }
 
-    /// The entries of the file. None if there is no file or it cannot be read at all.
+    /// The entries of the file; `None` if it does not exist or cannot be parsed at all.
     fn entries(&self) -> Option<Vec<Value>> {
         match try_read(&self.0) {
             Ok(entries) => entries,
@@ -129,8 +132,8 @@ impl StateFile {
         }
     }
 
-    /// Keeps the file under another name: the next one that is written replaces it. Earlier ones stay: their leases may not be
-    /// revoked yet.
+    /// Keeps the file under another name, because the next write replaces it. Earlier copies stay, because
+    /// their leases may not be revoked yet.
     fn set_aside(&self) {
         for bad in self.bad_files() {
             match fs::hard_link(&self.0, &bad) {
@@ -138,7 +141,7 @@ impl StateFile {
                     tracing::warn!(file = %bad.display(), "leases of the previous process kept for inspection, with their credentials");
                     return;
                 }
-                // The last start, which has written nothing, has kept it.
+                // The previous start, which has written nothing, has kept it already.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(&self.0, &bad) => {
                     return;
                 }
@@ -159,7 +162,7 @@ impl StateFile {
         iter::once(BAD_FILE.to_owned()).chain(numbered).map(|name| self.0.with_file_name(name))
     }
 
-    /// Writes all of them.
+    /// Writes the file.
     pub(crate) fn save(
         &self,
         config: &Config,
@@ -174,13 +177,14 @@ impl StateFile {
     }
 }
 
-/// Whether both names are of one file.
+/// Whether both paths are the same file.
 fn is_same(one: &Path, other: &Path) -> bool {
     let id = |file: &Path| fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino())).ok();
     id(one).is_some_and(|one| Some(one) == id(other))
 }
 
-/// What an earlier process wrote to a file. None if there is none, or if it cannot be understood, which is logged as `unreadable`.
+/// The content of a file of an earlier process. Returns `None` if it does not exist, or if it cannot be
+/// parsed, which is logged with the message `unreadable`.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path, unreadable: &'static str) -> Option<T> {
     try_read(file).unwrap_or_else(|kind| {
         tracing::warn!(file = %file.display(), ?kind, "{unreadable}");
@@ -188,7 +192,7 @@ pub(crate) fn read<T: DeserializeOwned>(file: &Path, unreadable: &'static str) -
     })
 }
 
-/// The same. The error is a kind alone: the text of a parser may quote what it reads.
+/// The same with an error, which has no text, because a parser's message may quote the content.
 fn try_read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, io::ErrorKind> {
     let read = fs::read(file).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other));
     match read.map_err(|error| error.kind()) {
@@ -198,7 +202,7 @@ fn try_read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, io::ErrorKind
     }
 }
 
-/// Writes a file for this user alone, in one step: a crash leaves what was there before.
+/// Writes a file atomically, readable only for this user. After a crash the old file is complete.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = file.with_extension("new");
     match fs::remove_file(&temporary) {
@@ -209,7 +213,7 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, file)
 }
 
-/// One entry of the file; none if it cannot be taken up, which is logged.
+/// Restores an entry of the file; `None` if that is not possible, which is logged.
 fn restore(entry: &Value, config: &Config) -> Option<Restored> {
     let restored = match Kept::deserialize(entry) {
         Ok(kept) => kept.restore(config),
@@ -218,9 +222,9 @@ fn restore(entry: &Value, config: &Config) -> Option<Restored> {
     restored.map_err(|reason| log_lost(entry, reason)).ok()
 }
 
-/// Names the leases of an entry that nothing renews or revokes any more.
+/// Logs the leases of an entry that will not be renewed or revoked any more.
 fn log_lost(entry: &Value, reason: &'static str) {
-    // Nothing but names: a malformed entry may have a credential anywhere.
+    // Only names are logged, because a malformed entry may contain a credential anywhere.
     let name = |key: &str| entry["pod"][key].as_str()?.parse::<ObjectName>().ok();
     let [namespace, pod] =
         ["namespace", "name"].map(|key| name(key).map_or(String::new(), |name| name.to_string()));
@@ -242,13 +246,13 @@ impl Kept {
         Self { pod, target, dynamic, lease, retired, volumes: volumes.clone(), token }
     }
 
-    /// Or why it cannot be taken up.
+    /// Fails with the reason why it cannot be restored.
     fn restore(self, config: &Config) -> Result<Restored, &'static str> {
         let Self { pod, target, dynamic, lease, retired, volumes, token } = self;
         let target = target.restore(config).ok_or("the address of their ScaiVault is no longer allowed")?;
         let lease = lease.map(|lease| lease.restore().ok_or("the credentials are malformed")).transpose()?;
         let retired = retired.into_iter().map(|(id, ends)| (id, from_unix_seconds(ends))).collect();
-        // Without its login, a lease can be revoked after the pod's next call.
+        // Without a login, the lease can be revoked after the next call for the pod.
         let token = token.and_then(KeptToken::restore);
         let key = LeaseKey { pod, target, dynamic };
         Ok(Restored { key, leases: KeptLeases { lease, retired, volumes }, token })

@@ -1,8 +1,8 @@
-//! The service account's token of a mount: the one of our audience, compared with the pod.
+//! Selects the service account's token of a mount by audience, and compares its claims with the pod.
 //!
-//! Its signature is not verified here: ScaiVault does so at the login. Nothing is answered from a cache for a token that
-//! ScaiVault has not accepted, see [`crate::logins`]. The claims are compared first, because a driver without
-//! `tokenRequests` hands over whatever a pod's author wrote into the attribute.
+//! The signature is not verified here but by ScaiVault at the login. A token that ScaiVault has not accepted
+//! gets nothing from the cache, see [`crate::logins`]. The claims are compared first, because without
+//! `tokenRequests` the driver passes an attribute that the author of the pod can write.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -17,10 +17,10 @@ use crate::{
     failure::{Failure, FailureKind},
 };
 
-/// The most bytes of a token: a service account's has about a thousand.
+/// The maximum size of a token. A service account's has about a thousand bytes.
 const TOKEN_MAX_BYTES: usize = 16 * 1024;
 
-/// The payload of a service account's token, as far as it is compared.
+/// The compared fields of a service account token's payload.
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
@@ -55,7 +55,7 @@ struct BoundPod {
     uid: String,
 }
 
-/// A token in the form of the kubelet, beside its end, which the token says itself.
+/// A token in the kubelet's format. Its expiry is not used, because the token contains it.
 #[derive(Deserialize)]
 struct Projected<'a> {
     token: &'a str,
@@ -74,7 +74,7 @@ pub(crate) fn choose(
             "the driver passes no token of the pod; set `tokenRequests: [{{audience: {audience}}}]` in the CSIDriver secrets-store.csi.k8s.io"
         ))
     })?;
-    // Tokens of other audiences stay text that nothing reads.
+    // Tokens of other audiences are not parsed.
     let tokens: BTreeMap<String, &RawValue> = serde_json::from_str(tokens).map_err(|_| {
         refused("the attribute csi.storage.k8s.io/serviceAccount.tokens is not a JSON object")
     })?;
@@ -145,7 +145,7 @@ fn refused(text: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Unauthenticated, text)
 }
 
-/// Equal for equal tokens.
+/// A hash of a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenHash(pub(crate) [u8; 32]);
 

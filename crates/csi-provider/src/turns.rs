@@ -1,5 +1,5 @@
-//! Which mounts are worked on. Few at once, so that they fit into memory, and of one pod or namespace not all of these, so that a tenant
-//! whose mounts are slow does not stop those of others.
+//! Limits concurrent mounts, so that they fit into memory, and those of one pod or namespace to a part of
+//! them, so that a tenant with slow mounts does not block others.
 
 use std::{
     collections::BTreeMap,
@@ -18,18 +18,19 @@ use crate::{
     lock,
 };
 
-/// How many mounts are worked on at once.
+/// The maximum number of mounts in progress.
 const AT_ONCE: usize = 16;
-/// How many of them may be of one namespace: three namespaces leave one for others.
+/// The maximum number of them for one namespace. Three namespaces leave one for others.
 const OF_NAMESPACE: usize = 5;
-/// How many may be of one pod.
+/// The maximum number for one pod.
 const OF_POD: usize = 4;
-/// How many calls may be under way, those that wait counted. More fail at once. Fewer than the streams of a connection: a call that finds no
-/// stream waits in the driver, where the deadline of a mount does not hold, and the kubelet gives up before it is answered.
+/// The maximum number of calls, including those that wait for a turn. Further calls fail at once. It is
+/// lower than the number of streams of a connection, because a call without a stream waits in the driver,
+/// where the deadline of a mount does not apply and the kubelet gives up first.
 pub(crate) const CALLS: usize = 160;
-/// How many calls for one namespace may be under way.
+/// The maximum number of calls for one namespace.
 const CALLS_OF_NAMESPACE: usize = 48;
-/// How many calls for one pod may be under way.
+/// The maximum number of calls for one pod.
 const CALLS_OF_POD: usize = 32;
 
 /// A namespace, or the pod with this uid in it.
@@ -39,13 +40,13 @@ type Group = (String, Option<String>);
 pub(crate) struct Turns {
     calls: Semaphore,
     all: Semaphore,
-    /// Those that no call holds are dropped.
+    /// Semaphores without a call are removed.
     groups: Mutex<BTreeMap<Group, Weak<Semaphore>>>,
     /// How long a call waits for its turn. The kubelet calls again.
     wait: Duration,
 }
 
-/// A call that is under way.
+/// A call in progress.
 pub(crate) struct Call<'a> {
     turns: &'a Turns,
     of_pod: Arc<Semaphore>,
@@ -53,7 +54,7 @@ pub(crate) struct Call<'a> {
     _counted: SemaphorePermit<'a>,
 }
 
-/// The right to work on a mount, until it is dropped.
+/// The permission to process a mount, until it is dropped.
 pub(crate) struct Turn<'a> {
     _permits: [SemaphorePermit<'a>; 3],
 }
@@ -64,7 +65,7 @@ impl Turns {
         Self { calls, all, groups: Mutex::default(), wait }
     }
 
-    /// Counts a call, unless too many are under way.
+    /// Registers a call, unless too many are in progress.
     pub(crate) fn call(&self, pod: &Pod) -> Result<Call<'_>, Failure> {
         let of_pod = self.group(pod, Some(pod.uid.to_string()), OF_POD);
         let of_namespace = self.group(pod, None, OF_NAMESPACE);

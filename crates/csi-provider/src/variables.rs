@@ -1,4 +1,4 @@
-//! Variables in paths, engines and roles: those of policies, and the words of the downward API for some of them.
+//! Variables in paths, engines and roles: those of policies, and the downward API's names for some of them.
 
 use scaivault_contract::Excerpt;
 use scaivault_csi_class::in_words_of_policies;
@@ -6,7 +6,8 @@ use scaivault_inject::{VariablePlace, VolumeVariables};
 
 use crate::attributes::Pod;
 
-/// The most bytes of a filled text: a file has at most 16 secrets, whose paths have 512 characters.
+/// The maximum size of a text after its variables are filled in: a file has at most 16 secrets, whose paths
+/// have 512 characters.
 const FILLED_MAX_BYTES: usize = 16 * 1024;
 
 /// Whether a variable of the text needs labels or annotations of the pod.
@@ -14,7 +15,7 @@ pub(crate) fn need_pod(text: &str) -> bool {
     ["${label:", "${annotation:"].iter().any(|variable| text.contains(variable))
 }
 
-/// The text with its variables filled, or what is wrong with it and what to do.
+/// The text with its variables filled in, or an error with the fix.
 pub(crate) fn fill(
     text: &str,
     place: VariablePlace,

@@ -1,5 +1,5 @@
-//! Versions of objects: keyed hashes, which are equal for equal files and say nothing about them. The driver shows them in
-//! the pod's `SecretProviderClassPodStatus`, and tools restart workloads when they change.
+//! Versions of objects: keyed hashes, which are equal for equal files and do not reveal them. The driver
+//! shows them in the pod's `SecretProviderClassPodStatus`, and tools restart workloads when they change.
 
 use std::{
     fs,
@@ -16,21 +16,21 @@ use thiserror::Error;
 
 use crate::{shared_key::SharedKeyError, state};
 
-/// The bytes of the key.
+/// The size of the key.
 pub(crate) const KEY_BYTES: usize = 32;
 /// The file of the key in the state directory.
 const KEY_FILE: &str = "version-key";
-/// The copy there of the key that all nodes share.
+/// The copy of the shared key in the state directory.
 const SHARED_KEY_FILE: &str = "shared-version-key";
-/// The most bytes that are read of a key.
+/// The maximum size of a key file.
 const KEY_MAX_BYTES: u64 = 4096;
-/// The bytes of a hash that are shown: enough that no two contents are taken for one.
+/// The number of bytes of a hash that are shown, enough to make collisions implausible.
 const SHOWN_BYTES: usize = 16;
 
-/// Makes versions.
+/// Computes versions.
 pub(crate) struct Versions(Key);
 
-/// The key of versions cannot be used.
+/// Why the key of versions cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum VersionKeyError {
     #[error("cannot read or write the key of object versions {}: {source}; check the directory of --state-dir, or the file of --version-key-file", .file.display())]
@@ -42,16 +42,16 @@ pub(crate) enum VersionKeyError {
 }
 
 impl Versions {
-    /// The key of a file that the operator provides.
+    /// Reads the key from the operator's file.
     pub(crate) fn read(file: &Path) -> Result<Self, VersionKeyError> {
         let mut bytes = Vec::new();
         let reading = fs::File::open(file).and_then(|open| open.take(KEY_MAX_BYTES).read_to_end(&mut bytes));
         reading.map_err(|source| VersionKeyError::File { file: file.to_owned(), source })?;
-        // The end of a line is no part of a key that was written as text.
+        // A line break at the end is not part of the key.
         Self::new(bytes.trim_ascii_end(), file)
     }
 
-    /// Takes the key of an earlier start, or makes one: a restart must not change versions.
+    /// Reads the key of an earlier start, or generates one, because a restart must not change versions.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, VersionKeyError> {
         let file = state_dir.join(KEY_FILE);
         let read = || match fs::read(&file) {
@@ -66,7 +66,7 @@ impl Versions {
         Self::new(&key, &file)
     }
 
-    /// The key that all nodes share, or its copy of an earlier start if it cannot be had now.
+    /// The shared key, or its copy from an earlier start if it is not available now.
     pub(crate) fn shared(
         key: Result<Vec<u8>, SharedKeyError>,
         state_dir: &Path,
@@ -100,7 +100,7 @@ impl Versions {
 
     /// The version of a file.
     pub(crate) fn version(&self, file: &str, contents: &[u8]) -> String {
-        // A path has no NUL, so no two pairs are signed as the same bytes.
+        // A path contains no NUL, so different pairs are never signed as the same bytes.
         let tag = sign(&self.0, &[file.as_bytes(), b"\0", contents].concat());
         URL_SAFE_NO_PAD.encode(&tag.as_ref()[..SHOWN_BYTES])
     }

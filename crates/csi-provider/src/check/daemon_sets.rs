@@ -1,4 +1,4 @@
-//! What the arguments of the driver and of this provider say, as their `DaemonSets` have them. Pure.
+//! Checks the arguments of the driver and of this provider in their `DaemonSets`. Pure.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use super::Finding;
 
-/// The driver that this provider was tested with: older ones update volumes in another way.
+/// The version of the driver with which this provider was tested. Older ones update volumes in another way.
 const TESTED: (u64, u64) = (1, 6);
-/// Where the driver looks for providers if its arguments do not say it.
+/// The directories of providers if the driver's arguments set none.
 const DEFAULT_DIRS: [&str; 2] =
     ["/var/run/secrets-store-csi-providers", "/etc/kubernetes/secrets-store-csi-providers"];
 
-/// `DaemonSets`, as far as they are looked at.
+/// The fields of `DaemonSets` that are checked.
 #[derive(Debug, Deserialize)]
 pub(super) struct DaemonSets {
     items: Vec<DaemonSet>,
@@ -57,7 +57,8 @@ struct Container {
 }
 
 impl Container {
-    /// The values of an argument, as `--name=value`, `-name=value` or beside each other; of one without a value, `true`.
+    /// The values of an argument, as `--name=value`, `-name=value` or `--name value`; `true` for one without
+    /// a value.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let words: Vec<_> = self.command.iter().chain(&self.args).map(String::as_str).collect();
         (0..words.len()).filter_map(move |index| {
@@ -83,7 +84,7 @@ impl Container {
         [named].into_iter().chain(more.split(',')).map(|dir| dir.trim().trim_end_matches('/')).collect()
     }
 
-    /// Version of the image by its tag.
+    /// The version of the image, from its tag.
     fn version(&self) -> Option<(u64, u64)> {
         let name = self.image.split('@').next()?;
         let tag = name.rsplit('/').next()?.split_once(':')?.1;
@@ -92,7 +93,8 @@ impl Container {
     }
 }
 
-/// What is said of the driver's process, and of the sockets of this provider. `republishes` is what the `CSIDriver` says.
+/// Checks the driver's process and the sockets of this provider. `republishes` is the field
+/// `requiresRepublish` of the `CSIDriver`.
 pub(super) fn check(sets: &DaemonSets, republishes: bool) -> Vec<Finding> {
     let containers = || {
         sets.items.iter().flat_map(|set| {
@@ -146,7 +148,8 @@ fn check_version(set: &str, driver: &Container) -> Finding {
     }
 }
 
-/// The `CSIDriver` has the kubelet call again, and the argument has the driver do something then.
+/// Both are needed: the field of the `CSIDriver` makes the kubelet call again, and the argument makes the
+/// driver handle that call.
 fn check_rotation(set: &str, driver: &Container, republishes: bool) -> Option<Finding> {
     let rotates = driver.values("enable-secret-rotation").last() == Some("true");
     let interval = driver.values("rotation-poll-interval").last().unwrap_or("2m");
@@ -160,7 +163,7 @@ fn check_rotation(set: &str, driver: &Container, republishes: bool) -> Option<Fi
         (true, false) => Some(Finding::Limited(format!(
             "the driver {set} runs with --enable-secret-rotation=true, but its CSIDriver has no `requiresRepublish: true`, so files are never updated; set it"
         ))),
-        // The CSIDriver's own finding says it.
+        // Reported for the CSIDriver already.
         (false, false) => None,
     }
 }

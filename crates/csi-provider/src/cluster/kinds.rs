@@ -1,4 +1,4 @@
-//! What of the cluster is watched, and what becomes of it.
+//! The kinds of objects that are watched, and how changes are applied to the cache.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::{Cluster, KnownPod};
 
-/// The most bytes of an object's labels. Without some of its labels, policies that limit a pod might not select it.
+/// The maximum size of an object's labels. An object with more is not cached with a part of its labels,
+/// because policies that limit a pod might not select it.
 pub(super) const LABELS_BYTES: usize = 32 * 1024;
-/// The most bytes that are kept of an annotation's value: no variable takes a longer one.
+/// How many bytes of an annotation's value are kept. Variables accept no longer values.
 const VALUE_BYTES: usize = 64;
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -72,7 +73,8 @@ impl Watched for NodePods {
     }
 }
 
-/// All namespaces: RBAC and field selectors cannot follow the pods of a node, and one watch costs less than one of each.
+/// All namespaces, because neither RBAC nor field selectors can select the namespaces of a node's pods, and
+/// one watch costs less than many.
 pub(super) struct Namespaces;
 
 impl Watched for Namespaces {
@@ -116,7 +118,7 @@ fn are_bounded(labels: &BTreeMap<String, String>) -> bool {
     labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS_BYTES
 }
 
-/// What the provider does with what happens to the watches of pods and namespaces.
+/// Logs the state of the watches of pods and namespaces.
 pub(super) struct WatchObserver {
     cluster: Arc<Cluster>,
     is_for_pods: bool,
@@ -148,7 +150,7 @@ impl Observer for WatchObserver {
 pub(super) struct PolicyObserver {
     cluster: Arc<Cluster>,
     policies: Arc<PolicyCache>,
-    /// It was said that the CRD is missing.
+    /// Whether it was logged that the CRD is missing.
     told: AtomicBool,
 }
 
@@ -180,7 +182,7 @@ impl Observer for PolicyObserver {
     }
 }
 
-/// What the provider does when policies change.
+/// Applies changes of policies.
 pub(super) struct PolicyHost(pub(super) Arc<Cluster>);
 
 impl Host for PolicyHost {

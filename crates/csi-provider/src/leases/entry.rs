@@ -14,74 +14,77 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 
-/// The first and the longest pause after a generation that failed: it may have made a user.
+/// The backoff after a failed generation that may have created a user, from and to.
 const GENERATION_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
-/// What is added to the failure of such a generation.
+/// The note that is appended to such a failure.
 const MAY_HAVE_USER: &str =
     "it may have created a database user, so the next attempt is made after a pause of up to 5 min";
-/// The first and the longest pause after a renewal or a revocation that failed.
+/// The backoff after a failed renewal or revocation, from and to.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
-/// Where in the time for renewals this provider renews.
+/// The point within the renewal window at which this provider renews.
 const JITTER: f64 = 0.5;
-/// How long leases are kept that no volume has any more. The application may have read its files shortly before.
+/// How long leases without a volume are kept, because the application may have read its files shortly
+/// before.
 pub(super) const UNUSED_LIMIT: Duration = Duration::from_mins(10);
-/// The most leases that were replaced and have not ended. With terms that are kept there are two.
+/// The maximum number of replaced leases that have not ended. If engines respect the requested term, there
+/// are two.
 const RETIRED_MAX: usize = 8;
-/// The most volumes of an entry that are remembered.
+/// The maximum number of volumes that are recorded for an entry.
 const VOLUMES_MAX: usize = 16;
-/// How long a lease may last whose term is not known.
+/// The assumed term of a lease if it is not known.
 const UNKNOWN_TERM: Duration = Duration::from_hours(24);
 
 /// All leases of one pod and dynamic secret.
 pub(super) struct Entry {
     /// The pod's last login.
     pub(super) client: Arc<Client>,
-    /// Held while a lease is generated, so that calls that come at once make one.
+    /// Locked while a lease is generated, so that concurrent calls generate only one.
     pub(super) generating: Arc<tokio::sync::Mutex<()>>,
     life: Life,
-    /// The volumes whose last call asked for these credentials, whether or not they were mounted.
+    /// The volumes whose last call requested these credentials, whether or not they were mounted.
     wanted_by: BTreeSet<String>,
-    /// When a volume has asked last.
+    /// The last request of a volume.
     asked: Instant,
-    /// The lease in use: the state file has it.
+    /// The current lease, which is in the state file.
     held: Option<Held>,
-    /// The next lease. Until the state file has it, it is not handed out, because after a restart the provider could not revoke it.
+    /// The next lease. It is not used before it is in the state file, because the provider could not revoke
+    /// it after a restart.
     next: Option<Held>,
-    /// Leases that were replaced. The application may still use them.
+    /// Replaced leases, which the application may still use.
     retired: BTreeMap<LeaseId, Retired>,
     generations: Backoff,
-    /// Why the last generation failed; none after a success.
+    /// The error of the last generation; `None` after a success.
     failure: Option<Failure>,
-    /// Set while a renewal or a revocation is under way.
+    /// Whether a renewal or revocation is in flight.
     is_busy: bool,
     renewals: Backoff,
 }
 
-/// Who has the credentials.
+/// The volumes that have the credentials.
 enum Life {
-    /// These volumes of the pod, by their target paths.
+    /// Target paths of the pod's volumes.
     Used(BTreeSet<String>),
-    /// No volume since then: they were asked for, or a volume has got others.
+    /// No volume since then: the credentials were only requested, or the volume has got others.
     Unused(Instant),
-    /// Nobody: all leases are to be revoked.
+    /// None any more: all leases must be revoked.
     Ended,
 }
 
-/// A lease with its end by the monotonic clock: the other one may be set.
+/// A lease with its end by the monotonic clock, because the wall clock may be changed.
 struct Held {
     lease: HeldLease,
     until: Instant,
 }
 
-/// A lease that is not handed out any more.
+/// A lease that is not used for new mounts.
 struct Retired {
-    /// When it has ended by itself.
+    /// When it expires on its own.
     until: Instant,
-    /// Due when it is to be revoked; none while the application may use it.
+    /// Due when it must be revoked; nothing is due while the application may use it.
     revocations: Backoff,
 }
 
-/// What an entry looks like in the state file.
+/// An entry of the state file.
 #[derive(Clone)]
 pub(crate) struct KeptLeases {
     pub(crate) lease: Option<HeldLease>,
@@ -90,25 +93,25 @@ pub(crate) struct KeptLeases {
     pub(crate) volumes: BTreeSet<String>,
 }
 
-/// What a call of the driver gets.
+/// The answer to a call of the driver.
 pub(super) enum Offer {
-    /// The credentials that are there.
+    /// The current credentials.
     Held,
-    /// New ones. If that fails, those that are there can be used, or none.
+    /// New credentials. If that fails, `has_usable` says whether the current ones can be used.
     Generate { has_usable: bool },
-    /// Nothing: the last generation failed in this way, and the next one is made after a pause.
+    /// None: the last generation failed with this error, and the backoff is not over.
     NotYet(Failure),
-    /// Nothing: so many leases were replaced that have not ended.
+    /// None: too many replaced leases have not ended.
     TooMany(usize),
-    /// Nothing: the process ends, and leases that are generated now could get lost.
+    /// None: the process is shutting down, and a lease generated now could be lost.
     Stopping,
 }
 
-/// What is due.
+/// A due action.
 pub(super) enum Step {
     Renew(LeaseId),
     Revoke(Vec<LeaseId>),
-    /// Nothing is left to be revoked.
+    /// Remove the entry: there is nothing left to revoke.
     Forget,
 }
 
@@ -130,7 +133,7 @@ impl Entry {
         }
     }
 
-    /// Goes on with the leases of an earlier process.
+    /// Continues the leases of an earlier process.
     pub(super) fn restored(client: Arc<Client>, kept: KeptLeases, now: Instant, time: SystemTime) -> Self {
         let KeptLeases { lease, retired, volumes } = kept;
         let until = |ends: SystemTime| now + ends.duration_since(time).unwrap_or_default();
@@ -145,7 +148,7 @@ impl Entry {
         }
     }
 
-    /// What the next process needs to know; none if there is nothing to renew or revoke.
+    /// The state for the next process; `None` if there is nothing to renew or revoke.
     pub(super) fn kept(&self, now: Instant, time: SystemTime) -> Option<KeptLeases> {
         let lease = self.newest().map(|held| held.lease.clone());
         if lease.is_none() && self.retired.is_empty() {
@@ -154,11 +157,12 @@ impl Entry {
         let ends = |until: Instant| time + until.saturating_duration_since(now);
         let mut retired: BTreeMap<_, _> =
             self.retired.iter().map(|(id, retired)| (id.clone(), ends(retired.until))).collect();
-        // It is retired by the write that brings the next one.
+        // The write that saves the next lease also records this one as replaced.
         let replaced = self.held.as_ref().filter(|_| self.next.is_some());
         retired.extend(replaced.map(|held| (held.lease.id.clone(), ends(held.until))));
         let volumes = match &self.life {
-            // Also those that are being mounted: a process that is killed right after a mount has not written it.
+            // Also volumes that are being mounted, because the process may be killed right after a mount,
+            // before the next write.
             Life::Used(volumes) => volumes.union(&self.wanted_by).cloned().collect(),
             Life::Unused(_) => self.wanted_by.clone(),
             Life::Ended => BTreeSet::new(),
@@ -166,7 +170,7 @@ impl Entry {
         Some(KeptLeases { lease, retired, volumes })
     }
 
-    /// The state file has this lease: it is handed out from now on.
+    /// Records that this lease is in the state file, so it can be used.
     pub(super) fn saved(&mut self, id: &LeaseId) {
         let Some(next) = self.next.take_if(|next| next.lease.id == *id) else { return };
         if let Some(Held { lease, until }) = self.held.replace(next) {
@@ -174,12 +178,12 @@ impl Entry {
         }
     }
 
-    /// Whether there is a lease that the state file lacks.
+    /// Whether there is a lease that is not in the state file.
     pub(super) fn is_unsaved(&self) -> bool {
         self.next.is_some()
     }
 
-    /// The credentials of the lease in use.
+    /// The credentials of the current lease.
     pub(super) fn credentials(&self) -> Option<SecretData> {
         self.held.as_ref().map(|held| held.lease.credentials.clone())
     }
@@ -201,7 +205,7 @@ impl Entry {
         matches!(self.life, Life::Ended)
     }
 
-    /// A volume asks for the credentials.
+    /// Records a request for the credentials.
     pub(super) fn ask(&mut self, client: &Arc<Client>, now: Instant) {
         self.client = Arc::clone(client);
         self.asked = now;
@@ -210,7 +214,8 @@ impl Entry {
         }
     }
 
-    /// Takes in whether a volume asks for the credentials. It may have their files all the same until it is mounted with others.
+    /// Records whether a volume requests the credentials. It may still have their files until it is mounted
+    /// with others.
     pub(super) fn set_wanted(&mut self, volume: &str, is_wanted: bool) {
         if !is_wanted {
             self.wanted_by.remove(volume);
@@ -219,16 +224,16 @@ impl Entry {
         }
     }
 
-    /// Whether the last call of a volume asked for the credentials.
+    /// Whether the last call of any volume requested the credentials.
     pub(super) fn is_wanted(&self) -> bool {
         !self.wanted_by.is_empty()
     }
 
-    /// Takes in whether a volume that is mounted has the credentials. Returns whether that is new.
+    /// Records whether a mounted volume has the credentials. Returns whether that is a change.
     pub(super) fn set_volume(&mut self, volume: &str, is_used: bool, now: Instant) -> bool {
         match (&mut self.life, is_used) {
             (Life::Used(volumes), true) => {
-                // One that finds no room is taken in when others are gone and it is mounted again.
+                // Beyond the limit, a volume is recorded when others are gone and it is mounted again.
                 let is_new = volumes.len() < VOLUMES_MAX && !volumes.contains(volume);
                 is_new && volumes.insert(volume.to_owned())
             }
@@ -247,7 +252,7 @@ impl Entry {
         }
     }
 
-    /// The pod is gone, or no volume has had the credentials for long.
+    /// Ends the entry: the pod was deleted, or no volume has had the credentials for a while.
     pub(super) fn end(&mut self, now: Instant) {
         if let Life::Ended = mem::replace(&mut self.life, Life::Ended) {
             return;
@@ -260,7 +265,7 @@ impl Entry {
         }
     }
 
-    /// What a volume gets that asks at this time.
+    /// The answer to a volume that requests the credentials at this time.
     pub(super) fn offer(&self, now: Instant, time: SystemTime, is_stopping: bool) -> Offer {
         let usable = self.newest().map(|held| &held.lease).filter(|lease| lease.is_usable(time));
         let is_due = usable.is_none_or(|lease| lease.step(time, JITTER) == LeaseStep::Replace);
@@ -275,7 +280,7 @@ impl Entry {
         }
     }
 
-    /// Takes a lease into use, or has it revoked if no volume uses it any more.
+    /// Stores a generated lease, or marks it for revocation if no volume uses the entry any more.
     pub(super) fn generated(&mut self, lease: HeldLease, now: Instant) {
         self.generations.succeeded();
         self.failure = None;
@@ -284,12 +289,12 @@ impl Entry {
         if self.has_ended() {
             self.revoke(&lease.id, until, now);
         } else if let Some(Held { lease, until }) = self.next.replace(Held { lease, until }) {
-            // It was not handed out.
+            // It was never used.
             self.revoke(&lease.id, until, now);
         }
     }
 
-    /// A generation has failed. Only one that may have made a user has a pause that grows.
+    /// Records a failed generation. The backoff only grows if it may have created a user.
     pub(super) fn not_generated(&mut self, error: &Error, failure: Failure, now: Instant) {
         let is_refused =
             matches!(error.class(), Class::Authentication | Class::Denied | Class::NotFound | Class::Invalid);
@@ -303,7 +308,7 @@ impl Entry {
         }
     }
 
-    /// What is due at this time, to be begun.
+    /// Starts the action that is due at this time.
     pub(super) fn begin(&mut self, now: Instant, time: SystemTime) -> Option<Step> {
         if self.is_busy {
             return None;
@@ -312,7 +317,7 @@ impl Entry {
             self.end(now);
         }
         self.retired.retain(|_, retired| now < retired.until);
-        // A pod that has finished asks for nothing, and has volumes all the same until it is deleted.
+        // A finished pod makes no requests but has its volumes until it is deleted.
         let is_idle = self.asked + UNUSED_LIMIT <= now && self.retired.is_empty();
         if is_idle && self.newest().is_none_or(|held| held.until <= now && held.lease.ends <= time) {
             (self.held, self.next, self.life) = (None, None, Life::Ended);
@@ -335,7 +340,7 @@ impl Entry {
         Some(step)
     }
 
-    /// A renewal was answered.
+    /// Records the response to a renewal.
     pub(super) fn renewed(
         &mut self,
         id: &LeaseId,
@@ -359,7 +364,7 @@ impl Entry {
         }
     }
 
-    /// A revocation was answered. Without another attempt the lease ends by itself.
+    /// Records the response to a revocation. If it is not retried, the lease expires on its own.
     pub(super) fn revoked(&mut self, id: &LeaseId, answer: Result<(), Error>, now: Instant) {
         let again = answer.err().and_then(|error| {
             self.retired.get_mut(id).and_then(|retired| retired.revocations.failed(now, error.retry()))
@@ -369,12 +374,12 @@ impl Entry {
         }
     }
 
-    /// All revocations of a step were answered.
+    /// Records that all revocations of an action are complete.
     pub(super) fn finish(&mut self) {
         self.is_busy = false;
     }
 
-    /// A lease is of no use.
+    /// Marks a lease for revocation.
     fn revoke(&mut self, id: &LeaseId, until: Instant, now: Instant) {
         let mut retired = Retired::new(until);
         retired.revocations.start(now);
