@@ -61,7 +61,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && install -D --mode=0755 "target/$(cat /target)/release/scaivault-injector" /out/scaivault-injector
 
 FROM toolchain AS build-agent
-# 0111: executable and readable by nobody, its owner root included. The kernel makes a process non-dumpable at exec if its
+# 0111: executable, and not readable for any user, root included. The kernel makes a process non-dumpable at exec if its
 # user cannot read the binary, so that other processes of that user can neither trace it nor open its memory or files in
 # /proc. In a pod with a shared process namespace that protects the agent from its first instruction on, also where it runs
 # as uid 0 with the capability KILL alone.
