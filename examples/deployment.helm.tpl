@@ -1,5 +1,6 @@
-# Templates of files inside a Helm chart. Helm reads double braces first, so what is meant for the agent is escaped: text
-# between backquotes in a tag of Helm is written as it is. Put this file into a chart as templates/deployment.yaml.
+# Templates of files inside a Helm chart. Helm interprets double braces first, so the agent's tags are
+# escaped: Helm writes text between backquotes in a tag as it is. Put this file into a chart as
+# templates/deployment.yaml.
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -23,17 +24,18 @@ spec:
       labels:
         app: {{ .Release.Name }}
       annotations:
-        # One line: each tag of the agent between backquotes. What is outside of them belongs to Helm.
+        # One line: put each tag of the agent between backquotes. Helm interprets the rest.
         scaivault.scailabs.ai/inject-secret-db.url: environments/production/billing/database
         scaivault.scailabs.ai/secret-template-db.url: "postgres://{{ `{{ data.username | urlencode }}` }}:{{ `{{ data.password | urlencode }}` }}@{{ .Values.host }}/billing"
-        # Several lines: all of them between backquotes, and `indent` for YAML.
+        # Several lines: put all of them between backquotes, and use `indent` for YAML.
         scaivault.scailabs.ai/inject-secret-app.properties: environments/production/billing/database
         scaivault.scailabs.ai/secret-template-app.properties: |
 {{ `spring.datasource.username={{ data.username }}
 spring.datasource.password={{ data.password }}
 {% if data.schema is defined %}spring.jpa.properties.hibernate.default_schema={{ data.schema }}
 {% endif %}` | indent 10 }}
-        # From values.yaml, or from a file of the chart by .Files.Get: Helm does not read tags in them, so nothing is escaped.
+        # From values.yaml, or from a file of the chart with .Files.Get: Helm does not interpret tags in
+        # them, so nothing is escaped.
         scaivault.scailabs.ai/inject-secret-pgpass: environments/production/billing/database
         scaivault.scailabs.ai/secret-template-pgpass: {{ .Values.pgpass | quote }}
         scaivault.scailabs.ai/secret-mode-pgpass: "0400"
