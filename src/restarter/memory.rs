@@ -1,4 +1,4 @@
-//! What is known of the cluster, kept up to date by watches and by what writes answer.
+//! The cache of the cluster, updated by watches and by the responses to writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -22,29 +22,30 @@ use tokio::sync::Notify;
 
 use super::{kinds::POLICIES, metrics::lock};
 
-/// The longest value of a namespace's annotation that is kept: a list of windows or names.
+/// The maximum size of a cached annotation of a namespace: a list of windows or names.
 const VALUE_BYTES: usize = 8 * 1024;
-/// The most bytes of a namespace's labels. A namespace with more is result as one without: no policy selects it.
+/// The maximum size of a namespace's labels. A namespace with more is cached without labels, so no policy
+/// selects it.
 const LABELS_BYTES: usize = 32 * 1024;
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-/// The namespace that every cluster has from its first day on.
+/// A namespace that every cluster has.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 /// A part of the name of Reloader's image.
 const RELOADER_IMAGE: &str = "stakater/reloader";
 
-/// What is known of the cluster.
+/// The cache of the cluster.
 pub(super) struct Memory {
     state: Mutex<State>,
-    /// Something to decide on has changed.
+    /// Notified if a decision may change.
     pub(super) changes: Notify,
-    /// Workloads have to be read again.
+    /// Notified if workloads must be read again.
     pub(super) to_read: Notify,
     pub(super) clock: ApiClock,
     policies: Option<Arc<PolicyCache>>,
 }
 
-/// What is behind the lock.
+/// The locked part.
 pub(super) struct State {
     pub(super) catalog: Catalog,
     records: BTreeMap<WorkloadKey, Record>,
@@ -52,17 +53,17 @@ pub(super) struct State {
     settings: Arc<Settings>,
     policies: Option<Arc<PolicySet>>,
     outdated: Outdated,
-    /// What is being read again.
+    /// The workloads that are being read again.
     reading: Outdated,
     /// The `metadata.uid` of the namespace `kube-system`: the usual name of a cluster.
     cluster: String,
     /// Deployments of Reloader.
     reloaders: BTreeSet<WorkloadKey>,
-    /// What has not been listed yet.
+    /// The resources that are not listed yet.
     missing: BTreeSet<&'static str>,
 }
 
-/// Workloads whose templates have to be read again, because what they mean has changed.
+/// Workloads whose templates must be read again, because a setting that affects them has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Outdated {
     #[default]
@@ -71,7 +72,7 @@ pub(super) enum Outdated {
     All,
 }
 
-/// What is kept of a `RotationRollout` besides its ledger.
+/// The cached part of a `RotationRollout` in addition to its ledger.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     pub(super) resource_version: Box<str>,
@@ -111,7 +112,7 @@ impl Memory {
         lock(&self.state)
     }
 
-    /// Takes a change in.
+    /// Applies a change.
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
@@ -126,12 +127,12 @@ impl Memory {
         }
     }
 
-    /// Nothing is decided until this was listed.
+    /// Registers a resource that must be listed before the first decision.
     pub(super) fn expect(&self, resource: &'static str) {
         self.lock().missing.insert(resource);
     }
 
-    /// All objects of a kind are known.
+    /// Records that a resource is listed.
     pub(super) fn listed(&self, resource: &'static str) {
         self.lock().missing.remove(resource);
         self.changes.notify_one();
@@ -150,14 +151,14 @@ impl Memory {
         (!missing.is_empty()).then(|| missing.join(", "))
     }
 
-    /// The API server does not serve policies, so there is none.
+    /// Records that the API server does not serve policies, so there are none.
     pub(super) fn policy_kind_is_missing(&self) {
         if let Some(policies) = &self.policies {
             policies.kind_is_missing();
         }
     }
 
-    /// Another set of policies is in force.
+    /// Records that the policies have changed.
     pub(super) fn policies_changed(&self) {
         let set = self.policies.as_ref().and_then(|policies| policies.in_force());
         self.change(|state| {
@@ -170,7 +171,7 @@ impl Memory {
         self.listed(POLICIES);
     }
 
-    /// Other settings of the injector are in force.
+    /// Records that the settings of the injector have changed.
     pub(super) fn settings_changed(&self, settings: Settings) {
         self.change(|state| {
             state.settings = Arc::new(settings);
@@ -178,8 +179,8 @@ impl Memory {
         });
     }
 
-    /// What has to be done at `now`; none while the cluster is not known, or policies or settings have changed. Workloads that are
-    /// to be read again wait.
+    /// Decides at `now`. Returns `None` while the cluster is not listed, or policies or settings have
+    /// changed. Workloads that must be read again wait.
     pub(super) fn decide(&self, now: i64, settings: &scaivault_restarter::Settings) -> Option<Decision> {
         let mut state = self.lock();
         let State { catalog, outdated, reading, missing, .. } = &mut *state;
@@ -196,7 +197,7 @@ impl Memory {
 }
 
 impl State {
-    /// Takes in a workload.
+    /// Adds or replaces a workload.
     pub(super) fn put_workload(&mut self, kind: Kind, object: &Value) {
         let name = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         let unknown = || Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() });
@@ -213,7 +214,7 @@ impl State {
         self.look_for_reloader(kind, object);
     }
 
-    /// Takes in a workload that was read again; one that was deleted meanwhile stays unknown.
+    /// Adds a workload that was read again, unless it was deleted meanwhile.
     pub(super) fn put_workload_again(&mut self, kind: Kind, object: &Value) {
         let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         if self.catalog.uid(&key) == Some(object["metadata"]["uid"].as_str().unwrap_or_default()) {
@@ -250,7 +251,7 @@ impl State {
         self.reloaders.len()
     }
 
-    /// A text that tells the cluster from others; empty before its namespaces are listed.
+    /// An identifier of the cluster; empty before its namespaces are listed.
     pub(super) fn cluster(&self) -> &str {
         &self.cluster
     }
@@ -287,13 +288,14 @@ impl State {
         self.namespaces.retain(|name, _| listed.contains(name));
     }
 
-    /// What has to be read again. Until that has happened, nothing is written about these workloads.
+    /// Returns the workloads that must be read again. Until then, nothing is written about them.
     pub(super) fn begin_reading(&mut self) -> Outdated {
         self.reading = mem::take(&mut self.outdated);
         self.reading.clone()
     }
 
-    /// It was read again; `failed` was not. What became outdated meanwhile is still to be read.
+    /// Records that the workloads were read again, except `failed`. Those that became outdated meanwhile
+    /// remain so.
     pub(super) fn end_reading(&mut self, failed: Outdated) {
         self.reading = Outdated::None;
         match failed {
@@ -303,8 +305,8 @@ impl State {
         }
     }
 
-    /// Takes in a `RotationRollout` from a watch. What this process has written itself it knows better: statuses do not have all of
-    /// a ledger.
+    /// Adds a `RotationRollout` from a watch. The cached ledger of an object that this process has written
+    /// takes precedence, because statuses do not contain all of a ledger.
     pub(super) fn put_record(&mut self, object: &Value) {
         let Ok(object) = RotationRollout::deserialize(object) else { return };
         let Some(key) = object.workload() else { return };
@@ -319,7 +321,7 @@ impl State {
         self.records.insert(key, Record::new(version, object.status.as_ref()));
     }
 
-    /// A write of this process was answered.
+    /// Adds the object in the response to a write of this process.
     pub(super) fn put_own_record(&mut self, key: &WorkloadKey, object: &RotationRollout, ledger: Ledger) {
         let version = object.metadata.resource_version.as_deref().unwrap_or_default();
         self.records.insert(key.clone(), Record::new(version, object.status.as_ref()));
@@ -333,7 +335,7 @@ impl State {
         self.catalog.remove_record(&key);
     }
 
-    /// Whether the objects that a step rests on are still the present ones.
+    /// Whether the objects that a step is based on are still current.
     pub(super) fn is_present(&mut self, key: &WorkloadKey, seen: &Seen) -> bool {
         self.catalog.world().workloads.get(key).is_some_and(|workload| {
             workload.resource_version == seen.workload && workload.record_version == seen.record
@@ -349,7 +351,7 @@ impl State {
         names.collect()
     }
 
-    /// In a dry run, what would be written is remembered.
+    /// Stores a ledger in memory, in a dry run.
     pub(super) fn put_ledger(&mut self, key: &WorkloadKey, ledger: Ledger) {
         let shown = (ledger.phase.word().into(), ledger.phase.reason().into());
         self.records.entry(key.clone()).or_default().shown = shown;
@@ -393,7 +395,7 @@ impl Outdated {
     }
 }
 
-/// What the strongest policy with `restart` says that selects the pods of a workload.
+/// The mode in the strongest policy with `restart` that selects the pods of a workload.
 fn policy_mode(object: &Value, namespace: &Namespace, policies: &PolicySet) -> Option<Mode> {
     if policies.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! What is counted, in the text format of Prometheus.
+//! The metrics, in the text format of Prometheus.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use std::{
 use super::memory::Memory;
 use crate::telemetry;
 
-/// Before every name.
+/// The prefix of every name.
 const PREFIX: &str = "scaivault_restarter_";
 
-/// How a write ended.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Write {
-    /// The API server took it.
+    /// The API server accepted it.
     Done,
-    /// The object had changed; the next decision sees the change.
+    /// The object had changed; the next decision uses the changed object.
     Conflict,
     /// The API server refused it.
     Refused,
@@ -40,18 +40,18 @@ impl Write {
     }
 }
 
-/// The counts of this process.
+/// The counters of this process.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     restarts: Counts<(&'static str, Write)>,
     records: Counts<Write>,
     rollouts: Counts<&'static str>,
     events: Counts<&'static str>,
-    /// Lists and watches that fail, and since when.
+    /// Failing lists and watches, and since when they fail.
     watches_down: Mutex<BTreeMap<&'static str, i64>>,
     is_leader: AtomicBool,
     decisions: AtomicU64,
-    /// When the last one was made, Unix seconds.
+    /// When the last decision was made, Unix seconds.
     decided_at: AtomicI64,
     decision_microseconds: AtomicU64,
     /// Workloads by phase and reason, and since when the oldest restart waits.
@@ -59,21 +59,21 @@ pub(super) struct Metrics {
     vault: VaultCounts,
 }
 
-/// What the last decision found.
+/// The numbers of the last decision.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workloads {
     pub(super) by_phase: BTreeMap<(&'static str, &'static str), usize>,
     pub(super) oldest_pending: Option<i64>,
 }
 
-/// What was asked of ScaiVault.
+/// Counters of requests to ScaiVault.
 #[derive(Debug, Default)]
 pub(super) struct VaultCounts {
     calls: Counts<&'static str>,
     is_connected: AtomicBool,
     secrets: AtomicU64,
     failing: AtomicU64,
-    /// When all versions were looked up last, Unix seconds.
+    /// When all versions were last read, Unix seconds.
     complete_at: AtomicI64,
 }
 
@@ -98,22 +98,22 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Metrics {
-    /// The template of a workload was patched, or not.
+    /// Counts a patch of a workload's template.
     pub(super) fn restarted(&self, kind: &'static str, write: Write) {
         self.restarts.add((kind, write));
     }
 
-    /// A `RotationRollout` was written, or not.
+    /// Counts a write of a `RotationRollout`.
     pub(super) fn recorded(&self, write: Write) {
         self.records.add(write);
     }
 
-    /// A rollout has ended, in one word.
+    /// Counts a rollout that has ended.
     pub(super) fn rollout_ended(&self, outcome: &'static str) {
         self.rollouts.add(outcome);
     }
 
-    /// An event of Kubernetes was posted, or not.
+    /// Counts an Event of Kubernetes.
     pub(super) fn event(&self, result: &'static str) {
         self.events.add(result);
     }
@@ -138,7 +138,7 @@ impl Metrics {
         *lock(&self.workloads) = workloads;
     }
 
-    /// A call for versions has ended, in one word.
+    /// Counts a request for versions.
     pub(super) fn vault_called(&self, result: &'static str) {
         self.vault.calls.add(result);
     }
@@ -147,7 +147,7 @@ impl Metrics {
         self.vault.is_connected.store(is_connected, Ordering::Relaxed);
     }
 
-    /// So many secrets are followed, and so many of them have no version.
+    /// Sets the number of followed secrets and of those without a version.
     pub(super) fn vault_secrets(&self, secrets: usize, failing: usize) {
         self.vault.secrets.store(secrets as u64, Ordering::Relaxed);
         self.vault.failing.store(failing as u64, Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Metrics {
         self.vault.complete_at.store(at, Ordering::Relaxed);
     }
 
-    /// All of them.
+    /// All metrics.
     pub(super) fn text(&self, memory: &Memory) -> String {
         let mut page = Page(String::new());
         // Writing to a String cannot fail.

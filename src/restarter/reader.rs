@@ -1,4 +1,5 @@
-//! Reads workloads again whose namespace, policies or settings have changed: templates are not kept in memory.
+//! Reads workloads again after a change of their namespace, policies or settings, because templates are not
+//! cached.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,12 +14,12 @@ use super::{
     memory::{Memory, Outdated},
 };
 
-/// The shortest time between two readings, and the pause after one that failed.
+/// The minimum time between two runs, and the pause after a failed one.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Objects in one page, which are taken in one by one.
+/// The number of objects in a page.
 const PAGE: u32 = 250;
 
-/// Reads again what became outdated, for ever.
+/// Reads outdated workloads again. Never returns.
 pub(super) async fn run(client: Client, memory: Arc<Memory>) {
     loop {
         memory.to_read.notified().await;
@@ -30,7 +31,7 @@ pub(super) async fn run(client: Client, memory: Arc<Memory>) {
     }
 }
 
-/// What could not be read.
+/// Reads workloads again and returns those that could not be read.
 async fn read(client: &Client, memory: &Memory, outdated: Outdated) -> Outdated {
     let mut failed = BTreeSet::new();
     match outdated {

@@ -1,4 +1,4 @@
-//! `restart`: releases the restart that waits for a workload.
+//! `restart`: releases the pending restart of a workload.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -27,9 +27,9 @@ Sets the annotation scaivault.scailabs.ai/restart-release of the workload to a n
 releases its pending restart, even if restarts are manual, the time is outside of its windows, or the
 same version failed elsewhere. The controller (`restarter`) then restarts the workload.";
 
-/// Under which name the annotation is written.
+/// The field manager of the annotation.
 const FIELD_MANAGER: &str = "scaivault-restart";
-/// How long the API server may take for one answer.
+/// The timeout of a request to the API server.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// `restart`.

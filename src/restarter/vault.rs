@@ -1,5 +1,5 @@
-//! The versions of ScaiVault's secrets: all are looked up slowly, one after the other, and those that events name at once (see
-//! [`Lookups`]). Values are never asked for.
+//! Reads the versions of ScaiVault's secrets: all of them slowly, one after the other, and those with events
+//! at once (see [`Lookups`]). Values are never requested.
 
 use std::{
     collections::BTreeSet,
@@ -21,20 +21,20 @@ use tokio::{
 use super::{args::Vault, lookups::Lookups, memory::Memory, metrics::Metrics};
 use crate::telemetry::LogThrottle;
 
-/// The shortest time between two calls: ScaiVault grants 100 a minute to an identity.
+/// The minimum time between two requests, because ScaiVault allows an identity 100 a minute.
 const CALL_PAUSE: Duration = Duration::from_secs(1);
-/// How often new paths are looked for, and how long events are gathered.
+/// How often new paths are searched for, and how long events are collected.
 const LOOK: Duration = Duration::from_secs(1);
-/// The first and the longest pause after a failure.
+/// The backoff after a failure, from and to.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
-/// Updates of the listener that wait.
+/// The size of the queue of the listener's updates.
 const QUEUE: usize = 64;
-/// How many secrets of one call are named in warnings when they begin to have no version.
+/// The maximum number of warnings about secrets without a version for one request.
 const NAMED: usize = 10;
-/// How often a log line says that ScaiVault does not answer.
+/// How often it is logged that ScaiVault does not answer.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// Follows the versions for ever. `name` is the subscription's.
+/// Keeps the versions up to date. Never returns. `name` is the subscription's.
 pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>, metrics: Arc<Metrics>) {
     let client = Arc::clone(&vault.client);
     let (paths, watched_paths) = watch::channel(BTreeSet::new());
@@ -63,7 +63,7 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
         may_have_left: true,
     };
     let listening = async {
-        // ScaiVault refuses a subscription to nothing.
+        // ScaiVault refuses a subscription without paths.
         if some_paths.wait_for(|paths| !paths.is_empty()).await.is_ok() {
             listen(settings, updates).await;
         }
@@ -79,7 +79,7 @@ struct Follower {
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
     paths: watch::Sender<BTreeSet<SecretPath>>,
-    /// Paths whose changes have events.
+    /// Paths of the subscription.
     covered: BTreeSet<SecretPath>,
     lookups: Lookups,
     /// Paths without a version.
@@ -109,7 +109,7 @@ impl Follower {
         match update {
             ListenerUpdate::Connected => self.metrics.vault_connected(true),
             ListenerUpdate::Disconnected => self.metrics.vault_connected(false),
-            // What changed before the subscription covered it has no event.
+            // Changes from before the subscription included a path have no event.
             ListenerUpdate::Covers(paths) => {
                 self.lookups.add(paths.difference(&self.covered).cloned());
                 self.covered = paths;
@@ -119,7 +119,7 @@ impl Follower {
         }
     }
 
-    /// Follows what workloads deliver.
+    /// Adds the paths of new workloads.
     fn find_new_paths(&mut self) {
         let named = self.memory.lock().catalog.paths();
         let is_same = {
@@ -138,7 +138,7 @@ impl Follower {
         self.paths.send_replace(named);
     }
 
-    /// One call, if one is due. Returns when to look again.
+    /// Sends a request, if one is due. Returns when to call again.
     async fn look_up(&mut self) -> Instant {
         let now = Instant::now();
         let (why, batch) = self.lookups.batch(&self.paths.borrow(), now);
@@ -149,7 +149,8 @@ impl Follower {
         let seen_at = unix_seconds(SystemTime::now());
         let result = if versions.interrupted.is_some() { "failed" } else { "done" };
         self.metrics.vault_called(result);
-        // Of a batch that ended early, only the rest is asked for again: else a low rate limit would let none through to the end.
+        // If a batch ended early, only the rest is requested again; otherwise it would never complete under
+        // a low rate limit.
         let rest: Vec<_> = batch.into_iter().filter(|path| !versions.found.contains_key(path)).collect();
         let mut named = 0;
         for (path, found) in versions.found {

@@ -1,6 +1,6 @@
-//! Carries out steps. Each write is guarded by the version of the object that was decided on; what it answers is in memory before the
-//! next decision. Nothing is retried here: the next decision sees what there is. A step that rests on what is known to be past is left
-//! out.
+//! Executes steps. Each write fails if the object has changed since the decision, and its response is cached
+//! before the next decision. Nothing is retried here, because the next decision uses the current state. A
+//! step that is based on an outdated object is skipped.
 
 use std::{
     collections::BTreeMap,
@@ -30,14 +30,14 @@ use super::{
     metrics::{Metrics, Write, lock},
 };
 
-/// How long the API server may take for one write.
+/// The timeout of a write.
 const ANSWER: Duration = Duration::from_secs(15);
-/// The first and the longest pause before a write that was refused is tried again.
+/// The backoff after a refused write, from and to.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
-/// The most characters of a refusal that are kept.
+/// The maximum length of a stored refusal in characters.
 const MESSAGE_CHARS: usize = 256;
 
-/// Writes for one leader.
+/// Executes the steps of one leader.
 pub(super) struct Writer {
     client: Client,
     memory: Arc<Memory>,
@@ -49,7 +49,7 @@ pub(super) struct Writer {
     refusals: Mutex<BTreeMap<WorkloadKey, u32>>,
 }
 
-/// Why a write was not taken.
+/// Why a write was refused.
 struct Refused {
     write: Write,
     message: String,
@@ -65,13 +65,13 @@ impl Writer {
         Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
     }
 
-    /// Whether a step is not to be tried yet.
+    /// Whether a step must not be tried yet.
     pub(super) fn is_held(&self, step: &Step, now: Instant) -> bool {
         let is_record = matches!(step, Step::Record { .. });
         is_record && lock(&self.held).get(step.workload()).is_some_and(|(_, until)| now < *until)
     }
 
-    /// Carries out a step. An error says that the API server cannot be reached.
+    /// Executes a step. Fails if the API server cannot be reached.
     pub(super) async fn carry_out(&self, step: Step) -> Result<(), String> {
         match step {
             Step::Restart { workload, marker, ledger, seen } => {
@@ -98,7 +98,7 @@ impl Writer {
         }
     }
 
-    /// Marks the template, and then writes down that it was restarted.
+    /// Marks the template, and then records the restart.
     async fn restart(
         &self,
         key: &WorkloadKey,
@@ -141,14 +141,14 @@ impl Writer {
         }
         lock(&self.refusals).remove(key);
         let written = self.record(key, ledger, seen).await;
-        // What was not written down is found in the marker.
+        // If this was not recorded, the marker has it.
         if let Err(Refused { message, .. }) = written {
             tracing::debug!(workload = %key, error = message, "restart not recorded yet");
         }
         Ok(())
     }
 
-    /// Has the status say that the patch was refused, and others restarted in the meantime.
+    /// Records in the status that the patch was refused. Other workloads are restarted meanwhile.
     fn refuse(&self, key: &WorkloadKey, message: &str) {
         let pause = {
             let mut refusals = lock(&self.refusals);
@@ -196,7 +196,8 @@ impl Writer {
         RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.conditions)
     }
 
-    /// Makes the `RotationRollout`, which ends with its workload. None if the workload is gone.
+    /// Creates the `RotationRollout`, which is deleted with its workload. Returns `None` if the workload is
+    /// gone.
     async fn create(&self, api: &Api<RotationRollout>, key: &WorkloadKey) -> Result<Option<Record>, Refused> {
         let Some(uid) = self.memory.lock().catalog.uid(key).map(str::to_owned) else { return Ok(None) };
         let mut object = empty(key);
@@ -212,7 +213,7 @@ impl Writer {
         Ok(Some(Record { resource_version, ..Record::default() }))
     }
 
-    /// Counts and tells what has changed since the last record.
+    /// Counts, logs and posts what has changed since the last record.
     fn tell(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
         let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
         let (was_phase, was_reason) = (&*known.shown.0, &*known.shown.1);
@@ -274,7 +275,7 @@ impl Writer {
     }
 }
 
-/// The pause after so many refusals in a row.
+/// The pause after this number of consecutive refusals.
 fn pause(count: u32) -> Duration {
     PAUSES.0.saturating_mul(2_u32.saturating_pow(count)).min(PAUSES.1)
 }
@@ -303,14 +304,14 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
     }
 }
 
-/// The answer to a write.
+/// The result of a write.
 async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, Refused> {
     match timeout(ANSWER, write).await {
         Ok(Ok(object)) => Ok(object),
         Ok(Err(error)) => {
             let write = match &error {
                 kube::Error::Api(status) if status.code == 409 => Write::Conflict,
-                // A former state of the object: the watch brings the present one.
+                // The cached object is outdated; the watch will update it.
                 kube::Error::Api(status) if status.code == 404 => Write::Conflict,
                 kube::Error::Api(status) if status.code == 429 || status.code >= 500 => Write::Unavailable,
                 kube::Error::Api(_) => Write::Refused,

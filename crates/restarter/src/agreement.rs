@@ -1,4 +1,4 @@
-//! What the pods of a workload say about their CSI volumes.
+//! The versions of CSI volumes that the driver reports for the pods of a workload.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,8 +8,9 @@ use crate::{
     workload::{Agreement, Pod},
 };
 
-/// What the running pods of a workload say about each class, and a pod that others wait for. A pod that does not run yet says nothing:
-/// it will have the current version.
+/// The versions of each class that the driver reports for the running pods of a workload, and a pod that has
+/// not the newest one. Pods that do not run yet are ignored, because they will start with the current
+/// version.
 pub(crate) fn agreements<'a>(
     pods: Option<&BTreeMap<Arc<str>, Pod>>,
     statuses: Option<&'a BTreeMap<Arc<str>, Vec<ClassStatus>>>,

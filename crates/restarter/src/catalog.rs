@@ -1,4 +1,4 @@
-//! Objects of the cluster, joined into the [`World`]: what watches bring goes in, in any order.
+//! Joins objects of the cluster into the [`World`]. Watches may deliver them in any order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,25 +25,25 @@ use crate::{
 use followed::Followed;
 use reference::{Reference, Shared};
 
-/// The provider of this product. Its classes need no opt-in.
+/// The provider of this product, whose classes are followed without an annotation.
 const PROVIDER: &str = "scaivault";
 
-/// The most secrets of one workload that are followed; a marker has to name all of them.
+/// The maximum number of followed secrets of a workload, because a marker contains all of them.
 const SECRETS_MAX: usize = 256;
 
-/// What the settings of the controller say about all workloads.
+/// The defaults for all workloads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults {
     /// The mode if neither an annotation nor a policy sets one.
     pub mode: Mode,
-    /// Annotations of Reloader are read.
+    /// Whether annotations of Reloader are used.
     pub with_reloader: bool,
 }
 
 /// Names in a namespace.
 type Named<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
 
-/// All that is known about the cluster, by object.
+/// The cache of the cluster's objects.
 #[derive(Debug, Default)]
 pub struct Catalog {
     defaults: Defaults,
@@ -56,18 +56,18 @@ pub struct Catalog {
     /// By the name of the pod.
     class_statuses: Named<Vec<ClassStatus>>,
     refusals: BTreeMap<WorkloadKey, Refusal>,
-    /// What changed since the world was joined.
+    /// The workloads that changed since the world was joined.
     changed: BTreeSet<WorkloadKey>,
-    /// Namespaces in which a Secret or class changed what it says.
+    /// Namespaces in which the annotations of a Secret or class changed.
     changed_namespaces: BTreeSet<Arc<str>>,
-    /// The version of a source has changed since the world was joined.
+    /// Whether the version of a source has changed since the world was joined.
     has_new_version: bool,
-    /// How many sources were in use when it was last looked for those that nobody uses any more.
+    /// The number of used sources at the last search for unused ones.
     sources_used: usize,
 }
 
-/// What is known about a native Secret or a class. Secrets become sources when a workload is restarted for them: a namespace may
-/// have any number of others.
+/// A native Secret or a class. A Secret only becomes a source if a workload is restarted for it, because a
+/// namespace may have any number of others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Known {
     candidate: Candidate,
@@ -75,7 +75,7 @@ struct Known {
     version: Option<NativeVersion>,
 }
 
-/// What is kept of a workload.
+/// The cached part of a workload.
 #[derive(Debug)]
 struct Template {
     uid: Box<str>,
@@ -84,7 +84,7 @@ struct Template {
     choice: Choice,
     /// The secrets of ScaiVault, and whether a sidecar refreshes them.
     vault: Vec<(SourceId, bool)>,
-    /// How many more it delivers than are followed.
+    /// The number of its secrets that are not followed.
     not_followed: usize,
     /// Native Secrets that the template uses.
     secrets: Vec<Arc<str>>,
@@ -102,8 +102,8 @@ impl Catalog {
         Self { defaults, ..Self::default() }
     }
 
-    /// Takes in a workload. `context` is that of its namespace; `policy` what the strongest policy with `spec.restart` says that
-    /// selects its pods.
+    /// Adds or replaces a workload. `context` is that of its namespace; `policy` is the mode in the
+    /// strongest policy with `spec.restart` that selects its pods.
     pub fn put_workload(&mut self, kind: Kind, object: &Value, context: &Context<'_>, policy: Option<Mode>) {
         let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
@@ -158,7 +158,7 @@ impl Catalog {
         self.forget_unused_sources();
     }
 
-    /// A workload was deleted.
+    /// Removes a workload.
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
         self.forget_vault_sources(key);
         self.templates.remove(key);
@@ -167,7 +167,7 @@ impl Catalog {
         self.changed.insert(key.clone());
     }
 
-    /// Takes in a pod; one that has ended or belongs to no workload is forgotten.
+    /// Adds or replaces a pod; one that has ended or belongs to no workload is removed.
     pub fn put_pod(&mut self, object: &Value) {
         let Some((namespace, name)) = names_of(object) else { return };
         match pod(object) {
@@ -186,7 +186,7 @@ impl Catalog {
         }
     }
 
-    /// A pod was deleted.
+    /// Removes a pod.
     pub fn remove_pod(&mut self, namespace: &str, name: &str) {
         let owner = in_namespace_mut(&mut self.pods, namespace)
             .find_map(|(key, pods)| pods.remove(name).map(|_| key.clone()));
@@ -198,7 +198,7 @@ impl Catalog {
         }
     }
 
-    /// Takes in a native Secret: only its metadata is looked at. `now` is this process's clock.
+    /// Adds or replaces a native Secret, of which only the metadata is used. `now` is this process's clock.
     pub fn put_secret(&mut self, object: &Value, now: i64) {
         let Some((namespace, name)) = names_of(object) else { return };
         let former = self.secrets.get(&namespace).and_then(|names| names.get(&name)).copied();
@@ -219,12 +219,12 @@ impl Catalog {
         }
     }
 
-    /// A native Secret was deleted. Its version stays: one that is made anew is newer.
+    /// Removes a native Secret. Its version is kept, because a new Secret of the same name has a newer one.
     pub fn remove_secret(&mut self, namespace: &str, name: &str) {
         remove_named(&mut self.secrets, namespace, name);
     }
 
-    /// Takes in a `SecretProviderClass`.
+    /// Adds or replaces a `SecretProviderClass`.
     pub fn put_class(&mut self, object: &Value) {
         let Some((namespace, name)) = names_of(object) else { return };
         let mut candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
@@ -235,13 +235,13 @@ impl Catalog {
         }
     }
 
-    /// A class was deleted.
+    /// Removes a class.
     pub fn remove_class(&mut self, namespace: &str, name: &str) {
         remove_named(&mut self.classes, namespace, name);
         self.changed_namespaces.insert(namespace.into());
     }
 
-    /// Takes in what the driver says about a volume of a pod.
+    /// Adds or replaces the driver's status of a volume.
     pub fn put_class_status(&mut self, object: &Value) {
         let (Some((namespace, _)), Some(status)) = (names_of(object), class_status(object)) else { return };
         let pod: Arc<str> = (&*status.pod).into();
@@ -255,10 +255,11 @@ impl Catalog {
         self.change_pod(&namespace, &pod);
     }
 
-    /// What the driver said about a volume was deleted: the object with this name.
+    /// Removes the driver's status of a volume, the object with this name.
     pub fn remove_class_status(&mut self, namespace: &str, name: &str) {
         let Some(pods) = self.class_statuses.get_mut(namespace) else { return };
-        // The driver makes the name of the pod, the namespace and the class. Each may have the separator in it.
+        // The driver builds the name from the pod, the namespace and the class. Each may contain the
+        // separator.
         let separator = format!("-{namespace}-");
         let places = name.match_indices(&*separator);
         let halves = places.map(|(at, _)| (&name[..at], &name[at + separator.len()..]));
@@ -282,7 +283,7 @@ impl Catalog {
         self.changed.extend(owner);
     }
 
-    /// Takes in a `RotationRollout`.
+    /// Adds or replaces a `RotationRollout`.
     pub fn put_record(&mut self, record: &RotationRollout) {
         let Some(key) = record.workload() else { return };
         let status = record.status.clone().unwrap_or_default();
@@ -291,7 +292,7 @@ impl Catalog {
         self.put_ledger(&key, Some(ledger), version);
     }
 
-    /// A `RotationRollout` was deleted.
+    /// Removes a `RotationRollout`.
     pub fn remove_record(&mut self, key: &WorkloadKey) {
         self.put_ledger(key, None, "");
     }
@@ -305,7 +306,7 @@ impl Catalog {
         self.forget_unused_sources();
     }
 
-    /// The patch of a workload was refused, or taken.
+    /// Records that the patch of a workload was refused, or removes the refusal.
     pub fn put_refusal(&mut self, key: &WorkloadKey, refusal: Option<Refusal>) {
         match refusal {
             Some(refusal) => drop(self.refusals.insert(key.clone(), refusal)),
@@ -315,8 +316,8 @@ impl Catalog {
         self.changed.insert(key.clone());
     }
 
-    /// What ScaiVault says about a secret. `old_ends` is when the version before stops working. A secret that nobody delivers any
-    /// more is left out.
+    /// Records ScaiVault's version of a secret. `old_ends` is when the previous version stops working. A
+    /// secret that no workload delivers any more is ignored.
     pub fn put_version(&mut self, path: &str, version: Version, old_ends: Option<i64>, now: i64) {
         let source = SourceRef::new(SourceKind::ScaiVault, path);
         let Some(id) = self.world.sources.find("", &source) else { return };
@@ -334,7 +335,7 @@ impl Catalog {
         self.templates.range(first..).next().is_some_and(|(key, _)| &*key.namespace == namespace)
     }
 
-    /// Whether [`Self::world`] would give another world than the last time.
+    /// Whether the result of [`Self::world`] would differ from the last one.
     pub fn is_changed(&self) -> bool {
         self.has_new_version || !self.changed.is_empty() || !self.changed_namespaces.is_empty()
     }
@@ -393,7 +394,7 @@ impl Catalog {
 
     fn join(&mut self, key: &WorkloadKey) {
         let Some(template) = self.templates.get(key) else {
-            // A ledger may come before its workload.
+            // A ledger may arrive before its workload.
             match self.world.workloads.get(key) {
                 Some(Workload { ledger: None, .. }) => {
                     self.world.workloads.remove(key);
@@ -529,7 +530,7 @@ fn names(names: impl Iterator<Item = String>) -> Vec<Arc<str>> {
     names.into_iter().take(SECRETS_MAX).map(Arc::from).collect()
 }
 
-/// What was known about the name.
+/// Adds an entry and returns the previous one.
 fn put_named(all: &mut Named<Known>, namespace: &Arc<str>, name: Arc<str>, known: Known) -> Option<Known> {
     all.entry(Arc::clone(namespace)).or_default().insert(name, known)
 }

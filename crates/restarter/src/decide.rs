@@ -1,4 +1,4 @@
-//! What is to be done now.
+//! Decides on the next steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::{
     workload::{Delivery, Workload, WorkloadKey},
 };
 
-/// All that is known about the cluster.
+/// The state of the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// The secrets.
@@ -21,7 +21,7 @@ pub struct World {
     pub workloads: BTreeMap<WorkloadKey, Workload>,
 }
 
-/// What is to be done now, and when to ask again if nothing changes before.
+/// The steps to take now, and when to decide again if nothing changes before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
     /// Restarts first.
@@ -30,7 +30,7 @@ pub struct Decision {
     pub wake: Option<i64>,
 }
 
-/// One write. It fails if the object has changed since it was read; then the next decision sees the change.
+/// A write. It fails if the object has changed since it was read; the next decision uses the changed object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Mark the template of a workload, which replaces its pods, and then write its ledger.
@@ -41,7 +41,7 @@ pub enum Step {
         marker: String,
         /// The ledger after that.
         ledger: Ledger,
-        /// What the decision rests on.
+        /// The versions of the objects that the decision is based on.
         seen: Seen,
     },
     /// Write the ledger of a workload.
@@ -50,12 +50,12 @@ pub enum Step {
         workload: WorkloadKey,
         /// The ledger.
         ledger: Ledger,
-        /// What the decision rests on.
+        /// The versions of the objects that the decision is based on.
         seen: Seen,
     },
 }
 
-/// The versions of the objects that were looked at. A step is good as long as both are the present ones.
+/// The versions of the objects that a decision is based on. A step is valid as long as both are current.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// `metadata.resourceVersion` of the workload.
@@ -64,8 +64,8 @@ pub struct Seen {
     pub record: Box<str>,
 }
 
-/// Decides on the whole cluster, from its present state alone: what was decided before does not matter. `now` is in Unix
-/// seconds.
+/// Decides on the whole cluster, only from its current state; earlier decisions do not matter. `now` is in
+/// Unix seconds.
 pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
     let sources = &world.sources;
     let mut assessed: Vec<_> = world
@@ -129,9 +129,9 @@ impl Seen {
 
 type Assessed<'a> = (&'a WorkloadKey, &'a Workload, Assessment);
 
-/// The workloads that wait for their turn, in its order. In a namespace: those that a user has released, then canaries, then healthy
-/// workloads (a broken one would say nothing about the secret), then who has waited longest. Namespaces take turns, those with the
-/// fewest rollouts first.
+/// The workloads that wait for their turn, in order. Within a namespace: first those that a user has
+/// released, then canaries, then healthy workloads (a broken one would prove nothing about the secret), then
+/// those that have waited longest. Namespaces take turns, those with the fewest rollouts first.
 fn order(assessed: &[Assessed<'_>], limits: &Limits<'_>) -> Vec<usize> {
     let is_candidate =
         |assessment: &Assessment| matches!(assessment.readiness, Readiness::Ready | Readiness::Released);
@@ -183,16 +183,17 @@ fn turn(
     }
 }
 
-/// The rollouts that are under way.
+/// The rollouts in progress.
 struct Limits<'a> {
-    /// Of each namespace at most `namespace_concurrency`: what it has released beyond that takes nobody's place.
+    /// At most `namespace_concurrency` of each namespace count, so that further released ones take no places
+    /// from others.
     running: usize,
     by_namespace: BTreeMap<&'a str, usize>,
     settings: &'a Settings,
 }
 
 impl<'a> Limits<'a> {
-    /// A rollout that has made no progress for `rollout_timeout` keeps no place.
+    /// A rollout without progress for `rollout_timeout` is not counted.
     fn new(assessed: &[Assessed<'a>], settings: &'a Settings, now: i64) -> Self {
         let mut limits = Self { running: 0, by_namespace: BTreeMap::new(), settings };
         for (key, _, assessment) in assessed {
@@ -212,7 +213,7 @@ impl<'a> Limits<'a> {
         *in_namespace += 1;
     }
 
-    /// Releases have places of their own: as many again.
+    /// Released restarts have a separate limit of the same size.
     fn are_reached_for_releases(&self, key: &WorkloadKey) -> bool {
         let in_namespace = self.by_namespace.get(&*key.namespace).copied().unwrap_or_default();
         in_namespace >= self.settings.namespace_concurrency.max(1).saturating_mul(2)
@@ -235,7 +236,7 @@ fn restart(
     settings: &Settings,
 ) -> Step {
     let mut ledger = assessment.ledger.clone();
-    // Pods that are being replaced are not all there, which says nothing about the workload.
+    // While pods are being replaced, missing ones do not make the workload unhealthy.
     let is_healthy = workload.is_healthy()
         || ledger.is_restarting() && ledger.rollout.is_some_and(|rollout| rollout.was_healthy);
     ledger.begin(Followed::new(now, is_healthy && !ledger.has_failed()), settings.observation);
@@ -269,7 +270,7 @@ fn delivered_versions<'a>(
     accepted.map(|accepted| (sources.name(accepted.source), accepted.version)).collect()
 }
 
-/// Writes down what has changed of the workloads that are not restarted.
+/// Adds steps that record changes of workloads that are not restarted.
 fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
     let restarted: BTreeSet<WorkloadKey> =
         decision.steps.iter().map(|step| step.workload().clone()).collect();

@@ -1,10 +1,10 @@
-//! What a `RotationRollout` keeps about a workload: all that must outlive the controller.
+//! The persistent state of a workload, which is stored in its `RotationRollout`.
 
 use std::sync::Arc;
 
 use crate::source::{SourceId, Version};
 
-/// The most versions that are kept of sources that the workload no longer delivers.
+/// The maximum number of versions that are kept for sources that the workload no longer delivers.
 const UNDELIVERED_KEPT: usize = 64;
 
 /// The durable state of one workload.
@@ -20,7 +20,7 @@ pub struct Ledger {
     pub rollout: Option<Followed>,
     /// The last release that was used.
     pub released: Box<str>,
-    /// What is shown.
+    /// The displayed phase.
     pub phase: Phase,
 }
 
@@ -31,11 +31,11 @@ pub struct Accepted {
     pub source: SourceId,
     /// Its version.
     pub version: Version,
-    /// What a restart for it has shown.
+    /// The result of a restart for it.
     pub trial: Trial,
 }
 
-/// What a restart for a version has shown about it.
+/// The result of a restart for a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trial {
     /// There was none: the workload had the version when it was first seen, or its pods are newer.
@@ -71,7 +71,7 @@ pub struct Followed {
     pub replaced: u32,
     /// When that was noted, Unix seconds.
     pub progressed: i64,
-    /// How it went.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -82,7 +82,7 @@ impl Followed {
     }
 }
 
-/// How a restart went.
+/// The outcome of a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Pods are still being replaced.
@@ -107,13 +107,13 @@ pub enum Failure {
     TimedOut,
 }
 
-/// What `kubectl get` shows of a workload.
+/// The phase of a workload, as `kubectl get` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Its pods have the current versions.
     #[default]
     Current,
-    /// There is no restart to wait for, but it is not known whether all pods have the current version.
+    /// No restart is pending, but it is not known whether all pods have the current version.
     Unknown {
         /// The secret, of which some pods are older than the version.
         source: SourceId,
@@ -146,9 +146,9 @@ pub enum Wait {
         /// A pod that has not the newest version; empty if none is known.
         pod: Box<str>,
     },
-    /// No further version within the debounce, and the workload's turn in the jitter.
+    /// The debounce, and the workload's share of the jitter.
     Settling,
-    /// A rollout that is under way.
+    /// A rollout in progress.
     Rollout,
     /// The shortest time between restarts.
     Interval {
@@ -164,16 +164,16 @@ pub enum Wait {
     Window {
         /// When one opens, Unix seconds; none if none opens again.
         opens: Option<i64>,
-        /// A digest of the windows that were asked. They are not asked again before that time.
+        /// A digest of the windows that were searched. They are not searched again before that time.
         asked: u64,
     },
-    /// Its turn: the wave before it, or a limit of rollouts at once.
+    /// Its turn: the previous wave, or a limit of concurrent rollouts.
     Turn,
     /// A user, because the same version failed on another workload.
     Stopped {
         /// The secret.
         source: SourceId,
-        /// The workload; none if it failed in several other namespaces, whose names are not told.
+        /// The workload; `None` if it failed in several other namespaces, whose names are not shown.
         by: Option<Arc<str>>,
     },
     /// Nothing: the controller only reports.
@@ -195,8 +195,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets the versions of sources that are no longer delivered, beyond the first few: a template that is read without its
-    /// policies for a moment must not lose what is known.
+    /// Removes the versions of sources that are no longer delivered, except a few: a template that is read
+    /// without its policies for a moment must not lose its versions.
     pub(crate) fn trim(&mut self, is_delivered: impl Fn(SourceId) -> bool) {
         let mut kept = 0;
         self.accepted.retain(|accepted| {
@@ -206,7 +206,7 @@ impl Ledger {
         });
     }
 
-    /// Whether a rollout is under way that this controller started.
+    /// Whether a rollout that this controller started is in progress.
     pub fn is_restarting(&self) -> bool {
         matches!(self.rollout, Some(Followed { outcome: Outcome::Running, .. }))
     }
@@ -216,8 +216,8 @@ impl Ledger {
         self.accepted.iter().any(|accepted| accepted.trial == Trial::Failed)
     }
 
-    /// Notes what the last restart has shown about its versions. Versions of earlier restarts with which the workload failed
-    /// recover with it.
+    /// Records the result of the last restart for its versions. Versions of earlier restarts that failed on
+    /// the workload recover with it.
     pub(crate) fn judge(&mut self, outcome: Outcome, says_something: bool) {
         for accepted in &mut self.accepted {
             accepted.trial = match (accepted.trial, outcome) {
@@ -228,7 +228,8 @@ impl Ledger {
         }
     }
 
-    /// Another restart begins. A version that was still on trial stays so: the next rollout shows it, too.
+    /// Records a new restart. A version that was still under observation remains so, because the next
+    /// rollout also tests it.
     pub(crate) fn begin(&mut self, followed: Followed, observation: i64) {
         let has_ended = match self.rollout.map(|rollout| rollout.outcome) {
             Some(Outcome::Running) => false,

@@ -1,8 +1,10 @@
-//! Which workloads are restarted after a rotation, and when. Pure: no I/O, no clock, no memory of events.
+//! The core of the restart controller: decides which workloads are restarted after a rotation, and when.
+//! Pure: no I/O, no clock, no memory of events.
 //!
-//! [`decide()`] looks at the whole cluster each time and says what to write. A workload is restarted if a running pod is older than
-//! the current version of a secret that it reads at its start, and neither the template's [marker](MARKER) nor the
-//! [ledger](Ledger) names that version. What is seen for the first time is only written down.
+//! [`decide()`] uses the state of the whole cluster each time and returns what to write. A workload is
+//! restarted if a running pod is older than the current version of a secret that it reads at its start, and
+//! neither the template's [marker](MARKER) nor the [ledger](Ledger) contains that version. A version that is
+//! seen for the first time is only recorded.
 //!
 //! ```text
 //! World + Settings + now -> assess each workload -> waves of shared secrets, limits -> Restart | Record

@@ -1,4 +1,4 @@
-//! The annotation of a pod template that says which versions it was last restarted for.
+//! The annotation of a pod template with the versions of its last restart.
 
 use std::fmt::Write as _;
 
@@ -10,18 +10,18 @@ pub const MARKER: &str = "scaivault.scailabs.ai/restarted-for";
 /// The longest marker that is read. What the controller writes for 256 secrets is shorter.
 const MAX_BYTES: usize = 160 * 1024;
 
-/// What a marker says about the sources that the workload delivers.
+/// A parsed marker, with the sources that the workload delivers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marker {
-    /// The digest of its text, by which pods are told that were created from this template.
+    /// The digest of its text, which identifies pods that were created from this template.
     pub digest: u64,
     /// The versions, sorted by source.
     pub versions: Box<[(SourceId, Version)]>,
 }
 
 impl Marker {
-    /// Reads a marker. Anybody who may write the workload may write it, so entries of other sources than `delivered` and entries
-    /// that cannot be read are left out.
+    /// Parses a marker. Any user who may write the workload may write it, so entries of sources that are not
+    /// `delivered` and malformed entries are ignored.
     pub fn parse(text: &str, delivered: &[SourceId], sources: &Sources) -> Self {
         if text.len() > MAX_BYTES {
             return Self { digest: digest(&[text]), versions: Box::default() };
@@ -46,7 +46,8 @@ impl Marker {
     }
 }
 
-/// The text of a marker: a function of the versions alone, so that two controllers write the same and the second write is a no-op.
+/// The text of a marker. It only depends on the versions, so that two controllers write the same and the
+/// second write is a no-op.
 pub(crate) fn write(versions: &[(&SourceRef, Version)]) -> String {
     let mut sorted = versions.to_vec();
     sorted.sort_unstable();

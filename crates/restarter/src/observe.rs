@@ -1,4 +1,5 @@
-//! Kubernetes objects as the controller needs them. A field of an unexpected type counts as absent.
+//! Parses the fields of Kubernetes objects that the controller needs. A field of an unexpected type counts
+//! as absent.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::{
     workload::{Kind, Pod, Progress, WorkloadKey},
 };
 
-/// What a workload's spec and status say about its pods.
+/// The state of a workload, from its spec and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that a workload can be")]
 pub struct State {
@@ -21,7 +22,7 @@ pub struct State {
     pub is_partitioned: bool,
     /// Its own controller gives up a rollout that makes no progress.
     pub has_deadline: bool,
-    /// How far its rollout is.
+    /// The progress of its rollout.
     pub progress: Progress,
     /// How many pods it has.
     pub replicas: u32,
@@ -29,10 +30,10 @@ pub struct State {
 
 /// The ordinal below which a `StatefulSet` keeps its pods.
 const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
-/// A Deployment that never gives up.
+/// The deadline of a Deployment that never gives up.
 const NO_DEADLINE: i64 = i32::MAX as i64;
 
-/// What a workload's spec and status say about its pods.
+/// The state of a workload, from its spec and status.
 pub fn state(kind: Kind, object: &Value) -> State {
     let strategy = object.pointer("/spec/updateStrategy/type").and_then(Value::as_str);
     let replicas = match kind {
@@ -106,7 +107,7 @@ fn has_exceeded_deadline(object: &Value) -> bool {
     })
 }
 
-/// Argo Rollouts say in one word how they are, and which restart they have finished.
+/// Argo Rollouts have a phase, and the time of the last completed restart.
 fn rollout_progress(object: &Value) -> Progress {
     let asked = object.pointer("/spec/restartAt").and_then(Value::as_str);
     if asked.is_some() && asked != object.pointer("/status/restartedAt").and_then(Value::as_str) {
@@ -119,8 +120,8 @@ fn rollout_progress(object: &Value) -> Progress {
     }
 }
 
-/// A running pod and the workload that it belongs to; none for a pod that has ended, is being deleted, or belongs to nothing that is
-/// restarted.
+/// A running pod and its workload; `None` for a pod that has ended, is being deleted, or belongs to no
+/// workload of a supported kind.
 pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
     let metadata = object.get("metadata")?;
     let phase = object.pointer("/status/phase").and_then(Value::as_str);
@@ -140,8 +141,8 @@ pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
     Some((owner(metadata)?, pod))
 }
 
-/// The workload of a pod. A `ReplicaSet` is named after its workload and the hash of the template, which is also a label of the
-/// pod, so that no `ReplicaSet` has to be read.
+/// The workload of a pod. The name of a `ReplicaSet` consists of its workload's name and the hash of the
+/// template, which is also a label of the pod, so no `ReplicaSet` has to be read.
 fn owner(metadata: &Value) -> Option<WorkloadKey> {
     let owners = metadata.get("ownerReferences")?.as_array()?;
     let owner = owners.iter().find(|owner| owner["controller"] == true)?;
@@ -160,7 +161,7 @@ fn owner(metadata: &Value) -> Option<WorkloadKey> {
     Some(WorkloadKey { namespace: namespace.into(), kind, name: name.into() })
 }
 
-/// Why a container waits when it cannot be started.
+/// The reasons of a waiting container that cannot start.
 const FAILING: [&str; 7] = [
     "CrashLoopBackOff",
     "CreateContainerConfigError",
@@ -171,7 +172,8 @@ const FAILING: [&str; 7] = [
     "RunContainerError",
 ];
 
-/// How often a container that is not ready must have been started again to count as crashing while it runs for a moment.
+/// The number of restarts after which a container that is not ready counts as crashing, even while it runs
+/// for a moment.
 const RESTARTS: i64 = 2;
 
 /// `metadata.resourceVersion` as a number. Those of objects in one database can be compared.
@@ -190,7 +192,7 @@ fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten()
 }
 
-/// When a container last ended with an error. A Pod that has ended for good is none that is looked at.
+/// When a container last ended with an error. Pods that have ended are not considered.
 fn crashed_at(pod: &Value) -> i64 {
     let ends = container_statuses(pod).flat_map(|status| {
         ["/state/terminated", "/lastState/terminated"].into_iter().filter_map(|end| status.pointer(end))
@@ -210,8 +212,9 @@ fn is_failing(pod: &Value) -> bool {
     })
 }
 
-/// The version of a native Secret, from its metadata: when a tool that owns data last changed something, which may also be a label
-/// that it owns. Labels and annotations of others do not change it.
+/// The version of a native Secret, from its metadata: the last change by a tool that owns data, which may
+/// also be a change of a label that the tool owns. Changes of labels and annotations by other tools do not
+/// count.
 pub fn secret_version(metadata: &Value) -> Option<Version> {
     let created = time(metadata, "creationTimestamp")?;
     let fields = metadata.get("managedFields").and_then(Value::as_array);
@@ -223,7 +226,7 @@ pub fn secret_version(metadata: &Value) -> Option<Version> {
     Some(Version::Numbered { time: writes.fold(created, i64::max), number: 0 })
 }
 
-/// What a CSI driver says about a volume of a pod: a `SecretProviderClassPodStatus`.
+/// The driver's status of a volume: a `SecretProviderClassPodStatus`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassStatus {
     /// The pod.
@@ -236,7 +239,7 @@ pub struct ClassStatus {
     pub is_changed: bool,
 }
 
-/// Reads a `SecretProviderClassPodStatus`.
+/// Parses a `SecretProviderClassPodStatus`.
 pub fn class_status(object: &Value) -> Option<ClassStatus> {
     let status = object.get("status")?;
     let text = |key: &str| status.get(key)?.as_str();

@@ -8,7 +8,8 @@ use crate::{
     workload::{Kind, Workload, WorkloadKey},
 };
 
-/// The field manager of the patch. It owns the marker alone, so that appliers of the whole manifest leave it.
+/// The field manager of the patch. It only owns the marker, so that tools that apply the whole manifest do
+/// not remove it.
 pub const FIELD_MANAGER: &str = "scaivault-restarter";
 
 /// The object for a server-side apply. The API server refuses it if the workload has changed since it was read.
@@ -21,8 +22,8 @@ pub fn patch(key: &WorkloadKey, workload: &Workload, marker: &str) -> Value {
     });
     let annotations = json!({MARKER: marker});
     match kind {
-        // A changed template would begin a canary. Pods are replaced that were created before the time, which is the newest pod's
-        // own and not this controller's.
+        // A changed template would start a canary. `restartAt` replaces pods that were created before it. It
+        // is the creation time of the newest pod, not this controller's time.
         Kind::Rollout => {
             object["metadata"]["annotations"] = annotations;
             let newest = workload.pods.iter().map(|pod| pod.created).max();

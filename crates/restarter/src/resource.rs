@@ -1,5 +1,5 @@
-//! `RotationRollout`, the custom resource that keeps a [`Ledger`]. The controller makes one for each workload, in its namespace
-//! and owned by it; nothing else writes it.
+//! `RotationRollout`, the custom resource that stores a [`Ledger`]. The controller creates one for each
+//! workload, in its namespace and owned by it; it has no other writer.
 
 use jiff::Timestamp;
 use kube_derive::{CustomResource, KubeSchema};
@@ -51,50 +51,50 @@ pub struct RotationRolloutSpec {
     pub name: String,
 }
 
-/// What the controller knows about the workload.
+/// The state of the workload's restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RotationRolloutStatus {
     /// `Current`, `Waiting`, `Restarting` or `Failed`.
     #[schemars(length(max = 32))]
     pub phase: String,
-    /// Why, as one word.
+    /// The reason, as one word.
     #[schemars(length(max = 64))]
     pub reason: String,
-    /// Why, for readers.
+    /// The reason, as a message.
     #[schemars(length(max = 4096))]
     pub message: String,
-    /// The restart that waits.
+    /// The pending restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingStatus>,
     /// The last restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
-    /// When the workload was restarted lately.
+    /// The times of recent restarts.
     #[schemars(length(max = 1024), inner(length(max = 64)))]
     pub restarts: Vec<String>,
     /// The versions for which no restart is needed.
     #[schemars(length(max = 1024))]
     pub accepted: Vec<VersionStatus>,
-    /// The last release that was used.
+    /// The last release (`restart-release`) that was used.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub released: String,
-    /// `UpToDate`: the pods have the current versions. `Succeeded`: the last restart ended well.
+    /// `UpToDate`: the pods have the current versions. `Succeeded`: the last restart was successful.
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
 }
 
-/// A restart that waits.
+/// A pending restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PendingStatus {
-    /// Since when.
+    /// When it became pending.
     #[schemars(extend("format" = "date-time"))]
     pub since: String,
-    /// It waits for a release, because the mode was `manual` when the newest version arrived.
+    /// Whether it waits for a release, because the mode was `manual` when the newest version arrived.
     pub manual: bool,
-    /// What it is for.
+    /// The versions for which the workload will be restarted.
     #[schemars(length(max = 1024))]
     pub versions: Vec<VersionStatus>,
 }
@@ -110,15 +110,15 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub finished: Option<String>,
-    /// Why it failed, as one word.
+    /// The reason of its failure, as one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub failure: Option<String>,
-    /// All pods ran before it. Only then a failure stops other workloads.
+    /// Whether all pods ran before it. Only then a failure stops other workloads.
     pub was_healthy: bool,
-    /// How many pods were replaced. Noted a few times during a rollout.
+    /// The number of replaced pods, updated a few times during a rollout.
     pub replaced: u32,
-    /// When that was noted.
+    /// When that number was updated.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub progressed: Option<String>,
@@ -134,16 +134,17 @@ pub struct VersionStatus {
     /// The path, or the object's name.
     #[schemars(length(max = 512))]
     pub name: String,
-    /// The version: number and time, or a label of the driver. No value is in it, nor a hash of one.
+    /// The version: number and time, or a label of the driver. It contains neither a value nor a hash of
+    /// one.
     #[schemars(length(max = 64))]
     pub version: String,
-    /// The workload was restarted for it.
+    /// Whether the workload was restarted for it.
     #[serde(skip_serializing_if = "is_false")]
     pub restarted: bool,
-    /// The last restart was for it: its failure counts against the version.
+    /// Whether the last restart was for it, so that a failure counts against the version.
     #[serde(skip_serializing_if = "is_false")]
     pub tried: bool,
-    /// The workload failed with it, and has not recovered: the others of the namespace wait.
+    /// Whether the workload failed with it and has not recovered, so that others of the namespace wait.
     #[serde(skip_serializing_if = "is_false")]
     pub failed: bool,
 }
@@ -153,7 +154,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// The most characters of a message.
+/// The maximum length of a message in characters.
 const MESSAGE_MAX: usize = 4096;
 /// The longest list.
 const LIST_MAX: usize = 1024;
@@ -175,7 +176,7 @@ pub fn object_name(workload: &WorkloadKey) -> String {
 }
 
 impl RotationRollout {
-    /// The workload that it is about, if it is one that the controller wrote.
+    /// The workload of the object, if the controller wrote it.
     pub fn workload(&self) -> Option<WorkloadKey> {
         let key = WorkloadKey {
             namespace: self.metadata.namespace.as_deref()?.into(),
@@ -187,7 +188,8 @@ impl RotationRollout {
 }
 
 impl RotationRolloutStatus {
-    /// What is kept of a ledger. `previous` are the conditions as they are, whose times are kept if nothing changes.
+    /// The status for a ledger. `previous` are the current conditions, whose times are kept if nothing
+    /// changes.
     pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Condition]) -> Self {
         let version = |source: SourceId, version: Version, trial: Trial| {
             let SourceRef { kind, name } = sources.name(source);
@@ -232,8 +234,8 @@ impl RotationRolloutStatus {
         }
     }
 
-    /// The ledger, with the sources of the workload's namespace numbered. What cannot be read is left out: it was not written by
-    /// the controller. The phase is what [`crate::decide()`] says next.
+    /// The ledger, with interned sources of the workload's namespace. Malformed entries are ignored, because
+    /// the controller did not write them. The next call of [`crate::decide()`] sets the phase.
     pub fn ledger(&self, namespace: &str, sources: &mut Sources) -> Ledger {
         let mut read = |entry: &VersionStatus| {
             let kind = SourceKind::ALL.into_iter().find(|kind| kind.resource_kind() == entry.kind)?;

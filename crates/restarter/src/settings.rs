@@ -5,22 +5,22 @@ use crate::window::Window;
 /// How fast workloads are restarted. Times are in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// How long a version must have been seen before anything is restarted for it; at least 2, so that two changes within the
-    /// second that times are counted in are one.
+    /// How long a version must be unchanged before the first restart for it; at least 2, because times are
+    /// in whole seconds and two changes within a second must count as one.
     pub debounce: i64,
     /// The longest wait for versions that keep changing.
     pub max_wait: i64,
-    /// The restarts of one rotation begin spread over this time.
+    /// Period over which the restarts of one rotation are spread.
     pub jitter: i64,
-    /// The shortest time between two restarts of a workload.
+    /// Minimum time between two restarts of a workload.
     pub minimum_interval: i64,
-    /// The most restarts of a workload within `breaker_period`.
+    /// Number of restarts of a workload within `breaker_period` after which further ones wait.
     pub breaker_restarts: usize,
-    /// See `breaker_restarts`.
+    /// Period for `breaker_restarts`.
     pub breaker_period: i64,
-    /// The most rollouts at once in the cluster.
+    /// Maximum number of rollouts in progress in the cluster.
     pub concurrency: usize,
-    /// The most rollouts at once in a namespace.
+    /// Maximum number of rollouts in progress in a namespace.
     pub namespace_concurrency: usize,
     /// How many workloads of a namespace that share a secret are restarted first.
     pub canaries: usize,
@@ -30,19 +30,21 @@ pub struct Settings {
     pub wave_pause: i64,
     /// How long after a rollout a crash of its pods counts as its failure.
     pub observation: i64,
-    /// How long a rollout may make no progress, if its kind has no deadline of its own. After that it keeps no place in any case.
+    /// How long a rollout may make no progress, if its kind has no deadline. After that it does not count
+    /// towards the limits in any case.
     pub rollout_timeout: i64,
-    /// How far the clocks of ScaiVault and of the API server may be apart. Native Secrets have times of the API server itself.
+    /// How much the clocks of ScaiVault and of the API server may differ. The times of native Secrets come
+    /// from the API server itself.
     pub clock_skew: i64,
     /// When restarts are allowed, unless the workload or namespace says otherwise. Empty: always.
     pub windows: Vec<Window>,
-    /// Outside of windows, restarts begin this long before the old version stops working.
+    /// How long before the old version stops working restarts begin, even outside of the windows.
     pub before_end: i64,
-    /// Nothing is restarted; what would be is reported.
+    /// Whether restarts are only reported.
     pub is_dry_run: bool,
 }
 
-/// The least `debounce`: times of versions and pods are in whole seconds.
+/// The minimum `debounce`, because times of versions and pods are in whole seconds.
 pub(crate) const LEAST_DEBOUNCE: i64 = 2;
 
 impl Default for Settings {

@@ -1,4 +1,4 @@
-//! What a workload waits for, in words.
+//! The texts of phases, waits and failures.
 
 use jiff::Timestamp;
 
@@ -23,7 +23,7 @@ impl Phase {
         }
     }
 
-    /// Why, as one word: the reason of the conditions.
+    /// The reason as one word, for the conditions.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Current => "Current",
@@ -34,7 +34,7 @@ impl Phase {
         }
     }
 
-    /// Why, for readers.
+    /// The reason as a message.
     pub fn message(&self, ledger: &Ledger, sources: &Sources) -> String {
         let text = match self {
             Self::Current => return "the pods have the current versions".to_owned(),
@@ -61,7 +61,7 @@ impl Phase {
     }
 }
 
-/// The most secrets that a message names.
+/// The maximum number of secrets in a message.
 const NAMED: usize = 5;
 
 fn names(versions: &[(SourceId, Version)], sources: &Sources) -> String {

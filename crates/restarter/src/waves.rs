@@ -1,5 +1,6 @@
-//! The workloads of a namespace that share a version of a secret: they are restarted in waves, and the first failure stops the rest.
-//! Nothing ties the namespaces of the cluster together but failures in several of them: no tenant holds up another.
+//! Workloads of a namespace that share a version of a secret are restarted in waves, and the first failure
+//! stops the rest. Namespaces only affect each other through failures in several of them, so that no tenant
+//! can stop another.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,13 +15,15 @@ use crate::{
     workload::{Workload, WorkloadKey},
 };
 
-/// In how many namespaces a version must have failed before it stops in all: one may have its own reasons.
+/// The number of namespaces in which a version must fail before it stops in all of them, because one may
+/// have its own reasons.
 const FAILED_NAMESPACES: usize = 2;
 
 /// The groups of all shared versions.
 pub(crate) struct Waves<'a> {
     groups: BTreeMap<(SourceId, Version, Arc<str>), Group<'a>>,
-    /// Versions that failed in several namespaces, and in more of them than not, and whose former version does not end soon.
+    /// Versions that failed in several namespaces, and in more of them than they succeeded in, and whose
+    /// previous version does not end soon.
     bad: BTreeSet<(SourceId, Version)>,
     settings: &'a Settings,
     now: i64,
@@ -29,9 +32,10 @@ pub(crate) struct Waves<'a> {
 /// The workloads of a namespace that a version of a secret restarts.
 #[derive(Default)]
 struct Group<'a> {
-    /// Restarts that have begun, also those that have ended.
+    /// The number of started restarts, including finished ones.
     started: usize,
-    /// Restarts that have ended: well, or without saying anything about the secret.
+    /// The number of finished restarts: successful ones, and those whose failure says nothing about the
+    /// secret.
     finished: usize,
     /// When the last one ended.
     last_finished: i64,
@@ -53,7 +57,7 @@ pub(crate) enum Gate {
 }
 
 impl<'a> Waves<'a> {
-    /// Counts what has been done for each current version.
+    /// Counts the restarts for each current version.
     pub(crate) fn new(
         assessed: &[(&'a WorkloadKey, &'a Workload, Assessment)],
         sources: &Sources,
@@ -76,13 +80,13 @@ impl<'a> Waves<'a> {
         waves
     }
 
-    /// Whether a workload may be restarted now for all that it lacks.
+    /// Whether a workload may be restarted now for all versions that its pods do not have.
     pub(crate) fn gate(&self, key: &WorkloadKey, stale: &[(SourceId, Version)]) -> Gate {
         let mut closed = Gate::Open;
         for entry in stale {
             let group = self.groups.get(&(entry.0, entry.1, Arc::clone(&key.namespace)));
             let failed = group.and_then(|group| group.failed);
-            // What a namespace has seen itself weighs more than what others have.
+            // Results in the namespace itself take precedence over results in others.
             let has_succeeded = group.is_some_and(|group| group.has_succeeded);
             if failed.is_some() || self.bad.contains(entry) && !has_succeeded {
                 let by = failed.map(|failed| Arc::from(format!("{} {}", failed.kind.name(), failed.name)));
@@ -97,7 +101,7 @@ impl<'a> Waves<'a> {
         closed
     }
 
-    /// Notes that a workload is being restarted.
+    /// Records that a workload is being restarted.
     pub(crate) fn start(&mut self, key: &WorkloadKey, stale: &[(SourceId, Version)]) {
         for (source, version) in stale {
             let group = (*source, *version, Arc::clone(&key.namespace));
@@ -106,14 +110,14 @@ impl<'a> Waves<'a> {
     }
 }
 
-/// Whether pods with the former version soon have one that does not work any more. Then a canary of each namespace tries the new one,
-/// whatever others say about it.
+/// Whether the previous version soon stops working. Then a canary of each namespace tries the new one, even
+/// if it failed elsewhere.
 fn is_ending(source: SourceId, sources: &Sources, settings: &Settings, now: i64) -> bool {
     let ends = sources.observed(source).old_ends;
     ends.is_some_and(|ends| now >= ends.saturating_sub(settings.before_end))
 }
 
-/// The versions that failed in several namespaces, and in more of them than not.
+/// The versions that failed in several namespaces, and in more of them than they succeeded in.
 fn bad(groups: &BTreeMap<(SourceId, Version, Arc<str>), Group<'_>>) -> BTreeSet<(SourceId, Version)> {
     let mut namespaces: BTreeMap<(SourceId, Version), (usize, usize)> = BTreeMap::new();
     for ((source, version, _), group) in groups {
@@ -133,7 +137,7 @@ impl<'a> Group<'a> {
                 self.failed.get_or_insert(key);
                 return;
             }
-            // What happens to the workload now is about other secrets.
+            // The current state of the workload is caused by other secrets.
             (Trial::Ended | Trial::None, _) => 0,
             (Trial::Running, Outcome::Running) => return,
             (Trial::Running, Outcome::Succeeded { at }) => {
@@ -146,8 +150,8 @@ impl<'a> Group<'a> {
         self.last_finished = self.last_finished.max(finished);
     }
 
-    /// The canaries first, then wave after wave, each after all before it have finished and a pause. After the canaries it is at least
-    /// the time in which crashes count as failures.
+    /// Canaries come first, then waves, each after all earlier restarts have finished and a pause. After the
+    /// canaries, the pause is at least the time in which crashes count as failures.
     fn gate(&self, settings: &Settings, now: i64) -> Gate {
         let (canaries, wave) = (settings.canaries.max(1), settings.wave.max(1));
         let (begin, end) = match self.finished.checked_sub(canaries) {

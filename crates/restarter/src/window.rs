@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::source::digest;
 
-/// The longest window: with a longer one there would be none.
+/// The longest window; a longer one could be open all the time.
 const MAX_DURATION: u64 = 7 * 24 * 3600;
 
 /// The longest text of a window.
@@ -32,17 +32,17 @@ impl PartialEq for Window {
 /// Whether restarts are allowed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// They are.
+    /// Restarts are allowed.
     Open,
-    /// They are not. None if no window opens again.
+    /// Restarts are not allowed.
     Closed {
-        /// When the next window opens, Unix seconds.
+        /// When the next window opens, Unix seconds; `None` if none opens again.
         opens: Option<i64>,
     },
 }
 
 impl Window {
-    /// What may stand there.
+    /// The accepted values, for error messages.
     pub const ALLOWED: &'static str = "a cron expression of five fields, `for` a duration of at most 7d, and `in` a time zone, such as \
          \"0 2 * * 1-5 for 4h in Europe/Amsterdam\" (without `in`, UTC)";
 

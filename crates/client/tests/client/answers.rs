@@ -116,7 +116,10 @@ async fn a_lease_is_found_in_an_answer_that_is_no_json_or_cut_off() {
         let server = slow(pieces).await;
         let error = server.client().generate(&dynamic(), TIMEOUT).await.unwrap_err();
         assert_eq!(error.orphaned_lease().map(LeaseId::as_str), Some("lease_1"), "{error}");
-        assert!(error.to_string().contains("was interrupted") && !error.to_string().contains("swordf"), "{error}");
+        assert!(
+            error.to_string().contains("was interrupted") && !error.to_string().contains("swordf"),
+            "{error}"
+        );
         assert_eq!(error.retry(), Retry::Backoff);
     }
     for (body, found) in [

@@ -1,4 +1,4 @@
-//! Which secrets of ScaiVault a namespace has followed, so that none takes the memory of all.
+//! Counts the followed secrets of ScaiVault by namespace, so that one namespace cannot use up the memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,15 +11,15 @@ use crate::{
     workload::WorkloadKey,
 };
 
-/// The most secrets of ScaiVault that are followed for the workloads of a namespace.
+/// The maximum number of followed secrets of ScaiVault for a namespace's workloads.
 pub(super) const NAMESPACE_SECRETS_MAX: usize = 4096;
 
-/// By namespace: each secret, and by how many workloads it is delivered.
+/// The number of workloads that deliver each secret, by namespace.
 #[derive(Debug, Default)]
 pub(super) struct Followed(BTreeMap<Arc<str>, BTreeMap<SourceId, usize>>);
 
 impl Followed {
-    /// Follows a secret for one more workload; none if the namespace has too many.
+    /// Adds a workload that delivers a secret. Returns `None` if the namespace has too many.
     pub(super) fn add(
         &mut self,
         namespace: &Arc<str>,
@@ -36,7 +36,7 @@ impl Followed {
         Some(id)
     }
 
-    /// A workload no longer delivers these.
+    /// Removes a workload from these secrets.
     pub(super) fn remove(&mut self, namespace: &str, ids: impl Iterator<Item = SourceId>) {
         let Some(counts) = self.0.get_mut(namespace) else { return };
         for id in ids {
@@ -74,13 +74,14 @@ impl Catalog {
         (vault, not_followed)
     }
 
-    /// The template of a workload goes, or another one comes.
+    /// Removes the secrets of a workload's previous template.
     pub(super) fn forget_vault_sources(&mut self, key: &WorkloadKey) {
         let vault = self.templates.get(key).map(|template| &template.vault);
         self.followed.remove(&key.namespace, vault.into_iter().flatten().map(|(source, _)| *source));
     }
 
-    /// How many secrets of ScaiVault are not followed, because their workload or namespace has too many.
+    /// The number of secrets of ScaiVault that are not followed, because their workload or namespace has too
+    /// many.
     pub fn not_followed(&self) -> usize {
         self.templates.values().map(|template| template.not_followed).sum()
     }

@@ -1,16 +1,16 @@
-//! Forgets sources that nobody uses any more.
+//! Removes unused sources.
 
 use std::collections::BTreeSet;
 
 use super::Catalog;
 use crate::source::SourceId;
 
-/// With fewer sources, it is not looked for those that nobody uses any more.
+/// The number of sources up to which unused ones are not searched for.
 pub(super) const SOURCES_KEPT: usize = 1024;
 
 impl Catalog {
-    /// Once there are twice as many sources as were in use the last time, those that no template and no ledger names are
-    /// forgotten: templates may change as often as their owners like.
+    /// Removes sources that no template and no ledger contains, when there are twice as many sources as were
+    /// used at the last search. This limits memory if owners change templates often.
     pub(super) fn forget_unused_sources(&mut self) {
         if self.world.sources.len() <= SOURCES_KEPT.max(2 * self.sources_used) {
             return;
