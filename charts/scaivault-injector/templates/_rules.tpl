@@ -82,7 +82,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: Clients do not trust the injector's certificate.
-          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and most calls of the API server fail; most likely the caBundle does not contain the certificate's CA.'` }}
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and most calls of the API server fail; most likely the caBundle does not contain the CA of the certificate.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateRejected
         # Used if the API server's metrics are missing: no review arrives any more.
@@ -91,7 +91,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: Clients do not trust the injector's certificate, and no reviews arrive.
-          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and no review was answered; perhaps the caBundle does not contain the certificate's CA.'` }}
+          description: {{ `'{{ $value | humanize }} TLS handshakes in 10 minutes ended because the client rejected the certificate, and no review was answered; perhaps the caBundle does not contain the CA of the certificate.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificaterejected
       - alert: ScaiVaultInjectorCertificateExpires
         {{- if eq .Values.certificates.mode "self" }}
