@@ -1,4 +1,4 @@
-//! One workload by itself: what its pods lack, and what a restart of it would wait for.
+//! Assesses a single workload: the versions that its pods do not have, and what a restart would wait for.
 
 use crate::{
     ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait},
@@ -8,33 +8,33 @@ use crate::{
     workload::{Agreement, Delivery, Mode, Pod, Progress, Workload},
 };
 
-/// What is to be said about a workload before others are looked at.
+/// The assessment of a workload, independent of other workloads.
 #[derive(Debug)]
 pub(crate) struct Assessment {
-    /// The state as it would be written if nothing were restarted.
+    /// The new state if the workload is not restarted.
     pub(crate) ledger: Ledger,
-    /// The versions that its pods lack, sorted by source.
+    /// The versions that its pods do not have, sorted by source.
     pub(crate) stale: Vec<(SourceId, Version)>,
-    /// Whether it may be restarted as far as it is concerned alone.
+    /// Whether its own state allows a restart.
     pub(crate) readiness: Readiness,
-    /// When to look again, Unix seconds.
+    /// When to assess it again, Unix seconds.
     pub(crate) wake: Option<i64>,
 }
 
-/// Whether a workload may be restarted as far as it is concerned alone.
+/// Whether the workload's own state allows a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// Its pods lack nothing.
+    /// Its pods have all versions.
     NothingToDo,
-    /// Not yet.
+    /// It must wait.
     Waits(Wait),
-    /// When its turn comes.
+    /// It may be restarted when its wave and the limits allow it.
     Ready,
     /// At once, because a user has released it.
     Released,
 }
 
-/// Assesses a workload; none if it never had anything to do with restarts.
+/// Assesses a workload. Returns `None` if it has no secret that is followed and no state.
 pub(crate) fn assess(
     workload: &Workload,
     sources: &Sources,
@@ -66,7 +66,7 @@ pub(crate) fn assess(
     Some(Assessment { ledger: assessor.ledger, stale, readiness, wake: assessor.wake })
 }
 
-/// The current version of what a workload delivers.
+/// The current version of a delivered secret.
 pub(crate) fn current(delivery: &Delivery, sources: &Sources) -> Option<Version> {
     match delivery.agreement {
         Agreement::NotAsked => sources.observed(delivery.source).current,
@@ -81,13 +81,13 @@ struct Assessor<'a> {
     settings: &'a Settings,
     now: i64,
     ledger: Ledger,
-    /// The pods agree on one of the versions that they lack.
+    /// Whether the pods agree on one of the versions that they do not have.
     is_agreed: bool,
     wake: Option<i64>,
 }
 
 impl Assessor<'_> {
-    /// Times of a leader whose clock was ahead must not stop the next one.
+    /// Limits times in the future, which a leader with a wrong clock has written, to now.
     fn clamp_times(&mut self) {
         let now = self.now;
         if let Some(pending) = &mut self.ledger.pending {
@@ -107,9 +107,10 @@ impl Assessor<'_> {
         self.ledger.restarts.retain(|restart| *restart > counted_from);
     }
 
-    /// Takes over a restart that the ledger does not know: the controller ended before it could write it down, or another
-    /// leader did it. Owners can write a marker, too: its failure says something only if it is for what waited. A label of a driver
-    /// has no order, so one that did not wait is an old one.
+    /// Adds a restart that is missing in the ledger, because the controller ended before it was written, or
+    /// because another leader did it. The owner of a workload can also write a marker, so a failure only
+    /// counts against a pending version. Labels of a driver have no order, so one that was not pending is an
+    /// old one.
     fn adopt(&mut self) {
         let Some(marker) = &self.workload.marker else { return };
         let pending = self.ledger.pending.as_ref();
@@ -131,7 +132,7 @@ impl Assessor<'_> {
         }
     }
 
-    /// Looks at how the last restart went.
+    /// Updates the outcome of the last restart.
     fn follow(&mut self) {
         let Some(rollout) = self.ledger.rollout else { return };
         let is_observed = match rollout.outcome {
@@ -156,7 +157,7 @@ impl Assessor<'_> {
         if let Outcome::Succeeded { at } = outcome {
             self.add_wake(at + self.settings.observation);
         }
-        // Most pods run with the new versions: what the rest lacks is not the secret.
+        // Most pods run with the new versions, so the secret is not the cause.
         let is_late = outcome == Outcome::Failed(Failure::TimedOut)
             && self.replaced().saturating_mul(2) >= self.workload.replicas;
         self.ledger.judge(outcome, rollout.was_healthy && !is_late);
@@ -176,8 +177,8 @@ impl Assessor<'_> {
         crashes.max()
     }
 
-    /// Whether the rollout goes on: its own controller has not given up, or pods were replaced not long ago. Progress is noted a
-    /// few times in `rollout_timeout`, so that it costs few writes.
+    /// Whether the rollout makes progress: its own controller has not given up, or pods were replaced
+    /// recently. Progress is only recorded a few times in each `rollout_timeout`, to limit writes.
     fn is_progressing(&mut self) -> bool {
         let (now, timeout, replaced) = (self.now, self.settings.rollout_timeout, self.replaced());
         let Some(rollout) = &mut self.ledger.rollout else { return false };
@@ -196,7 +197,8 @@ impl Assessor<'_> {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Whether a pod was created for the last restart: it carries the template's marker. The pods of an Argo Rollout do not.
+    /// Whether a pod was created by the last restart: it has the template's marker. The pods of an Argo
+    /// Rollout have none.
     fn is_restarted(&self, pod: &Pod) -> bool {
         match (&self.workload.marker, self.ledger.rollout) {
             (Some(marker), _) if pod.marker != 0 => pod.marker == marker.digest,
@@ -205,7 +207,7 @@ impl Assessor<'_> {
         }
     }
 
-    /// The versions that the pods lack. What they need not be restarted for is accepted.
+    /// The versions that the pods do not have. Versions that need no restart are accepted.
     fn stale(&mut self) -> Vec<(SourceId, Version)> {
         let mut stale = Vec::new();
         let is_off = self.workload.mode == Mode::Off;
@@ -235,7 +237,8 @@ impl Assessor<'_> {
         stale
     }
 
-    /// What the ledger does not know, or has lost, the marker may: the template was marked by this controller before.
+    /// Restores a version that is missing in the ledger from the marker, because this controller has marked
+    /// the template before.
     fn recall(&mut self, source: SourceId) {
         let marked = self.workload.marker.as_ref().and_then(|marker| marker.version(source));
         if let (None, Some(version)) = (self.ledger.accepted(source), marked) {
@@ -243,14 +246,15 @@ impl Assessor<'_> {
         }
     }
 
-    /// A version that the driver has brought to some of the pods, while others have another one.
+    /// A version that the driver has written for some of the pods but not for others.
     fn brought(&self, delivery: &Delivery) -> Option<Version> {
         let Agreement::Disagreeing(Some((one, other))) = delivery.agreement else { return None };
         let known = self.ledger.accepted(delivery.source)?;
         [one, other].into_iter().find(|version| version.is_newer_than(known.version))
     }
 
-    /// Whether a pod was created before a version, or may have been: an unneeded restart is better than none.
+    /// Whether a pod was, or may have been, created before a version: an unneeded restart is better than
+    /// none. The times of pods and native Secrets come from one clock, in whole seconds.
     fn predates(&self, pod: &Pod, accepted: Accepted) -> bool {
         let is_native = self.sources.name(accepted.source).kind == SourceKind::Secret;
         match accepted.version {
@@ -267,10 +271,12 @@ impl Assessor<'_> {
     /// Times are in whole seconds, and Helm writes a Secret and what makes new pods within one. Then the order of writes tells.
     fn is_known_to_be_newer(&self, pod: &Pod, accepted: Accepted) -> bool {
         let observed = self.sources.observed(accepted.source);
-        observed.current == Some(accepted.version) && observed.revision > 0 && pod.revision > observed.revision
+        observed.current == Some(accepted.version)
+            && observed.revision > 0
+            && pod.revision > observed.revision
     }
 
-    /// Whether every pod of the workload is known, and none is about to appear.
+    /// Whether every pod of the workload is in the cache, and none is about to be created.
     fn has_all_pods(&self) -> bool {
         let is_known = self.workload.pods.len() >= self.workload.replicas as usize;
         is_known && self.workload.progress == Progress::Complete
@@ -281,8 +287,8 @@ impl Assessor<'_> {
         self.now >= self.add_wake(seen_at + self.settings.debounce.max(LEAST_DEBOUNCE))
     }
 
-    /// Whether a user has released the restart that waits. A release that meets no restart is used up; so is one that was
-    /// there at first sight.
+    /// Whether a user has released the pending restart. A release without a pending restart is used up, and
+    /// so is one that exists when the workload is first seen.
     fn release(&mut self, is_stale: bool) -> bool {
         let release = &self.workload.release;
         if release.is_empty() || *release == self.ledger.released {
@@ -295,7 +301,8 @@ impl Assessor<'_> {
         true
     }
 
-    /// Notes what waits. `manual` holds until the next version, also if the mode has changed since.
+    /// Updates the pending restart. `manual` applies until the next version, even if the mode has changed
+    /// since.
     fn update_pending(&mut self, stale: &[(SourceId, Version)]) {
         if stale.is_empty() {
             self.ledger.pending = None;
@@ -317,7 +324,8 @@ impl Assessor<'_> {
         pending.versions = stale.to_vec();
     }
 
-    /// What a restart of the workload waits for, as far as it is concerned alone; the order is that of docs/restart.md.
+    /// What a restart of the workload waits for because of its own state. The order is that of
+    /// docs/restart.md.
     fn readiness(&mut self, stale: &[(SourceId, Version)], was_released: bool) -> Readiness {
         let workload = self.workload;
         let Some(pending) = self.ledger.pending.clone() else { return Readiness::NothingToDo };
@@ -360,15 +368,15 @@ impl Assessor<'_> {
         }
     }
 
-    /// Whether pods are being replaced anyway: those that come may have the current versions. A rollout that does not end, or has
-    /// failed, is not waited for.
+    /// Whether pods are being replaced anyway, because the new ones may have the current versions. A rollout
+    /// that does not end, or has failed, is ignored.
     fn is_rolling_out(&mut self, since: i64) -> bool {
         let has_failed = matches!(self.ledger.rollout, Some(Followed { outcome: Outcome::Failed(_), .. }));
         let is_rolling_out = self.workload.progress == Progress::Progressing || self.ledger.is_restarting();
         is_rolling_out && !has_failed && self.now < self.add_wake(since + self.settings.rollout_timeout)
     }
 
-    /// When the versions have settled and the workload's turn in the jitter has come.
+    /// The earliest start: after the debounce and the workload's share of the jitter.
     fn starts_at(&self, stale: &[(SourceId, Version)], since: i64) -> i64 {
         let seen = stale.iter().map(|(source, _)| self.sources.observed(*source).seen_at).max();
         let debounce = self.settings.debounce.max(LEAST_DEBOUNCE);
@@ -382,7 +390,7 @@ impl Assessor<'_> {
         settled.min(latest).saturating_add(jitter)
     }
 
-    /// The limits that belong to the workload alone.
+    /// The limits of a single workload.
     fn own_limit(&mut self) -> Option<Wait> {
         let Settings { minimum_interval, breaker_restarts, breaker_period, .. } = *self.settings;
         let last = self.ledger.restarts.last().copied();
@@ -397,7 +405,7 @@ impl Assessor<'_> {
         Some(Wait::Breaker { until })
     }
 
-    /// The window that is waited for, unless the old version ends before.
+    /// The next window, unless the old version stops working before it.
     fn closed_window(&mut self, stale: &[(SourceId, Version)]) -> Option<Wait> {
         let ends = stale.iter().filter_map(|(source, _)| self.sources.observed(*source).old_ends).min();
         if let Some(ends) = ends
@@ -408,7 +416,7 @@ impl Assessor<'_> {
         let windows = self.workload.windows.as_deref().unwrap_or(&self.settings.windows);
         let asked = window::digest_of(windows);
         let opens = match self.ledger.phase {
-            // A search walks over the days of years.
+            // The result is kept, because a search may walk over years.
             Phase::Waiting(Wait::Window { opens: Some(opens), asked: before })
                 if before == asked && self.now < opens =>
             {
@@ -465,7 +473,7 @@ impl Assessor<'_> {
         Wait::Agreement { pod: self.workload.awaited_pod.clone() }
     }
 
-    /// Asks for another look at `time`, if that is still to come; returns `time`.
+    /// Schedules another assessment at `time`, if that is in the future; returns `time`.
     fn add_wake(&mut self, time: i64) -> i64 {
         if time > self.now {
             self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));

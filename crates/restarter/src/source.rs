@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-/// Where a secret comes from.
+/// The kind of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
     /// A secret of ScaiVault.
@@ -41,7 +41,7 @@ impl SourceKind {
     }
 }
 
-/// A source as a workload names it: native Secrets and classes are in the workload's namespace.
+/// A source as a workload refers to it. Native Secrets and classes are in the workload's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceRef {
     /// Where it comes from.
@@ -63,8 +63,7 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// A source in [`Sources`]. No other source ever gets the same number, so one that is kept after the source was forgotten names
-/// nothing.
+/// The number of a source in [`Sources`]. Numbers are never reused, so a stale one refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u64);
 
@@ -78,14 +77,15 @@ pub enum Version {
         /// Its number; 0 for a native Secret, which has none.
         number: u32,
     },
-    /// What a CSI driver publishes about a volume, as a digest. Labels have no order.
+    /// A digest of the driver's status of a volume. Labels have no order.
     Label(u64),
 }
 
 impl Version {
-    /// Whether it replaces `other`. An older version of the same source, which a lagging replica may report, does not. Nor does
-    /// the same number with another time: servers may only know when the secret was last changed, which includes its description.
-    /// The first version has the time of the secret's creation, so it is newer if the secret was made anew.
+    /// Whether it replaces `other`. An older version of the same source, from a replica that lags, does not.
+    /// Nor does the same number with another time, because servers may only report when the secret was last
+    /// changed, including its description. The first version has the time of the secret's creation, so it is
+    /// newer if the secret was created again.
     pub fn is_newer_than(self, other: Self) -> bool {
         match (self, other) {
             (Self::Numbered { number, .. }, Self::Numbered { number: known, .. })
@@ -109,7 +109,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that is not a version.
+/// The text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a version; expected NUMBER@SECONDS, @SECONDS or # and 16 hexadecimal digits")]
 pub struct VersionError;
@@ -129,10 +129,10 @@ impl std::str::FromStr for Version {
     }
 }
 
-/// What is known about a source.
+/// The state of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// The current version; none while it is not known.
+    /// The current version; `None` while it is not known.
     pub current: Option<Version>,
     /// Since when this process has seen that version, Unix seconds.
     pub seen_at: i64,
@@ -152,14 +152,14 @@ pub(crate) struct NativeVersion {
     pub(crate) seen_at: i64,
 }
 
-/// All sources of the cluster by number, so that workloads name them in eight bytes.
+/// All sources of the cluster by number, so that workloads refer to them in eight bytes.
 #[derive(Clone, Debug)]
 pub struct Sources {
     ids: BTreeMap<(Arc<str>, SourceRef), SourceId>,
     entries: BTreeMap<SourceId, (Arc<str>, SourceRef, Observed)>,
     /// The number of the next new source.
     next: u64,
-    /// What a forgotten source is called.
+    /// The name of removed sources.
     forgotten: SourceRef,
 }
 
@@ -193,12 +193,12 @@ impl Sources {
         self.entries.contains_key(&id)
     }
 
-    /// The source of a number. One that was forgotten has no name.
+    /// The source of a number. A removed one has no name.
     pub fn name(&self, id: SourceId) -> &SourceRef {
         self.entries.get(&id).map_or(&self.forgotten, |(_, source, _)| source)
     }
 
-    /// What is known about it.
+    /// The state of a source.
     pub fn observed(&self, id: SourceId) -> Observed {
         self.entries.get(&id).map(|(_, _, observed)| *observed).unwrap_or_default()
     }
@@ -233,17 +233,17 @@ impl Sources {
         is_changed
     }
 
-    /// How many are known.
+    /// The number of sources.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none is known.
+    /// Whether there are no sources.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Forgets all but these.
+    /// Removes all sources except these.
     pub fn retain(&mut self, used: &BTreeSet<SourceId>) {
         self.entries.retain(|id, _| used.contains(id));
         self.ids.retain(|_, id| used.contains(id));
