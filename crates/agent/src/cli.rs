@@ -1,20 +1,23 @@
 //! The subcommands and their exit codes.
 
-use std::{ffi::OsString, path::PathBuf, pin::Pin, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, pin::Pin, process::ExitCode, time::Duration};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use scaivault_contract::{
     env::{SECRETS, WATCH_PATHS},
     names::{
-        HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, SYNC_SECRET_COMMAND, VERIFY_COMMAND, WAIT_COMMAND,
+        GATE_SPARE_SECONDS, HEALTHZ_COMMAND, INIT_COMMAND, SIDECAR_COMMAND, SYNC_SECRET_COMMAND,
+        VERIFY_COMMAND, WAIT_COMMAND,
     },
 };
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
-    config::{Config, Container, Problems, SyncConfig},
-    environment::Environment,
+    config::{Config, Container, SyncConfig},
+    delivery,
+    environment::{Environment, Problems},
     exit::{Exit, Fatal, refresh_signal},
-    gate, init, sidecar, sync_secret, telemetry, verify,
+    init, sidecar, sync_secret, telemetry, verify,
 };
 
 /// The agent's subcommand.
@@ -94,11 +97,11 @@ fn execute(command: &Command, environment: &Environment) -> Result<(), Fatal> {
         }
         Command::Wait => {
             let config = Config::read(environment, Container::Sidecar)?;
-            run_to_end(Box::pin(gate::wait(&config)))
+            run_to_end(Box::pin(wait(&config)))
         }
         Command::Healthz => {
             let config = Config::read(environment, Container::Sidecar)?;
-            run_to_end(Box::pin(async { gate::healthz(&config) }))
+            run_to_end(Box::pin(async { healthz(&config) }))
         }
         Command::VerifyPod => {
             // The hook may run in either container.
@@ -123,4 +126,29 @@ fn run_to_end(subcommand: Pin<Box<dyn Future<Output = Result<(), Fatal>> + '_>>)
     // A hanging name lookup blocks a thread that cannot be stopped. The exit does not wait for it.
     runtime.shutdown_background();
     ended
+}
+
+/// The polling interval: a check takes a few system calls, and the interval delays the pod's start.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// `wait`: returns when every file exists. It delays the pod's other containers.
+async fn wait(config: &Config) -> Result<(), Fatal> {
+    let sink = delivery::sink(config);
+    let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if sink.is_ready(config.fail_open) {
+            return Ok(());
+        }
+        if ticks.tick().await >= deadline {
+            return Err(Fatal::NotInTime);
+        }
+    }
+}
+
+/// `healthz`: checks whether every file exists.
+fn healthz(config: &Config) -> Result<(), Fatal> {
+    let sink = delivery::sink(config);
+    if sink.is_ready(config.fail_open) { Ok(()) } else { Err(Fatal::NotYet) }
 }

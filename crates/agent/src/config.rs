@@ -1,23 +1,23 @@
 //! The agent's configuration, parsed from its environment into validated types, or all problems.
 
-use std::{fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, fmt::Display, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaivault_client::{Address, Login, PlainHttp, Proxy, Settings, TenantId, Timeouts, Trust};
 use scaivault_contract::{
-    Duration as ContractDuration, MappingErrors, MountPoint, ObjectName, PodValues, PodVariable, ReloadUrl,
-    Signal, TargetFile, TrustPolicy, conflicts, env, is_at_or_below, mount_point_conflicts,
+    Duration as ContractDuration, DynamicMapping, FileMode, FileOptions, FillError, Format, MappingErrors,
+    MountPoint, NameError, ObjectName, PodValues, PodVariable, ReloadUrl, SecretMapping, SecretPathError,
+    SecretRef, Signal, TargetFile, TrustPolicy, VariableMapping, VariableName, conflicts, env,
+    is_at_or_below, mount_point_conflicts,
     names::{CREDENTIALS_DIR, SIDECAR_CONTAINER, TOKEN_DIR},
     parse_dynamic, parse_secrets, parse_variables,
 };
+use scaivault_render::{Source, Style, TemplateError};
+use thiserror::Error;
 
-use crate::environment::{Environment, default};
+use crate::environment::{Environment, Problem, Problems, default};
 
-pub(crate) mod file;
-mod problem;
 mod sync_secret;
 
-pub(crate) use file::{FileSpec, VariableSpec};
-pub(crate) use problem::{Problem, Problems};
 pub(crate) use sync_secret::{ApiServer, SecretSpec, SyncConfig};
 
 /// The host name of this container, which is the pod's name unless the pod uses the host network.
@@ -370,6 +370,78 @@ impl Reader<'_> {
 
     fn problem(&mut self, variable: &'static str, what: impl Display) {
         self.problems.push(Problem::new(variable, what));
+    }
+}
+
+/// One file that the agent writes.
+#[derive(Clone, Debug)]
+pub(crate) struct FileSpec {
+    pub(crate) source: Source,
+    /// The location.
+    pub(crate) file: TargetFile,
+    /// Its permission bits.
+    pub(crate) mode: FileMode,
+    /// Whether it is omitted if its source does not exist.
+    pub(crate) optional: bool,
+    /// Its format.
+    pub(crate) style: Style,
+}
+
+/// One field that becomes an environment variable.
+#[derive(Clone, Debug)]
+pub(crate) struct VariableSpec {
+    /// The source, which always has a field.
+    pub(crate) secret: SecretRef,
+    pub(crate) variable: VariableName,
+}
+
+impl VariableSpec {
+    pub(crate) fn new(mapping: VariableMapping, values: &PodValues) -> Result<Self, SpecError> {
+        let VariableMapping { secret, variable } = mapping;
+        Ok(Self { secret: secret.fill(values)?, variable })
+    }
+}
+
+/// Why a parsed mapping cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum SpecError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Path(#[from] FillError<SecretPathError>),
+    #[error(transparent)]
+    Name(#[from] FillError<NameError>),
+}
+
+impl FileSpec {
+    pub(crate) fn of_secret(mapping: SecretMapping, values: &PodValues) -> Result<Self, SpecError> {
+        let format = mapping.format();
+        let source = Source::Secrets(mapping.source.fill(values)?);
+        Ok(Self::new(source, mapping.file, mapping.options, format)?)
+    }
+
+    pub(crate) fn of_lease(mapping: DynamicMapping, values: &PodValues) -> Result<Self, SpecError> {
+        let format = mapping.format();
+        let source = Source::Lease(mapping.dynamic.fill(values)?);
+        Ok(Self::new(source, mapping.file, mapping.options, format)?)
+    }
+
+    fn new(
+        source: Source,
+        file: TargetFile,
+        options: FileOptions,
+        format: Option<Format>,
+    ) -> Result<Self, TemplateError> {
+        let FileOptions { format: _, mode, encoding, optional, template } = options;
+        let style = Style::new(&source, template, encoding, format)?;
+        Ok(Self { source, file, mode: mode.unwrap_or(FileMode::DEFAULT), optional, style })
+    }
+}
+
+impl Display for VariableSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { secret, variable } = self;
+        write!(f, "{secret} -> {variable}")
     }
 }
 

@@ -1,27 +1,29 @@
 //! The state for the lifetime of the agent: configuration, client, output directories, leases and
 //! stored state.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use scaivault_client::{Client, HeldLease, LeaseId, SubscriptionId};
+use scaivault_client::{Client, Error, HeldLease, LeaseId, SubscriptionId};
 use scaivault_contract::DynamicRef;
 use scaivault_render::Source;
+use tokio::task::{Id, JoinSet};
 
 use crate::{
     atomic_writer::{AtomicWriter, Owner, Target},
     config::{Config, Container},
     exit::Fatal,
-    initial_fetch::StartKind,
+    init::StartKind,
     leases::Leases,
     state::{Resumed, StateError, Store},
 };
 
 mod leases;
-mod requests;
 mod subscription;
 
 pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
-pub(crate) use requests::Requests;
 
 /// Everything that is needed to deliver secrets to files.
 pub(crate) struct Delivery {
@@ -93,4 +95,71 @@ pub(crate) fn sink(config: &Config) -> AtomicWriter {
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
     AtomicWriter::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
+}
+
+/// Requests that run to completion even if their sender is cancelled, at most one for each subject.
+#[derive(Debug)]
+pub(crate) struct Requests<S, T> {
+    tasks: JoinSet<Result<T, Error>>,
+    subjects: HashMap<Id, S>,
+}
+
+impl<S: Clone + Eq, T: Send + 'static> Requests<S, T> {
+    pub(crate) fn new() -> Self {
+        Self { tasks: JoinSet::new(), subjects: HashMap::new() }
+    }
+
+    /// Starts `request` for `subject`, unless one is in flight.
+    pub(crate) fn start(
+        &mut self,
+        subject: &S,
+        request: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) {
+        if !self.has(subject) {
+            let task = self.tasks.spawn(request);
+            self.subjects.insert(task.id(), subject.clone());
+        }
+    }
+
+    /// Whether a request for `subject` is in flight.
+    pub(crate) fn has(&self, subject: &S) -> bool {
+        self.subjects.values().any(|other| other == subject)
+    }
+
+    /// Whether no request is in flight.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The next response; `None` if no request is in flight. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(S, Result<T, Error>)> {
+        loop {
+            // A task that panicked has no response: its subject may be requested again, and the
+            // other requests continue.
+            let (task, answered) = match self.tasks.join_next_with_id().await? {
+                Ok((task, answered)) => (task, Some(answered)),
+                Err(error) => (error.id(), None),
+            };
+            if let (Some(subject), Some(answered)) = (self.subjects.remove(&task), answered) {
+                return Some((subject, answered));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_frees_only_its_own_subject() {
+        let mut requests = Requests::<_, ()>::new();
+        requests.start(&"a", async { panic!("a bug") });
+        requests.start(&"b", pending());
+        let next = tokio::time::timeout(Duration::from_millis(100), requests.next());
+        assert!(next.await.is_err(), "nothing is answered");
+        assert!(!requests.has(&"a") && requests.has(&"b"));
+    }
 }

@@ -17,7 +17,8 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    atomic_writer::WriteError, config::Problems, failure::Failures, state::StateError, sync_secret::SyncError,
+    atomic_writer::WriteError, environment::Problems, failure::Failures, state::StateError,
+    sync_secret::SyncError,
 };
 
 /// The file from which the kubelet reads the termination message: the default of

@@ -22,7 +22,7 @@ use crate::{
     config::Outputs,
     delivery::Delivery,
     failure::{Cause, Failure},
-    initial_fetch::StartKind,
+    init::StartKind,
     leases::Leases,
     schedule::RefreshSchedule,
 };

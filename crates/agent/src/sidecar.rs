@@ -20,22 +20,21 @@ use tokio::{
         watch,
     },
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     config::Config,
-    delivery::{Delivery, Requests},
+    delivery::{Delivery, GIVE_BACK_TIMEOUT, Requests, STOP_TIMEOUT, Wait},
     exit::{Fatal, refresh_signal, sigterm},
     fetch::{Committed, Fetcher},
-    initial_fetch::{StartKind, initial_fetch},
+    init::{StartKind, initial_fetch},
     metrics::{self, Counter, Metrics},
     state::StateError,
 };
 
 mod leases;
 mod reload;
-mod stop;
 
 use leases::Renewed;
 use reload::Notifier;
@@ -231,5 +230,30 @@ impl Sidecar {
 fn log_unkept(saved: Result<(), StateError>) {
     if let Err(error) = saved {
         tracing::error!(%error, "state not saved");
+    }
+}
+
+impl Sidecar {
+    /// Releases what ScaiVault holds for this pod: the subscription at once, leases after
+    /// `SCAIVAULT_REVOKE_DELAY`. Until then the application drains, and its leases are maintained
+    /// as before.
+    async fn stop(mut self, mut heard: Receiver<ListenerUpdate>) {
+        // Closing the channel ends the listener, so that it does not subscribe again.
+        heard.close();
+        let has_leases = !self.delivery.leases.is_empty();
+        let delay = if has_leases { self.delivery.config.sidecar.revoke_delay } else { Duration::ZERO };
+        let deadline = Instant::now() + STOP_TIMEOUT.max(delay + GIVE_BACK_TIMEOUT);
+        let unsubscribe = self.delivery.unsubscribe(self.listener.take(), deadline);
+        let revoke = async {
+            if !delay.is_zero() {
+                tracing::info!(delay_seconds = delay.as_secs(), "waiting before revoking leases");
+                drop(timeout(delay, self.keep_fresh(&mut heard)).await);
+            }
+            self.delivery.revoke_all(Wait::Until(deadline)).await;
+        };
+        // Concurrently: a remaining subscription costs little, so deleting it must not delay the
+        // leases.
+        tokio::join!(revoke, unsubscribe);
+        tracing::info!("stopped");
     }
 }

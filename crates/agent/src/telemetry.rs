@@ -5,7 +5,7 @@ use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
 use scaivault_log_queue::{Format, LogQueue};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{config::Problem, environment::Environment};
+use crate::environment::{Environment, Problem};
 
 /// The log of this process. A separate thread writes it, so that a blocked reader of the log does
 /// not block the agent.

@@ -9,8 +9,8 @@ use scaivault_contract::{
     parse_secret_keys,
 };
 
-use super::{FileSpec, Outputs, Problems, Reader, boolean, pod_values, positive, server};
-use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT};
+use super::{FileSpec, Outputs, Reader, boolean, pod_values, positive, server};
+use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT, Problems};
 
 /// The maximum length of a type in characters: that of a DNS subdomain, which Kubernetes
 /// recommends.
