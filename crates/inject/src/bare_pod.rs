@@ -3,10 +3,10 @@
 
 use crate::{
     Context, Namespace, PodView, Settings,
-    annotations::{Collected, Draft, ExactKey, Fill, Intention, collect},
+    annotations::{Draft, ExactKey, Intention},
     intent::{self, Diagnostics, Inputs},
     kube_version::KubeVersion,
-    layer::Layer,
+    layer::{Collected, Fill, Layer, collect},
     policy::ReplacedLists,
     problem::{Code, Problems},
 };

@@ -4,8 +4,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     Context, PodView,
-    annotations::{Fill, ValueKind},
-    layer::{self, Layer, Meaning},
+    annotations::ValueKind,
+    layer::{self, Fill, Layer, Meaning},
     policy::{self, Applied},
 };
 

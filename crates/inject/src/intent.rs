@@ -1,21 +1,10 @@
 //! Validates all keys together and against the pod. The resulting intent is valid by construction.
 
-mod bounds;
-mod conflicts;
-mod files;
-mod identity;
-mod mount_points;
-mod permissions;
-mod pod_settings;
-mod readers;
-mod reload;
-mod resources;
-mod templates;
-mod trust;
-
 use std::borrow::Cow;
 
-use scaivault_contract::{DynamicMapping, MountPoint, PodVariable, SecretMapping, VariableMapping};
+use scaivault_contract::{
+    DynamicMapping, MountPoint, PodVariable, SecretMapping, TrustPolicy, VariableMapping,
+};
 
 use crate::{
     Context,
@@ -30,12 +19,22 @@ use crate::{
     settings::Settings,
 };
 
+mod bounds;
+mod conflicts;
+mod files;
+mod identity;
+mod mount_points;
+mod permissions;
+mod readers;
+mod reload;
+mod resources;
+mod templates;
+
 pub(crate) use files::{MappingTexts, lines};
 pub(crate) use identity::Identity;
 pub(crate) use readers::Readers;
 pub(crate) use reload::Reload;
 pub(crate) use resources::Resources;
-pub(crate) use trust::Trust;
 
 /// The validated settings of an injection. A plan can be built from it without further checks.
 #[derive(Clone, Debug)]
@@ -233,7 +232,7 @@ pub(crate) fn resolve<'d>(inputs: &Inputs<'d, '_>, diagnostics: &mut Diagnostics
     let sidecars = &settings.config.sidecars;
     bounds::check(inputs, diagnostics);
     let pattern = pattern(draft, diagnostics);
-    pod_settings::check(draft, pod, pattern, diagnostics);
+    conflicts::warn_about_pod(draft, pod, pattern, diagnostics);
     // The agent is validated at its current position, because other webhooks may have inserted
     // containers before it.
     let agent_at =
@@ -271,7 +270,7 @@ pub(crate) fn resolve<'d>(inputs: &Inputs<'d, '_>, diagnostics: &mut Diagnostics
         mount_points,
         insert_at,
         reload,
-        trust: trust::resolve(draft, diagnostics),
+        trust: trust(draft, diagnostics),
         identity,
         resources,
     }
@@ -329,4 +328,53 @@ fn place(pod: &PodView<'_>, sidecars: &SidecarsConfig, position: Position) -> us
             .map_or(0, |last| last + 1),
         Position::Last => init_containers.len(),
     }
+}
+
+/// The trust settings of the agent; `None` if they are equal to the agent's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    pub(crate) scaivault: Option<TrustPolicy>,
+    pub(crate) scaikey: Option<TrustPolicy>,
+}
+
+/// The certificate authorities that the agent trusts.
+fn trust(draft: &Draft, diagnostics: &mut Diagnostics<'_>) -> Trust {
+    let (has_ca, has_credentials) = (draft.ca_configmap.is_some(), draft.client_credentials_secret.is_some());
+    let ca_keys = [ExactKey::CaConfigmapKey, ExactKey::CaTrust];
+    let credentials_keys =
+        [ExactKey::ClientCredentialsIdKey, ExactKey::ClientCredentialsSecretKey, ExactKey::ScaikeyTrust];
+    let without_effect = ca_keys
+        .map(|key| (key, ExactKey::CaConfigmap, has_ca || needs_ca(draft.ca_trust)))
+        .into_iter()
+        .chain(credentials_keys.map(|key| (key, ExactKey::ClientCredentialsSecret, has_credentials)));
+    for (key, needed, _) in
+        without_effect.filter(|(key, _, is_used)| !is_used && *draft.layer_of(*key) == Layer::Pod)
+    {
+        diagnostics.warn(format!("{key} has no effect without {needed}"));
+    }
+    let scaikey_trust = draft.scaikey_trust.filter(|_| has_credentials);
+    if has_ca {
+        let scaivault = draft.ca_trust.unwrap_or(TrustPolicy::default_for(true));
+        return Trust {
+            scaivault: Some(scaivault).filter(|policy| *policy != TrustPolicy::default_for(true)),
+            scaikey: scaikey_trust.filter(|policy| *policy != scaivault),
+        };
+    }
+    // Without a private authority, `both` is equivalent to `public`, the agent's default.
+    for (key, trust) in [(ExactKey::CaTrust, draft.ca_trust), (ExactKey::ScaikeyTrust, scaikey_trust)] {
+        if needs_ca(trust) {
+            diagnostics.problem(
+                Code::TrustConflict,
+                key,
+                Some(TrustPolicy::Private.name()),
+                "only a private authority is to be trusted, and no ca-configmap names one",
+                "add ca-configmap: <ConfigMap with the authority's certificate>, or remove this setting",
+            );
+        }
+    }
+    Trust::default()
+}
+
+fn needs_ca(trust: Option<TrustPolicy>) -> bool {
+    trust == Some(TrustPolicy::Private)
 }

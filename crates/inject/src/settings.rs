@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
-    annotations::{Collected, Draft, Fill, Url, collect},
+    annotations::{Draft, Url},
     bare_pod,
     known_sidecars::SidecarsConfig,
+    layer::{Collected, Fill, collect},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 

@@ -1,6 +1,5 @@
 //! Suggests what was probably meant by a value that its key does not accept.
 
-mod duration;
 mod secret;
 
 use scaivault_contract::{Encoding, Format, Signal};
@@ -18,7 +17,7 @@ const VALUE_BYTES: usize = 256;
 
 /// The suggested fix: a corrected value that the key accepts, else the accepted words, else an
 /// example.
-pub(super) fn fix(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
+pub(crate) fn fix(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     if let Some(value) = correction(spec, entry) {
         return format!("did you mean {value:?}?");
     }
@@ -35,7 +34,7 @@ pub(super) fn fix(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
 }
 
 /// Likewise, without searching for a correction.
-pub(super) fn example(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
+pub(crate) fn example(spec: &AnnotationSpec, entry: &Entry<'_>) -> String {
     let is_list = spec.value == ValueKind::SecretSource && entry.value.contains('=');
     let is_near = |example: &&&str| example.contains('=') == is_list || !is_list;
     let example = spec.examples.iter().filter(is_near).find(|example| **example != entry.value);
@@ -77,7 +76,7 @@ fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
         ValueKind::Format => one(word(&lower, &Format::ALL.map(Format::name))),
         ValueKind::Encoding => one(word(&lower.replace("b64", "base64"), &[Encoding::ALLOWED])),
         ValueKind::Signal => one(signal(value)),
-        ValueKind::Duration => one(duration::meant(&lower)),
+        ValueKind::Duration => one(secret::duration(&lower)),
         ValueKind::Number { .. } | ValueKind::RunAsUser => number(&lower),
         ValueKind::FileMode => one(mode(&lower)),
         ValueKind::Quantity => quantity(value),
@@ -154,7 +153,7 @@ fn signal(value: &str) -> Option<String> {
 /// A number without separators, or a duration in seconds.
 fn number(lower: &str) -> Vec<String> {
     let digits = lower.replace(['_', ',', '\''], "");
-    let seconds = duration::meant(lower).and_then(|text| text.parse::<scaivault_contract::Duration>().ok());
+    let seconds = secret::duration(lower).and_then(|text| text.parse::<scaivault_contract::Duration>().ok());
     let mut found = vec![digits];
     found.extend(seconds.map(|duration| duration.as_secs().to_string()));
     found

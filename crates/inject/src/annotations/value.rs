@@ -1,8 +1,5 @@
 //! The types of annotation values, and their accepted values.
 
-mod image;
-mod url;
-
 use std::{borrow::Cow, collections::BTreeSet, str::FromStr};
 
 use scaivault_contract::{
@@ -12,7 +9,8 @@ use scaivault_contract::{
 
 use crate::quantity::Quantity;
 
-pub(crate) use image::{image, image_is_below};
+mod url;
+
 pub(crate) use url::Url;
 
 /// The kind of a key's values: its name, the accepted values and its JSON schema.
@@ -334,6 +332,31 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Reason> {
         "false" => Ok(false),
         _ => Err("neither true nor false".into()),
     }
+}
+
+/// Parses a container image reference. Only as strict as necessary to exclude anything else.
+pub(crate) fn image(text: &str) -> Result<String, Reason> {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let slash = name.rfind('/').map_or(0, |at| at + 1);
+    let repository = name[slash..].split_once(':').map_or(name, |(last, _)| &name[..slash + last.len()]);
+    // The host of a registry may have upper-case letters.
+    let path = repository.split_once('/').map_or(repository, |(_, path)| path);
+    let fits = !text.is_empty()
+        && !path.contains(|c: char| c.is_ascii_uppercase())
+        && text.len() <= 512
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "./:@_-".contains(c))
+        // A `..` would lead out of the repository that an allow-list entry names.
+        && text.trim_end_matches('/').split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
+    if fits { Ok(text.to_owned()) } else { Err("not an image".into()) }
+}
+
+/// Whether an allow-list entry matches an image: the same image; or, if the entry is a repository,
+/// any tag, digest or sub-repository of it; or, if the entry is a host, any image on it. A host
+/// without a port does not match other ports of that host.
+pub(crate) fn image_is_below(image: &str, entry: &str) -> bool {
+    let entry = entry.trim_end_matches('/');
+    let next: &[char] = if entry.contains('/') { &['/', ':', '@'] } else { &['/'] };
+    image.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(next))
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use super::{
     variables,
 };
 use crate::{
-    annotations::{Collected, Draft, ExactKey, Fill, Key, Url, collect, image, spec_of},
+    annotations::{Draft, ExactKey, Key, Url, image, spec_of},
     intent::{self, Diagnostics},
+    layer::{Collected, Fill, collect},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 

@@ -7,8 +7,9 @@
 use super::{Former, WorkloadView, failure_policy};
 use crate::{
     Context, Decision, Denial, PodView, PolicyReport, Problems, Skip, SkipReason,
-    annotations::{Collected, Draft, Fill, Intention, collect, not_text},
+    annotations::{Draft, Intention, not_text},
     decide::refuse,
+    layer::{Collected, Fill, collect},
     mutation_mode::MUTATION_MODE,
     problem::{Code, Layer},
 };

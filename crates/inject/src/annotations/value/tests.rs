@@ -25,3 +25,24 @@ fn object_names_are_dns_subdomains() {
         assert!(object_name(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn no_part_of_an_image_leads_out_of_another() {
+    for text in ["agent", "r.example:5000/team/agent:1.0", "r.example/a@sha256:0", "r.example/"] {
+        assert!(image(text).is_ok(), "{text}");
+    }
+    for text in
+        ["", "r.example/a/../b", "r.example/./b", "r.example//b", "../b", "r.example/-b", "r.example/a b"]
+    {
+        assert!(image(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_allow_list_does_not_let_lookalikes_through() {
+    assert!(image_is_below("r.example/team/agent:1", "r.example/team/agent"));
+    assert!(image_is_below("r.example/team/agent@sha256:0", "r.example"));
+    assert!(!image_is_below("r.example/team/agent-evil:1", "r.example/team/agent"));
+    assert!(!image_is_below("r.example:5000/agent", "r.example"));
+    assert!(!image_is_below("r.example:5000/agent", "r.example/"));
+}
