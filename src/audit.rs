@@ -9,7 +9,6 @@ mod collect;
 mod drift;
 mod live;
 mod manifests;
-mod outcome;
 mod owners;
 
 use std::{

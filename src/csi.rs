@@ -4,7 +4,6 @@
 
 mod class;
 mod finding;
-mod lines;
 mod mounts;
 mod pod;
 mod restarts;
@@ -94,7 +93,7 @@ pub(crate) fn check(
         if let Some(object) = value.pointer(&result.pointer) {
             findings.extend(restarts::check(&result.api_version, &result.kind, object));
         }
-        lines::add(&mut findings, &result.pointer, document);
+        finding::add_lines(&mut findings, &result.pointer, document);
         result.csi = findings;
     }
 }

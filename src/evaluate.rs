@@ -1,22 +1,18 @@
 //! Evaluates each object of a document: the core's decision, with its patch applied.
 
-pub(crate) mod own_text;
-
 use std::iter;
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
-    Context, Decision, DefaultsReport, Denial, MutationMode, Patch, PodView, Policy, PolicyReport, PolicySet,
-    PolicyUse, Problems, Selector, SkipReason,
+    Context, Decision, DefaultsReport, Denial, Derived, Explanation, MutationMode, Patch, PodView, Policy,
+    PolicyReport, PolicySet, PolicyUse, Problems, Selector, SkipReason,
     annotations::MisplacedKey,
-    manifest,
+    derived, explain, manifest,
     workload::{self, WorkloadKind, WorkloadView},
 };
 use scaivault_policy::{PolicyProblems, TEST_KIND, compile};
 use serde_json::Value;
 
-pub(crate) use self::settings::Setting;
-use self::unread::unread_keys;
 use crate::{
     csi::{Code, Finding, Severity},
     object::{Object, objects},
@@ -26,8 +22,10 @@ use crate::{
 
 mod defaults;
 mod misplaced;
-mod settings;
+pub(crate) mod own_text;
 mod unread;
+
+use unread::unread_keys;
 
 /// The requested action on pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,7 +399,7 @@ impl Work<'_> {
             .with_workload_mutation_mode((action != Action::Inject).then_some(MutationMode::IgnoreAndDetach));
         let (decision, report) = decide(&subject, &context);
         let settings =
-            if with_settings { settings::all(subject.pod(), &context, &decision) } else { Vec::new() };
+            if with_settings { settings_of(subject.pod(), &context, &decision) } else { Vec::new() };
         let outcome = match decision {
             Decision::Skip(skip) if skip.reason == SkipReason::NoReceipt && action == Action::Detach => {
                 Outcome::NoReceipt
@@ -437,6 +435,40 @@ fn with_misplaced(
         problems.push(key.problem());
     }
     workload::add_problems(decision, problems, Vec::new(), pod, context)
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The annotation without its prefix.
+    pub(crate) key: String,
+    /// Its value.
+    pub(crate) value: String,
+    /// The layer that sets it, or `derived`.
+    pub(crate) layer: String,
+    /// How it is derived; `None` if a layer sets it.
+    pub(crate) rule: Option<String>,
+}
+
+/// The settings of a pod, sorted by key: those of its layers, and those that the injector derives
+/// if it injects.
+fn settings_of(pod: &PodView<'_>, context: &Context<'_>, decision: &Decision) -> Vec<Setting> {
+    let given = explain(pod, context).into_iter().map(|Explanation { key, value, layer }| Setting {
+        key,
+        value,
+        layer: layer.to_string(),
+        rule: None,
+    });
+    let derived = if decision.leaves_alone() { Vec::new() } else { derived(pod, context) };
+    let derived = derived.into_iter().map(|Derived { key, value, rule }| Setting {
+        key,
+        value,
+        layer: "derived".to_owned(),
+        rule: Some(rule.replace('`', "")),
+    });
+    let mut settings: Vec<Setting> = given.chain(derived).collect();
+    settings.sort_by(|one, other| one.key.cmp(&other.key));
+    settings
 }
 
 #[cfg(test)]

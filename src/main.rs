@@ -19,7 +19,6 @@ mod object;
 mod offline_cluster;
 mod output;
 mod policy;
-mod printable;
 mod reference_cmd;
 mod report;
 mod restarter;

@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
 };
 
+use scaivault_audit::Printable;
 use scaivault_inject::{
     Code, Decision, MalformedPod, NOT_INJECTED, PolicyEffect, PolicyUse, Problem, SkipReason,
 };
@@ -17,7 +18,6 @@ use crate::{
     edit::Obstacle,
     evaluate::{ObjectResult, Outcome, Setting},
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
-    printable::Printable,
 };
 
 mod json;

@@ -15,7 +15,6 @@ mod files;
 mod leaf;
 mod publish;
 mod reload;
-mod resolver;
 mod rotation;
 mod rotator;
 mod secret_store;
@@ -31,12 +30,11 @@ pub use files::{LoadError, Loaded, Validity, load};
 pub use leaf::MintError;
 pub use publish::PublishError;
 pub use reload::{DEFAULT_RELOAD_INTERVAL, Reloader};
-pub use resolver::CertResolver;
 pub use rotation::{Policy, PolicyError};
 pub use rotator::{Change, Managed, Rotator, SyncError, SyncReport};
 pub use secret_store::StoreError;
 pub use state::StateError;
-pub use tls::{client_config, mutual_server_config, provider, server_config};
+pub use tls::{CertResolver, client_config, mutual_server_config, provider, server_config};
 
 /// The field manager of all writes to the cluster.
 const FIELD_MANAGER: &str = "scaivault-injector";

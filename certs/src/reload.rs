@@ -9,7 +9,7 @@ use std::{
 use crate::{
     content::{Checked, ContentInUse},
     files::{LoadError, Material, Validity},
-    resolver::CertResolver,
+    tls::CertResolver,
 };
 
 /// How often the directory is checked. The kubelet takes up to two minutes to update a mounted

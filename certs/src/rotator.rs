@@ -14,9 +14,9 @@ use crate::{
     files::Validity,
     leaf::{MintError, MintedLeaf},
     publish::{PublishError, Published, Publisher},
-    resolver::CertResolver,
     rotation::{Observation, Observed, Policy, Step, next_step_in, signer, step, trusted_from},
     secret_store::{SecretStore, StoreError},
+    tls::CertResolver,
 };
 
 /// How often a sync is retried because another replica wrote first.

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use scaivault_audit::Place;
 use scaivault_audit::{
-    Audit, AuditError, LongLivedToken, NativeUse, PodDrift, Pods, PolicyRow, Source, Stage, Tokens, Workload,
-    Writer,
+    Audit, AuditError, LongLivedToken, NativeUse, Outcome as Becomes, PodDrift, Pods, PolicyRow, Source,
+    Stage, Tokens, Verdict, Workload, Writer,
 };
-use scaivault_inject::{Context, Policy, PolicySet, PolicyUse, decide_with_policies, workload};
+use scaivault_inject::{
+    Context, Decision, MalformedPod, Policy, PolicySet, PolicyUse, Problems, SkipReason,
+    decide_with_policies, workload,
+};
 use scaivault_policy::compile;
 use scaivault_usage::{
     NativeSecret, SecretSource, SecretUse, csi_volumes, other_products, secret_sources, secrets,
@@ -16,18 +20,15 @@ use serde_json::Value;
 
 use super::{
     drift::{self, Comparison},
-    outcome::becomes,
     owners::{ObjectKey, Owners},
 };
 use crate::{
-    evaluate::{Action, ObjectResult, Subject, evaluate},
+    evaluate::{Action, ObjectResult, Outcome, Subject, evaluate},
     object::Object,
     offline_cluster::OfflineCluster,
     policy::is_policy,
     report::Entry,
 };
-
-pub(super) use scaivault_audit::Place;
 
 /// Everything found so far. Namespaces, service accounts and policies must be added before
 /// workloads, and workloads before pods.
@@ -359,6 +360,51 @@ fn long_lived(secret: &NativeSecret) -> LongLivedToken {
         invalid_since: secret.invalid_since.clone(),
         used_by: Vec::new(),
     }
+}
+
+/// The outcome for an object's pods; `None` if it has no pods and no problems.
+pub(super) fn becomes(result: &ObjectResult) -> Option<Becomes> {
+    let mut becomes = match &result.outcome {
+        Outcome::NoObject
+        | Outcome::NoPod
+        | Outcome::Class
+        | Outcome::NoReceipt
+        | Outcome::InvalidPolicy(_) => return None,
+        Outcome::Malformed(message) => {
+            let problems = vec![message.clone()];
+            Becomes { problems, ..outcome(Verdict::Refused, MalformedPod::REASON) }
+        }
+        Outcome::Decided(decision) => decided(decision),
+    };
+    becomes.warnings.splice(..0, result.warnings.iter().cloned());
+    Some(becomes)
+}
+
+fn decided(decision: &Decision) -> Becomes {
+    let becomes = match decision {
+        Decision::Inject(injection) => {
+            Becomes { secrets: injection.secrets, ..outcome(Verdict::Injected, decision.reason()) }
+        }
+        Decision::Skip(skip) if !skip.problems.is_empty() => {
+            Becomes { problems: texts(&skip.problems), ..outcome(Verdict::Refused, decision.reason()) }
+        }
+        Decision::Skip(skip) if skip.reason == SkipReason::AlreadyInjected => {
+            outcome(Verdict::Injected, decision.reason())
+        }
+        Decision::Skip(_) | Decision::Detach(_) => outcome(Verdict::NotCovered, decision.reason()),
+        Decision::Deny(denial) => {
+            Becomes { problems: texts(&denial.problems), ..outcome(Verdict::Refused, decision.reason()) }
+        }
+    };
+    Becomes { warnings: decision.warnings().to_vec(), ..becomes }
+}
+
+fn outcome(verdict: Verdict, reason: &str) -> Becomes {
+    Becomes { verdict, reason: reason.to_owned(), secrets: 0, problems: Vec::new(), warnings: Vec::new() }
+}
+
+fn texts(problems: &Problems) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! The audit of a cluster, which only lists objects, page by page.
 
-mod lists;
-mod progress;
-
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
+use self::lists::{Kind, List, discovered, standard};
 use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kube::{
     Client,
     api::{GetParams, ListParams},
@@ -21,10 +20,6 @@ use scaivault_usage::SERVICE_ACCOUNT_TOKEN;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use self::{
-    lists::{Kind, List, discovered, standard},
-    progress::Progress,
-};
 use super::{args::AuditArgs, collect::Collector, owners::ObjectKey};
 use crate::{
     cluster::{self, Named},
@@ -33,6 +28,8 @@ use crate::{
     offline_cluster::OfflineCluster,
     policy::PolicyFiles,
 };
+
+mod lists;
 
 /// The page size of lists, the same as client-go's default.
 const PAGE_SIZE: u32 = 500;
@@ -313,5 +310,44 @@ impl List {
     /// An item of the list; items have neither `apiVersion` nor `kind`.
     fn object<'a>(&'a self, value: &'a Value) -> Object<'a> {
         Object { pointer: String::new(), api_version: &self.api_version, kind: &self.kind_name, value }
+    }
+}
+
+/// The minimum number of objects of one kind for which a progress bar is shown.
+const WORTH_A_BAR: u64 = 1_000;
+
+/// A progress bar on standard error, shown if that is a terminal and a list is long.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {pos} of {len} {msg}")
+            .expect("the template is well-formed");
+        Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style) }
+    }
+
+    /// Starts the bar of a list.
+    fn begin(&self, resource: &str) {
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        self.bar.reset();
+        self.bar.set_message(resource.to_owned());
+    }
+
+    /// Reports a page.
+    fn page(&self, read: usize, remaining: Option<i64>) {
+        let read = read as u64;
+        let total = read + remaining.and_then(|remaining| u64::try_from(remaining).ok()).unwrap_or_default();
+        if total >= WORTH_A_BAR && self.bar.is_hidden() {
+            // Draws nothing if standard error is not a terminal.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(read);
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -179,7 +179,8 @@ pub(super) fn objects(
 /// The line of such a finding is relative to the parameter's text, until [`super::lines`] adds
 /// where the text starts.
 fn object_fault(fault: &Fault, places: Option<&Places<'_>>, pointer: &str) -> Finding {
-    let line = fault.line.or_else(|| super::lines::in_text(places?, fault.object?, fault.key.as_deref()));
+    let line =
+        fault.line.or_else(|| super::finding::line_in_text(places?, fault.object?, fault.key.as_deref()));
     Finding { line, ..Finding::problem(Code::Objects, pointer, fault.to_string(), "") }
 }
 

@@ -10,9 +10,9 @@ use crate::{
     diff,
     edit::Obstacle,
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
-    printable::Printable,
     report::{self, Unreadable},
 };
+use scaivault_audit::Printable;
 
 /// Every workload with secrets, in the order of the input.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use scaivault_audit::Printable;
 use scaivault_contract::Excerpt;
 use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
 use scaivault_policy::{Case, KIND, PolicyTest, TEST_KIND, TestNamespace};
@@ -25,7 +26,6 @@ use crate::{
     object::{Object, objects},
     offline_cluster::named_label,
     output::{self, ADDED, PLACE, PROBLEMS, REMOVED, STRONG, until_closed},
-    printable::Printable,
     yaml_stream,
 };
 

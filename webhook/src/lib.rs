@@ -31,7 +31,6 @@ mod reply;
 mod review;
 mod router;
 mod serve;
-mod shutdown;
 mod subject;
 #[cfg(test)]
 mod testing;
@@ -44,5 +43,6 @@ pub use metrics::{EventResult, Metrics, PolicyState, PolicyWrite, SyncFailure};
 pub use pod_events::{Owner, PodEvent, PodEventReason, PodEvents};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
-pub use serve::{AllowedSources, BindError, Bound, Network, NetworkError, Running, Server, Stopped};
-pub use shutdown::Shutdown;
+pub use serve::{
+    AllowedSources, BindError, Bound, Network, NetworkError, Running, Server, Shutdown, Stopped,
+};

@@ -4,12 +4,6 @@
 //! pod, and no annotated pod starts while the API server cannot reach it. So connections are
 //! counted, idle connections are closed first, and the resources of one client are bounded.
 
-mod accept;
-mod connection;
-mod port;
-mod registry;
-mod sources;
-
 use std::{io, net::SocketAddr, panic::resume_unwind, sync::Arc};
 
 use axum::Router;
@@ -26,8 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::AdmissionContext, limits::Limits, metrics::Metrics, ops, pod_events::PodEvents,
-    readiness::Readiness, router::router, shutdown::Shutdown,
+    readiness::Readiness, router::router,
 };
+
+mod accept;
+mod connection;
+mod port;
+mod registry;
+mod sources;
+
 pub(crate) use accept::Accept;
 use accept::accept_loop;
 use port::{Port, PortSettings};
@@ -229,6 +230,41 @@ async fn run(
     ops.close(&shutdown).await;
     tracing::info!(aborted, "stopped");
     Stopped { aborted }
+}
+
+/// Stops a running server. Clones share the state.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    drain: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl Shutdown {
+    /// Nothing is stopped yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops without losing a request: the first signal.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Stops immediately, with requests in flight: the second signal.
+    pub fn abort(&self) {
+        self.drain.cancel();
+        self.abort.cancel();
+    }
+
+    /// Completes when [`Self::drain`] was called.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Completes when [`Self::abort`] was called.
+    pub async fn aborted(&self) {
+        self.abort.cancelled().await;
+    }
 }
 
 #[cfg(test)]

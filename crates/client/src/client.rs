@@ -30,6 +30,8 @@ use crate::{
 
 mod versions;
 
+pub use versions::{SecretVersion, VERSIONS_BATCH, Versions};
+
 /// The first and the longest pause between logins whose tokens are rejected immediately.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 

@@ -27,7 +27,6 @@ mod error;
 mod events;
 mod floor;
 mod guessed;
-mod held_lease;
 mod id;
 mod kept;
 mod lease;
@@ -42,18 +41,16 @@ mod settings;
 mod tls;
 mod token;
 mod transport;
-mod version;
 
 pub use backoff::Backoff;
-pub use client::{Client, Connections};
+pub use client::{Client, Connections, SecretVersion, VERSIONS_BATCH, Versions};
 pub use code::{Class, ErrorCode};
 pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};
 pub use events::{Event, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll};
 pub use floor::VersionFloor;
-pub use held_lease::{HeldLease, LeaseStep};
 pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
 pub use kept::{KeptLease, KeptToken, from_unix_seconds, unix_seconds};
-pub use lease::{Lease, LeaseTerm};
+pub use lease::{HeldLease, Lease, LeaseStep, LeaseTerm};
 pub use listener::{Announced, Changes, ListenerPaths, ListenerSettings, ListenerUpdate, listen};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
 pub use proxy::{Proxy, ProxyError};
@@ -66,7 +63,6 @@ pub use secret::{
 pub use settings::{Settings, SetupError, Timeouts};
 pub use tls::{Trust, TrustError};
 pub use token::{TOKEN_LIFETIME_LIMIT, Token};
-pub use version::{SecretVersion, VERSIONS_BATCH, Versions};
 
 /// Locks a mutex and ignores poisoning: a panic leaves the data consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,14 +5,13 @@ use crate::{
     Skip, SkipReason,
     annotations::{ExactKey, asks_for_secrets},
     detach,
-    diff::{self, diff},
     intent::{self, Diagnostics, Inputs, Intent},
     layer,
     layer::Collected,
     limits,
     mutation_mode::{self, MutationMode},
     ownership::{self, MatchBy, RECEIPT},
-    patch::Patch,
+    patch::{self, Patch, diff},
     plan::Plan,
     policy::{self, Applied, Mode, Notes, PodLabels},
     problem::{Code, Layer, Problem},
@@ -310,7 +309,7 @@ pub(crate) fn refuse(
         OnProblem::Warn => {
             let reason = SkipReason::Problems;
             warnings.extend(problems.iter().map(|problem| format!("{NOT_INJECTED}{problem}")));
-            let patch = diff::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
+            let patch = patch::skipped(pod, reason.name()).map(|operation| Patch::new(vec![operation]));
             Decision::Skip(Skip { reason, patch, problems, warnings })
         }
     }

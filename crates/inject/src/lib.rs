@@ -15,7 +15,6 @@ mod decision;
 mod delivered;
 mod derived;
 mod detach;
-mod diff;
 mod explain;
 mod intent;
 mod known_sidecars;

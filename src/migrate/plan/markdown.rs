@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Batch, Phase, Plan, Step};
-use crate::printable::Printable;
+use scaivault_audit::Printable;
 
 /// The description of each phase, in order.
 const FORWARD: &[(Phase, &str, &str)] = &[

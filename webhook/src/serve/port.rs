@@ -12,12 +12,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connection::serve_connection, registry::Registry, sources::AllowedSources};
+use super::{Shutdown, connection::serve_connection, registry::Registry, sources::AllowedSources};
 use crate::{
     limits::Limits,
     metrics::{Metrics, Shed},
     readiness::Readiness,
-    shutdown::Shutdown,
 };
 
 /// How long a connection without a request may still send one after the port starts to close: it

@@ -1,3 +1,0 @@
-//! Escapes text from manifests for output to users.
-
-pub(crate) use scaivault_audit::Printable;
