@@ -213,6 +213,7 @@ impl Code {
         self.entry().1
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table with one entry per code")]
     const fn entry(self) -> (&'static str, &'static str) {
         match self {
             Self::InvalidValue => ("invalid-value", "The value is not allowed for this key."),
