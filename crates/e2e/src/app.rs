@@ -38,11 +38,13 @@ while :; do sleep 1 & wait $!; done
 /// the applications.
 pub(super) fn prepare(world: &World<'_>) -> Result<String> {
     let ca_configmap = format!("{PREFIX}ca-configmap={CA}");
-    world.kubectl.run(&["annotate", "namespace", World::APPS, &ca_configmap])?;
     let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    world.kubectl.run(&["label", "namespace", World::APPS, restricted])?;
+    for namespace in [World::APPS, World::RESTARTS] {
+        world.kubectl.run(&["annotate", "namespace", namespace, &ca_configmap])?;
+        world.kubectl.run(&["label", "namespace", namespace, restricted])?;
+    }
     let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
-    for namespace in [World::APPS, World::WORKLOADS] {
+    for namespace in [World::APPS, World::WORKLOADS, World::RESTARTS] {
         world.kubectl.run(&["create", "configmap", CA, "--namespace", namespace, &ca])?;
     }
     Ok(format!("{} takes the tokens of the cluster's issuer", world.vault.url()))

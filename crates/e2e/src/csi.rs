@@ -33,7 +33,7 @@ pub(super) const PROVIDER_SELECTOR: &str =
     "--selector=app.kubernetes.io/name=secrets-store-csi-driver-scaivault";
 const SYSTEM: &str = "kube-system";
 const DRIVER_RELEASE: &str = "csi-secrets-store";
-const DRIVER: &str = "secrets-store.csi.k8s.io";
+pub(super) const DRIVER: &str = "secrets-store.csi.k8s.io";
 const PROVIDER_RELEASE: &str = "scaivault-csi";
 const PROVIDER_CHART: &str = "charts/secrets-store-csi-driver-scaivault";
 /// The CRDs of the driver's chart, which helm does not remove.

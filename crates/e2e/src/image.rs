@@ -37,14 +37,14 @@ impl fmt::Display for ImageName {
 
 /// Builds and loads the product's images, if commands for it are given.
 pub(super) fn provide(world: &World<'_>) -> Result<String> {
-    let Args { image, init_image, sidecar_image, build_image, load_image, part, csi, .. } = world.args;
+    let Args { image, init_image, sidecar_image, build_image, load_image, csi, .. } = world.args;
     let images = [
-        (Part::Injector, "injector", image),
-        (Part::Injector, "init", init_image),
-        (Part::Injector, "sidecar", sidecar_image),
-        (Part::Csi, "csi-provider", &csi.image),
+        (&[Part::Injector, Part::Restart][..], "injector", image),
+        (&[Part::Injector, Part::Restart], "init", init_image),
+        (&[Part::Injector], "sidecar", sidecar_image),
+        (&[Part::Csi], "csi-provider", &csi.image),
     ];
-    let images: Vec<_> = images.iter().filter(|(of, ..)| part.includes(*of)).collect();
+    let images: Vec<_> = images.iter().filter(|(parts, ..)| world.args.tests_any(parts)).collect();
     let commands = [("built", build_image), ("loaded", load_image)];
     let mut done = Vec::new();
     for (what, command) in commands {

@@ -43,6 +43,7 @@ mod published_page;
 mod release;
 mod removal;
 mod replacement;
+mod restart;
 mod rotation;
 mod running;
 mod table;
@@ -65,9 +66,9 @@ struct Args {
     /// The applications' image: it needs a shell, cat, pidof, readlink and sleep
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = "busybox:1.37")]
     app_image: ImageName,
-    /// What is tested
-    #[arg(long, value_enum, default_value_t = Part::Injector)]
-    part: Part,
+    /// What is tested; several are separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "injector")]
+    part: Vec<Part>,
     /// A shell command that makes one of the product's images; `{}` stands for its name, `{target}` for injector, init,
     /// sidecar or csi-provider, as the Dockerfile has it
     #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
@@ -100,66 +101,86 @@ enum Part {
     Injector,
     /// The CSI provider, with the Secrets Store CSI driver
     Csi,
-    /// Both
+    /// The restart controller
+    Restart,
+    /// All of them
     All,
 }
 
-impl Part {
-    /// Whether `other` is tested if this part is selected.
-    fn includes(self, other: Self) -> bool {
-        self == Self::All || other == Self::All || self == other
+impl Args {
+    /// Whether one of these parts is tested.
+    fn tests_any(&self, parts: &[Part]) -> bool {
+        self.part.iter().any(|part| *part == Part::All || parts.contains(part))
     }
 }
 
 struct Step {
     name: &'static str,
-    part: Part,
+    /// It runs if one of them is tested.
+    parts: &'static [Part],
     /// The returned text is shown in the table.
     run: fn(&World<'_>) -> Result<String>,
 }
 
+const EVERY: &[Part] = &[Part::Injector, Part::Csi, Part::Restart];
+const INJECTOR: &[Part] = &[Part::Injector];
+const CSI: &[Part] = &[Part::Csi];
+const RESTART: &[Part] = &[Part::Restart];
+/// What installs the injector.
+const INJECTED: &[Part] = &[Part::Injector, Part::Restart];
+
 const STEPS: &[Step] = &[
-    Step { name: "image", part: Part::All, run: image::provide },
-    Step { name: "ScaiVault", part: Part::All, run: app::prepare },
-    Step { name: "install", part: Part::Injector, run: release::install },
-    Step { name: "helm test", part: Part::Injector, run: release::test },
-    Step { name: "inject", part: Part::Injector, run: injection::deployment },
-    Step { name: "opt out", part: Part::Injector, run: injection::opted_out },
-    Step { name: "refuse", part: Part::Injector, run: injection::mistake },
-    Step { name: "webhook calls", part: Part::Injector, run: calls::for_a_pod },
-    Step { name: "start", part: Part::Injector, run: patterns::start },
-    Step { name: "variables", part: Part::Injector, run: patterns::variables },
-    Step { name: "mounts below", part: Part::Injector, run: mounts::below_the_path },
-    Step { name: "assigned users", part: Part::Injector, run: platforms::assigned_users },
-    Step { name: "quota", part: Part::Injector, run: platforms::quota },
-    Step { name: "policy", part: Part::Injector, run: policy::gives_and_limits },
-    Step { name: "migrate", part: Part::Injector, run: migration::from_a_native_secret },
-    Step { name: "rotate", part: Part::Injector, run: rotation::arrives },
-    Step { name: "published page", part: Part::Injector, run: published_page::by_hand },
-    Step { name: "jobs", part: Part::Injector, run: jobs::complete },
-    Step { name: "denied", part: Part::Injector, run: failure::denied },
-    Step { name: "missing", part: Part::Injector, run: failure::missing },
-    Step { name: "kill the agent", part: Part::Injector, run: agent_loss::agent_killed },
-    Step { name: "end a lease", part: Part::Injector, run: lease::ends_with_its_pod },
-    Step { name: "csi-install", part: Part::Csi, run: csi::install },
-    Step { name: "csi-page", part: Part::Csi, run: csi::page::published },
-    Step { name: "csi-rotate", part: Part::Csi, run: csi::page::rotated },
-    Step { name: "csi-socket", part: Part::Csi, run: csi::socket::of_other_pods },
-    Step { name: "csi-refused", part: Part::Csi, run: csi::failures::refused },
-    Step { name: "csi-API-errors", part: Part::Csi, run: csi::failures::of_the_api },
-    Step { name: "csi-leases", part: Part::Csi, run: csi::dynamic::one_per_pod },
-    Step { name: "csi-restart", part: Part::Csi, run: csi::dynamic::restarts },
-    Step { name: "csi-lease-ends", part: Part::Csi, run: csi::dynamic::revoked },
-    Step { name: "csi-killed", part: Part::Csi, run: csi::outage::provider_killed },
-    Step { name: "csi-driver-killed", part: Part::Csi, run: csi::outage::driver_killed },
-    Step { name: "csi-no-provider", part: Part::Csi, run: csi::outage::no_provider },
-    Step { name: "csi-load", part: Part::Csi, run: csi::load::measure },
-    Step { name: "pod start", part: Part::Injector, run: pod_start::measure },
-    Step { name: "ScaiVault is away", part: Part::Injector, run: agent_loss::vault_gone },
-    Step { name: "lose a pod under load", part: Part::Injector, run: replacement::lose_a_pod },
-    Step { name: "upgrade under load", part: Part::Injector, run: replacement::upgrade },
-    Step { name: "uninstall", part: Part::Injector, run: removal::uninstall },
-    Step { name: "live without it", part: Part::Injector, run: removal::pods_without_the_injector },
+    Step { name: "image", parts: EVERY, run: image::provide },
+    Step { name: "ScaiVault", parts: EVERY, run: app::prepare },
+    Step { name: "install", parts: INJECTED, run: release::install },
+    Step { name: "helm test", parts: INJECTOR, run: release::test },
+    Step { name: "inject", parts: INJECTOR, run: injection::deployment },
+    Step { name: "opt out", parts: INJECTOR, run: injection::opted_out },
+    Step { name: "refuse", parts: INJECTOR, run: injection::mistake },
+    Step { name: "webhook calls", parts: INJECTOR, run: calls::for_a_pod },
+    Step { name: "start", parts: INJECTOR, run: patterns::start },
+    Step { name: "variables", parts: INJECTOR, run: patterns::variables },
+    Step { name: "mounts below", parts: INJECTOR, run: mounts::below_the_path },
+    Step { name: "assigned users", parts: INJECTOR, run: platforms::assigned_users },
+    Step { name: "quota", parts: INJECTOR, run: platforms::quota },
+    Step { name: "policy", parts: INJECTOR, run: policy::gives_and_limits },
+    Step { name: "migrate", parts: INJECTOR, run: migration::from_a_native_secret },
+    Step { name: "rotate", parts: INJECTOR, run: rotation::arrives },
+    Step { name: "published page", parts: INJECTOR, run: published_page::by_hand },
+    Step { name: "jobs", parts: INJECTOR, run: jobs::complete },
+    Step { name: "denied", parts: INJECTOR, run: failure::denied },
+    Step { name: "missing", parts: INJECTOR, run: failure::missing },
+    Step { name: "kill the agent", parts: INJECTOR, run: agent_loss::agent_killed },
+    Step { name: "end a lease", parts: INJECTOR, run: lease::ends_with_its_pod },
+    Step { name: "csi-install", parts: CSI, run: csi::install },
+    Step { name: "csi-page", parts: CSI, run: csi::page::published },
+    Step { name: "csi-rotate", parts: CSI, run: csi::page::rotated },
+    Step { name: "csi-socket", parts: CSI, run: csi::socket::of_other_pods },
+    Step { name: "csi-refused", parts: CSI, run: csi::failures::refused },
+    Step { name: "csi-API-errors", parts: CSI, run: csi::failures::of_the_api },
+    Step { name: "csi-leases", parts: CSI, run: csi::dynamic::one_per_pod },
+    Step { name: "csi-restart", parts: CSI, run: csi::dynamic::restarts },
+    Step { name: "csi-lease-ends", parts: CSI, run: csi::dynamic::revoked },
+    Step { name: "csi-killed", parts: CSI, run: csi::outage::provider_killed },
+    Step { name: "csi-driver-killed", parts: CSI, run: csi::outage::driver_killed },
+    Step { name: "csi-no-provider", parts: CSI, run: csi::outage::no_provider },
+    Step { name: "csi-load", parts: CSI, run: csi::load::measure },
+    Step { name: "restart-dry-run", parts: RESTART, run: restart::install::dry_run },
+    Step { name: "restart-install", parts: RESTART, run: restart::install::first_sight },
+    Step { name: "restart-kinds", parts: RESTART, run: restart::kinds::replaced_once },
+    Step { name: "restart-native", parts: RESTART, run: restart::native::selected },
+    Step { name: "restart-manual", parts: RESTART, run: restart::manual::released },
+    Step { name: "restart-broken", parts: RESTART, run: restart::broken::stops },
+    Step { name: "restart-applier", parts: RESTART, run: restart::applier::leaves_it },
+    Step { name: "restart-leader", parts: RESTART, run: restart::leader::changes },
+    Step { name: "restart-csi", parts: RESTART, run: restart::csi::files },
+    Step { name: "restart-count", parts: RESTART, run: restart::count::once_for_each_version },
+    Step { name: "pod start", parts: INJECTOR, run: pod_start::measure },
+    Step { name: "ScaiVault is away", parts: INJECTOR, run: agent_loss::vault_gone },
+    Step { name: "lose a pod under load", parts: INJECTOR, run: replacement::lose_a_pod },
+    Step { name: "upgrade under load", parts: INJECTOR, run: replacement::upgrade },
+    Step { name: "uninstall", parts: INJECTED, run: removal::uninstall },
+    Step { name: "live without it", parts: INJECTOR, run: removal::pods_without_the_injector },
 ];
 
 fn step_names() -> PossibleValuesParser {
@@ -196,9 +217,10 @@ fn run(args: &Args) -> Result<()> {
 
 fn run_steps(world: &World<'_>) -> Result<()> {
     let mut rows = Vec::new();
-    let Args { part, skip, .. } = world.args;
-    let is_asked_for = |step: &&Step| part.includes(step.part) && !skip.iter().any(|name| name == step.name);
-    for Step { name, part: _, run } in STEPS.iter().filter(is_asked_for) {
+    let args = world.args;
+    let is_asked_for =
+        |step: &&Step| args.tests_any(step.parts) && !args.skip.iter().any(|name| name == step.name);
+    for Step { name, parts: _, run } in STEPS.iter().filter(is_asked_for) {
         println!("\n== {name}");
         let started = Instant::now();
         let result = run(world);

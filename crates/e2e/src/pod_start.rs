@@ -49,7 +49,7 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
         ));
         pods.push((name.to_owned(), injected));
     }
-    if world.args.part == Part::All {
+    if world.args.tests_any(&[Part::Csi]) {
         pods.push(("CSI volume".to_owned(), csi_pod(world)?));
     }
     let mut times = vec![Vec::new(); pods.len()];

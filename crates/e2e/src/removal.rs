@@ -13,6 +13,12 @@ use super::{
 
 /// Uninstalls the release, and searches all kinds of objects in all namespaces for remains.
 pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
+    let mut definitions = Vec::new();
+    for definition in World::DEFINITIONS {
+        if world.kubectl.exists(&[definition])? {
+            definitions.push(definition);
+        }
+    }
     world.helm.uninstall(World::RELEASE, World::SYSTEM)?;
     let kinds = world.kubectl.text(&["api-resources", "--verbs=list,delete", "--output=name"])?;
     let kinds: Vec<_> = kinds.split_whitespace().collect();
@@ -22,16 +28,18 @@ pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
     let mut left = String::new();
     let gone = wait_for("nothing is left", Duration::from_mins(1), || {
         let found = world.kubectl.text(&ask)?;
-        let others = found.split_whitespace().filter(|object| *object != World::DEFINITION);
+        let others = found.split_whitespace().filter(|object| !definitions.contains(object));
         left = others.collect::<Vec<_>>().join("\n");
         Ok(left.is_empty().then_some(()))
     });
-    match gone {
-        Ok(()) if !world.kubectl.exists(&[World::DEFINITION])? => {
-            bail!("the definition of policies is gone, and all policies with it")
+    for definition in &definitions {
+        if !world.kubectl.exists(&[definition])? {
+            bail!("the {definition} is gone, and all of its objects with it");
         }
+    }
+    match gone {
         Ok(()) => {
-            Ok(format!("nothing but the definition of policies is left in {} kinds of objects", kinds.len()))
+            Ok(format!("nothing but {} CRDs is left in {} kinds of objects", definitions.len(), kinds.len()))
         }
         Err(error) if left.is_empty() => Err(error),
         Err(_) => bail!("left behind: {}", left.split_whitespace().collect::<Vec<_>>().join(", ")),

@@ -31,8 +31,11 @@ impl<'a> World<'a> {
     pub(super) const UPGRADE_LOAD: &'static str = "scaivault-e2e-upgrade";
     /// The namespace of pods with CSI volumes.
     pub(super) const CSI: &'static str = "scaivault-e2e-csi";
+    /// The namespace of workloads that the restart controller restarts. It also enforces the Pod
+    /// Security Standard `restricted`.
+    pub(super) const RESTARTS: &'static str = "scaivault-e2e-restart";
     /// Everything that the test creates is in these namespaces or belongs to a release.
-    pub(super) const NAMESPACES: [&'static str; 7] = [
+    pub(super) const NAMESPACES: [&'static str; 8] = [
         Self::SYSTEM,
         Self::WORKLOADS,
         Self::APPS,
@@ -40,10 +43,13 @@ impl<'a> World<'a> {
         Self::LOSS_LOAD,
         Self::UPGRADE_LOAD,
         Self::CSI,
+        Self::RESTARTS,
     ];
-    /// The CRD of policies. It remains when the release is uninstalled, with all policies.
-    pub(super) const DEFINITION: &'static str =
-        "customresourcedefinition.apiextensions.k8s.io/injectionpolicies.scaivault.scailabs.ai";
+    /// The CRDs of the release. They remain when it is uninstalled, with all of their objects.
+    pub(super) const DEFINITIONS: [&'static str; 2] = [
+        "customresourcedefinition.apiextensions.k8s.io/injectionpolicies.scaivault.scailabs.ai",
+        "customresourcedefinition.apiextensions.k8s.io/rotationrollouts.scaivault.scailabs.ai",
+    ];
 
     pub(super) fn new(args: &'a Args) -> Result<Self> {
         let (kubectl, helm) = (Kubectl::find()?, Helm::find()?);
@@ -66,12 +72,15 @@ impl<'a> World<'a> {
                 );
             }
         }
-        if self.kubectl.exists(&[Self::DEFINITION])? {
-            bail!(
-                "there are InjectionPolicies in the cluster, and this run would delete them: use another cluster"
-            );
+        for definition in Self::DEFINITIONS {
+            if self.kubectl.exists(&[definition])? {
+                bail!(
+                    "the cluster has the {definition}, and this run would delete it with all of its objects: \
+                     use another cluster"
+                );
+            }
         }
-        if self.args.part.includes(Part::Csi) {
+        if self.args.tests_any(&[Part::Csi]) {
             csi::claim(self)?;
         }
         for namespace in &Self::NAMESPACES[1..] {
@@ -86,6 +95,7 @@ impl<'a> World<'a> {
         let system = format!("--namespace={}", Self::SYSTEM);
         let apps = format!("--namespace={}", Self::APPS);
         let csi = format!("--namespace={}", Self::CSI);
+        let restarts = format!("--namespace={}", Self::RESTARTS);
         for question in [
             &["get", "pods", "--output=wide", &system][..],
             &["get", "events", "--sort-by=.lastTimestamp", &system],
@@ -96,6 +106,9 @@ impl<'a> World<'a> {
             &["get", "pods", "--output=wide", &csi],
             &["get", "events", "--sort-by=.lastTimestamp", &csi],
             &["logs", "--prefix", "--tail=30", csi::PROVIDER_SELECTOR, csi::NAMESPACE],
+            &["get", "pods", "--output=wide", &restarts],
+            &["get", "rotationrollouts", "--output=wide", &restarts],
+            &["get", "events", "--sort-by=.lastTimestamp", &restarts],
         ] {
             // The cluster itself may be the cause of the failure.
             if let Err(error) = self.kubectl.run(question) {
@@ -111,9 +124,11 @@ impl<'a> World<'a> {
         let uninstalled = self.helm.uninstall(Self::RELEASE, Self::SYSTEM);
         let namespaces = ["delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=3m"];
         let deleted = self.kubectl.run(&[&namespaces[..], &Self::NAMESPACES].concat());
-        let undefined = self.kubectl.run(&["delete", Self::DEFINITION, "--ignore-not-found", "--timeout=1m"]);
+        let definitions =
+            [&["delete", "--ignore-not-found", "--timeout=1m"][..], &Self::DEFINITIONS].concat();
+        let undefined = self.kubectl.run(&definitions);
         // The driver is removed last, because it unmounts the volumes of the pods.
-        let csi = if self.args.part.includes(Part::Csi) { csi::clean_up(self) } else { Ok(()) };
+        let csi = if self.args.tests_any(&[Part::Csi]) { csi::clean_up(self) } else { Ok(()) };
         for error in [uninstalled, deleted, undefined, csi].into_iter().filter_map(Result::err) {
             println!("not taken away: {error:#}");
         }

@@ -1,4 +1,5 @@
-//! The server's content: one identity for the application, with a policy for `billing` only.
+//! The server's content: one identity for the application, with a policy for `billing` only, and one
+//! for the restart controller, which reads no values.
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ pub(crate) const STRIPE: &str = "environments/production/billing/stripe";
 pub(crate) const DENIED: &str = "environments/production/payroll/database";
 /// A secret that does not exist.
 pub(crate) const ABSENT: &str = "environments/production/billing/absent";
+/// The identity of the restart controller.
+pub(crate) const RESTARTER: &str = "sa:restarter";
 /// Dynamic credentials, as in an annotation.
 pub(crate) const DYNAMIC: &str = "engine=postgres role=readonly ttl=1h";
 
@@ -29,15 +32,23 @@ pub(crate) fn password(n: u32) -> String {
 pub(crate) const STRIPE_KEY: &str = "example-key";
 
 pub(super) fn seed() -> Value {
-    let service_accounts = [World::APPS, World::WORKLOADS, World::POLICIES, World::CSI]
+    let service_accounts = [World::APPS, World::WORKLOADS, World::POLICIES, World::CSI, World::RESTARTS]
         .map(|namespace| format!("{namespace}/default"));
     json!({
-        "policies": {"billing": [{"path_pattern": "environments/production/billing/**", "permissions": ["read"]}]},
+        "policies": {
+            "billing": [{"path_pattern": "environments/production/billing/**", "permissions": ["read"]}],
+            "versions": [{"path_pattern": "environments/**", "permissions": ["list"]}],
+        },
         "identities": [{
             "id": "sa:billing",
             "service_accounts": service_accounts,
             "policies": ["billing"],
             "dynamic": ["postgres/readonly"],
+        }, {
+            "id": RESTARTER,
+            "service_accounts": [format!("{}/{}-restarter", World::SYSTEM, World::RELEASE)],
+            "policies": ["versions"],
+            "scopes": ["secrets:list", "subscriptions:read", "subscriptions:write"],
         }],
         "secrets": {
             DATABASE: {"data": database(1)},

@@ -1,0 +1,70 @@
+//! The pod of the controller that works is deleted in the middle of a rotation.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{
+    RESTART, Workload, check_files,
+    install::{CONTROLLER, usual},
+    path, rotate,
+};
+use crate::{kubectl::wait_for, world::World};
+
+const SECRET: &str = "led";
+const WORKLOADS: usize = 4;
+
+/// Once as a node is drained, once without any notice: each workload is restarted once for each
+/// version.
+pub(crate) fn changes(world: &World<'_>) -> Result<String> {
+    let path = path(SECRET);
+    rotate(world, &path, 1)?;
+    let workloads: Vec<_> =
+        (0..WORKLOADS).map(|number| Workload::deployment(format!("led-{number}"))).collect();
+    for workload in &workloads {
+        world.kubectl.create(World::RESTARTS, &workload.manifest(1, &json!({}), usual(world, &path)))?;
+    }
+    for workload in &workloads {
+        workload.wait_until_known(world, 1)?;
+    }
+    let mut times = Vec::new();
+    for (version, flags) in [(2, &["--wait=false"][..]), (3, &["--grace-period=0", "--force"])] {
+        let restarts = version - 1;
+        let started = Instant::now();
+        rotate(world, &path, version)?;
+        wait_for("the first restart has begun", RESTART, || {
+            for workload in &workloads {
+                if workload.record(world)?["phase"] == "Restarting" {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        })?;
+        let leader = leader(world)?;
+        let args = ["delete", "pod", &leader, "--namespace", World::SYSTEM];
+        let deleted = Instant::now();
+        world.kubectl.run(&[&args[..], flags].concat())?;
+        wait_for("another pod leads", RESTART, || Ok((self::leader(world)? != leader).then_some(())))?;
+        let changed = deleted.elapsed().as_secs_f64();
+        for workload in &workloads {
+            workload.wait_until_current(world, restarts as usize)?;
+            check_files(world, &super::running(&workload.pods(world)?), version)?;
+            workload.check_templates(world, version as usize)?;
+        }
+        times.push(format!("{changed:.1} s, all {:.1} s", started.elapsed().as_secs_f64()));
+    }
+    Ok(format!(
+        "another leader after {}; one restart for each version",
+        times.join("; without notice after ")
+    ))
+}
+
+/// The pod that holds the Lease.
+fn leader(world: &World<'_>) -> Result<String> {
+    let lease =
+        world.kubectl.json(&["get", "lease", CONTROLLER, "--namespace", World::SYSTEM, "--output=json"])?;
+    let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+    let (pod, _) = holder.rsplit_once('_').with_context(|| format!("the Lease is held by {holder:?}"))?;
+    Ok(pod.to_owned())
+}
