@@ -11,7 +11,7 @@ use kube::{
 };
 use scaivault_cluster::reason;
 use scaivault_contract::{ObjectName, names::ANNOTATION_PREFIX};
-use scaivault_restarter::{Kind, RotationRollout, WorkloadKey, keys, object_name};
+use scaivault_restarter::{Kind, RotationRollout, Wait, WorkloadKey, keys, object_name};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -90,7 +90,10 @@ async fn release(args: &RestartArgs) -> anyhow::Result<String> {
     let workloads = Api::<DynamicObject>::namespaced_with(named.client.clone(), namespace, &resource(*kind));
     let patched = workloads.patch(name, &params, &Patch::Merge(&patch)).await;
     patched.map_err(|error| failed("annotate", &key, &error))?;
-    Ok(format!("released the pending restart of {key}: {}\n", status.message))
+    // Of a restart that waits for nothing else, the message would still ask for the release.
+    let still_waits = if status.reason == Wait::Release.reason() { "" } else { &*status.message };
+    let separator = if still_waits.is_empty() { "" } else { ": " };
+    Ok(format!("released the pending restart of {key}{separator}{still_waits}\n"))
 }
 
 fn failed(action: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {

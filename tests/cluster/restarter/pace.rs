@@ -127,7 +127,7 @@ async fn a_manual_workload_waits_for_the_command() {
     cluster.until_record("Deployment", "web", |record| record["reason"] == "NotReleased").await;
     assert_eq!(cluster.replica_sets("web").await, 1);
     let said = run(&mut release());
-    assert!(said.contains("released the pending restart of Deployment"), "{said}");
+    assert_eq!(said, format!("released the pending restart of Deployment {}/web\n", cluster.namespace));
     cluster.until_restarted("Deployment", "web", 1).await;
     assert_eq!(cluster.replica_sets("web").await, 2);
     restarter.terminate().await;

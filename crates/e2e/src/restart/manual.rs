@@ -50,7 +50,7 @@ pub(crate) fn released(world: &World<'_>) -> Result<String> {
     wait_for_release(world, &workload)?;
     let release = format!("{PREFIX}restart-release=second");
     let reference = workload.reference();
-    world.kubectl.run(&["annotate", &reference, "--namespace", World::RESTARTS, &release])?;
+    world.kubectl.run(&["annotate", "--overwrite", &reference, "--namespace", World::RESTARTS, &release])?;
     check_files(world, &workload.wait_until_replaced(world, &before)?, 3)?;
     workload.wait_until_current(world, 2)?;
     workload.check_templates(world, 3)?;
