@@ -63,7 +63,7 @@ struct Args {
     /// The sidecar's image of manifests written by hand
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = concat!("scailabs/scaivault-sidecar:", env!("CARGO_PKG_VERSION")))]
     sidecar_image: ImageName,
-    /// The applications' image: it needs a shell, cat, pidof, readlink and sleep
+    /// The applications' image: it needs a shell, cat, grep, pidof, readlink and sleep
     #[arg(long, value_name = "REPOSITORY:TAG", default_value = "busybox:1.37")]
     app_image: ImageName,
     /// What is tested; several are separated by commas
@@ -247,5 +247,19 @@ mod tests {
     #[test]
     fn the_options_do_not_contradict_each_other() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn steps_run_if_one_of_their_parts_is_tested() {
+        let names = |parts: &str| {
+            let args = Args::parse_from(["e2e", "--part", parts]);
+            let steps = STEPS.iter().filter(|step| args.tests_any(step.parts));
+            steps.map(|step| step.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("all").len(), STEPS.len());
+        let both = names("csi,restart");
+        assert!(["install", "csi-page", "restart-csi"].iter().all(|name| both.contains(name)), "{both:?}");
+        assert!(!both.contains(&"inject"), "{both:?}");
+        assert!(!names("csi").contains(&"install"));
     }
 }

@@ -65,6 +65,10 @@ pub(crate) fn first_sight(world: &World<'_>) -> Result<String> {
     hold(LEFT_ALONE, || unchanged(world, &workloads, &before))?;
     for workload in &workloads {
         workload.check_templates(world, 1)?;
+        let record = workload.record(world)?;
+        if record["reason"] != "FirstSight" {
+            bail!("the RotationRollout does not say that pods may be older than their secret: {record}");
+        }
     }
     if !Workload::deployment(SIDECAR).record(world)?.is_null() {
         bail!("a workload whose sidecar refreshes its files has a RotationRollout");
