@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{MARKER, RESTART, Workload, install::usual, path, restarts_of, rotate};
@@ -51,10 +51,8 @@ pub(crate) fn leaves_it(world: &World<'_>) -> Result<String> {
     let restarted = state()?;
     hold(AFTERWARDS, || {
         apply()?;
-        match state()? == restarted {
-            true => Ok(()),
-            false => bail!("the applier and the controller fight"),
-        }
+        ensure!(state()? == restarted, "the applier and the controller fight");
+        Ok(())
     })?;
     for workload in &workloads {
         workload.check_templates(world, 2)?;

@@ -1,6 +1,6 @@
 //! New credentials with which the application does not run: the first wave stops the rest.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{LEFT_ALONE, Workload, check_files, path, reads_at_start, rotate, value};
@@ -48,9 +48,9 @@ pub(crate) fn stops(world: &World<'_>) -> Result<String> {
             bail!("the message of {} names neither workload nor secret: {message}", other.reference());
         }
     }
-    hold(LEFT_ALONE, || match uids(world, &others)? == before {
-        true => Ok(()),
-        false => bail!("the pods of another workload were replaced"),
+    hold(LEFT_ALONE, || {
+        ensure!(uids(world, &others)? == before, "the pods of another workload were replaced");
+        Ok(())
     })?;
     for other in &others {
         other.check_templates(world, 1)?;

@@ -1,6 +1,6 @@
 //! A second look at all workloads of the steps before.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{LEFT_ALONE, VALUE, Workload, install::CONTROLLER, records, restarts_of};
@@ -10,9 +10,9 @@ use crate::{kubectl::hold, world::World};
 /// a value.
 pub(crate) fn once_for_each_version(world: &World<'_>) -> Result<String> {
     let before = generations(world)?;
-    hold(LEFT_ALONE, || match generations(world)? == before {
-        true => Ok(()),
-        false => bail!("a workload was restarted although nothing was rotated"),
+    hold(LEFT_ALONE, || {
+        ensure!(generations(world)? == before, "a workload was restarted although nothing was rotated");
+        Ok(())
     })?;
     let (mut workloads, mut restarts) = (0, 0);
     for record in records(world)? {

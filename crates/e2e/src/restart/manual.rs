@@ -1,6 +1,6 @@
 //! With `manual`, a restart waits until a user releases it.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{LEFT_ALONE, RESTART, Workload, check_files, install::usual, path, rotate};
@@ -30,9 +30,9 @@ pub(crate) fn released(world: &World<'_>) -> Result<String> {
     let before = workload.uids(world)?;
     rotate(world, &path, 2)?;
     wait_for_release(world, &workload)?;
-    hold(LEFT_ALONE, || match workload.uids(world)? == before {
-        true => Ok(()),
-        false => bail!("a restart was not waiting for its release"),
+    hold(LEFT_ALONE, || {
+        ensure!(workload.uids(world)? == before, "a restart was not waiting for its release");
+        Ok(())
     })?;
     let said = run_command(world, "release", true)?;
     if !said.contains("released the pending restart of") {

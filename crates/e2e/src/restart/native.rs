@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{LEFT_ALONE, Workload, value};
@@ -33,9 +33,9 @@ pub(crate) fn selected(world: &World<'_>) -> Result<String> {
     let (before, untouched) = (by_secret.uids(world)?, unselected.uids(world)?);
 
     world.kubectl.run(&["label", "secret", BY_SECRET, "--namespace", World::RESTARTS, "team=billing"])?;
-    hold(LEFT_ALONE, || match by_secret.uids(world)? == before {
-        true => Ok(()),
-        false => bail!("a label of the Secret has restarted the workload"),
+    hold(LEFT_ALONE, || {
+        ensure!(by_secret.uids(world)? == before, "a label of the Secret has restarted the workload");
+        Ok(())
     })?;
     let mut times = Vec::new();
     for workload in [&by_secret, &by_workload] {
@@ -52,9 +52,12 @@ pub(crate) fn selected(world: &World<'_>) -> Result<String> {
         workload.check_templates(world, 2)?;
     }
     write(world, UNSELECTED)?;
-    hold(LEFT_ALONE, || match unselected.uids(world)? == untouched {
-        true => Ok(()),
-        false => bail!("a Secret that nothing selects has restarted its workload"),
+    hold(LEFT_ALONE, || {
+        ensure!(
+            unselected.uids(world)? == untouched,
+            "a Secret that nothing selects has restarted its workload"
+        );
+        Ok(())
     })?;
     if !unselected.record(world)?.is_null() {
         bail!("a workload whose Secret nothing selects has a RotationRollout");
