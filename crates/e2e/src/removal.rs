@@ -39,7 +39,10 @@ pub(super) fn uninstall(world: &World<'_>) -> Result<String> {
     }
     match gone {
         Ok(()) => {
-            Ok(format!("nothing but {} CRDs is left in {} kinds of objects", definitions.len(), kinds.len()))
+            let (kinds, stay) = (kinds.len(), definitions.len());
+            Ok(format!(
+                "nothing is left in {kinds} kinds of objects; {stay} CRDs stay, with all of their objects"
+            ))
         }
         Err(error) if left.is_empty() => Err(error),
         Err(_) => bail!("left behind: {}", left.split_whitespace().collect::<Vec<_>>().join(", ")),
