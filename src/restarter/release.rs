@@ -90,10 +90,10 @@ async fn release(args: &RestartArgs) -> anyhow::Result<String> {
     let workloads = Api::<DynamicObject>::namespaced_with(named.client.clone(), namespace, &resource(*kind));
     let patched = workloads.patch(name, &params, &Patch::Merge(&patch)).await;
     patched.map_err(|error| failed("annotate", &key, &error))?;
-    // Of a restart that waits for nothing else, the message would still ask for the release.
-    let still_waits = if status.reason == Wait::Release.reason() { "" } else { &*status.message };
-    let separator = if still_waits.is_empty() { "" } else { ": " };
-    Ok(format!("released the pending restart of {key}{separator}{still_waits}\n"))
+    // The message of a restart that waits for nothing but its release would ask for the release again.
+    let waits_for =
+        if status.reason == Wait::Release.reason() { String::new() } else { format!(": {}", status.message) };
+    Ok(format!("released the pending restart of {key}{waits_for}\n"))
 }
 
 fn failed(action: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {

@@ -35,7 +35,7 @@ pub(crate) fn released(world: &World<'_>) -> Result<String> {
         Ok(())
     })?;
     let said = run_command(world, "release", true)?;
-    if !said.contains("released the pending restart of") {
+    if said.trim() != format!("released the pending restart of Deployment {}/{NAME}", World::RESTARTS) {
         bail!("the command says {said:?}");
     }
     check_files(world, &workload.wait_until_replaced(world, &before)?, 2)?;
