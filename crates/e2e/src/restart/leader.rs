@@ -41,11 +41,11 @@ pub(crate) fn changes(world: &World<'_>) -> Result<String> {
             }
             Ok(None)
         })?;
-        let leader = leader(world)?;
+        let leader = leader(world)?.context("no pod leads")?;
         let args = ["delete", "pod", &leader, "--namespace", World::SYSTEM];
         let deleted = Instant::now();
         world.kubectl.run(&[&args[..], flags].concat())?;
-        wait_for("another pod leads", RESTART, || Ok((self::leader(world)? != leader).then_some(())))?;
+        wait_for("another pod leads", RESTART, || Ok(self::leader(world)?.filter(|other| *other != leader)))?;
         let changed = deleted.elapsed().as_secs_f64();
         for workload in &workloads {
             workload.wait_until_current(world, restarts as usize)?;
@@ -60,11 +60,10 @@ pub(crate) fn changes(world: &World<'_>) -> Result<String> {
     ))
 }
 
-/// The pod that holds the Lease.
-fn leader(world: &World<'_>) -> Result<String> {
-    let lease =
-        world.kubectl.json(&["get", "lease", CONTROLLER, "--namespace", World::SYSTEM, "--output=json"])?;
-    let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-    let (pod, _) = holder.rsplit_once('_').with_context(|| format!("the Lease is held by {holder:?}"))?;
-    Ok(pod.to_owned())
+/// The pod that holds the Lease; none after it was given back.
+fn leader(world: &World<'_>) -> Result<Option<String>> {
+    let args = ["get", "lease", CONTROLLER, "--namespace", World::SYSTEM, "--output=json"];
+    let lease = world.kubectl.json(&args)?;
+    let holder = lease["spec"]["holderIdentity"].as_str().and_then(|holder| holder.rsplit_once('_'));
+    Ok(holder.map(|(pod, _)| pod.to_owned()))
 }
