@@ -311,7 +311,7 @@ fn check_effect(name: &str, object: &Value, patch: Option<&Value>, words: Words)
     }
     let injected = apply(object, patch.unwrap_or_else(|| panic!("{name}: no patch"))).unwrap();
     assert_eq!(users_content(&injected), users_content(object), "{name}");
-    assert_eq!(inspect::ours(&injected, "status"), Some("injected"), "{name}");
+    assert_eq!(inspect::injector_annotation(&injected, "status"), Some("injected"), "{name}");
     check_volumes(name, &injected);
     check_containers(name, object, &injected);
 }

@@ -18,7 +18,7 @@ pub fn annotations(bytes: &[u8]) {
             Some(key) => {
                 namespace.insert(format!("{PREFIX}{key}"), value.to_owned());
             }
-            None => pod = pod.ours(key, value),
+            None => pod = pod.annotate(key, value),
         }
     }
     let namespace = Namespace { name: "billing".to_owned(), annotations: namespace, ..Namespace::default() };

@@ -126,13 +126,15 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
     let bare = create_pod(&client, &namespace, pod("bare", &mistakes())).await.unwrap();
     assert!(is_untouched(&bare), "{bare}");
-    assert_eq!(inspect::ours(&bare, "status"), Some("skipped/problems"));
+    assert_eq!(inspect::injector_annotation(&bare, "status"), Some("skipped/problems"));
 
     let mut deployment = workload("Deployment", "app", &mistakes());
     deployment["spec"]["replicas"] = PODS.into();
     kubectl.apply(&deployment).warned(&SAID);
     kubectl.apply(&workload("DaemonSet", "daemons", &mistakes())).warned(&SAID);
-    let skipped = |pod: &Value| is_untouched(pod) && inspect::ours(pod, "status") == Some("skipped/problems");
+    let skipped = |pod: &Value| {
+        is_untouched(pod) && inspect::injector_annotation(pod, "status") == Some("skipped/problems")
+    };
     all_pods(&client, &namespace, "app", usize::try_from(PODS).unwrap(), skipped).await;
     all_pods(&client, &namespace, "daemons", 2, skipped).await;
 

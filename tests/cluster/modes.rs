@@ -71,7 +71,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
     ] {
         let created = create(name, with(annotations(), mode, value)).await;
         assert!(is_untouched(&created), "{name}: {created}");
-        assert_eq!(inspect::ours(&created, "status"), None, "{name}");
+        assert_eq!(inspect::injector_annotation(&created, "status"), None, "{name}");
     }
 
     // An injection in the manifest is kept with `ignore` and removed with `ignore-and-detach`.
@@ -261,12 +261,15 @@ async fn a_workload_that_detaches_rolls_and_comes_back() {
         if kind == "Deployment" {
             // `kubectl rollout undo` also restores a Deployment's own annotations from before the
             // mode.
-            assert_eq!(inspect::ours(&object, "mutation-mode"), None);
+            assert_eq!(inspect::injector_annotation(&object, "mutation-mode"), None);
             all_pods(&client, &namespace, name, number, is_injected).await;
             continue;
         }
         // A template without the key does not bypass the mode.
-        assert_eq!(inspect::ours(template(&object), "workload-mutation-mode"), Some("ignore-and-detach"));
+        assert_eq!(
+            inspect::injector_annotation(template(&object), "workload-mutation-mode"),
+            Some("ignore-and-detach")
+        );
         all_pods(&client, &namespace, name, number, is_untouched).await;
         kubectl.run(&format!("annotate {name}/{name} {PREFIX}mutation-mode-")).quiet();
         all_pods(&client, &namespace, name, number, is_injected).await;
@@ -281,7 +284,8 @@ async fn from_one_mode_to_the_other_nothing_is_attached_on_the_way() {
     kubectl.apply(&workload("Deployment", "app", &annotations())).quiet();
     let annotate =
         |mode: &str| kubectl.run(&format!("annotate --overwrite deployment/app {PREFIX}mutation-mode{mode}"));
-    let carried = |pod: &Value| inspect::ours(pod, "workload-mutation-mode").map(str::to_owned);
+    let carried =
+        |pod: &Value| inspect::injector_annotation(pod, "workload-mutation-mode").map(str::to_owned);
     all_pods(&client, &namespace, "app", 2, is_injected).await;
     annotate("=ignore").quiet();
     annotate("=ignore-and-detach").quiet();

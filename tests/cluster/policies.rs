@@ -137,7 +137,7 @@ async fn a_policy_injects_pods_that_say_nothing() {
         let app = inspect::app_container(pod, "app").unwrap();
         assert!(inspect::env_names(app).contains(&"DB_PASSWORD"), "{app}");
         assert!(inspect::mount(app, "scaivault-secrets").is_some(), "{app}");
-        let receipt = inspect::ours(pod, "receipt").unwrap();
+        let receipt = inspect::injector_annotation(pod, "receipt").unwrap();
         assert!(receipt.contains(&format!("{name}@1")), "{receipt}");
     }
     let log = governed.release.log().await;

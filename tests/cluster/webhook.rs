@@ -84,7 +84,7 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
     let pods = api(&client, "v1", "Pod", &namespace);
     let injected = create(&pods, pod("annotated", &annotations())).await.unwrap();
     assert!(is_injected(&injected), "{injected}");
-    assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
+    assert_eq!(inspect::injector_annotation(&injected, "status"), Some("injected"));
     let untouched = create(&pods, pod("plain", &json!({}))).await.unwrap();
     assert!(!is_injected(&untouched), "{untouched}");
     let unknown = json!({format!("{PREFIX}inject-secret-db.json"): "not a path"});

@@ -8,7 +8,7 @@ PodMonitor and scraping by annotations add different ones. `|` at the end of a p
 Any pod may connect to the admission port and post reviews, so a counter of the injector alone must not raise a critical alert.
 */}}
 {{- define "injector.rules" -}}
-{{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
+{{- $selector := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
 {{- $pod := "{{ or $labels.pod $labels.kubernetes_pod_name $labels.instance }}" -}}
 {{- $webhooks := "name=~\".+[.]injector[.]scaivault[.]scailabs[.]ai\"" -}}
 {{- $leaf := include "injector.seconds" .Values.certificates.self.leafLifetime | int64 -}}
@@ -20,11 +20,11 @@ groups:
     rules:
       - alert: ScaiVaultInjectorDown
         {{- if and (include "injector.deployed" .) .Values.serviceMonitor.enabled }}
-        expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1)
+        expr: absent(scaivault_injector_ready{ {{- $selector -}} } == 1)
         {{- else }}
         # Only if the injector was scraped within 30 days, because without a ServiceMonitor it may not be scraped at all.
         # So the alert ends after an outage of 30 days.
-        expr: absent(scaivault_injector_ready{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_injector_ready{ {{- $ours -}} }[30d])) > 0
+        expr: absent(scaivault_injector_ready{ {{- $selector -}} } == 1) and on () count(present_over_time(scaivault_injector_ready{ {{- $selector -}} }[30d])) > 0
         {{- end }}
         for: 2m
         labels: {severity: critical}
@@ -35,7 +35,7 @@ groups:
       {{- if include "injector.deployed" . }}
       - alert: ScaiVaultInjectorReplicaDown
         # Two scrape configurations may find the same pod and give it different labels, so each job is counted by itself.
-        expr: max(count by (job) (max by (job, instance) (scaivault_injector_ready{ {{- $ours -}} }) == 1)) < {{ $replicas }}
+        expr: max(count by (job) (max by (job, instance) (scaivault_injector_ready{ {{- $selector -}} }) == 1)) < {{ $replicas }}
         for: 15m
         labels: {severity: warning}
         annotations:
@@ -73,8 +73,8 @@ groups:
           summary: The API server continues without a response from the injector.
           description: {{ `'Calls of {{ $labels.name }} failed open {{ $value | humanize }} times in 10 minutes.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorfailedopen
-      {{- $rejected := printf "sum(increase(scaivault_injector_tls_handshake_failures_total{%s,reason=\"rejected\"}[10m])) > 0" $ours }}
-      {{- $admissions := printf "scaivault_injector_admissions_total{%s}" $ours }}
+      {{- $rejected := printf "sum(increase(scaivault_injector_tls_handshake_failures_total{%s,reason=\"rejected\"}[10m])) > 0" $selector }}
+      {{- $admissions := printf "scaivault_injector_admissions_total{%s}" $selector }}
       - alert: ScaiVaultInjectorCertificateRejected
         # Any client can reject a certificate, so this is only critical if most of the API server's calls fail too.
         expr: {{ $rejected }} and on () ({{ printf $most $failures $calls "10m" }} or {{ printf $most $failedOpen $calls "10m" }})
@@ -96,12 +96,12 @@ groups:
       - alert: ScaiVaultInjectorCertificateExpires
         {{- if eq .Values.certificates.mode "self" }}
         # It is renewed at two thirds of its lifetime, so at an eighth before its end renewal has failed. 0: there is none yet.
-        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $leaf 8 }}
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $selector -}} } > 0) - time() < {{ div $leaf 8 }}
         {{- else if eq .Values.certificates.mode "cert-manager" }}
         # Half of the time that cert-manager has for the renewal has passed.
-        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div (include "injector.seconds" .Values.certificates.certManager.renewBefore | int64) 2 }}
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $selector -}} } > 0) - time() < {{ div (include "injector.seconds" .Values.certificates.certManager.renewBefore | int64) 2 }}
         {{- else }}
-        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ include "injector.seconds" .Values.certificates.files.warnBefore }}
+        expr: (scaivault_injector_certificate_expiry_timestamp_seconds{ {{- $selector -}} } > 0) - time() < {{ include "injector.seconds" .Values.certificates.files.warnBefore }}
         {{- end }}
         for: 5m
         labels: {severity: critical}
@@ -111,7 +111,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcertificateexpires
       {{- if ne .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorCertificateBroken
-        expr: scaivault_injector_certificate_refused{ {{- $ours -}} } == 1
+        expr: scaivault_injector_certificate_refused{ {{- $selector -}} } == 1
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -122,7 +122,7 @@ groups:
       {{- if eq .Values.certificates.mode "self" }}
       - alert: ScaiVaultInjectorAuthorityExpires
         # It is renewed when a third of its lifetime is left, so at a quarter renewal has failed. 0: the replica has none yet, and is not ready.
-        expr: (scaivault_injector_certificate_authority_expiry_timestamp_seconds{ {{- $ours -}} } > 0) - time() < {{ div $authority 4 }}
+        expr: (scaivault_injector_certificate_authority_expiry_timestamp_seconds{ {{- $selector -}} } > 0) - time() < {{ div $authority 4 }}
         for: 1h
         labels: {severity: warning}
         annotations:
@@ -130,7 +130,7 @@ groups:
           description: {{ printf `'The authority of %[1]s expires in {{ $value | humanizeDuration }} and was not renewed.'` $pod }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorauthorityexpires
       - alert: ScaiVaultInjectorCaBundleUnchecked
-        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $ours -}} } > 0) > {{ max 600 (mul 3 $reload) }}
+        expr: time() - (scaivault_injector_ca_bundle_checked_timestamp_seconds{ {{- $selector -}} } > 0) > {{ max 600 (mul 3 $reload) }}
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -139,7 +139,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorcabundleunchecked
       - alert: ScaiVaultInjectorCertificateSyncFailing
         # Two replicas that write at the same time cause a short conflict, so the failures must last.
-        expr: sum by (reason) (increase(scaivault_injector_certificate_sync_failures_total{ {{- $ours -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
+        expr: sum by (reason) (increase(scaivault_injector_certificate_sync_failures_total{ {{- $selector -}} }[{{ max 300 (mul 3 $reload) }}s])) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -149,7 +149,7 @@ groups:
       {{- end }}
       - alert: ScaiVaultInjectorOverloaded
         # Any pod can reach the limits of a single source, so these only count if calls of the API server fail too.
-        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason!~"source|.+-per-source"}[5m])) > 0 or sum by (reason) (rate(scaivault_injector_shed_total{ {{- $ours -}} ,reason=~".+-per-source"}[5m])) > 0 and on () (sum(increase({{ $failures }}[5m])) > 0 or absent({{ $calls }}))
+        expr: sum by (reason) (rate(scaivault_injector_shed_total{ {{- $selector -}} ,reason!~"source|.+-per-source"}[5m])) > 0 or sum by (reason) (rate(scaivault_injector_shed_total{ {{- $selector -}} ,reason=~".+-per-source"}[5m])) > 0 and on () (sum(increase({{ $failures }}[5m])) > 0 or absent({{ $calls }}))
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -158,7 +158,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoroverloaded
       - alert: ScaiVaultInjectorSlow
         # Any pod can post a slow review, so this only counts if calls of the API server are slow too.
-        expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $ours -}} }[5m]))) > 0.1 and on () (histogram_quantile(0.99, sum by (le) (rate(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }[5m]))) > 0.1 or absent(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }))
+        expr: histogram_quantile(0.99, sum by (le) (rate(scaivault_injector_admission_duration_seconds_bucket{ {{- $selector -}} }[5m]))) > 0.1 and on () (histogram_quantile(0.99, sum by (le) (rate(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }[5m]))) > 0.1 or absent(apiserver_admission_webhook_admission_duration_seconds_bucket{ {{- $webhooks -}} }))
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -166,7 +166,7 @@ groups:
           description: {{ `'The p99 of a review is {{ $value | humanizeDuration }}; it should be far below a millisecond.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorslow
       - alert: ScaiVaultInjectorSourceRefused
-        expr: sum(increase(scaivault_injector_shed_total{ {{- $ours -}} ,reason="source"}[15m])) > 0
+        expr: sum(increase(scaivault_injector_shed_total{ {{- $selector -}} ,reason="source"}[15m])) > 0
         for: 15m
         labels: {severity: info}
         annotations:
@@ -174,7 +174,7 @@ groups:
           description: {{ `'{{ $value | humanize }} connections in 15 minutes were refused by server.allowSources (--allow-source).'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorsourcerefused
       - alert: ScaiVaultInjectorConfigBroken
-        expr: scaivault_injector_config_refused{ {{- $ours -}} } == 1
+        expr: scaivault_injector_config_refused{ {{- $selector -}} } == 1
         for: 1m
         labels: {severity: warning}
         annotations:
@@ -183,7 +183,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorconfigbroken
       {{- if .Values.server.clientCa.configMap }}
       - alert: ScaiVaultInjectorClientCaBroken
-        expr: scaivault_injector_client_ca_refused{ {{- $ours -}} } == 1
+        expr: scaivault_injector_client_ca_refused{ {{- $selector -}} } == 1
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -193,7 +193,7 @@ groups:
       {{- end }}
       - alert: ScaiVaultInjectorWatchDown
         # 0: the watch works.
-        expr: time() - (scaivault_injector_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0) > 300
+        expr: time() - (scaivault_injector_watch_down_since_timestamp_seconds{ {{- $selector -}} } > 0) > 300
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -202,7 +202,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorwatchdown
       {{- if .Values.policies.enabled }}
       - alert: ScaiVaultInjectorPolicyRejected
-        expr: max by (state) (scaivault_injector_policies{ {{- $ours -}} ,state=~"kept|rejected"}) > 0
+        expr: max by (state) (scaivault_injector_policies{ {{- $selector -}} ,state=~"kept|rejected"}) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -210,7 +210,7 @@ groups:
           description: {{ `'{{ $value }} policies cannot be used (state "{{ $labels.state }}"; kept: the last valid version stays in force; rejected: none is). Their condition Accepted has the reason.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyrejected
       - alert: ScaiVaultInjectorPolicyConflict
-        expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="conflicted"}) > 0
+        expr: max(scaivault_injector_policies{ {{- $selector -}} ,state="conflicted"}) > 0
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -218,7 +218,7 @@ groups:
           description: {{ `'{{ $value }} policies contradict another one; pods that both select are refused. The condition Conflicted names both policies.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyconflict
       - alert: ScaiVaultInjectorPolicyHeld
-        expr: max(scaivault_injector_policies{ {{- $ours -}} ,state="held"}) > 0
+        expr: max(scaivault_injector_policies{ {{- $selector -}} ,state="held"}) > 0
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -226,7 +226,7 @@ groups:
           description: {{ `'{{ $value }} policies were deleted and stay in force, because their CRD was deleted too, or because the API server does not say whether it was. The log of the injector says which.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicyheld
       - alert: ScaiVaultInjectorPolicyWritesFail
-        expr: sum by (result) (increase(scaivault_injector_policy_writes_total{ {{- $ours -}} ,result=~"status-failed|label-failed"}[15m])) > 0
+        expr: sum by (result) (increase(scaivault_injector_policy_writes_total{ {{- $selector -}} ,result=~"status-failed|label-failed"}[15m])) > 0
         for: 15m
         labels: {severity: info}
         annotations:
@@ -235,7 +235,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorpolicywritesfail
       {{- end }}
       - alert: ScaiVaultInjectorEventsLost
-        expr: sum by (result) (increase(scaivault_injector_events_total{ {{- $ours -}} ,result=~"failed|dropped"}[15m])) > 0
+        expr: sum by (result) (increase(scaivault_injector_events_total{ {{- $selector -}} ,result=~"failed|dropped"}[15m])) > 0
         for: 15m
         labels: {severity: info}
         annotations:
@@ -244,7 +244,7 @@ groups:
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectoreventslost
       - alert: ScaiVaultInjectorLogLinesDropped
         # Any pod can post reviews, and each causes a log line.
-        expr: sum(increase(scaivault_injector_log_lines_dropped_total{ {{- $ours -}} }[15m])) > 0
+        expr: sum(increase(scaivault_injector_log_lines_dropped_total{ {{- $selector -}} }[15m])) > 0
         for: 5m
         labels: {severity: info}
         annotations:
@@ -252,14 +252,14 @@ groups:
           description: {{ `'{{ $value | humanize }} lines in 15 minutes were dropped because they were written faster than the container runtime read them. They may be about refused pods.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorloglinesdropped
       - alert: ScaiVaultInjectorBug
-        expr: sum(increase(scaivault_injector_panics_total{ {{- $ours -}} }[15m])) > 0
+        expr: sum(increase(scaivault_injector_panics_total{ {{- $selector -}} }[15m])) > 0
         labels: {severity: warning}
         annotations:
           summary: A bug in the injector caused a failed request.
           description: {{ `'{{ $value | humanize }} requests in 15 minutes were answered with 500. Please report it with the log line.'` }}
           runbook_url: {{ .Values.prometheusRule.runbookUrl }}#scaivaultinjectorbug
       - alert: ScaiVaultInjectorPodsRefused
-        expr: sum(increase(scaivault_injector_admissions_total{ {{- $ours -}} ,entry="mutate",outcome="denied",dry_run="false"}[15m])) > 0
+        expr: sum(increase(scaivault_injector_admissions_total{ {{- $selector -}} ,entry="mutate",outcome="denied",dry_run="false"}[15m])) > 0
         for: 30m
         labels: {severity: info}
         annotations:
@@ -273,18 +273,18 @@ groups:
 
 {{/* The alerts of the restart controller. Only the leader's metrics about workloads are current. */}}
 {{- define "injector.restarterRules" -}}
-{{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
+{{- $selector := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
 {{- $page := .Values.prometheusRule.runbookUrl -}}
-{{- $leads := printf "on (instance) (scaivault_restarter_leader{%s} == 1)" $ours -}}
+{{- $leads := printf "on (instance) (scaivault_restarter_leader{%s} == 1)" $selector -}}
 {{- $limit := include "injector.seconds" .Values.restarter.pendingLimit }}
   - name: scaivault-restarter
     rules:
       - alert: ScaiVaultRestarterDown
         {{- if .Values.restarter.podMonitor.enabled }}
-        expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1)
+        expr: absent(scaivault_restarter_leader{ {{- $selector -}} } == 1)
         {{- else }}
         # Only if the controller was scraped within 30 days, because without a PodMonitor it may not be scraped at all.
-        expr: absent(scaivault_restarter_leader{ {{- $ours -}} } == 1) and on () count(present_over_time(scaivault_restarter_leader{ {{- $ours -}} }[30d])) > 0
+        expr: absent(scaivault_restarter_leader{ {{- $selector -}} } == 1) and on () count(present_over_time(scaivault_restarter_leader{ {{- $selector -}} }[30d])) > 0
         {{- end }}
         for: 10m
         labels: {severity: warning}
@@ -293,7 +293,7 @@ groups:
           description: Prometheus finds no replica of the restart controller that holds the Lease. Workloads keep running with their current secrets; none is restarted after a rotation.
           runbook_url: {{ $page }}#scaivaultrestarterdown
       - alert: ScaiVaultRestarterRolloutFailed
-        expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,phase="Failed"} and {{ $leads }}) > 0
+        expr: sum(scaivault_restarter_workloads{ {{- $selector -}} ,phase="Failed"} and {{ $leads }}) > 0
         for: 1m
         labels: {severity: critical}
         annotations:
@@ -301,7 +301,7 @@ groups:
           description: {{ `'{{ $value }} workloads did not become healthy after a restart for a rotated secret. Perhaps the new credentials do not work. Other workloads with the secret are not restarted until this is repaired.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterrolloutfailed
       - alert: ScaiVaultRestarterStopped
-        expr: sum(scaivault_restarter_workloads{ {{- $ours -}} ,reason="Stopped"} and {{ $leads }}) > 0
+        expr: sum(scaivault_restarter_workloads{ {{- $selector -}} ,reason="Stopped"} and {{ $leads }}) > 0
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -310,7 +310,7 @@ groups:
           runbook_url: {{ $page }}#scaivaultrestarterstopped
       - alert: ScaiVaultRestarterPending
         # 0: no restart is pending.
-        expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $ours -}} } > 0)) > {{ $limit }} and {{ $leads }}
+        expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $selector -}} } > 0)) > {{ $limit }} and {{ $leads }}
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -320,7 +320,7 @@ groups:
       {{- if .Values.restarter.scaivault.url }}
       - alert: ScaiVaultRestarterVaultUnreachable
         # 0: not yet.
-        expr: (time() - scaivault_restarter_vault_complete_timestamp_seconds{ {{- $ours -}} }) > {{ max 3600 (mul 3 (include "injector.seconds" .Values.restarter.scaivault.pollInterval | int64)) }} and {{ $leads }} and on (instance) scaivault_restarter_vault_secrets{ {{- $ours -}} } > 0
+        expr: (time() - scaivault_restarter_vault_complete_timestamp_seconds{ {{- $selector -}} }) > {{ max 3600 (mul 3 (include "injector.seconds" .Values.restarter.scaivault.pollInterval | int64)) }} and {{ $leads }} and on (instance) scaivault_restarter_vault_secrets{ {{- $selector -}} } > 0
         for: 15m
         labels: {severity: warning}
         annotations:
@@ -328,7 +328,7 @@ groups:
           description: {{ `'The versions of all secrets were last read {{ $value | humanizeDuration }} ago. Rotations since then restart nothing.'` }}
           runbook_url: {{ $page }}#scaivaultrestartervaultunreachable
       - alert: ScaiVaultRestarterSecretsUnknown
-        expr: (scaivault_restarter_vault_secrets_failing{ {{- $ours -}} } and {{ $leads }}) > 0
+        expr: (scaivault_restarter_vault_secrets_failing{ {{- $selector -}} } and {{ $leads }}) > 0
         for: 1h
         labels: {severity: info}
         annotations:
@@ -337,7 +337,7 @@ groups:
           runbook_url: {{ $page }}#scaivaultrestartersecretsunknown
       {{- end }}
       - alert: ScaiVaultRestarterWatchDown
-        expr: (time() - (scaivault_restarter_watch_down_since_timestamp_seconds{ {{- $ours -}} } > 0)) > 300
+        expr: (time() - (scaivault_restarter_watch_down_since_timestamp_seconds{ {{- $selector -}} } > 0)) > 300
         for: 5m
         labels: {severity: warning}
         annotations:
@@ -346,7 +346,7 @@ groups:
           runbook_url: {{ $page }}#scaivaultrestarterwatchdown
       - alert: ScaiVaultRestarterUndecided
         # 0: not yet.
-        expr: (time() - scaivault_restarter_decided_timestamp_seconds{ {{- $ours -}} }) > 600 and {{ $leads }}
+        expr: (time() - scaivault_restarter_decided_timestamp_seconds{ {{- $selector -}} }) > 600 and {{ $leads }}
         for: 10m
         labels: {severity: warning}
         annotations:
@@ -354,7 +354,7 @@ groups:
           description: The leader has made no decision for more than ten minutes. Rotations since then restart nothing.
           runbook_url: {{ $page }}#scaivaultrestarterundecided
       - alert: ScaiVaultRestarterWritesFail
-        expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $ours -}} ,result=~"refused|unavailable"}[15m])) > 0
+        expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $selector -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $selector -}} ,result=~"refused|unavailable"}[15m])) > 0
         for: 15m
         labels: {severity: warning}
         annotations:
@@ -362,7 +362,7 @@ groups:
           description: {{ `'{{ $value | humanize }} writes in 15 minutes had the result {{ $labels.result }}. The log of the controller has the reason.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterwritesfail
       - alert: ScaiVaultRestarterBesideReloader
-        expr: max(scaivault_restarter_reloaders{ {{- $ours -}} }) > 0
+        expr: max(scaivault_restarter_reloaders{ {{- $selector -}} }) > 0
         for: 1h
         labels: {severity: warning}
         annotations:

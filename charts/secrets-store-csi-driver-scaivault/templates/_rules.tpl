@@ -9,12 +9,12 @@ The author of a class can make mounts fail, so failures that a class can cause r
 failures of the default ScaiVault that do not depend on a secret.
 */}}
 {{- define "provider.rules" -}}
-{{- $ours := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
-{{- $mounts := printf "scaivault_csi_provider_mounts_total{%s}" $ours -}}
-{{- $unreachable := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"unreachable\"}" $ours -}}
-{{- $answered := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"busy\"}" $ours -}}
-{{- $failed := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"done\"}" $ours -}}
-{{- $internal := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"internal\"}" $ours -}}
+{{- $selector := printf "namespace=~\"%[1]s|\",kubernetes_namespace=~\"%[1]s|\"" .Release.Namespace -}}
+{{- $mounts := printf "scaivault_csi_provider_mounts_total{%s}" $selector -}}
+{{- $unreachable := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"unreachable\"}" $selector -}}
+{{- $answered := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"busy\"}" $selector -}}
+{{- $failed := printf "scaivault_csi_provider_mounts_total{%s,outcome!=\"done\"}" $selector -}}
+{{- $internal := printf "scaivault_csi_provider_mounts_total{%s,outcome=\"internal\"}" $selector -}}
 {{- $runbook := .Values.prometheusRule.runbookUrl -}}
 groups:
   - name: scaivault-csi-provider
@@ -67,7 +67,7 @@ groups:
           runbook_url: {{ $runbook }}#scaivaultcsiproviderinternalerror
       {{- if .Values.policies.enabled }}
       - alert: ScaiVaultCsiProviderPolicyRejected
-        expr: max by (state) (scaivault_csi_provider_policies{ {{- $ours -}} ,state=~"kept|rejected|held"}) > 0
+        expr: max by (state) (scaivault_csi_provider_policies{ {{- $selector -}} ,state=~"kept|rejected|held"}) > 0
         for: 10m
         labels: {severity: warning}
         annotations:

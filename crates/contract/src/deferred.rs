@@ -76,7 +76,7 @@ pub enum VariableFault {
     #[error("a variable starts with ${{ and has no }}")]
     Unclosed,
     /// `${` between `${` and `}`.
-    #[error("a variable cannot stand inside another, and what a variable is filled with is not read again")]
+    #[error("a variable cannot contain another one, and variables in its value are not replaced")]
     Nested,
     /// The name is not one of the agent's variables.
     #[error("the agent fills ${{pod}} and ${{node}}, and {0} is neither")]
@@ -302,7 +302,7 @@ impl<T: fmt::Display> fmt::Display for Deferred<T> {
 pub enum FillError<E> {
     /// The variable has no value.
     #[error(
-        "{0} is in it, and the environment variable {env} is not set; set it from the field {field}",
+        "it contains {0}, but the environment variable {env} is not set; set it from the field {field}",
         env = .0.env(),
         field = .0.field_path()
     )]

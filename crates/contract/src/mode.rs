@@ -83,7 +83,7 @@ pub enum FileModeFault {
     #[error("it is above 0777, and a secret's file has no setuid, setgid or sticky bit")]
     TooLarge,
     /// Bit 0400 is missing, so the agent could not read the file to compare it.
-    #[error("its owner could not read it")]
+    #[error("its owner must be able to read it")]
     OwnerCannotRead,
     /// A bit of 0111 is set.
     #[error("a secret's file is not executable")]

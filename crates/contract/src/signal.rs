@@ -123,7 +123,7 @@ pub struct SignalError {
 #[non_exhaustive]
 pub enum SignalFault {
     /// It is `SIGKILL` or `SIGSTOP`.
-    #[error("no application can handle it")]
+    #[error("no process can handle it")]
     Unhandled,
     /// It is the number of a known signal.
     #[error("write the name {0}")]

@@ -136,7 +136,7 @@ pub(crate) enum RunError {
     Seed(#[from] SeedError),
     #[error(transparent)]
     JwksUrl(#[from] JwksUrlError),
-    #[error("{file}: --jwks-ca and --jwks-token-file are for an URL in --jwks")]
+    #[error("{file}: --jwks-ca and --jwks-token-file need a URL in --jwks")]
     NotFetched { file: String },
     #[error(transparent)]
     Keys(#[from] KeysError),

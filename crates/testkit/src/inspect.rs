@@ -53,7 +53,7 @@ pub fn env_names(container: &Value) -> Vec<&str> {
 }
 
 /// The value of the pod's annotation under the injector's prefix.
-pub fn ours<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+pub fn injector_annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
     pod["metadata"]["annotations"][crate::key(name)].as_str()
 }
 

@@ -36,7 +36,7 @@ impl PodBuilder {
 
     /// Sets an annotation of the injector, named without its prefix.
     #[must_use]
-    pub fn ours(self, name: &str, value: &str) -> Self {
+    pub fn annotate(self, name: &str, value: &str) -> Self {
         self.annotation(&key(name), value)
     }
 

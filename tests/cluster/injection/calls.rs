@@ -5,7 +5,7 @@ use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
-    patterns::ours,
+    patterns::injector_annotations,
     team::{INIT, SIDECAR, Team, assert_injected, bare, template},
 };
 use crate::support::{create, eventually, other_webhook::OtherWebhook, release::Release};
@@ -22,7 +22,7 @@ async fn team(prefix: &str) -> Team {
     let release: &'static Release = Box::leak(Box::new(Release::install(prefix, json!({})).await));
     let team = Team { release, client: release.client().await, namespace: release.namespace(prefix).await };
     // From here on, the namespace and its service account are in the injector's cache.
-    let pod = bare("known", &template("app", &ours(&[SECRET])));
+    let pod = bare("known", &template("app", &injector_annotations(&[SECRET])));
     eventually("an injected pod", async || {
         let pod = team.dry_run(&pod).await.ok()?;
         (!inspect::injected_containers(&pod).is_empty()).then_some(())
@@ -56,7 +56,7 @@ fn assert_api_token_is_for_the_app(pod: &Value) {
 async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
     let team = team("one-call").await;
     let pod = |name: &str, annotations: &[(&str, &str)], spec: Value| {
-        let mut pod = bare(name, &template("app", &ours(&[&[SECRET], annotations].concat())));
+        let mut pod = bare(name, &template("app", &injector_annotations(&[&[SECRET], annotations].concat())));
         pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         pod
     };
@@ -98,7 +98,7 @@ async fn a_container_that_another_webhook_adds_takes_a_second_call() {
     let team = team("two-calls").await;
     // The configuration is called after the release's, whose name is that of its namespace.
     let _other = OtherWebhook::start(&team.client, &team.namespace, "zz-after", add_container).await;
-    let pod = bare("app", &template("app", &ours(&[SECRET])));
+    let pod = bare("app", &template("app", &injector_annotations(&[SECRET])));
     eventually("the other webhook", async || {
         let pod = team.dry_run(&pod).await.unwrap();
         inspect::app_container(&pod, "log-shipper").map(|_| ())
@@ -117,7 +117,7 @@ async fn a_container_that_another_webhook_adds_takes_a_second_call() {
 async fn a_limit_range_with_defaults_takes_no_second_call() {
     let team = team("ranges").await;
     let ranges = team.api("v1", "LimitRange");
-    let pod = |name: &str| bare(name, &template("app", &ours(&[SECRET])));
+    let pod = |name: &str| bare(name, &template("app", &injector_annotations(&[SECRET])));
     for (resource, request, amount) in [("memory", "64Mi", "100Mi"), ("cpu", "20m", "100m")] {
         let defaults = json!([{"type": "Container", "defaultRequest": {resource: request}, "default": {resource: amount}}]);
         create(&ranges, json!({"metadata": {"name": resource}, "spec": {"limits": defaults}})).await.unwrap();

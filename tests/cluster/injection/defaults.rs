@@ -4,7 +4,7 @@ use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
-    patterns::ours,
+    patterns::injector_annotations,
     team::{INIT, Team, assert_injected, bare, template},
 };
 use crate::support::{
@@ -22,7 +22,7 @@ fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 fn pod(annotations: &[(&str, &str)]) -> Value {
-    bare("app", &template("app", &ours(annotations)))
+    bare("app", &template("app", &injector_annotations(annotations)))
 }
 
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
@@ -35,7 +35,11 @@ async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator
     let (client, namespace) = (release.client().await, release.namespace("defaults").await);
     let team = Team { release, client, namespace };
     let url = format!("{ALLOWED_URL}/billing");
-    let said = ours(&[("url", &url), ("fetch-timeout", "2m"), ("inject-secret-all", "shared/everything")]);
+    let said = injector_annotations(&[
+        ("url", &url),
+        ("fetch-timeout", "2m"),
+        ("inject-secret-all", "shared/everything"),
+    ]);
     team.change_namespace(json!({"annotations": said})).await;
 
     // The injector observes a change with a delay.
@@ -57,7 +61,7 @@ async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator
     let plain = team.dry_run(&pod(&[])).await.unwrap();
     assert_eq!(inspect::injected_containers(&plain).len(), 0, "defaults ask for nothing");
 
-    let elsewhere = ours(&[("url", "https://vault.attacker.example")]);
+    let elsewhere = injector_annotations(&[("url", "https://vault.attacker.example")]);
     team.change_namespace(json!({"annotations": elsewhere})).await;
     let refused = eventually("a refusal", async || {
         team.dry_run(&pod(&[SECRET])).await.err().map(|error| error.to_string())
@@ -97,7 +101,7 @@ async fn a_pod_that_follows_its_namespace_at_once_gets_its_defaults() {
     for number in 0..10 {
         let namespace = format!("{}-{number}", release.name);
         let metadata = json!({"name": namespace, "labels": {&*release.name: "served"},
-            "annotations": ours(&[("fetch-timeout", "90s")])});
+            "annotations": injector_annotations(&[("fetch-timeout", "90s")])});
         create(&namespaces, json!({"metadata": metadata})).await.unwrap();
         let team = Team { release, client: client.clone(), namespace };
         let account =

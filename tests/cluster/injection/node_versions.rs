@@ -8,7 +8,7 @@ use scaivault_testkit::{
 use serde_json::{Value, json};
 
 use super::{
-    patterns::ours,
+    patterns::injector_annotations,
     team::{VARIABLES_SINCE, bare, minor_version, template},
 };
 use crate::support::{
@@ -60,7 +60,9 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     let team = plane.namespace("team").await.unwrap();
     let pods = api(&client, "v1", "Pod", &team);
     let dry_run = kube::api::PostParams { dry_run: true, ..Default::default() };
-    let asks = |key: &str, value: &str| object(bare("app", &template("app", &ours(&[(key, value)]))));
+    let asks = |key: &str, value: &str| {
+        object(bare("app", &template("app", &injector_annotations(&[(key, value)]))))
+    };
     let file = asks("inject-secret-db", "billing/db");
     let variable = asks("inject-env-KEY", "billing/stripe#secret_key");
 
@@ -69,7 +71,7 @@ async fn the_oldest_node_decides_whether_variables_can_be_injected() {
     let injector = start().await;
     eventually("an injected pod", async || {
         let pod = pods.create(&dry_run, &file).await.ok()?;
-        inspect::ours(&serde_json::to_value(pod).unwrap(), "status").map(drop)
+        inspect::injector_annotation(&serde_json::to_value(pod).unwrap(), "status").map(drop)
     })
     .await;
     // Once it is ready, it has detected the version.

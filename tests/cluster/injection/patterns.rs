@@ -8,7 +8,7 @@ use super::team::{
 };
 
 /// Annotations with the injector's prefix.
-pub(super) fn ours(pairs: &[(&str, &str)]) -> Value {
+pub(super) fn injector_annotations(pairs: &[(&str, &str)]) -> Value {
     let pairs = pairs.iter().map(|(key, value)| (format!("{PREFIX}{key}"), Value::from(*value)));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
@@ -16,7 +16,7 @@ pub(super) fn ours(pairs: &[(&str, &str)]) -> Value {
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
 
 async fn created(team: &Team, name: &str, annotations: &[(&str, &str)]) -> Value {
-    team.create(&bare(name, &template(name, &ours(annotations)))).await.unwrap()
+    team.create(&bare(name, &template(name, &injector_annotations(annotations)))).await.unwrap()
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn what_has_to_be_renewed_gets_a_sidecar() {
 #[tokio::test]
 async fn a_pod_that_runs_once_fetches_before_and_renews_beside() {
     let team = Team::new("once").await;
-    let mut pod = bare("once", &template("once", &ours(&[SECRET, ("pattern", "sidecar")])));
+    let mut pod = bare("once", &template("once", &injector_annotations(&[SECRET, ("pattern", "sidecar")])));
     pod["spec"]["restartPolicy"] = "Never".into();
     assert_injected(&team.create(&pod).await.unwrap(), &[INIT, SIDECAR]);
 }
@@ -60,7 +60,7 @@ async fn a_pod_that_runs_once_fetches_before_and_renews_beside() {
 async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
     let team = Team::new("reload").await;
     let reload = [SECRET, ("reload-signal", "SIGHUP"), ("reload-target", "nginx")];
-    let mut pod = bare("known", &template("known", &ours(&reload)));
+    let mut pod = bare("known", &template("known", &injector_annotations(&reload)));
     pod["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 101});
     let pod = team.create(&pod).await.unwrap();
     assert_injected(&pod, &[SIDECAR]);
@@ -79,7 +79,10 @@ async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
 #[tokio::test]
 async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
     let team = Team::new("variable").await;
-    let pod = bare("env", &template("env", &ours(&[("inject-env-STRIPE_KEY", "billing/stripe#secret_key")])));
+    let pod = bare(
+        "env",
+        &template("env", &injector_annotations(&[("inject-env-STRIPE_KEY", "billing/stripe#secret_key")])),
+    );
     let made = team.create(&pod).await;
     if minor_version(&team.client).await < VARIABLES_SINCE {
         let refused = made.unwrap_err().to_string();
@@ -101,8 +104,12 @@ async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
 #[tokio::test]
 async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
     let team = Team::new("chosen").await;
-    let annotations =
-        ours(&[SECRET, ("containers", "worker"), ("init-containers", "migrate"), ("mount-path", "/vault")]);
+    let annotations = injector_annotations(&[
+        SECRET,
+        ("containers", "worker"),
+        ("init-containers", "migrate"),
+        ("mount-path", "/vault"),
+    ]);
     let mut pod = bare("chosen", &template("chosen", &annotations));
     let container = |name: &str| json!({"name": name, "image": "app:1"});
     pod["spec"]["containers"] = json!([container("app"), container("worker")]);
@@ -121,10 +128,10 @@ async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
 #[tokio::test]
 async fn a_pod_of_the_host_and_one_without_a_token_of_its_own() {
     let team = Team::new("host").await;
-    let mut pod = bare("host", &template("host", &ours(&[SECRET])));
+    let mut pod = bare("host", &template("host", &injector_annotations(&[SECRET])));
     pod["spec"]["hostNetwork"] = true.into();
     assert_injected(&team.create(&pod).await.unwrap(), &[INIT]);
-    let mut pod = bare("tokenless", &template("tokenless", &ours(&[SECRET])));
+    let mut pod = bare("tokenless", &template("tokenless", &injector_annotations(&[SECRET])));
     pod["spec"]["automountServiceAccountToken"] = false.into();
     let pod = team.create(&pod).await.unwrap();
     assert_injected(&pod, &[INIT]);

@@ -4,7 +4,7 @@ use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
-    patterns::ours,
+    patterns::injector_annotations,
     team::{Team, VARIABLES_SINCE, bare, minor_version, template},
 };
 
@@ -22,7 +22,7 @@ async fn team(level: &str) -> Team {
 
 /// A pod that satisfies `restricted` before the injection.
 fn restricted(annotations: &[(&str, &str)]) -> Value {
-    let mut pod = bare("app", &template("app", &ours(annotations)));
+    let mut pod = bare("app", &template("app", &injector_annotations(annotations)));
     pod["spec"]["securityContext"] =
         json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     pod["spec"]["containers"][0]["securityContext"] =
@@ -66,7 +66,7 @@ async fn a_sidecar_that_has_to_signal_an_unknown_user_is_baseline() {
     let refused = restricted_team.dry_run(&restricted(&unknown)).await.unwrap_err().to_string();
     assert!(refused.contains("run-as-user"), "the fix: {refused}");
     let team = team("baseline").await;
-    let pod = team.dry_run(&bare("app", &template("app", &ours(&unknown)))).await.unwrap();
+    let pod = team.dry_run(&bare("app", &template("app", &injector_annotations(&unknown)))).await.unwrap();
     assert_eq!(
         inspect::init_container(&pod, "scaivault-sidecar").unwrap()["securityContext"]["runAsUser"],
         0

@@ -4,7 +4,7 @@ use scaivault_testkit::inspect;
 use serde_json::{Value, json};
 
 use super::{
-    patterns::ours,
+    patterns::injector_annotations,
     team::{INIT, SIDECAR, Team, assert_injected, bare, minor_version, template, workload},
 };
 use crate::support::{create, eventually, release::annotations};
@@ -66,7 +66,7 @@ const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/
 
 /// A pod of one pattern, and the resources of its injected container.
 async fn made(team: &Team, pattern: &str) -> (Value, Value) {
-    let pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
+    let pod = bare(pattern, &template("app", &injector_annotations(&[SECRET, ("pattern", pattern)])));
     let pod = team.create(&pod).await.unwrap();
     let [injected] = inspect::injected_containers(&pod)[..] else { panic!("{pod}") };
     let resources = injected["resources"].clone();
@@ -112,7 +112,7 @@ async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
     }
     let amounts = json!({"cpu": "100m", "memory": "64Mi"});
     for pattern in ["init", "sidecar"] {
-        let mut pod = bare(pattern, &template("app", &ours(&[SECRET, ("pattern", pattern)])));
+        let mut pod = bare(pattern, &template("app", &injector_annotations(&[SECRET, ("pattern", pattern)])));
         // The app uses the whole budget.
         pod["spec"]["containers"][0]["resources"] = json!({"requests": amounts});
         for (budget, class) in [

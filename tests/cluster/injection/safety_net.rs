@@ -35,7 +35,7 @@ async fn without_an_injector_only_what_passed_one_or_opted_out_is_let_through() 
     eventually("the safety net", async || team.dry_run(&asking(None, None)).await.err()).await;
     let mark = Some(("status", "injected"));
     for (what, pod) in [
-        ("nothing of ours", asking(None, None)),
+        ("no annotation of the injector", asking(None, None)),
         ("a copied mark", asking(mark, None)),
         ("a copied mark beside a container of another's", asking(mark, Some("setup"))),
         ("a container without the mark", asking(None, Some(INIT))),

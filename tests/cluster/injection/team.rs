@@ -154,7 +154,7 @@ pub(super) fn assert_injected(pod: &Value, containers: &[&str]) {
     let ours = inspect::injected_containers(pod);
     let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
     assert_eq!(names, containers, "{pod}");
-    assert_eq!(inspect::ours(pod, "status"), Some("injected"), "{pod}");
+    assert_eq!(inspect::injector_annotation(pod, "status"), Some("injected"), "{pod}");
     assert_eq!(inspect::volume(pod, SECRETS).unwrap()["emptyDir"]["medium"], "Memory");
     let token = &inspect::volume(pod, "scaivault-token").unwrap()["projected"]["sources"][0];
     assert_eq!(token["serviceAccountToken"]["path"], "token");

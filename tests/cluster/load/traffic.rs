@@ -103,7 +103,7 @@ async fn create(pods: &Api<DynamicObject>, name: &str, dry_run: bool) -> Result<
     let made = made.map_err(|error| format!("{name}: {error}"))?;
     let made = serde_json::to_value(made).unwrap();
     let is_injected = inspect::init_container(&made, "scaivault-init").is_some()
-        && inspect::ours(&made, "status") == Some("injected");
+        && inspect::injector_annotation(&made, "status") == Some("injected");
     if is_injected { Ok(()) } else { Err(format!("{name} came back without the injection: {made}")) }
 }
 

@@ -289,8 +289,8 @@ fn a_variable_without_a_fitting_value_is_malformed() {
     let said = problems([watch, variables, (env::LOG_LEVEL, "")]);
     for word in [
         "the environment has 3 mistakes",
-        "WATCH_PATHS: ${pod} is in it, and the environment variable SCAIVAULT_POD is not set; set it from the field metadata.name",
-        "WATCH_PATHS: ${node} is in it, and the environment variable SCAIVAULT_NODE is not set",
+        "WATCH_PATHS: it contains ${pod}, but the environment variable SCAIVAULT_POD is not set; set it from the field metadata.name",
+        "WATCH_PATHS: it contains ${node}, but the environment variable SCAIVAULT_NODE is not set",
         "SECRET_ENV: ${pod} is in it",
     ] {
         assert!(said.contains(word), "{word}: {said}");

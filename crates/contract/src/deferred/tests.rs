@@ -30,7 +30,7 @@ fn what_fills_a_variable_must_be_known_and_fit() {
     let error = path("pods/${pod}/${node}").fill(&values("web-0", "")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "${node} is in it, and the environment variable SCAIVAULT_NODE is not set; set it from the field spec.nodeName"
+        "it contains ${node}, but the environment variable SCAIVAULT_NODE is not set; set it from the field spec.nodeName"
     );
     // A node's name may contain dots, and a path may not.
     let error = path("nodes/${node}").fill(&values("", "ip-10-0-0-1.eu")).unwrap_err().to_string();
@@ -60,8 +60,8 @@ fn a_dollar_starts_a_variable_or_is_refused() {
         ("a/$(SCAIVAULT_POD)", "a $ only starts a variable"),
         ("a/$$", "a $ only starts a variable"),
         ("a/${pod", "a variable starts with ${ and has no }"),
-        ("a/${${pod}}", "a variable cannot stand inside another"),
-        ("a/${{pod}}", "a variable cannot stand inside another"),
+        ("a/${${pod}}", "a variable cannot contain another one"),
+        ("a/${{pod}}", "a variable cannot contain another one"),
         ("a/${namespace}", "\"namespace\" is neither"),
         ("a/${Pod}", "\"Pod\" is neither"),
         ("a/${ pod }", "\" pod \" is neither"),
@@ -127,7 +127,7 @@ fn the_error_of_a_mapping_names_the_variable() {
     for (text, said) in [
         ("a/${namespace}/b -> /f", "the agent fills ${pod} and ${node}, and \"namespace\" is neither"),
         ("a/${label:app.kubernetes.io/name} -> /f", "\"label:app.kubernetes.io/name\" is neither"),
-        ("a/${${pod}} -> /f", "a variable cannot stand inside another"),
+        ("a/${${pod}} -> /f", "a variable cannot contain another one"),
         ("a/$pod -> /f", "a $ only starts a variable"),
     ] {
         let error = parse_secrets(text).unwrap_err().to_string();

@@ -127,7 +127,7 @@ pub enum MappingFault {
     #[error("{0} is a dynamic secret; move the line to DYNAMIC")]
     DynamicElsewhere(Excerpt),
     /// A variable from a whole secret.
-    #[error("{0} names a whole secret, and a variable takes one field; write path#field")]
+    #[error("{0} is a whole secret, but a variable takes one field; write path#field")]
     NoField(Excerpt),
     /// The file is invalid.
     #[error(transparent)]
@@ -155,15 +155,17 @@ pub enum MappingFault {
     Optional(Excerpt),
     /// A value that starts with a double quote and is not a JSON string.
     #[error(
-        "{0} is not a JSON string: it starts and ends with \", and inside it stand \\\" for a quote, \\\\ for a backslash and \\n for a new line"
+        "{0} is not a JSON string: it starts and ends with \", with \\\" for a quote, \\\\ for a backslash and \\n for a new line inside"
     )]
     NotJson(&'static str),
     /// A value that needs quotes and has none.
-    #[error("{0} has other characters than A-Z a-z 0-9 _ . / -; write it as a JSON string, in double quotes")]
+    #[error(
+        "{0} may only have A-Z a-z 0-9 _ . / - without quotes; write it as a JSON string, in double quotes"
+    )]
     NotPlain(MappingPart),
     /// A JSON string that is directly followed by other characters.
     #[error(
-        "{0} goes on after its closing quote; put a space there, or a \\ before a quote that belongs to it"
+        "{0} continues after its closing quote; put a space there, or a \\ before a quote that belongs to it"
     )]
     GluedWord(MappingPart),
     /// A word after the file that is not an option.

@@ -128,7 +128,7 @@ pub enum NameFault {
     #[error("{0} needs the name of a filter or test in quotes, such as map('upper')")]
     Computed(Excerpt),
     /// Macros that are nested too deeply.
-    #[error("the macro {0} is nested too deeply in other macros; declare macros beside each other")]
+    #[error("the macro {0} is nested too deeply in other macros; declare macros next to each other")]
     Nested(Excerpt),
     /// A list that is repeated with an operator.
     #[error("the operator {0} repeats a list; write a loop over range")]

@@ -149,7 +149,7 @@ impl TryFrom<String> for Statement {
 /// An unknown placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "a statement has the placeholder {{{{{0}}}}}; there are {{{{name}}}}, {{{{password}}}} and {{{{expiration}}}}"
+    "a statement has the placeholder {{{{{0}}}}}; allowed: {{{{name}}}}, {{{{password}}}} and {{{{expiration}}}}"
 )]
 pub struct StatementError(String);
 

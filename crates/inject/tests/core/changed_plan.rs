@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, after, agent, cluster, config};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE).ours("refresh-interval", "5m")
+    pod().annotate("inject-secret-db.json", DATABASE).annotate("refresh-interval", "5m")
 }
 
 fn platform(config: InjectorConfig) -> Cluster {
@@ -18,7 +18,7 @@ fn platform(config: InjectorConfig) -> Cluster {
 }
 
 fn receipt(pod: &Value) -> Value {
-    serde_json::from_str(inspect::ours(pod, "receipt").unwrap()).unwrap()
+    serde_json::from_str(inspect::injector_annotation(pod, "receipt").unwrap()).unwrap()
 }
 
 fn with_receipt(mut pod: Value, receipt: &Value) -> Value {
@@ -51,7 +51,7 @@ fn every_changed_setting_gives_a_fresh_injection() {
         for (before, example) in
             bases(&key).iter().flat_map(|base| spec.examples.iter().map(move |e| (base, e)))
         {
-            let changed = before.clone().ours(&key, example).json();
+            let changed = before.clone().annotate(&key, example).json();
             let (Decision::Inject(_), Decision::Inject(_)) =
                 (cluster().decide(&before.clone().json()), cluster().decide(&changed))
             else {
@@ -59,7 +59,7 @@ fn every_changed_setting_gives_a_fresh_injection() {
             };
             tried += 1;
             let edited =
-                PodBuilder::from(cluster().inject(&before.clone().json())).ours(&key, example).json();
+                PodBuilder::from(cluster().inject(&before.clone().json())).annotate(&key, example).json();
             let fresh = cluster().inject(&changed);
             assert_eq!(cluster().outcome(&edited), fresh, "{key}: {example}");
             // And the reverse: the annotation is removed again.
@@ -73,17 +73,17 @@ fn every_changed_setting_gives_a_fresh_injection() {
 
 /// Pods whose other keys give a key an effect.
 fn bases(key: &str) -> Vec<PodBuilder> {
-    let plain = pod().ours("inject-secret-db.json", DATABASE);
-    let field = pod().ours("inject-secret-db.json", "environments/production/stripe#secret_key");
-    let sidecar = annotated().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+    let plain = pod().annotate("inject-secret-db.json", DATABASE);
+    let field = pod().annotate("inject-secret-db.json", "environments/production/stripe#secret_key");
+    let sidecar = annotated().annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
     let trust = sidecar
         .clone()
-        .ours("ca-configmap", "scaivault-ca")
-        .ours("client-credentials-secret", "billing-client");
+        .annotate("ca-configmap", "scaivault-ca")
+        .annotate("client-credentials-secret", "billing-client");
     let job = sidecar.clone().spec("restartPolicy", "Never");
     let reload = match key {
-        "reload-target" => annotated().ours("reload-signal", "SIGHUP"),
-        _ => annotated().ours("reload-target", "nginx"),
+        "reload-target" => annotated().annotate("reload-signal", "SIGHUP"),
+        _ => annotated().annotate("reload-target", "nginx"),
     };
     vec![plain, field, sidecar, trust, job, reload.spec("securityContext", json!({"runAsUser": 1000}))]
 }
@@ -219,7 +219,7 @@ fn variables_that_only_observe_are_left_to_other_webhooks() {
         (&plain, "SCAIVAULT_METRICS_LISTEN", "0.0.0.0:9102"),
         (&plain, "HTTPS_PROXY", "http://proxy.example:3128"),
         (&plain, "OTEL_SERVICE_NAME", "billing"),
-        (&plain.clone().ours("log-level", "debug"), "LOG_LEVEL", "info"),
+        (&plain.clone().annotate("log-level", "debug"), "LOG_LEVEL", "info"),
     ] {
         let mut between = cluster().inject(&annotated.clone().json());
         for list in ["initContainers", "containers"] {
@@ -270,9 +270,9 @@ fn variables_that_lead_the_agent_elsewhere_are_taken_out() {
 #[test]
 fn a_replaced_injection_is_detached_like_the_first() {
     let committed = cluster().inject(&annotated().json());
-    let changed = PodBuilder::from(committed).ours("limits-memory", "128Mi").json();
+    let changed = PodBuilder::from(committed).annotate("limits-memory", "128Mi").json();
     let replaced = after(&changed, &cluster().decide(&changed));
-    let told = PodBuilder::from(replaced).ours("mutation-mode", "ignore-and-detach").json();
+    let told = PodBuilder::from(replaced).annotate("mutation-mode", "ignore-and-detach").json();
     let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
-    assert_eq!(detached, annotated().ours("limits-memory", "128Mi").json());
+    assert_eq!(detached, annotated().annotate("limits-memory", "128Mi").json());
 }

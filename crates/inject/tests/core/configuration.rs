@@ -57,7 +57,7 @@ fn plain_http_needs_the_operators_word() {
     };
     assert!(problems(plain())[0].contains("allowHttp"));
     let allowed = Cluster::with(InjectorConfig { allow_http: true, ..plain() });
-    let injected = allowed.inject(&pod().ours("inject-secret-db.json", DATABASE).json());
+    let injected = allowed.inject(&pod().annotate("inject-secret-db.json", DATABASE).json());
     assert_eq!(inspect::env(agent(&injected), "SCAIVAULT_ALLOW_HTTP"), Some("true"));
 }
 
@@ -67,7 +67,7 @@ fn a_tenant_cannot_go_down_to_http_where_the_list_allows_it_by_mistake() {
         allowed_urls: vec!["http://scaivault.example".to_owned()],
         ..config()
     });
-    let plain = pod().ours("inject-secret-db.json", DATABASE).ours("url", "http://scaivault.example");
+    let plain = pod().annotate("inject-secret-db.json", DATABASE).annotate("url", "http://scaivault.example");
     assert!(listed.refusal(&plain.json()).contains("in the clear"));
 }
 
@@ -85,9 +85,9 @@ fn the_later_layer_wins_and_explain_says_which() {
         ..Namespace::default()
     };
     let pod = pod()
-        .ours("inject-secret-db.json", DATABASE)
-        .ours("secret-template-db.json", "{{ data.password }}")
-        .ours("audience", "pod")
+        .annotate("inject-secret-db.json", DATABASE)
+        .annotate("secret-template-db.json", "{{ data.password }}")
+        .annotate("audience", "pod")
         .json()
         .to_string();
     let context = Context::new(&settings, &namespace, KubeVersion::OLDEST)
@@ -109,7 +109,7 @@ fn the_later_layer_wins_and_explain_says_which() {
 /// The explanation agrees with the decision.
 #[test]
 fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
-    let annotated = || pod().ours("inject-secret-db.json", DATABASE);
+    let annotated = || pod().annotate("inject-secret-db.json", DATABASE);
     let role = |cluster: Cluster, pod: scaivault_testkit::PodBuilder| {
         let injected = cluster.inject(&pod.json());
         inspect::env(agent(&injected), "SCAIVAULT_ROLE").map(str::to_owned)
@@ -117,7 +117,7 @@ fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
     assert_eq!(role(cluster(), annotated()), None);
     assert_eq!(role(cluster().service_account("sa:a"), annotated()).as_deref(), Some("sa:a"));
     assert_eq!(
-        role(cluster().service_account("sa:a"), annotated().ours("role", "sa:b")).as_deref(),
+        role(cluster().service_account("sa:a"), annotated().annotate("role", "sa:b")).as_deref(),
         Some("sa:b")
     );
 }

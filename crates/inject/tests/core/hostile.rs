@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, agent, cluster};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn refused(pod: &Value, words: &[&str]) {
@@ -19,18 +19,18 @@ fn refused(pod: &Value, words: &[&str]) {
 
 #[test]
 fn only_so_many_names_containers_and_bytes_are_handled() {
-    let names = (0..300).fold(pod(), |pod, n| pod.ours(&format!("inject-secret-s{n}"), "a/b"));
+    let names = (0..300).fold(pod(), |pod, n| pod.annotate(&format!("inject-secret-s{n}"), "a/b"));
     refused(&names.json(), &["300 secrets", "256", "too-large"]);
     let containers = (0..600).fold(annotated(), |pod, n| pod.container(container(&format!("c{n}"))));
     refused(&containers.json(), &["601 containers", "500", "too-large"]);
-    let bytes = annotated().ours("secret-template-db.json", &"x".repeat(300_000));
+    let bytes = annotated().annotate("secret-template-db.json", &"x".repeat(300_000));
     refused(&bytes.json(), &["262144", "too-large"]);
 }
 
 /// The number of mounts and variables is a product, of which each factor is within its limit.
 #[test]
 fn what_one_patch_adds_is_bounded() {
-    let variables = (0..100).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
+    let variables = (0..100).fold(pod(), |pod, n| pod.annotate(&format!("inject-env-V{n}"), "a/b#c"));
     let both = (0..200).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
     refused(&both.json(), &["mounts and variables", "5000", "too-large"]);
 }
@@ -54,7 +54,7 @@ fn a_name_longer_than_any_in_kubernetes_is_refused() {
 /// The response is kept in memory until it is written.
 #[test]
 fn a_patch_has_at_most_so_many_bytes() {
-    let variables = (0..250).fold(pod(), |pod, n| pod.ours(&format!("inject-env-V{n}"), "a/b#c"));
+    let variables = (0..250).fold(pod(), |pod, n| pod.annotate(&format!("inject-env-V{n}"), "a/b#c"));
     let both = (0..18).fold(variables, |pod, n| {
         let mut container = container(&format!("c{n}"));
         container["env"] = json!([{"name": "OTHER", "value": "x"}]);
@@ -70,8 +70,8 @@ fn a_patch_has_at_most_so_many_bytes() {
         pod.container(container)
     });
     let forged = forged
-        .ours("receipt", "{}")
-        .ours("mutation-mode", "ignore-and-detach")
+        .annotate("receipt", "{}")
+        .annotate("mutation-mode", "ignore-and-detach")
         .volume(json!({"name": "scaivault-secrets"}));
     refused(&forged.json(), &["the changes to the pod take", "524288", "too-large"]);
 }
@@ -89,9 +89,9 @@ fn a_pod_has_at_most_so_many_members() {
 
 #[test]
 fn a_thousand_mistakes_are_counted_and_not_all_said() {
-    let text = cluster().refusal(&annotated().ours("containers", &names(90)).json());
+    let text = cluster().refusal(&annotated().annotate("containers", &names(90)).json());
     assert!(text.starts_with("90 problems") && text.ends_with("and 58 more"), "{text}");
-    refused(&annotated().ours("containers", &names(200)).json(), &["more than 100 names"]);
+    refused(&annotated().annotate("containers", &names(200)).json(), &["more than 100 names"]);
 }
 
 /// Each form costs one scan of the text, and reports a few errors and the number of entries.
@@ -108,7 +108,7 @@ fn a_list_of_secrets_costs_at_most_its_limit() {
         ("the same alias", "a=b,".repeat(bytes / 4), bytes / 4, 9),
         ("two errors in each", "!=!,".repeat(bytes / 4), bytes / 4, 9),
     ] {
-        let denial = cluster().denial(&pod().ours("inject-secret-x", &list).json());
+        let denial = cluster().denial(&pod().annotate("inject-secret-x", &list).json());
         let text = denial.problems.to_string();
         assert!(
             text.contains(&format!("{entries} secrets are named for one file; allowed: 16")),
@@ -117,7 +117,7 @@ fn a_list_of_secrets_costs_at_most_its_limit() {
         assert_eq!(denial.problems.len(), problems, "{form}");
         assert!(text.len() < 8192, "{form}: {} bytes", text.len());
     }
-    let paths = pod().ours("inject-secret-x", &"a/b ".repeat(bytes / 4)).json();
+    let paths = pod().annotate("inject-secret-x", &"a/b ".repeat(bytes / 4)).json();
     assert!(cluster().refusal(&paths).len() < 1024);
 }
 
@@ -125,7 +125,7 @@ fn a_list_of_secrets_costs_at_most_its_limit() {
 fn secrets_of_one_file_count_each() {
     let list = (0..16).map(|n| format!("a{n}=b")).collect::<Vec<_>>().join(" ");
     let files = |count: usize| {
-        (0..count).fold(pod(), |pod, n| pod.ours(&format!("inject-secret-s{n}"), &list)).json()
+        (0..count).fold(pod(), |pod, n| pod.annotate(&format!("inject-secret-s{n}"), &list)).json()
     };
     refused(&files(17), &["272 secrets", "256", "too-large"]);
     assert_eq!(cluster().injection(&files(16)).secrets, 256);
@@ -137,14 +137,14 @@ fn names(count: usize) -> String {
 
 #[test]
 fn thousands_of_unknown_keys_give_a_few_warnings() {
-    let many = (0..3000).fold(annotated(), |pod, n| pod.ours(&format!("unknown-{n}"), ""));
+    let many = (0..3000).fold(annotated(), |pod, n| pod.annotate(&format!("unknown-{n}"), ""));
     assert_eq!(cluster().injection(&many.json()).warnings.len(), 16);
 }
 
 #[test]
 fn a_template_that_overflows_the_parsers_stack() {
     let deep = format!("{{{{ {}a }}}}", "-".repeat(20_000));
-    refused(&annotated().ours("secret-template-db.json", &deep).json(), &["operators"]);
+    refused(&annotated().annotate("secret-template-db.json", &deep).json(), &["operators"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_volume_of_the_injectors_is_not_for_users_to_mount() {
 /// Every change that disables the agent is a different intent, so the injection is replaced.
 #[test]
 fn an_agent_that_was_defused_is_replaced() {
-    let whole = cluster().inject(&annotated().ours("pattern", "sidecar").json());
+    let whole = cluster().inject(&annotated().annotate("pattern", "sidecar").json());
     for (field, value) in [
         ("command", json!(["true"])),
         ("args", json!(["sidecar", "--help"])),
@@ -190,16 +190,16 @@ fn a_mount_that_was_made_writable_is_replaced() {
 #[test]
 fn a_variable_cannot_go_where_the_agent_has_not_run() {
     let early = pod()
-        .ours("inject-env-PASSWORD", "a/b#c")
-        .ours("position", "last")
-        .ours("init-containers", "migrate")
+        .annotate("inject-env-PASSWORD", "a/b#c")
+        .annotate("position", "last")
+        .annotate("init-containers", "migrate")
         .spec("initContainers", json!([container("migrate")]));
     refused(&early.json(), &["migrate", "position: first"]);
 }
 
 #[test]
 fn places_that_no_container_could_start_with() {
-    refused(&annotated().ours("mount-path", "/etc").json(), &["mount-path"]);
+    refused(&annotated().annotate("mount-path", "/etc").json(), &["mount-path"]);
     // The container runtime creates the directories around the agent's own mounts, so the agent
     // cannot write to them.
     for (mount_path, path) in [
@@ -208,22 +208,24 @@ fn places_that_no_container_could_start_with() {
         ("/var/run/secrets", "/run/secrets/kubernetes.io/x"),
     ] {
         let mounts = json!([{"name": "t", "mountPath": path}]);
-        let below = annotated().ours("mount-path", mount_path).app_field(0, "volumeMounts", mounts);
+        let below = annotated().annotate("mount-path", mount_path).app_field(0, "volumeMounts", mounts);
         refused(&below.json(), &["mount-path", path, "own container"]);
     }
-    let over_token = pod().ours("mount-path", "/var/run/secrets").ours("inject-secret-scaivault", "a/b");
+    let over_token =
+        pod().annotate("mount-path", "/var/run/secrets").annotate("inject-secret-scaivault", "a/b");
     refused(&over_token.json(), &["/var/run/secrets/scaivault"]);
     let in_token = pod()
-        .ours("mount-path", "/var/run/secrets")
-        .ours("inject-secret-x", "a/b")
-        .ours("secret-file-x", "scaivault/token");
+        .annotate("mount-path", "/var/run/secrets")
+        .annotate("inject-secret-x", "a/b")
+        .annotate("secret-file-x", "scaivault/token");
     refused(&in_token.json(), &["/var/run/secrets/scaivault"]);
 }
 
 /// A default of the platform must not take the permission to signal from the sidecar.
 #[test]
 fn a_platforms_uid_gives_way_to_a_signal() {
-    let reloading = annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing").json();
+    let reloading =
+        annotated().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing").json();
     let injected = cluster().namespace("run-as-user", "10001").inject(&reloading);
     assert_eq!(agent(&injected)["securityContext"]["runAsUser"], 0);
     assert_eq!(agent(&injected)["securityContext"]["capabilities"]["add"], json!(["KILL"]));
@@ -242,7 +244,7 @@ fn only_the_pod_divides_up_a_pod_level_budget() {
     let budget = annotated().spec("resources", json!({"limits": {"cpu": "1", "memory": "1Gi"}}));
     let injected = cluster().namespace("limits-memory", "64Mi").inject(&budget.clone().json());
     assert!(agent(&injected)["resources"].is_null());
-    let asked = cluster().inject(&budget.ours("limits-memory", "64Mi").json());
+    let asked = cluster().inject(&budget.annotate("limits-memory", "64Mi").json());
     assert_eq!(agent(&asked)["resources"], json!({"limits": {"memory": "64Mi"}}));
     let empty = cluster().inject(&annotated().spec("resources", json!({})).json());
     assert_eq!(agent(&empty)["resources"]["requests"]["cpu"], "10m");
@@ -265,7 +267,7 @@ fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
         // Also with keys that ask for nothing, and with the key that says that something is asked
         // for.
         for (key, value) in [("team", "billing"), ("refresh-interval", "1m"), ("inject", "true")] {
-            let pod = pod().ours(misspelt, DATABASE).ours(key, value).json();
+            let pod = pod().annotate(misspelt, DATABASE).annotate(key, value).json();
             let denial = cluster().denial(&pod);
             let text = denial.problems.to_string();
             assert!(text.contains(&format!("write scaivault.scailabs.ai/{meant}")), "{misspelt}: {text}");
@@ -279,27 +281,27 @@ fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
 
 #[test]
 fn a_misspelt_key_beside_one_that_asks_is_a_warning() {
-    let injection = cluster().injection(&annotated().ours("inject-secert-api.json", DATABASE).json());
+    let injection = cluster().injection(&annotated().annotate("inject-secert-api.json", DATABASE).json());
     assert!(injection.warnings.iter().any(|text| text.contains("inject-secret-api.json")), "{injection:?}");
 }
 
 #[test]
 fn an_unknown_key_that_is_near_to_nothing_asks_for_nothing() {
     for key in ["team", "refresh-intervall", "status-page", "secret-fromat-db", "note"] {
-        cluster().expect_untouched(&pod().ours(key, "x").json(), "not-annotated");
+        cluster().expect_untouched(&pod().annotate(key, "x").json(), "not-annotated");
     }
 }
 
 /// Pods that are opted out or admitted with problems are not rejected for a misspelt key.
 #[test]
 fn a_misspelt_key_stops_nobody_who_opted_out() {
-    let misspelt = || pod().ours("inject-secert-db.json", DATABASE);
-    cluster().expect_untouched(&misspelt().ours("mutation-mode", "ignore").json(), "ignored-by-pod");
-    cluster().expect_untouched(&misspelt().ours("inject", "false").json(), "opted-out");
+    let misspelt = || pod().annotate("inject-secert-db.json", DATABASE);
+    cluster().expect_untouched(&misspelt().annotate("mutation-mode", "ignore").json(), "ignored-by-pod");
+    cluster().expect_untouched(&misspelt().annotate("inject", "false").json(), "opted-out");
     Cluster::that_warns().expect(&misspelt().json(), "skipped", "problems");
     // No key of a namespace asks for a secret.
     let namespace = || cluster().namespace("inject-secert-db.json", DATABASE);
-    namespace().expect_untouched(&pod().ours("refresh-interval", "1m").json(), "not-annotated");
+    namespace().expect_untouched(&pod().annotate("refresh-interval", "1m").json(), "not-annotated");
 }
 
 /// Names appear in a status text that terminals show.
@@ -316,11 +318,11 @@ fn control_characters_in_names_do_not_reach_the_text() {
 /// alphabetically.
 #[test]
 fn other_keys_do_not_hide_a_misspelt_one() {
-    let misspelt = || pod().ours("inject-secert-db.json", DATABASE);
+    let misspelt = || pod().annotate("inject-secert-db.json", DATABASE);
     let namespace =
         (0..20).fold(cluster(), |cluster, n| cluster.namespace(&format!("inject-secret-s{n}"), "a"));
     let refusal = namespace.refusal(&misspelt().json());
     assert!(refusal.contains("write scaivault.scailabs.ai/inject-secret-db.json"), "{refusal}");
-    let strays = (0..40).fold(misspelt(), |pod, n| pod.ours(&format!("a-stray-{n}"), ""));
+    let strays = (0..40).fold(misspelt(), |pod, n| pod.annotate(&format!("a-stray-{n}"), ""));
     refused(&strays.json(), &["write scaivault.scailabs.ai/inject-secret-db.json", "misspelt-key"]);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn with_image(name: &str, image: &str) -> Value {
@@ -43,7 +43,7 @@ fn sidecars_of_other_products_get_nothing_unless_named() {
     assert_eq!(
         readers(
             &cluster(),
-            pod().ours("containers", "app, daprd").ours("init-containers", "vault-agent-init")
+            pod().annotate("containers", "app, daprd").annotate("init-containers", "vault-agent-init")
         ),
         ["vault-agent-init", "app", "daprd"]
     );
@@ -97,7 +97,8 @@ fn a_product_in_front_of_the_pod_is_the_application() {
         assert_eq!(readers(&cluster(), only(&containers)), expected);
         assert_eq!(cluster().injection(&only(&containers).json()).warnings, [""; 0], "{expected:?}");
     }
-    let reload = only(&[alloy(), reloader()]).ours("reload-signal", "SIGHUP").ours("reload-target", "alloy");
+    let reload =
+        only(&[alloy(), reloader()]).annotate("reload-signal", "SIGHUP").annotate("reload-target", "alloy");
     let ambiguous = cluster().refusal(&reload.json());
     assert!(ambiguous.contains(r#""alloy", "config-reloader" read the secrets"#), "{ambiguous}");
 }
@@ -115,7 +116,7 @@ fn who_is_left_out_by_image_is_named_in_a_warning() {
         for words in [format!("* leaves out \"{name}\""), format!("containers: \"app,{name}\"")] {
             assert!(warning.contains(&words), "{words} is not in: {warning}");
         }
-        let named = PodBuilder::from(pod).ours("containers", &format!("app, {name}"));
+        let named = PodBuilder::from(pod).annotate("containers", &format!("app, {name}"));
         assert_eq!(cluster().injection(&named.json()).warnings, [""; 0]);
     }
     let early = annotated().init_container(with_image("ship", "fluent/fluent-bit:3")).json();
@@ -138,9 +139,10 @@ fn an_application_that_has_its_mount_keeps_it() {
     };
     assert!(mounts("fluent-bit") && mounts("stranger"));
     // A different selection is a different intent.
-    let named = |names: &str| only(&[container("app"), container("fluent-bit")]).ours("containers", names);
+    let named =
+        |names: &str| only(&[container("app"), container("fluent-bit")]).annotate("containers", names);
     let both = cluster().inject(&named("app, fluent-bit").json());
-    let changed = PodBuilder::from(both).ours("containers", "*").json();
+    let changed = PodBuilder::from(both).annotate("containers", "*").json();
     let fresh = cluster().inject(&named("*").json());
     assert_eq!(cluster().outcome(&changed)["spec"], fresh["spec"]);
 }
@@ -167,9 +169,9 @@ fn a_reload_target_is_not_looked_for_in_sidecars() {
             .container(container("istio-proxy"))
             .container(container("fluent-bit"))
             .container(container("worker"))
-            .ours("containers", containers)
-            .ours("reload-signal", "SIGHUP")
-            .ours("reload-target", "billing")
+            .annotate("containers", containers)
+            .annotate("reload-signal", "SIGHUP")
+            .annotate("reload-target", "billing")
             .json()
     };
     assert_eq!(

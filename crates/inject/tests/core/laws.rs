@@ -207,7 +207,7 @@ proptest! {
     #[test]
     fn detach_is_the_inverse_of_inject(pod in annotated_pods(any_pods(), keys())) {
         if let Some(injected) = injected(&pod) {
-            let told = PodBuilder::from(injected.clone()).ours("mutation-mode", "ignore-and-detach").json();
+            let told = PodBuilder::from(injected.clone()).annotate("mutation-mode", "ignore-and-detach").json();
             let decision = cluster().decide(&told);
             prop_assert_eq!(decision.outcome(), "detached");
             let detached = PodBuilder::from(after(&told, &decision)).without("mutation-mode").json();

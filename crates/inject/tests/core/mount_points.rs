@@ -8,7 +8,7 @@ use crate::support::{API_TOKEN, DATABASE, agent, cluster, mount_api_token, paths
 const IRSA: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn token(path: &str) -> Value {
@@ -79,8 +79,8 @@ fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
 fn a_mount_that_came_later_is_added_to_the_agents() {
     let kinds = [
         annotated(),
-        annotated().ours("refresh-interval", "5m"),
-        annotated().ours("refresh-interval", "5m").spec("restartPolicy", "Never"),
+        annotated().annotate("refresh-interval", "5m"),
+        annotated().annotate("refresh-interval", "5m").spec("restartPolicy", "Never"),
     ];
     for kind in kinds {
         let mut first_call = kind.json();
@@ -132,7 +132,8 @@ fn a_second_mount_is_added_to_the_first() {
 fn an_injected_pod_with_mount_points_is_detached_to_what_it_was() {
     let mut called = annotated().json();
     mount_everywhere(&mut called, IRSA);
-    let told = PodBuilder::from(cluster().inject(&called)).ours("mutation-mode", "ignore-and-detach").json();
+    let told =
+        PodBuilder::from(cluster().inject(&called)).annotate("mutation-mode", "ignore-and-detach").json();
     let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
     assert_eq!(detached, called);
 }
@@ -149,10 +150,11 @@ fn all_readers_share_the_mount_points_and_others_have_none() {
     };
     let injected = cluster().inject(&pod().json());
     assert_eq!(mount_points(&injected), [Some("/run/secrets/a/token/\n/run/secrets/b/\n")]);
-    let injected = cluster().inject(&pod().ours("containers", "app").ours("init-containers", "").json());
+    let injected =
+        cluster().inject(&pod().annotate("containers", "app").annotate("init-containers", "").json());
     assert_eq!(mount_points(&injected), [None]);
     // Without files, nothing is mounted at the mount path.
-    let variable = pod().without("inject-secret-db.json").ours("inject-env-X", "a/b#c");
+    let variable = pod().without("inject-secret-db.json").annotate("inject-env-X", "a/b#c");
     assert_eq!(mount_points(&cluster().inject(&variable.json())), [None]);
 }
 
@@ -169,7 +171,7 @@ fn a_file_of_ours_cannot_be_where_something_is_mounted() {
     let mounted = |path: &str| annotated().app_field(0, "volumeMounts", json!([token(path)]));
     refused(mounted("/run/secrets/db.json"), &["db.json", "\"app\"", "secret-file-", "mount-conflict"]);
     refused(mounted("/run/secrets/db.json/x"), &["db.json/x", "mount-conflict"]);
-    let file = |file: &str| mounted("/var/run/secrets/azure/tokens").ours("secret-file-db.json", file);
+    let file = |file: &str| mounted("/var/run/secrets/azure/tokens").annotate("secret-file-db.json", file);
     refused(file("azure/tokens/db.json"), &["/run/secrets/azure/tokens/db.json", "mount-conflict"]);
     refused(file("azure"), &["/run/secrets/azure", "mount-conflict"]);
     cluster().inject(&file("azure/db.json").json());
@@ -230,7 +232,7 @@ fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
 fn the_secrets_are_mounted_before_what_is_mounted_in_them() {
     let order = |path: &str, mount_path: &str| {
         let pod =
-            annotated().app_field(0, "volumeMounts", json!([token(path)])).ours("mount-path", mount_path);
+            annotated().app_field(0, "volumeMounts", json!([token(path)])).annotate("mount-path", mount_path);
         let injected = cluster().inject(&pod.json());
         inspect::names(injected["spec"]["containers"][0]["volumeMounts"].as_array().unwrap())
             .into_iter()
@@ -248,16 +250,19 @@ fn an_early_init_container_cannot_mount_below_the_path() {
     let migrate = |mounts: Value| {
         let mut migrate = container("migrate");
         migrate["volumeMounts"] = mounts;
-        annotated().init_container(migrate).ours("position", "last").ours("init-containers", "migrate")
+        annotated()
+            .init_container(migrate)
+            .annotate("position", "last")
+            .annotate("init-containers", "migrate")
     };
     for path in [IRSA, API_TOKEN] {
         refused(
             migrate(json!([token(path)])),
             &["init-containers", "\"migrate\"", "position: first", "mount-conflict"],
         );
-        cluster().inject(&migrate(json!([token(path)])).ours("mount-path", "/secrets").json());
-        cluster().inject(&migrate(json!([token(path)])).ours("position", "first").json());
-        cluster().inject(&migrate(json!([token(path)])).ours("init-containers", "*").json());
+        cluster().inject(&migrate(json!([token(path)])).annotate("mount-path", "/secrets").json());
+        cluster().inject(&migrate(json!([token(path)])).annotate("position", "first").json());
+        cluster().inject(&migrate(json!([token(path)])).annotate("init-containers", "*").json());
     }
     let injection = cluster().injection(&migrate(json!([token("/data")])).json());
     assert!(injection.warnings.iter().any(|text| text.contains("migrate")), "{:?}", injection.warnings);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{DATABASE, cluster};
 
 fn with(values: &[(&str, Value)]) -> Value {
-    let mut pod = pod().ours("inject-secret-db", DATABASE).ours("mount-path", "relative").json();
+    let mut pod = pod().annotate("inject-secret-db", DATABASE).annotate("mount-path", "relative").json();
     for (name, value) in values {
         pod["metadata"]["annotations"][key(name)] = value.clone();
     }

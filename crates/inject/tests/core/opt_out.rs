@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, after, cluster, config};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn injected() -> PodBuilder {
@@ -17,7 +17,7 @@ fn injected() -> PodBuilder {
 #[test]
 fn a_pod_that_asks_for_nothing() {
     cluster().expect_untouched(&pod().json(), "not-annotated");
-    cluster().expect_untouched(&pod().ours("role", "billing").json(), "not-annotated");
+    cluster().expect_untouched(&pod().annotate("role", "billing").json(), "not-annotated");
     cluster().expect_untouched(
         &pod().annotation("other.example/inject-secret-db", DATABASE).json(),
         "not-annotated",
@@ -26,27 +26,27 @@ fn a_pod_that_asks_for_nothing() {
 
 #[test]
 fn inject_false_leaves_the_pod_alone() {
-    cluster().expect_untouched(&annotated().ours("inject", "false").json(), "opted-out");
+    cluster().expect_untouched(&annotated().annotate("inject", "false").json(), "opted-out");
 }
 
 #[test]
 fn inject_true_is_the_default_spelt_out() {
-    let spelt = cluster().inject(&annotated().ours("inject", "true").json());
+    let spelt = cluster().inject(&annotated().annotate("inject", "true").json());
     let silent = cluster().inject(&annotated().json());
     assert_eq!(PodBuilder::from(spelt).without("inject").json(), silent);
 }
 
 #[test]
 fn ignore_on_the_pod_keeps_what_is_there_and_adds_nothing() {
-    cluster().expect_untouched(&annotated().ours("mutation-mode", "ignore").json(), "ignored-by-pod");
-    let changed = injected().ours("inject-secret-new", DATABASE).ours("mutation-mode", "ignore");
+    cluster().expect_untouched(&annotated().annotate("mutation-mode", "ignore").json(), "ignored-by-pod");
+    let changed = injected().annotate("inject-secret-new", DATABASE).annotate("mutation-mode", "ignore");
     cluster().expect_untouched(&changed.json(), "ignored-by-pod");
 }
 
 #[test]
 fn ignore_on_the_workload() {
     cluster().workload_mode("ignore").expect_untouched(&annotated().json(), "ignored-by-workload");
-    let from_template = annotated().ours("workload-mutation-mode", "ignore");
+    let from_template = annotated().annotate("workload-mutation-mode", "ignore");
     cluster().expect_untouched(&from_template.json(), "ignored-by-workload");
 }
 
@@ -54,24 +54,27 @@ fn ignore_on_the_workload() {
 fn ignore_on_the_namespace() {
     let cluster = cluster().namespace("mutation-mode", "ignore");
     cluster.expect_untouched(&annotated().json(), "ignored-by-namespace");
-    cluster.expect_untouched(&annotated().ours("inject", "true").json(), "ignored-by-namespace");
+    cluster.expect_untouched(&annotated().annotate("inject", "true").json(), "ignored-by-namespace");
 }
 
 #[test]
 fn an_opted_out_pod_may_be_wrong_in_every_other_way() {
-    let wrong = annotated().ours("refresh-interval", "soon").ours("mutation-mode", "ignore");
+    let wrong = annotated().annotate("refresh-interval", "soon").annotate("mutation-mode", "ignore");
     cluster().expect_untouched(&wrong.json(), "ignored-by-pod");
-    cluster().expect_untouched(&annotated().ours("pattern", "x").ours("inject", "false").json(), "opted-out");
+    cluster().expect_untouched(
+        &annotated().annotate("pattern", "x").annotate("inject", "false").json(),
+        "opted-out",
+    );
 }
 
 #[test]
 fn detach_takes_out_what_was_put_in() {
     let plain = annotated().json();
     for (what, decision) in [
-        ("pod", cluster().decide(&injected().ours("mutation-mode", "ignore-and-detach").json())),
+        ("pod", cluster().decide(&injected().annotate("mutation-mode", "ignore-and-detach").json())),
         (
             "template",
-            cluster().decide(&injected().ours("workload-mutation-mode", "ignore-and-detach").json()),
+            cluster().decide(&injected().annotate("workload-mutation-mode", "ignore-and-detach").json()),
         ),
         ("workload", cluster().workload_mode("ignore-and-detach").decide(&injected().json())),
         ("namespace", cluster().namespace("mutation-mode", "ignore-and-detach").decide(&injected().json())),
@@ -83,7 +86,7 @@ fn detach_takes_out_what_was_put_in() {
 
 #[test]
 fn detach_works_on_a_live_pod_with_the_api_servers_defaults() {
-    let mut live = injected().ours("mutation-mode", "ignore-and-detach").json();
+    let mut live = injected().annotate("mutation-mode", "ignore-and-detach").json();
     live["spec"]["initContainers"][0]["terminationMessagePath"] = json!("/dev/termination-log");
     live["spec"]["initContainers"][0]["image"] = json!("mirror.example/scaivault-init:1.0");
     for volume in live["spec"]["volumes"].as_array_mut().unwrap() {
@@ -97,13 +100,13 @@ fn detach_works_on_a_live_pod_with_the_api_servers_defaults() {
 
 #[test]
 fn detach_where_nothing_is_attached() {
-    let told = annotated().ours("mutation-mode", "ignore-and-detach");
+    let told = annotated().annotate("mutation-mode", "ignore-and-detach");
     cluster().expect_untouched(&told.json(), "nothing-to-detach");
 }
 
 #[test]
 fn detach_without_a_receipt_leaves_everything_and_warns() {
-    let told = injected().without("receipt").ours("mutation-mode", "ignore-and-detach").json();
+    let told = injected().without("receipt").annotate("mutation-mode", "ignore-and-detach").json();
     cluster().expect_untouched(&told, "no-receipt");
     assert!(!cluster().decide(&told).warnings().is_empty());
 }
@@ -124,7 +127,7 @@ fn the_strictest_word_wins() {
         let mut cluster = cluster();
         let mut pod = injected();
         if let Some(mode) = on_pod {
-            pod = pod.ours("mutation-mode", mode);
+            pod = pod.annotate("mutation-mode", mode);
         }
         if let Some(mode) = on_workload {
             cluster = cluster.workload_mode(mode);
@@ -140,27 +143,27 @@ fn the_strictest_word_wins() {
             assert!(ignored(decision.reason()), "{case:?}: {}", decision.reason());
         }
     }
-    let refused = injected().ours("inject", "false");
+    let refused = injected().annotate("inject", "false");
     let platform = cluster().namespace("mutation-mode", "ignore-and-detach");
     assert_eq!(platform.decide(&refused.json()).outcome(), "detached");
-    let tenant = injected().ours("inject", "true");
+    let tenant = injected().annotate("inject", "true");
     assert_eq!(platform.decide(&tenant.json()).outcome(), "detached");
 }
 
 #[test]
 fn without_the_annotation_everything_is_attached_again() {
-    let told = injected().ours("mutation-mode", "ignore-and-detach").json();
+    let told = injected().annotate("mutation-mode", "ignore-and-detach").json();
     let detached = cluster().outcome(&told);
     let back = PodBuilder::from(detached).without("mutation-mode").json();
     assert_eq!(cluster().inject(&back), injected().json());
 
-    let ignored = annotated().ours("mutation-mode", "ignore");
+    let ignored = annotated().annotate("mutation-mode", "ignore");
     assert_eq!(cluster().inject(&ignored.without("mutation-mode").json()), injected().json());
 }
 
 #[test]
 fn a_misspelt_mode_is_a_problem_and_not_an_injection() {
-    let refusal = cluster().refusal(&annotated().ours("mutation-mode", "ignored").json());
+    let refusal = cluster().refusal(&annotated().annotate("mutation-mode", "ignored").json());
     for word in ["mutation-mode", "\"ignored\"", "ignore-and-detach"] {
         assert!(refusal.contains(word), "{word} is not in: {refusal}");
     }
@@ -178,9 +181,9 @@ fn excluded_namespaces_and_mirror_pods() {
 /// Users can write the receipt, so it is only trusted for facts that cannot be seen in the pod.
 #[test]
 fn a_forged_receipt_skips_nothing() {
-    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::injector_annotation(&injected().json(), "receipt").unwrap().to_owned();
     for receipt in [real.as_str(), "", "{}", "not JSON", "null", "[1]", "{\"containers\":[\"app\"]}"] {
-        let forged = annotated().ours("receipt", receipt).ours("status", "injected").json();
+        let forged = annotated().annotate("receipt", receipt).annotate("status", "injected").json();
         let decision = cluster().decide(&forged);
         assert_eq!(decision.outcome(), "injected", "{receipt}: {}", decision.reason());
         let secrets = inspect::init_container(&after(&forged, &decision), "scaivault-init").cloned();
@@ -190,17 +193,17 @@ fn a_forged_receipt_skips_nothing() {
 
 #[test]
 fn a_forged_receipt_removes_nothing_of_the_users() {
-    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::injector_annotation(&injected().json(), "receipt").unwrap().to_owned();
     let mine = pod()
         .init_container(json!({"name": "migrate", "image": "registry.invalid/migrate:1", "args": ["init"]}))
         .volume(json!({"name": "data", "emptyDir": {}}))
         .spec("shareProcessNamespace", Value::Bool(false))
-        .ours("receipt", &real);
+        .annotate("receipt", &real);
     for told in [
-        mine.clone().ours("mutation-mode", "ignore-and-detach").json(),
-        mine.clone().ours("inject-secret-db.json", DATABASE).json(),
-        mine.ours("receipt", "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}")
-            .ours("mutation-mode", "ignore-and-detach")
+        mine.clone().annotate("mutation-mode", "ignore-and-detach").json(),
+        mine.clone().annotate("inject-secret-db.json", DATABASE).json(),
+        mine.annotate("receipt", "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}")
+            .annotate("mutation-mode", "ignore-and-detach")
             .json(),
     ] {
         let outcome = cluster().outcome(&told);
@@ -213,10 +216,12 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
 
 #[test]
 fn a_users_container_with_a_reserved_name_is_not_removed() {
-    let real = inspect::ours(&injected().json(), "receipt").unwrap().to_owned();
+    let real = inspect::injector_annotation(&injected().json(), "receipt").unwrap().to_owned();
     let mine = json!({"name": "scaivault-init", "image": "registry.invalid/mine:1", "args": ["serve"]});
-    let told =
-        pod().init_container(mine.clone()).ours("receipt", &real).ours("mutation-mode", "ignore-and-detach");
+    let told = pod()
+        .init_container(mine.clone())
+        .annotate("receipt", &real)
+        .annotate("mutation-mode", "ignore-and-detach");
     let outcome = cluster().outcome(&told.json());
     assert_eq!(inspect::init_container(&outcome, "scaivault-init"), Some(&mine));
 }
@@ -229,17 +234,17 @@ fn an_opt_out_that_is_not_read_is_a_problem() {
         ("Inject", "no", "write scaivault.scailabs.ai/inject,"),
         ("mutation_mode", "ignore", "write scaivault.scailabs.ai/mutation-mode,"),
     ] {
-        let refusal = cluster().refusal(&annotated().ours(name, value).json());
+        let refusal = cluster().refusal(&annotated().annotate(name, value).json());
         assert!(refusal.contains(meant) && refusal.contains("[misspelt-key]"), "{refusal}");
         // If nothing would be injected, the key is harmless.
-        cluster().expect(&pod().ours(name, value).json(), "skipped", "not-annotated");
+        cluster().expect(&pod().annotate(name, value).json(), "skipped", "not-annotated");
     }
     for (name, value) in [("inject", "false"), ("injct", "false"), ("mutation-mod", "ignore")] {
         let platform = cluster().namespace(name, value);
         let refusal = platform.refusal(&annotated().json());
         assert!(refusal.contains("mutation-mode") && refusal.contains("(of the namespace)"), "{refusal}");
-        platform.expect_untouched(&annotated().ours("inject", "false").json(), "opted-out");
+        platform.expect_untouched(&annotated().annotate("inject", "false").json(), "opted-out");
     }
-    let opted_in = annotated().ours("injct", "true");
+    let opted_in = annotated().annotate("injct", "true");
     assert_eq!(cluster().decide(&opted_in.json()).outcome(), "injected");
 }

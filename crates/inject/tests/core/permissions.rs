@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, agent, cluster, config};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn user(uid: i64) -> Value {
@@ -19,8 +19,8 @@ fn user(uid: i64) -> Value {
 fn reader(mode: &str) -> PodBuilder {
     annotated()
         .app_field(0, "securityContext", user(1000))
-        .ours("run-as-user", "2000")
-        .ours("secret-mode-db.json", mode)
+        .annotate("run-as-user", "2000")
+        .annotate("secret-mode-db.json", mode)
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn a_mode_that_a_known_reader_cannot_read_is_refused() {
         // The pod's own user, and one of two readers.
         annotated()
             .spec("securityContext", user(1000))
-            .ours("run-as-user", "0")
-            .ours("secret-mode-db.json", "0400"),
-        reader("0440").ours("run-as-group", "3000").spec("securityContext", json!({"runAsGroup": 4000})),
+            .annotate("run-as-user", "0")
+            .annotate("secret-mode-db.json", "0400"),
+        reader("0440").annotate("run-as-group", "3000").spec("securityContext", json!({"runAsGroup": 4000})),
     ] {
         let problems = cluster().denial(&pod.json()).problems;
         let text = problems.to_string();
@@ -51,15 +51,15 @@ fn a_mode_that_every_known_reader_can_read_is_taken() {
     for pod in [
         reader("0444"),
         reader("0404"),
-        reader("0400").ours("run-as-user", "1000"),
+        reader("0400").annotate("run-as-user", "1000"),
         reader("0400").without("run-as-user"),
         reader("0400").app_field(0, "securityContext", user(0)),
         reader("0440").spec("securityContext", json!({"fsGroup": 3000})),
         reader("0440").spec("securityContext", json!({"supplementalGroups": [3000]})),
-        reader("0440").ours("run-as-group", "3000").spec("securityContext", group(3000)),
+        reader("0440").annotate("run-as-group", "3000").spec("securityContext", group(3000)),
         reader("0440"),
-        reader("0400").ours("run-as-user", "unset"),
-        reader("0400").ours("containers", ""),
+        reader("0400").annotate("run-as-user", "unset"),
+        reader("0400").annotate("containers", ""),
     ] {
         let injection = cluster().injection(&pod.json());
         assert!(
@@ -68,7 +68,7 @@ fn a_mode_that_every_known_reader_can_read_is_taken() {
             injection.warnings
         );
     }
-    let unknown = annotated().ours("secret-mode-db.json", "0400");
+    let unknown = annotated().annotate("secret-mode-db.json", "0400");
     let warnings = cluster().injection(&unknown.json()).warnings;
     assert!(
         warnings.iter().any(|text| text.contains("secret-mode-db.json") && text.contains("65532")),
@@ -80,14 +80,14 @@ fn a_mode_that_every_known_reader_can_read_is_taken() {
 fn a_container_that_refuses_root_has_an_image_with_a_user() {
     let default = Cluster::with(InjectorConfig { init_image: None, sidecar_image: None, ..config() });
     let image = |cluster: &Cluster, pod: PodBuilder| agent(&cluster.inject(&pod.json()))["image"].clone();
-    for pod in [annotated(), annotated().ours("refresh-interval", "5m")] {
+    for pod in [annotated(), annotated().annotate("refresh-interval", "5m")] {
         let built_in = image(&default, pod);
         assert!(built_in.as_str().unwrap().starts_with("scailabs/scaivault-init:"), "{built_in}");
     }
     // The configured sidecar image may be the published one, whose user is root.
-    let sidecar = || annotated().ours("refresh-interval", "5m");
+    let sidecar = || annotated().annotate("refresh-interval", "5m");
     assert_eq!(image(&cluster(), sidecar()), "scailabs/scaivault-sidecar:1.0");
-    let unset = cluster().inject(&sidecar().ours("run-as-user", "unset").json());
+    let unset = cluster().inject(&sidecar().annotate("run-as-user", "unset").json());
     assert_eq!(agent(&unset)["image"], "scailabs/scaivault-init:1.0");
     assert_eq!(agent(&unset)["securityContext"]["runAsNonRoot"], true);
     assert_eq!(agent(&unset)["securityContext"].get("runAsUser"), None);
@@ -118,8 +118,8 @@ fn a_pod_with_cpu_limits_keeps_to_its_quota() {
     };
     assert_eq!(resources(limited())["limits"], json!({"cpu": "50m", "memory": "32Mi"}));
     assert_eq!(resources(limited())["requests"], json!({"cpu": "10m", "memory": "16Mi"}));
-    assert_eq!(resources(limited().ours("requests-cpu", "80m"))["limits"]["cpu"], "80m");
-    assert_eq!(resources(limited().ours("limits-cpu", "20m"))["limits"]["cpu"], "20m");
+    assert_eq!(resources(limited().annotate("requests-cpu", "80m"))["limits"]["cpu"], "80m");
+    assert_eq!(resources(limited().annotate("limits-cpu", "20m"))["limits"]["cpu"], "20m");
     // One container without a limit: there cannot be such a quota.
     assert_eq!(resources(limited().container(container("other")))["limits"].get("cpu"), None);
     assert_eq!(resources(annotated())["limits"].get("cpu"), None);
@@ -157,10 +157,10 @@ fn a_wrong_unit_of_memory_or_cpu_has_a_hint() {
         ("requests-cpu", "10Mi", "CPUs"),
         ("requests-cpu", "0", "greater than zero"),
     ] {
-        let text = cluster().refusal(&annotated().ours(key, value).json());
+        let text = cluster().refusal(&annotated().annotate(key, value).json());
         assert!(text.contains(key) && text.contains(hint), "{key}: {value}: {text}");
     }
     for (key, value) in [("limits-cpu", "100m"), ("volume-size-limit", "16Ki"), ("volume-size-limit", "8M")] {
-        cluster().inject(&annotated().ours(key, value).json());
+        cluster().inject(&annotated().annotate(key, value).json());
     }
 }

@@ -20,20 +20,20 @@ fn one(warnings: &[String], words: &[&str]) {
 
 #[test]
 fn a_deadline_before_the_fetch_timeout_is_warned_about() {
-    let secret = || pod().ours("inject-secret-db", DATABASE);
+    let secret = || pod().annotate("inject-secret-db", DATABASE);
     let deadline = |pod, seconds| warnings(pod, "activeDeadlineSeconds", seconds);
     one(&deadline(secret(), 60), &["activeDeadlineSeconds: 60", "fetch-timeout"]);
     assert!(deadline(secret(), 61).is_empty());
-    assert!(deadline(secret().ours("fetch-timeout", "20s"), 30).is_empty());
+    assert!(deadline(secret().annotate("fetch-timeout", "20s"), 30).is_empty());
 }
 
 #[test]
 fn a_grace_period_without_time_to_revoke_is_warned_about() {
     let grace = |pod, seconds| warnings(pod, "terminationGracePeriodSeconds", seconds);
-    let lease = || pod().ours("inject-dynamic-db", "engine=pg role=r");
+    let lease = || pod().annotate("inject-dynamic-db", "engine=pg role=r");
     one(&grace(lease(), 0), &["terminationGracePeriodSeconds: 0", "revoke", "set 5 or more"]);
     assert!(grace(lease(), 5).is_empty());
-    assert!(grace(pod().ours("inject-secret-db", DATABASE), 0).is_empty());
+    assert!(grace(pod().annotate("inject-secret-db", DATABASE), 0).is_empty());
 }
 
 #[test]

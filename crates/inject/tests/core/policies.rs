@@ -35,7 +35,7 @@ fn a_pod_without_annotations_gets_files_and_variables() {
     let app = &injected["spec"]["containers"][0];
     assert!(inspect::mount(app, "scaivault-secrets").is_some(), "{app}");
     assert_eq!(inspect::env_names(app), ["DB_PASSWORD"]);
-    assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
+    assert_eq!(inspect::injector_annotation(&injected, "status"), Some("injected"));
     let uses = world.report(&plain()).uses;
     assert_eq!(uses.len(), 1);
     assert_eq!((&*uses[0].name, uses[0].generation), ("billing", 1));
@@ -50,11 +50,15 @@ fn a_receipt_names_the_policies_that_gave_something() {
         policy("limits").allow(|allow| allow.paths = named(["**"])),
     ]);
     let receipt: Value =
-        serde_json::from_str(inspect::ours(&world.inject(&plain()), "receipt").unwrap()).unwrap();
+        serde_json::from_str(inspect::injector_annotation(&world.inject(&plain()), "receipt").unwrap())
+            .unwrap();
     assert_eq!(receipt["policies"], json!(["billing@1"]));
     let annotated =
-        cluster().inject(&PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json());
-    assert!(!inspect::ours(&annotated, "receipt").unwrap().contains("policies"), "{annotated}");
+        cluster().inject(&PodBuilder::from(plain()).annotate("inject-secret-db.json", DATABASE).json());
+    assert!(
+        !inspect::injector_annotation(&annotated, "receipt").unwrap().contains("policies"),
+        "{annotated}"
+    );
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn namespace_and_pod_replace_what_a_policy_says() {
     let giving =
         || policy("billing").defaults("log-level", "debug").inject("inject-secret-db.json", DATABASE);
     let world = World::new([giving()]).namespace_annotation("log-level", "error");
-    let pod = PodBuilder::from(plain()).ours("inject-secret-db.json", "other/path").json();
+    let pod = PodBuilder::from(plain()).annotate("inject-secret-db.json", "other/path").json();
     let explained = world.explain(&pod);
     let find = |key: &str| {
         let found = explained.iter().find(|setting| setting.key == key).unwrap();
@@ -164,7 +168,7 @@ fn two_environments_of_one_namespace_name_both() {
     let conflicts = world.conflicts();
     assert_eq!(conflicts, [("one".to_owned(), "two".to_owned())]);
     // Pods that do not use the environment are not rejected.
-    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let annotated = PodBuilder::from(plain()).annotate("inject-secret-db.json", DATABASE).json();
     let elsewhere = one.select_pods("app", "other");
     World::new([elsewhere, two.clone()]).inject(&annotated);
     let same = policy("one").environment("staging").inject("inject-secret-db.json", DATABASE);
@@ -179,11 +183,11 @@ fn a_contested_environment_has_no_value() {
         .map(|(name, environment)| policy(name).environment(environment).select_pods("app", "other"));
     let world = World::new([one.clone(), two.clone()]);
     let both = "policy one gives the namespace the environment production, and policy two gives it staging";
-    let asking = PodBuilder::from(plain()).ours("inject-secret-a", "x/${environment}").json();
+    let asking = PodBuilder::from(plain()).annotate("inject-secret-a", "x/${environment}").json();
     assert!(world.refusal(&asking).contains(both));
     assert_eq!(world.report(&asking).environment, None);
     // Every position of the variable is detected.
-    let named = PodBuilder::from(plain()).ours("inject-secret-a", DATABASE).json();
+    let named = PodBuilder::from(plain()).annotate("inject-secret-a", DATABASE).json();
     let refusal = world.clone().role("sa-${environment}").refusal(&named);
     assert!(refusal.contains(both), "{refusal}");
     let lists =
@@ -401,7 +405,7 @@ fn a_second_review_of_a_pod_is_reported_as_such() {
         draft.allow(|allow| allow.roles = named(["billing"]))
     };
     let world = World::new([warning(1, "inject-secret-db.json")]);
-    let annotated = PodBuilder::from(plain()).ours("role", "other").ours("containers", "*").json();
+    let annotated = PodBuilder::from(plain()).annotate("role", "other").annotate("containers", "*").json();
     let report = world.report(&annotated);
     assert_eq!((report.uses[0].effect, report.is_repeated), (PolicyEffect::Warned, false));
 
@@ -422,7 +426,7 @@ fn a_second_review_of_a_pod_is_reported_as_such() {
     changed.expect(&injected, "injected", "init");
     assert!(!changed.report(&injected).is_repeated);
     let receipt = injected["metadata"]["annotations"][format!("{PREFIX}receipt")].clone();
-    let forged = PodBuilder::from(annotated).ours("receipt", receipt.as_str().unwrap()).json();
+    let forged = PodBuilder::from(annotated).annotate("receipt", receipt.as_str().unwrap()).json();
     assert!(!world.report(&forged).is_repeated);
 
     // A rejection is always reported, even if the pod already has an injection.
@@ -439,7 +443,7 @@ fn a_policy_that_warns_refuses_nobody_by_its_defaults() {
     let warning =
         policy("billing").defaults("url", "http://scaivault.example").enforcement(Enforcement::Warn);
     let world = World::new([warning]);
-    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let annotated = PodBuilder::from(plain()).annotate("inject-secret-db.json", DATABASE).json();
     let decision = world.expect(&annotated, "injected", "init");
     assert!(decision.warnings().iter().any(|text| text.contains("give the pod nothing")), "{decision:?}");
     assert_eq!(world.report(&annotated).uses[0].effect, PolicyEffect::Warned);
@@ -462,7 +466,7 @@ fn a_policy_that_audits_changes_nothing_and_says_what_it_would() {
 
 #[test]
 fn the_empty_set_changes_nothing() {
-    let annotated = PodBuilder::from(plain()).ours("inject-secret-db.json", DATABASE).json();
+    let annotated = PodBuilder::from(plain()).annotate("inject-secret-db.json", DATABASE).json();
     let world = World::new([]);
     assert_eq!(world.inject(&annotated), cluster().inject(&annotated));
     assert!(world.report(&annotated).uses.is_empty());
@@ -537,7 +541,7 @@ fn metadata_that_was_not_there_is_gone_again() {
             None => drop(bare.as_object_mut().unwrap().remove("metadata")),
         }
         let injected = world.inject(&bare);
-        assert_eq!(inspect::ours(&injected, "status"), Some("injected"), "{bare}");
+        assert_eq!(inspect::injector_annotation(&injected, "status"), Some("injected"), "{bare}");
         assert_eq!(world.detach(&injected), bare);
         world.expect(&injected, "skipped", "already-injected");
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, DATABASE, agent, cluster};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 /// Checks that a pod is rejected with exactly one problem whose text contains all `words`.
@@ -41,7 +41,7 @@ fn six_mistakes_are_six_problems() {
         ("mount-path", "run/secrets"),
         ("volume-size-limit", "much"),
     ];
-    let wrong = mistakes.iter().fold(annotated(), |pod, (key, value)| pod.ours(key, value));
+    let wrong = mistakes.iter().fold(annotated(), |pod, (key, value)| pod.annotate(key, value));
     let denial = cluster().denial(&wrong.json());
     let keys: BTreeSet<_> = denial.problems.iter().filter_map(|problem| problem.key.as_deref()).collect();
     assert_eq!(keys, mistakes.iter().map(|(key, _)| *key).collect());
@@ -62,7 +62,7 @@ fn six_mistakes_are_six_problems() {
 #[test]
 fn every_error_of_a_list_of_secrets_is_a_problem() {
     let said = |list: &str| -> Vec<_> {
-        let denial = cluster().denial(&pod().ours("inject-secret-app.json", list).json());
+        let denial = cluster().denial(&pod().annotate("inject-secret-app.json", list).json());
         let problems = denial.problems.iter();
         problems
             .map(|problem| (problem.message.to_string(), problem.allowed.clone(), problem.fix.clone()))
@@ -142,7 +142,7 @@ fn every_kind_of_value_has_its_limits() {
         ("url", "https://elsewhere.invalid"),
         ("image", "elsewhere.invalid/agent:1"),
     ] {
-        let denial = cluster().denial(&annotated().ours(key, value).json());
+        let denial = cluster().denial(&annotated().annotate(key, value).json());
         let about = denial.problems.iter().filter(|problem| problem.key.as_deref() == Some(key)).count();
         assert!(about >= 1, "{key}={value}: {}", denial.problems);
     }
@@ -151,11 +151,11 @@ fn every_kind_of_value_has_its_limits() {
 #[test]
 fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
     for (misspelt, meant) in [("refesh-interval", "refresh-interval"), ("mountpath", "mount-path")] {
-        let injection = cluster().injection(&annotated().ours(misspelt, "5m").json());
+        let injection = cluster().injection(&annotated().annotate(misspelt, "5m").json());
         let warned = injection.warnings.iter().any(|text| text.contains(misspelt) && text.contains(meant));
         assert!(warned, "{:?}", injection.warnings);
     }
-    let injection = cluster().injection(&annotated().ours("inject-secrets-db", DATABASE).json());
+    let injection = cluster().injection(&annotated().annotate("inject-secrets-db", DATABASE).json());
     let warned = injection
         .warnings
         .iter()
@@ -165,34 +165,34 @@ fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
 
 #[test]
 fn an_option_of_a_secret_that_is_not_there() {
-    check(annotated().ours("secret-mode-bd.json", "0400"), &["secret-mode-bd.json", "db.json"]);
+    check(annotated().annotate("secret-mode-bd.json", "0400"), &["secret-mode-bd.json", "db.json"]);
 }
 
 #[test]
 fn a_name_is_a_secret_or_a_lease_and_not_both() {
-    let both = annotated().ours("inject-dynamic-db.json", "engine=postgres-prod role=readonly");
+    let both = annotated().annotate("inject-dynamic-db.json", "engine=postgres-prod role=readonly");
     let text = cluster().refusal(&both.json());
     assert!(text.contains("inject-dynamic-db.json") && text.contains("inject-secret-db.json"), "{text}");
 }
 
 #[test]
 fn a_signal_needs_a_target_and_a_target_a_signal() {
-    check(annotated().ours("reload-signal", "SIGHUP"), &["reload-target"]);
-    check(annotated().ours("reload-target", "billing"), &["reload-signal"]);
+    check(annotated().annotate("reload-signal", "SIGHUP"), &["reload-target"]);
+    check(annotated().annotate("reload-target", "billing"), &["reload-signal"]);
 }
 
 #[test]
 fn a_change_is_told_in_one_way() {
-    let url = || annotated().ours("reload-url", "http://127.0.0.1:9090/-/reload");
-    let both = url().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
+    let url = || annotated().annotate("reload-url", "http://127.0.0.1:9090/-/reload");
+    let both = url().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing");
     check(both, &["reload-url", "reload-signal", "reload-conflict"]);
-    check(url().ours("reload-target", "billing"), &["reload-url", "reload-target", "reload-conflict"]);
-    check(url().ours("pattern", "init"), &["reload-url", "pattern-conflict"]);
+    check(url().annotate("reload-target", "billing"), &["reload-url", "reload-target", "reload-conflict"]);
+    check(url().annotate("pattern", "init"), &["reload-url", "pattern-conflict"]);
 }
 
 #[test]
 fn a_reload_url_reaches_the_pod_alone() {
-    let url = |url: &str| annotated().ours("reload-url", url);
+    let url = |url: &str| annotated().annotate("reload-url", url);
     for other in [
         "http://169.254.169.254/latest",
         "http://127.0.0.1.evil.example/",
@@ -221,11 +221,15 @@ fn a_reload_url_reaches_the_pod_alone() {
 
 #[test]
 fn a_private_trust_needs_an_authority() {
-    check(annotated().ours("ca-trust", "private"), &["ca-trust", "ca-configmap", "trust-conflict"]);
-    let client = || annotated().ours("client-credentials-secret", "billing-client");
-    check(client().ours("scaikey-trust", "private"), &["scaikey-trust", "ca-configmap", "trust-conflict"]);
+    check(annotated().annotate("ca-trust", "private"), &["ca-trust", "ca-configmap", "trust-conflict"]);
+    let client = || annotated().annotate("client-credentials-secret", "billing-client");
+    check(
+        client().annotate("scaikey-trust", "private"),
+        &["scaikey-trust", "ca-configmap", "trust-conflict"],
+    );
     check_in(&cluster().namespace("ca-trust", "private"), annotated(), &["ca-trust (of the namespace)"]);
-    cluster().inject(&annotated().ours("ca-trust", "private").ours("ca-configmap", "scaivault-ca").json());
+    cluster()
+        .inject(&annotated().annotate("ca-trust", "private").annotate("ca-configmap", "scaivault-ca").json());
 }
 
 #[test]
@@ -238,7 +242,7 @@ fn a_setting_without_effect_is_worth_a_warning() {
         ("client-credentials-id-key", "id", "client-credentials-secret"),
         ("client-credentials-secret-key", "secret", "client-credentials-secret"),
     ] {
-        let injection = cluster().injection(&annotated().ours(key, value).json());
+        let injection = cluster().injection(&annotated().annotate(key, value).json());
         let expected = format!("{key} has no effect without {needed}");
         assert!(injection.warnings.contains(&expected), "{key}: {:?}", injection.warnings);
         // As a default of the platform it is not a problem.
@@ -250,13 +254,13 @@ fn a_setting_without_effect_is_worth_a_warning() {
 #[test]
 fn options_of_a_file_that_contradict_what_is_written() {
     let option = |source: &str, key: &str, value: &str| {
-        pod().ours("inject-secret-db", source).ours(&format!("secret-{key}-db"), value)
+        pod().annotate("inject-secret-db", source).annotate(&format!("secret-{key}-db"), value)
     };
     check(option(DATABASE, "encoding", "base64"), &["secret-encoding-db", "#field", "format-conflict"]);
     let field = || option("a/b#keystore", "encoding", "base64");
-    check(field().ours("secret-format-db", "json"), &["secret-encoding-db", "format-conflict"]);
+    check(field().annotate("secret-format-db", "json"), &["secret-encoding-db", "format-conflict"]);
     check(
-        field().ours("secret-template-db", "{{ data.keystore }}"),
+        field().annotate("secret-template-db", "{{ data.keystore }}"),
         &["secret-encoding-db", "b64decode", "format-conflict"],
     );
     let several = "db=a/b api=c/d#key";
@@ -264,14 +268,17 @@ fn options_of_a_file_that_contradict_what_is_written() {
     check(option(several, "format", "raw"), &["secret-format-db", "several", "format-conflict"]);
     check(option(several, "format", "dotenv"), &["secret-format-db", "write db=path#field"]);
     cluster().inject(&option("db=a/b#password api=c/d#key", "format", "dotenv").json());
-    let dynamic = pod().ours("inject-dynamic-db", "engine=postgres-prod role=readonly");
+    let dynamic = pod().annotate("inject-dynamic-db", "engine=postgres-prod role=readonly");
     check(
-        dynamic.ours("secret-optional-db", "true"),
+        dynamic.annotate("secret-optional-db", "true"),
         &["secret-optional-db", "fail-open", "format-conflict"],
     );
     for key in ["secret-encoding-bd", "secret-optional-bd"] {
         let value = if key == "secret-encoding-bd" { "base64" } else { "true" };
-        check(pod().ours("inject-secret-db", DATABASE).ours(key, value), &[key, "did you mean \"db\""]);
+        check(
+            pod().annotate("inject-secret-db", DATABASE).annotate(key, value),
+            &[key, "did you mean \"db\""],
+        );
     }
 }
 
@@ -279,11 +286,11 @@ fn options_of_a_file_that_contradict_what_is_written() {
 #[test]
 fn values_are_quoted_short_and_templates_never() {
     let long = "q".repeat(41);
-    let text = cluster().refusal(&annotated().ours("refresh-interval", &long).json());
+    let text = cluster().refusal(&annotated().annotate("refresh-interval", &long).json());
     assert!(text.contains(&"q".repeat(40)) && !text.contains(&long), "{text}");
 
     let template = "{{ data.password_of_the_boss }";
-    let denial = cluster().denial(&annotated().ours("secret-template-db.json", template).json());
+    let denial = cluster().denial(&annotated().annotate("secret-template-db.json", template).json());
     assert!(denial.problems.iter().all(|problem| problem.value.is_none()), "{}", denial.problems);
     let text = denial.problems.to_string();
     assert!(text.contains("secret-template-db.json") && !text.contains("password_of_the_boss"), "{text}");
@@ -316,7 +323,7 @@ fn a_block_written_by_hand_after_the_published_page() {
 #[test]
 fn pods_that_no_agent_can_serve() {
     check(annotated().spec("os", json!({"name": "windows"})), &["indows"]);
-    let reload = || annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
+    let reload = || annotated().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing");
     check(reload().spec("hostPID", true), &["hostPID"]);
     check(reload().spec("shareProcessNamespace", false), &["shareProcessNamespace"]);
     cluster().inject(&annotated().spec("hostPID", true).json());
@@ -335,18 +342,19 @@ fn a_mount_of_the_users_at_the_secrets_path() {
     let elsewhere = json!([{"name": "mine", "mountPath": "/secrets"}]);
     cluster().inject(&annotated().app_field(0, "volumeMounts", elsewhere.clone()).json());
     check(
-        annotated().app_field(0, "volumeMounts", elsewhere).ours("mount-path", "/secrets"),
+        annotated().app_field(0, "volumeMounts", elsewhere).annotate("mount-path", "/secrets"),
         &["/secrets", "app"],
     );
     // Only readers are affected.
     let mut other = container("other");
     other["volumeMounts"] = json!([{"name": "mine", "mountPath": "/run/secrets"}]);
-    cluster().inject(&annotated().container(other).ours("containers", "app").json());
+    cluster().inject(&annotated().container(other).annotate("containers", "app").json());
 }
 
 #[test]
 fn files_in_each_others_way() {
-    let two = |file: &str| annotated().ours("inject-secret-other", "a/b").ours("secret-file-other", file);
+    let two =
+        |file: &str| annotated().annotate("inject-secret-other", "a/b").annotate("secret-file-other", file);
     check(two("db.json"), &["db.json", "other"]);
     check(two("db.json/below"), &["db.json"]);
     cluster().inject(&two("db.json.d/below").json());
@@ -354,7 +362,7 @@ fn files_in_each_others_way() {
 
 #[test]
 fn variables_need_kubelets_that_read_them() {
-    let pod = || pod().ours("inject-env-PASSWORD", "environments/production/billing/database#password");
+    let pod = || pod().annotate("inject-env-PASSWORD", "environments/production/billing/database#password");
     check_in(&cluster().version(1, 34), pod(), &["inject-env-PASSWORD", "1.35", "1.34"]);
     cluster().version(1, 35).inject(&pod().json());
 }
@@ -362,16 +370,16 @@ fn variables_need_kubelets_that_read_them() {
 #[test]
 fn a_variable_that_is_already_there() {
     let env = json!([{"name": "PASSWORD", "value": "x"}]);
-    let taken = annotated().ours("inject-env-PASSWORD", "a/b#c").app_field(0, "env", env);
+    let taken = annotated().annotate("inject-env-PASSWORD", "a/b#c").app_field(0, "env", env);
     check(taken, &["PASSWORD", "app"]);
 }
 
 #[test]
 fn a_limit_that_the_files_do_not_fit_in() {
-    check(annotated().ours("limits-memory", "20Mi"), &["limits-memory", "24Mi"]);
-    cluster().inject(&annotated().ours("limits-memory", "24Mi").json());
+    check(annotated().annotate("limits-memory", "20Mi"), &["limits-memory", "24Mi"]);
+    cluster().inject(&annotated().annotate("limits-memory", "24Mi").json());
     check(
-        annotated().ours("volume-size-limit", "64Mi").ours("limits-memory", "64Mi"),
+        annotated().annotate("volume-size-limit", "64Mi").annotate("limits-memory", "64Mi"),
         &["limits-memory", "80Mi"],
     );
 }
@@ -379,25 +387,26 @@ fn a_limit_that_the_files_do_not_fit_in() {
 #[test]
 fn mappings_too_long_for_one_variable() {
     let path = ["x"; 10].map(|segment| segment.repeat(48)).join("/");
-    let many = (0..200).fold(pod(), |pod, index| pod.ours(&format!("inject-secret-s{index}"), &path));
+    let many = (0..200).fold(pod(), |pod, index| pod.annotate(&format!("inject-secret-s{index}"), &path));
     let text = cluster().refusal(&many.json());
     assert!(text.contains("96 KiB"), "{text}");
 }
 
 #[test]
 fn a_lease_that_nobody_renews_is_worth_a_warning() {
-    let once =
-        pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly").ours("pattern", "init");
+    let once = pod()
+        .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .annotate("pattern", "init");
     let injection = cluster().injection(&once.json());
     assert!(injection.warnings.iter().any(|text| text.contains("renew")), "{:?}", injection.warnings);
 }
 
 #[test]
 fn where_problems_only_warn_the_pod_goes_on_and_says_so() {
-    let wrong = annotated().ours("refresh-interval", "soon").ours("start-gate", "none").json();
+    let wrong = annotated().annotate("refresh-interval", "soon").annotate("start-gate", "none").json();
     let decision = Cluster::that_warns().expect(&wrong, "skipped", "problems");
     let after = crate::support::after(&wrong, &decision);
-    assert_eq!(inspect::ours(&after, "status"), Some("skipped/problems"));
+    assert_eq!(inspect::injector_annotation(&after, "status"), Some("skipped/problems"));
     assert_eq!(PodBuilder::from(after).without("status").json(), wrong);
     let warnings = decision.warnings().join("\n");
     assert!(warnings.contains("refresh-interval") && warnings.contains("start-gate"), "{warnings}");
@@ -423,10 +432,10 @@ fn a_namespace_sets_defaults_for_some_keys_only() {
     let token = inspect::volume(&init, "scaivault-token").unwrap();
     assert_eq!(token["projected"]["sources"][0]["serviceAccountToken"]["audience"], "vault.example");
 
-    let sidecar = annotated().ours("pattern", "sidecar");
+    let sidecar = annotated().annotate("pattern", "sidecar");
     let defaulted = cluster.inject(&sidecar.clone().json());
     assert_eq!(inspect::env(agent(&defaulted), "REFRESH_INTERVAL"), Some("10m"));
-    let own = cluster.inject(&sidecar.ours("refresh-interval", "1h").ours("role", "sa:own").json());
+    let own = cluster.inject(&sidecar.annotate("refresh-interval", "1h").annotate("role", "sa:own").json());
     assert_eq!(inspect::env(agent(&own), "REFRESH_INTERVAL"), Some("1h"));
     assert_eq!(inspect::env(agent(&own), "SCAIVAULT_ROLE"), Some("sa:own"));
 }
@@ -438,7 +447,7 @@ fn the_service_account_is_between_namespace_and_pod() {
     };
     let cluster = cluster().namespace("role", "sa:team").service_account("sa:billing-prod");
     assert_eq!(role(&cluster, annotated()).as_deref(), Some("sa:billing-prod"));
-    assert_eq!(role(&cluster, annotated().ours("role", "sa:own")).as_deref(), Some("sa:own"));
+    assert_eq!(role(&cluster, annotated().annotate("role", "sa:own")).as_deref(), Some("sa:own"));
 }
 
 #[test]
@@ -453,7 +462,7 @@ fn a_wrong_default_of_the_namespace_says_whose_it_is() {
 #[test]
 fn a_dollar_survives_the_kubelet() {
     let template = "$(HOME) $$ {{ data.user }}\n-> next";
-    let injected = cluster().inject(&annotated().ours("secret-template-db.json", template).json());
+    let injected = cluster().inject(&annotated().annotate("secret-template-db.json", template).json());
     let written = inspect::env(agent(&injected), "SECRETS").unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");
     let read = expand(written);

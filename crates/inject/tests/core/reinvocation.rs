@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::support::{API_TOKEN, DATABASE, after, cluster, mount_api_token, paths};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE).ours("refresh-interval", "5m")
+    pod().annotate("inject-secret-db.json", DATABASE).annotate("refresh-interval", "5m")
 }
 
 fn injected(annotated: PodBuilder) -> Value {
@@ -41,7 +41,7 @@ fn a_late_container_is_detached_like_the_others() {
     let mut between = injected(annotated());
     between["spec"]["containers"].as_array_mut().unwrap().push(container("late"));
     let told =
-        PodBuilder::from(cluster().outcome(&between)).ours("mutation-mode", "ignore-and-detach").json();
+        PodBuilder::from(cluster().outcome(&between)).annotate("mutation-mode", "ignore-and-detach").json();
     let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
     assert_eq!(detached, annotated().container(container("late")).json());
 }
@@ -49,7 +49,7 @@ fn a_late_container_is_detached_like_the_others() {
 #[test]
 fn a_late_container_gets_the_variables_too() {
     let mut between =
-        injected(annotated().ours("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key"));
+        injected(annotated().annotate("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key"));
     let mut late = container("late");
     late["env"] = json!([{"name": "OWN", "value": "$(STRIPE_KEY)"}]);
     between["spec"]["containers"].as_array_mut().unwrap().push(late);
@@ -87,13 +87,13 @@ fn an_agent_that_someone_took_away_is_put_back() {
 #[test]
 fn defaults_that_were_filled_in_are_no_new_plan() {
     let everything = annotated()
-        .ours("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key")
-        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
-        .ours("ca-configmap", "scaivault-ca")
-        .ours("client-credentials-secret", "billing-client")
-        .ours("client-credentials-id-key", "clientId")
-        .ours("refresh-on-event", "true")
-        .ours("start-gate", "probe");
+        .annotate("inject-env-STRIPE_KEY", "environments/production/stripe#secret_key")
+        .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .annotate("ca-configmap", "scaivault-ca")
+        .annotate("client-credentials-secret", "billing-client")
+        .annotate("client-credentials-id-key", "clientId")
+        .annotate("refresh-on-event", "true")
+        .annotate("start-gate", "probe");
     for annotated in [annotated(), everything.clone(), everything.spec("restartPolicy", "Never")] {
         let mut stored = injected(annotated);
         fill_in_defaults(&mut stored);
@@ -105,12 +105,12 @@ fn defaults_that_were_filled_in_are_no_new_plan() {
 /// these changed the pod.
 #[test]
 fn the_api_servers_token_is_kept_out_of_the_agent() {
-    let lease = annotated().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+    let lease = annotated().annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
     for annotated in [
         annotated(),
         annotated().without("refresh-interval"),
-        annotated().ours("mount-path", "/var/run/secrets"),
-        annotated().ours("client-credentials-secret", "billing-client"),
+        annotated().annotate("mount-path", "/var/run/secrets"),
+        annotated().annotate("client-credentials-secret", "billing-client"),
         lease.spec("restartPolicy", "Never"),
     ] {
         let mut called = annotated.json();
@@ -146,7 +146,7 @@ fn a_pod_without_the_api_servers_token_gets_the_same_agent() {
 #[test]
 fn an_agent_that_got_the_api_servers_token_is_replaced() {
     for annotated in
-        [annotated(), annotated().spec("restartPolicy", "Never").ours("refresh-on-event", "true")]
+        [annotated(), annotated().spec("restartPolicy", "Never").annotate("refresh-on-event", "true")]
     {
         let mut pod = injected(annotated);
         for agent in pod["spec"]["initContainers"].as_array_mut().unwrap() {
@@ -231,7 +231,7 @@ fn default(object: &mut Value, defaults: &Value) {
 #[test]
 fn an_edited_template_is_planned_anew_in_one_patch() {
     let template = injected(annotated());
-    let edit = |pod: PodBuilder| pod.ours("inject-secret-stripe.json", "environments/production/stripe");
+    let edit = |pod: PodBuilder| pod.annotate("inject-secret-stripe.json", "environments/production/stripe");
     let edited = edit(PodBuilder::from(template)).json();
     let injection = cluster().injection(&edited);
     assert!(injection.replaced);
@@ -266,23 +266,23 @@ fn every_setting_of_the_agent_is_part_of_the_intent() {
     ] {
         let annotated = if key == "pattern" { annotated().without("refresh-interval") } else { annotated() };
         let mut before =
-            annotated.clone().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+            annotated.clone().annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
         if key.starts_with("ca-") && key != "ca-configmap" || key == "scaikey-trust" {
-            before = before.ours("ca-configmap", "scaivault-ca");
+            before = before.annotate("ca-configmap", "scaivault-ca");
         }
         if key.starts_with("client-credentials-") || key == "scaikey-trust" {
-            before = before.ours("client-credentials-secret", "billing-client");
+            before = before.annotate("client-credentials-secret", "billing-client");
         }
-        let edited = PodBuilder::from(injected(before.clone())).ours(key, value).json();
+        let edited = PodBuilder::from(injected(before.clone())).annotate(key, value).json();
         let decision = cluster().decide(&edited);
-        assert_eq!(after(&edited, &decision), injected(before.ours(key, value)), "{key}");
+        assert_eq!(after(&edited, &decision), injected(before.annotate(key, value)), "{key}");
     }
 }
 
 /// The pod's name comes from the kubelet, so a variable of that name with another source differs.
 #[test]
 fn the_pods_name_is_compared_by_its_source() {
-    let with_events = || annotated().ours("refresh-on-event", "true");
+    let with_events = || annotated().annotate("refresh-on-event", "true");
     let whole = injected(with_events());
     let variables = whole["spec"]["initContainers"][0]["env"].as_array().unwrap();
     let place = variables.iter().position(|variable| variable["name"] == "SCAIVAULT_POD").unwrap();
@@ -311,10 +311,10 @@ fn the_pods_name_is_compared_by_its_source() {
 fn an_agent_that_moves_is_judged_at_its_new_place() {
     let mut migrate = container("migrate");
     migrate["volumeMounts"] = json!([{"name": "data", "mountPath": "/run/secrets"}]);
-    let first = pod().ours("inject-secret-db.json", DATABASE).init_container(migrate);
-    let last = first.clone().ours("position", "last");
-    let template = injected(first.ours("mount-path", "/secrets"));
-    let edited = PodBuilder::from(template).without("mount-path").ours("position", "last").json();
+    let first = pod().annotate("inject-secret-db.json", DATABASE).init_container(migrate);
+    let last = first.clone().annotate("position", "last");
+    let template = injected(first.annotate("mount-path", "/secrets"));
+    let edited = PodBuilder::from(template).without("mount-path").annotate("position", "last").json();
     assert_eq!(cluster().outcome(&edited), injected(last));
 }
 
@@ -328,7 +328,7 @@ fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
 
 #[test]
 fn a_process_namespace_that_we_shared_is_unshared_again() {
-    let reload = annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing");
+    let reload = annotated().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing");
     let template = injected(reload);
     assert_eq!(template["spec"]["shareProcessNamespace"], true);
     let edited = PodBuilder::from(template).without("reload-signal").without("reload-target").json();
@@ -338,7 +338,8 @@ fn a_process_namespace_that_we_shared_is_unshared_again() {
 #[test]
 fn a_process_namespace_that_the_user_shared_stays_shared() {
     let shared = || annotated().spec("shareProcessNamespace", true);
-    let template = injected(shared().ours("reload-signal", "SIGHUP").ours("reload-target", "billing"));
+    let template =
+        injected(shared().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing"));
     let edited = PodBuilder::from(template).without("reload-signal").without("reload-target").json();
     assert_eq!(cluster().outcome(&edited), injected(shared()));
 }

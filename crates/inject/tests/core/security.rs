@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::support::{DATABASE, agent, cluster};
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-db.json", DATABASE)
+    pod().annotate("inject-secret-db.json", DATABASE)
 }
 
 fn reloading() -> PodBuilder {
-    annotated().ours("reload-signal", "SIGHUP").ours("reload-target", "billing")
+    annotated().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing")
 }
 
 fn user(id: u64) -> Value {
@@ -28,14 +28,14 @@ fn uid_of_agent(pod: PodBuilder) -> Value {
 #[test]
 fn every_agent_is_restricted_as_it_is() {
     let all = annotated()
-        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
-        .ours("inject-env-PASSWORD", "a/b#password")
-        .ours("ca-configmap", "scaivault-ca");
+        .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .annotate("inject-env-PASSWORD", "a/b#password")
+        .annotate("ca-configmap", "scaivault-ca");
     for pod in [
         annotated(),
-        annotated().ours("pattern", "sidecar"),
-        annotated().ours("run-as-user", "unset"),
-        annotated().ours("start-gate", "probe").ours("refresh-on-event", "true"),
+        annotated().annotate("pattern", "sidecar"),
+        annotated().annotate("run-as-user", "unset"),
+        annotated().annotate("start-gate", "probe").annotate("refresh-on-event", "true"),
         all.clone(),
         all.spec("restartPolicy", "Never"),
         reloading().app_field(0, "securityContext", user(1000)),
@@ -61,8 +61,8 @@ fn the_agents_user() {
         ("two containers differ", app(user(1000)).container(other.clone()), json!(65532)),
         ("one container is silent", annotated().container(other), json!(65532)),
         ("root is not followed", app(user(0)), json!(65532)),
-        ("said", app(user(1000)).ours("run-as-user", "4000"), json!(4000)),
-        ("left to the platform", app(user(1000)).ours("run-as-user", "unset"), Value::Null),
+        ("said", app(user(1000)).annotate("run-as-user", "4000"), json!(4000)),
+        ("left to the platform", app(user(1000)).annotate("run-as-user", "unset"), Value::Null),
     ] {
         assert_eq!(uid_of_agent(pod), uid, "{what}");
     }
@@ -73,11 +73,11 @@ fn who_signals_runs_as_the_target() {
     let mut other = container("other");
     other["securityContext"] = user(2000);
     let two = || annotated().app_field(0, "securityContext", user(1000)).container(other.clone());
-    let target = |target: &str| two().ours("reload-signal", "SIGHUP").ours("reload-target", target);
+    let target = |target: &str| two().annotate("reload-signal", "SIGHUP").annotate("reload-target", target);
     assert_eq!(uid_of_agent(target("other/nginx")), 2000);
     assert_eq!(uid_of_agent(target("app/billing")), 1000);
     // The only reader is the target.
-    assert_eq!(uid_of_agent(target("nginx").ours("containers", "other")), 2000);
+    assert_eq!(uid_of_agent(target("nginx").annotate("containers", "other")), 2000);
     let ambiguous = cluster().refusal(&target("billing").json());
     assert!(
         ambiguous.contains("reload-target") && ambiguous.contains("<container>/<process>"),
@@ -106,9 +106,11 @@ fn a_target_whose_user_is_only_in_its_image() {
 
 #[test]
 fn the_process_namespace_is_shared_for_a_signal_only() {
-    for pod in
-        [annotated(), annotated().ours("pattern", "sidecar"), annotated().ours("refresh-on-event", "true")]
-    {
+    for pod in [
+        annotated(),
+        annotated().annotate("pattern", "sidecar"),
+        annotated().annotate("refresh-on-event", "true"),
+    ] {
         assert_eq!(cluster().inject(&pod.json())["spec"].get("shareProcessNamespace"), None);
     }
 }
@@ -120,8 +122,8 @@ fn a_guaranteed_pod_stays_guaranteed() {
     let pod = || annotated().app_field(0, "resources", guaranteed.clone());
     for pod in [
         pod(),
-        pod().ours("pattern", "sidecar"),
-        pod().ours("pattern", "sidecar").spec("restartPolicy", "Never"),
+        pod().annotate("pattern", "sidecar"),
+        pod().annotate("pattern", "sidecar").spec("restartPolicy", "Never"),
     ] {
         let pod = pod.json();
         assert_eq!(qos::class(&pod), Class::Guaranteed);
@@ -132,7 +134,7 @@ fn a_guaranteed_pod_stays_guaranteed() {
 #[test]
 fn the_agents_memory_holds_two_generations() {
     for size in ["4Mi", "8Mi", "64Mi"] {
-        let injected = cluster().inject(&annotated().ours("volume-size-limit", size).json());
+        let injected = cluster().inject(&annotated().annotate("volume-size-limit", size).json());
         let volume = &inspect::volume(&injected, "scaivault-secrets").unwrap()["emptyDir"];
         assert_eq!(*volume, json!({"medium": "Memory", "sizeLimit": size}));
         let limit =
@@ -145,9 +147,9 @@ fn the_agents_memory_holds_two_generations() {
 #[test]
 fn apps_read_and_see_nothing_of_the_agents() {
     let all = annotated()
-        .ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
-        .ours("client-credentials-secret", "billing-client")
-        .ours("ca-configmap", "scaivault-ca")
+        .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
+        .annotate("client-credentials-secret", "billing-client")
+        .annotate("ca-configmap", "scaivault-ca")
         .spec("restartPolicy", "Never");
     let injected = cluster().inject(&all.json());
     let app = inspect::app_container(&injected, "app").unwrap();
@@ -178,10 +180,10 @@ fn apps_read_and_see_nothing_of_the_agents() {
 #[test]
 fn keys_of_any_name_become_the_files_that_the_agent_reads() {
     let named = annotated()
-        .ours("client-credentials-secret", "billing-client")
-        .ours("client-credentials-secret-key", "clientSecret")
-        .ours("ca-configmap", "trusted-ca")
-        .ours("ca-configmap-key", "ca-bundle.crt");
+        .annotate("client-credentials-secret", "billing-client")
+        .annotate("client-credentials-secret-key", "clientSecret")
+        .annotate("ca-configmap", "trusted-ca")
+        .annotate("ca-configmap-key", "ca-bundle.crt");
     let injected = cluster().inject(&named.json());
     assert_eq!(
         inspect::volume(&injected, "scaivault-credentials").unwrap()["secret"]["items"],
@@ -199,7 +201,7 @@ fn keys_of_any_name_become_the_files_that_the_agent_reads() {
 #[test]
 fn trust_is_told_where_it_is_not_the_agents_default() {
     let told = |keys: &[(&str, &str)]| {
-        let pod = keys.iter().fold(annotated(), |pod, (key, value)| pod.ours(key, value));
+        let pod = keys.iter().fold(annotated(), |pod, (key, value)| pod.annotate(key, value));
         let injected = cluster().inject(&pod.json());
         ["SCAIVAULT_TRUST", "SCAIKEY_TRUST"]
             .map(|name| inspect::env(agent(&injected), name).map(str::to_owned))
@@ -245,7 +247,7 @@ fn the_token_is_for_scaivault_and_short() {
 /// A native sidecar alone would be restarted forever, and the Job would never fail.
 #[test]
 fn a_job_gets_both_containers() {
-    let lease = || pod().ours("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
+    let lease = || pod().annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly");
     let injected = cluster().inject(&lease().spec("restartPolicy", "Never").json());
     let agents = inspect::injected_containers(&injected);
     assert_eq!(
@@ -281,15 +283,15 @@ fn what_needs_renewing_makes_a_sidecar() {
         ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly"),
         ("pattern", "sidecar"),
     ] {
-        assert_eq!(name(annotated().ours(key, value)), "scaivault-sidecar", "{key}");
+        assert_eq!(name(annotated().annotate(key, value)), "scaivault-sidecar", "{key}");
     }
     assert_eq!(name(reloading()), "scaivault-sidecar");
-    assert_eq!(name(annotated().ours("refresh-on-event", "false")), "scaivault-init");
+    assert_eq!(name(annotated().annotate("refresh-on-event", "false")), "scaivault-init");
 }
 
 #[test]
 fn the_gate_is_a_hook_or_a_probe() {
-    let sidecar = |gate: &str| annotated().ours("pattern", "sidecar").ours("start-gate", gate).json();
+    let sidecar = |gate: &str| annotated().annotate("pattern", "sidecar").annotate("start-gate", gate).json();
     let injected = cluster().inject(&sidecar("hook"));
     assert_eq!(agent(&injected)["command"], json!(["/scaivault-agent"]));
     assert_eq!(
@@ -297,7 +299,10 @@ fn the_gate_is_a_hook_or_a_probe() {
         json!(["/scaivault-agent", "wait"])
     );
     assert_eq!(agent(&injected).get("startupProbe"), None);
-    assert_eq!(injected["spec"], cluster().inject(&annotated().ours("pattern", "sidecar").json())["spec"]);
+    assert_eq!(
+        injected["spec"],
+        cluster().inject(&annotated().annotate("pattern", "sidecar").json())["spec"]
+    );
 
     let injected = cluster().inject(&sidecar("probe"));
     assert_eq!(agent(&injected)["startupProbe"]["exec"]["command"], json!(["/scaivault-agent", "healthz"]));
@@ -333,7 +338,7 @@ fn the_agent_starts_first_but_behind_a_mesh() {
     // A mesh proxy among the app containers does not route an init container's traffic.
     let beside = annotated().init_container(container("migrate")).container(container("istio-proxy"));
     assert_eq!(order(beside), ["scaivault-init", "migrate"]);
-    let last = annotated().init_container(container("migrate")).ours("position", "last");
+    let last = annotated().init_container(container("migrate")).annotate("position", "last");
     assert_eq!(order(last), ["migrate", "scaivault-init"]);
 }
 
@@ -358,19 +363,19 @@ fn who_reads() {
             .container(container("linkerd-proxy"))
     };
     assert_eq!(readers(pod()), ["migrate", "app", "side"]);
-    assert_eq!(readers(pod().ours("containers", "app")), ["migrate", "app"]);
+    assert_eq!(readers(pod().annotate("containers", "app")), ["migrate", "app"]);
     assert_eq!(
-        readers(pod().ours("containers", "app, linkerd-proxy").ours("init-containers", "")),
+        readers(pod().annotate("containers", "app, linkerd-proxy").annotate("init-containers", "")),
         ["app", "linkerd-proxy"]
     );
-    assert_eq!(readers(pod().ours("position", "last")), ["app", "side"]);
+    assert_eq!(readers(pod().annotate("position", "last")), ["app", "side"]);
 }
 
 #[test]
 fn variables_come_first_so_that_others_may_use_them() {
     let variables = pod()
-        .ours("inject-env-PASSWORD", "environments/production/billing/database#password")
-        .ours("inject-env-KEY", "environments/production/billing/stripe#secret_key@3")
+        .annotate("inject-env-PASSWORD", "environments/production/billing/database#password")
+        .annotate("inject-env-KEY", "environments/production/billing/stripe#secret_key@3")
         .app_field(0, "env", json!([{"name": "DSN", "value": "pg://billing:$(PASSWORD)@db"}]));
     let injected = cluster().inject(&variables.json());
     let app = inspect::app_container(&injected, "app").unwrap();
@@ -396,7 +401,7 @@ fn variables_come_first_so_that_others_may_use_them() {
 
 #[test]
 fn optional_variables_only_where_the_app_may_start_without() {
-    let variables = pod().ours("inject-env-PASSWORD", "a/b#password").ours("fail-open", "true");
+    let variables = pod().annotate("inject-env-PASSWORD", "a/b#password").annotate("fail-open", "true");
     let injected = cluster().inject(&variables.json());
     let app = inspect::app_container(&injected, "app").unwrap();
     assert_eq!(app["env"][0]["valueFrom"]["fileKeyRef"]["optional"], true);
@@ -406,21 +411,21 @@ fn optional_variables_only_where_the_app_may_start_without() {
 #[test]
 fn options_stand_behind_the_file_and_defaults_are_left_out() {
     let options = annotated()
-        .ours("inject-secret-stripe.key", "environments/production/billing/stripe#secret_key")
-        .ours("secret-format-stripe.key", "raw")
-        .ours("secret-mode-db.json", "0444")
-        .ours("inject-secret-a.env", "environments/production/billing/a@7")
-        .ours("secret-format-a.env", "env")
-        .ours("secret-mode-a.env", "0400")
-        .ours("secret-file-a.env", "etc/a.env")
-        .ours("inject-secret-keystore.p12", "environments/production/billing/tls#keystore")
-        .ours("secret-encoding-keystore.p12", "base64")
-        .ours("secret-optional-keystore.p12", "true")
-        .ours(
+        .annotate("inject-secret-stripe.key", "environments/production/billing/stripe#secret_key")
+        .annotate("secret-format-stripe.key", "raw")
+        .annotate("secret-mode-db.json", "0444")
+        .annotate("inject-secret-a.env", "environments/production/billing/a@7")
+        .annotate("secret-format-a.env", "env")
+        .annotate("secret-mode-a.env", "0400")
+        .annotate("secret-file-a.env", "etc/a.env")
+        .annotate("inject-secret-keystore.p12", "environments/production/billing/tls#keystore")
+        .annotate("secret-encoding-keystore.p12", "base64")
+        .annotate("secret-optional-keystore.p12", "true")
+        .annotate(
             "inject-secret-several.json",
             "db=environments/production/a,\n api=environments/production/b#key@2",
         )
-        .ours("secret-optional-several.json", "false");
+        .annotate("secret-optional-several.json", "false");
     let injected = cluster().inject(&options.json());
     assert_eq!(
         inspect::env(agent(&injected), "SECRETS").unwrap().lines().collect::<Vec<_>>(),

@@ -6,7 +6,7 @@ use scaivault_testkit::{PodBuilder, pod};
 use crate::support::{DATABASE, cluster};
 
 fn with_template(template: &str) -> PodBuilder {
-    pod().ours("inject-secret-db", DATABASE).ours("secret-template-db", template)
+    pod().annotate("inject-secret-db", DATABASE).annotate("secret-template-db", template)
 }
 
 #[track_caller]
@@ -43,7 +43,7 @@ fn an_unknown_name_is_refused_with_the_nearest_and_all() {
 #[test]
 fn names_of_a_template_depend_on_the_source_of_its_file() {
     let file = |key: &str, source: &str, template: &str| {
-        pod().ours(key, source).ours("secret-template-db", template)
+        pod().annotate(key, source).annotate("secret-template-db", template)
     };
     let several = |template: &str| file("inject-secret-db", "db=a/b tls=c/d", template);
     cluster().inject(&several("{{ secrets.db.data.a }}{{ secrets.tls.version }}").json());
@@ -60,9 +60,9 @@ fn names_of_a_template_depend_on_the_source_of_its_file() {
 #[test]
 fn all_templates_and_other_keys_are_refused_together() {
     let pod = with_template("{{ dta.a | uper }}")
-        .ours("inject-secret-web", DATABASE)
-        .ours("secret-template-web", "{{ data.a")
-        .ours("mount-path", "relative");
+        .annotate("inject-secret-web", DATABASE)
+        .annotate("secret-template-web", "{{ data.a")
+        .annotate("mount-path", "relative");
     let text = refusal(
         pod,
         &["4 problems", "mount-path", "\"dta\"", "\"uper\"", "secret-template-web", "{% raw %}"],
@@ -102,7 +102,8 @@ fn text_that_a_template_does_not_write_is_warned_about() {
     }
     assert!(warnings("{{ data.a }}:{{ data.b }}\n").is_empty());
     let many = (0..40).fold(pod(), |pod, n| {
-        pod.ours(&format!("inject-secret-{n}"), DATABASE).ours(&format!("secret-template-{n}"), "x{# y #}")
+        pod.annotate(&format!("inject-secret-{n}"), DATABASE)
+            .annotate(&format!("secret-template-{n}"), "x{# y #}")
     });
     assert_eq!(cluster().injection(&many.json()).warnings.len(), 8);
 }

@@ -116,7 +116,7 @@ impl Target {
 }
 
 fn asks(source: &str) -> PodBuilder {
-    pod().ours("inject-secret-x", source)
+    pod().annotate("inject-secret-x", source)
 }
 
 fn labelled(pod: PodBuilder, key: &str, value: &str) -> Value {

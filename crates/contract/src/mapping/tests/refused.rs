@@ -67,7 +67,7 @@ fn what_is_read() {
     check(
         parse_variables,
         "a -> A",
-        &["line 1: \"a\" names a whole secret, and a variable takes one field; write path#field"],
+        &["line 1: \"a\" is a whole secret, but a variable takes one field; write path#field"],
     );
     check(parse_variables, "a#k -> /a", &["line 1: \"/a\" is not the name of a variable"]);
     check(parse_variables, "a#k -> A B", &["line 1: \"A B\" is not the name of a variable"]);
@@ -80,7 +80,7 @@ fn files() {
     check_secret("a -> \"/a\\nb\"", "\"/a\\nb\" is not a file to write: it has a control character");
     check_secret(
         "a -> /ä",
-        "the file \"/ä\" has other characters than A-Z a-z 0-9 _ . / -; write it as a JSON string",
+        "the file \"/ä\" may only have A-Z a-z 0-9 _ . / - without quotes; write it as a JSON string",
     );
     check_secret(
         "a -> /we ird",
@@ -88,7 +88,7 @@ fn files() {
     );
     check_secret("a -> '/we ird'", "the file \"'/we\" has other characters");
     check_secret("a -> \"/a", "the file is not a JSON string: it starts and ends with \"");
-    check_secret("a -> \"/a\"b", "the file \"/a\" goes on after its closing quote; put a space there");
+    check_secret("a -> \"/a\"b", "the file \"/a\" continues after its closing quote; put a space there");
 }
 
 #[test]
@@ -124,12 +124,12 @@ fn options() {
     );
     check_secret("a -> /a format", "format has no value");
     check_secret("a -> /a format =raw", "format has no value");
-    check_secret("a -> /a mode=\"0400\"format=raw", "mode \"0400\" goes on after its closing quote");
+    check_secret("a -> /a mode=\"0400\"format=raw", "mode \"0400\" continues after its closing quote");
     check_secret("a -> /a format='raw'", "format \"'raw'\" has other characters");
     check_secret("a -> /a template={{ data.x }}", "template has other characters");
     check_secret("a -> /a template=\"{{ data.x }}", "template is not a JSON string");
     check_secret("a -> /a template=\"\\x\"", "template is not a JSON string");
-    check_secret("a -> /a template=\"x\"y", "template goes on after its closing quote");
+    check_secret("a -> /a template=\"x\"y", "template continues after its closing quote");
     check_secret("a -> /a optional=yes", "optional= has the value \"yes\"; allowed: true or false");
     check_secret("a#k -> /a encoding=hex", "\"hex\" is not an encoding; allowed: base64");
     let said = "line 1: optional=true is for secrets: dynamic credentials are generated";

@@ -8,7 +8,7 @@ use super::support::{NOW, World, named, policy};
 use crate::support::{DATABASE, config};
 
 fn asking(path: &str) -> Value {
-    pod().ours("inject-secret-db.json", path).json()
+    pod().annotate("inject-secret-db.json", path).json()
 }
 
 fn paths<const N: usize>(entries: [&str; N]) -> impl FnOnce(&mut Allow) {
@@ -43,9 +43,9 @@ fn a_path_outside_of_all_lists_is_refused_by_name() {
 fn all_places_of_a_path_are_checked() {
     let world = World::new([policy("billing").allow(paths(["allowed/**"]))]);
     for pod in [
-        pod().ours("inject-env-PASSWORD", "other/db#password"),
-        pod().ours("inject-secret-all.yaml", "one=allowed/db two=other/db"),
-        pod().ours("inject-secret-a", "allowed/db").ours("inject-secret-b", "other/db#x@3"),
+        pod().annotate("inject-env-PASSWORD", "other/db#password"),
+        pod().annotate("inject-secret-all.yaml", "one=allowed/db two=other/db"),
+        pod().annotate("inject-secret-a", "allowed/db").annotate("inject-secret-b", "other/db#x@3"),
     ] {
         let refusal = world.refusal(&pod.json());
         assert!(refusal.contains("\"other/db\"") && refusal.contains("policy billing"), "{refusal}");
@@ -134,7 +134,7 @@ fn every_field_has_its_list() {
         allow.client_credentials_secrets = named(["login"]);
     });
     let world = World::new([limited]);
-    let pod = || pod().ours("inject-secret-db.json", DATABASE);
+    let pod = || pod().annotate("inject-secret-db.json", DATABASE);
     for (key, good, bad, what) in [
         ("inject-dynamic-pg", "engine=pg role=read-only", "engine=pg role=write", "engine and role"),
         ("role", "sa:billing-prod", "sa:shop", "role"),
@@ -145,8 +145,8 @@ fn every_field_has_its_list() {
         ("ca-configmap", "ca-eu", "other", "ConfigMap"),
         ("client-credentials-secret", "login", "logins", "Secret"),
     ] {
-        world.inject(&pod().ours(key, good).json());
-        let refusal = world.refusal(&pod().ours(key, bad).json());
+        world.inject(&pod().annotate(key, good).json());
+        let refusal = world.refusal(&pod().annotate(key, bad).json());
         assert!(refusal.contains(&format!("policy limits does not allow this {what}")), "{refusal}");
     }
     // Likewise from a namespace and a service account.
@@ -158,7 +158,7 @@ fn every_field_has_its_list() {
 
 #[test]
 fn lists_of_urls_stand_in_place_of_the_injectors() {
-    let pod = |url: &str| pod().ours("inject-secret-db.json", DATABASE).ours("url", url).json();
+    let pod = |url: &str| pod().annotate("inject-secret-db.json", DATABASE).annotate("url", url).json();
     let limited = |enforcement| {
         policy("urls").allow(|allow| allow.urls = named(["https://eu.example"])).enforcement(enforcement)
     };
@@ -201,7 +201,7 @@ fn what_a_variable_fills_is_limited_though_a_policy_wrote_it() {
         "{refusal}"
     );
     // A value that the pod sets instead is checked as the pod's.
-    let own = PodBuilder::from(labelled("shop")).ours("inject-secret-db.json", "teams/db").json();
+    let own = PodBuilder::from(labelled("shop")).annotate("inject-secret-db.json", "teams/db").json();
     world.inject(&own);
 }
 

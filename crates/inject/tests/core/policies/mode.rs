@@ -11,12 +11,12 @@ fn giving(name: &str) -> Draft {
 }
 
 fn annotated() -> PodBuilder {
-    pod().ours("inject-secret-own.json", DATABASE)
+    pod().annotate("inject-secret-own.json", DATABASE)
 }
 
 #[test]
 fn pods_opt_out_of_a_policy_unless_it_forbids_it() {
-    let out = pod().ours("inject", "false").json();
+    let out = pod().annotate("inject", "false").json();
     World::new([giving("billing")]).expect(&out, "skipped", "opted-out");
     let world = World::new([giving("billing").pods_may_override(false)]);
     let refusal = world.refusal(&out);
@@ -24,19 +24,19 @@ fn pods_opt_out_of_a_policy_unless_it_forbids_it() {
     assert!(refusal.contains("[policy-opt-out]"), "{refusal}");
     assert_eq!(world.report(&out).uses[0].effect, PolicyEffect::Refused);
     for (key, value) in [("mutation-mode", "ignore"), ("workload-mutation-mode", "ignore-and-detach")] {
-        assert!(world.refusal(&pod().ours(key, value).json()).contains("policy-opt-out"));
+        assert!(world.refusal(&pod().annotate(key, value).json()).contains("policy-opt-out"));
     }
     let refusal = world.namespace_annotation("mutation-mode", "ignore").refusal(&pod().json());
     assert!(refusal.contains("mutation-mode (of the namespace)"), "{refusal}");
     // If nothing would be injected, opting out is allowed.
     let world = World::new([policy("limits").pods_may_override(false)]);
     world.expect(&out, "skipped", "opted-out");
-    world.refusal(&annotated().ours("inject", "false").json());
+    world.refusal(&annotated().annotate("inject", "false").json());
 }
 
 #[test]
 fn opting_out_under_warn_and_audit() {
-    let out = pod().ours("inject", "false").json();
+    let out = pod().annotate("inject", "false").json();
     let forbidding = |enforcement| giving("billing").pods_may_override(false).enforcement(enforcement);
     let world = World::new([forbidding(Enforcement::Warn)]);
     let decision = world.expect(&out, "skipped", "opted-out");
@@ -50,7 +50,7 @@ fn opting_out_under_warn_and_audit() {
 
 #[test]
 fn a_policy_that_warns_lifts_no_ban_on_opting_out() {
-    let out = pod().ours("inject", "false").json();
+    let out = pod().annotate("inject", "false").json();
     let enforcing = giving("mandatory").pods_may_override(false);
     let staged = policy("staged").priority(100).enforcement(Enforcement::Warn);
     let modes = [PolicyMode::Ignore, PolicyMode::IgnoreAndDetach].map(|mode| staged.clone().mode(mode));
@@ -76,11 +76,11 @@ fn a_policy_can_leave_pods_alone() {
     let ignoring = policy("frozen").mode(PolicyMode::Ignore);
     let world = World::new([ignoring.clone()]);
     world.expect(&annotated().json(), "skipped", "ignored-by-policy");
-    world.expect(&annotated().ours("inject", "true").json(), "skipped", "ignored-by-policy");
+    world.expect(&annotated().annotate("inject", "true").json(), "skipped", "ignored-by-policy");
     let world = World::new([ignoring.clone().pods_may_override(true)]);
     world.expect(&annotated().json(), "skipped", "ignored-by-policy");
-    world.inject(&annotated().ours("inject", "true").json());
-    let both = annotated().ours("inject", "true").ours("mutation-mode", "ignore").json();
+    world.inject(&annotated().annotate("inject", "true").json());
+    let both = annotated().annotate("inject", "true").annotate("mutation-mode", "ignore").json();
     world.expect(&both, "skipped", "ignored-by-pod");
     let world = World::new([ignoring.enforcement(Enforcement::Audit)]);
     world.inject(&annotated().json());
@@ -96,10 +96,10 @@ fn a_policy_can_take_out_what_was_injected() {
     let decision = world.expect(&injected, "detached", "mutation-mode");
     assert_eq!(crate::support::after(&injected, &decision), annotated().json());
     // The strictest of pod and policy.
-    let strict = PodBuilder::from(injected.clone()).ours("mutation-mode", "ignore").json();
+    let strict = PodBuilder::from(injected.clone()).annotate("mutation-mode", "ignore").json();
     world.expect(&strict, "detached", "mutation-mode");
     let ignoring = World::new([policy("frozen").mode(PolicyMode::Ignore)]);
-    let strict = PodBuilder::from(injected).ours("mutation-mode", "ignore-and-detach").json();
+    let strict = PodBuilder::from(injected).annotate("mutation-mode", "ignore-and-detach").json();
     ignoring.expect(&strict, "detached", "mutation-mode");
 }
 

@@ -55,7 +55,7 @@ fn settings_outside_of_the_lists_are_refused() {
             ("role", "sa:billing-old"),
             ("role", "sa:*"),
         ] {
-            target.refuses(&asks(OWN).ours(name, value).json(), &[name]);
+            target.refuses(&asks(OWN).annotate(name, value).json(), &[name]);
         }
     }
     let target = target([PolicyParts { allow: allow(), ..policy("limits") }]);
@@ -67,7 +67,7 @@ fn settings_outside_of_the_lists_are_refused() {
         ("run-as-user", "1500"),
         ("role", "sa:billing"),
     ] {
-        target.injects(&asks(OWN).ours(name, value).json());
+        target.injects(&asks(OWN).annotate(name, value).json());
     }
 }
 
@@ -98,11 +98,11 @@ fn a_namespace_sets_nothing_outside_of_the_lists() {
 fn a_container_gives_the_agent_no_other_user() {
     let target = target([PolicyParts { allow: allow(), ..policy("limits") }]);
     let of = |uid: i64| asks(OWN).app_field(0, "securityContext", json!({"runAsUser": uid}));
-    let signals = |pod: PodBuilder| pod.ours("reload-signal", "SIGHUP").ours("reload-target", "app");
+    let signals = |pod: PodBuilder| pod.annotate("reload-signal", "SIGHUP").annotate("reload-target", "app");
     for pod in [of(2000), signals(of(2000)), signals(of(0)), signals(asks(OWN))] {
         target.refuses(&pod.json(), &["policy-limit", "policy limits does not cover this user", "1000-1999"]);
     }
-    for pod in [asks(OWN), of(1500), of(0), signals(of(1500)), of(2000).ours("run-as-user", "1500")] {
+    for pod in [asks(OWN), of(1500), of(0), signals(of(1500)), of(2000).annotate("run-as-user", "1500")] {
         target.injects(&pod.json());
     }
 }
@@ -128,7 +128,7 @@ fn no_mount_or_file_covers_the_pods_token() {
         "relative",
         "/run/secrets:rw",
     ] {
-        target.refuses(&asks(OWN).ours("mount-path", path).json(), &["mount-path"]);
+        target.refuses(&asks(OWN).annotate("mount-path", path).json(), &["mount-path"]);
     }
     for file in [
         "kubernetes.io/serviceaccount/token",
@@ -139,7 +139,7 @@ fn no_mount_or_file_covers_the_pods_token() {
         "..data",
         "..2026/x",
     ] {
-        target.refuses(&asks(OWN).ours("secret-file-x", file).json(), &["secret-file-x"]);
+        target.refuses(&asks(OWN).annotate("secret-file-x", file).json(), &["secret-file-x"]);
     }
     // The agent's own directories.
     for path in [
@@ -148,9 +148,9 @@ fn no_mount_or_file_covers_the_pods_token() {
         "/var/run/scaivault/state",
         "/run/secrets/scaivault",
     ] {
-        let decision = target.decide(&asks(OWN).ours("mount-path", path).json()).0;
+        let decision = target.decide(&asks(OWN).annotate("mount-path", path).json()).0;
         if matches!(decision, Decision::Inject(_)) {
-            let injected = after(&asks(OWN).ours("mount-path", path).json(), &decision);
+            let injected = after(&asks(OWN).annotate("mount-path", path).json(), &decision);
             let agent = inspect::injected_containers(&injected)[0];
             let mounts: Vec<_> = agent["volumeMounts"]
                 .as_array()
@@ -193,7 +193,7 @@ fn no_container_of_the_tenant_mounts_what_the_agent_has() {
 fn a_forged_receipt_or_status_changes_nothing() {
     let limited = target([limits()]);
     let honest = limited.injects(&asks(OWN).json());
-    let receipt = inspect::ours(&honest, "receipt").unwrap().to_owned();
+    let receipt = inspect::injector_annotation(&honest, "receipt").unwrap().to_owned();
     for (status, receipt) in [
         ("injected", receipt.as_str()),
         ("injected", r#"{"v":1,"policies":["limits@99","payments@1"]}"#),
@@ -201,12 +201,13 @@ fn a_forged_receipt_or_status_changes_nothing() {
         ("injected", "not json"),
         ("ignored", ""),
     ] {
-        let forged = |source: &str| asks(source).ours("status", status).ours("receipt", receipt).json();
+        let forged =
+            |source: &str| asks(source).annotate("status", status).annotate("receipt", receipt).json();
         limited.refuses(&forged(THEIRS), &["policy-limit"]);
         let injected = limited.injects(&forged(OWN));
         assert!(inspect::env(inspect::injected_containers(&injected)[0], "SECRETS").unwrap().contains(OWN));
-        assert!(!inspect::ours(&injected, "receipt").unwrap().contains("payments@1"));
-        assert_eq!(inspect::ours(&injected, "status"), Some("injected"));
+        assert!(!inspect::injector_annotation(&injected, "receipt").unwrap().contains("payments@1"));
+        assert_eq!(inspect::injector_annotation(&injected, "status"), Some("injected"));
     }
     // An injected pod whose mapping was edited by hand: the containers are replaced by those of the
     // plan.
@@ -269,7 +270,7 @@ fn no_writing_of_a_key_avoids_the_check() {
     }
     // Keys that are not the injector's request nothing.
     for name in ["Inject-secret-x", "inject-secrets-x", "inject_secret_x", "inject-secret-"] {
-        let (decision, _) = limited.decide(&pod().ours(name, THEIRS).json());
+        let (decision, _) = limited.decide(&pod().annotate(name, THEIRS).json());
         assert!(!matches!(decision, Decision::Inject(_)), "{name}");
     }
     assert!(

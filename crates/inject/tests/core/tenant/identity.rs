@@ -43,8 +43,8 @@ fn another_service_account_gives_no_environment() {
     let claims = asks(web)
         .annotation("scaikey.scailabs.ai/role", "sa:web")
         .annotation("kubernetes.io/service-account.name", "web")
-        .ours("service-account", "web")
-        .ours("environment", "production");
+        .annotate("service-account", "web")
+        .annotate("environment", "production");
     target.refuses(&claims.json(), &["policy-limit"]);
 }
 
@@ -94,8 +94,8 @@ fn a_namespace_without_policies_is_denied_by_default() {
     for pod in [
         asks(THEIRS),
         asks(OWN),
-        pod().ours("inject-env-X", "a/b#c"),
-        pod().ours("inject-dynamic-x", "engine=e role=r"),
+        pod().annotate("inject-env-X", "a/b#c"),
+        pod().annotate("inject-dynamic-x", "engine=e role=r"),
         asks("a=b/c"),
     ] {
         target.refuses(&pod.json(), &["policy default-deny allows no"]);
@@ -154,7 +154,7 @@ fn an_opt_out_avoids_no_policy_that_forbids_it() {
         ("mutation-mode", "ignore-and-detach"),
         ("workload-mutation-mode", "ignore"),
     ] {
-        let problems = target.refuses(&pod().ours(name, value).json(), &["policy-opt-out", "always"]);
+        let problems = target.refuses(&pod().annotate(name, value).json(), &["policy-opt-out", "always"]);
         assert!(!problems.is_empty());
     }
     let report = target.decide(&pod().json()).1;
@@ -172,10 +172,10 @@ fn a_pod_replaces_what_a_policy_gives_within_its_limits() {
     for (name, value) in
         [("inject-secret-db.json", THEIRS), ("inject-env-PASSWORD", &format!("{THEIRS}#password"))]
     {
-        target.refuses(&pod().ours(name, value).json(), &["policy-limit", name]);
+        target.refuses(&pod().annotate(name, value).json(), &["policy-limit", name]);
     }
     let other = "environments/production/billing/other";
-    assert!(target.reads(&pod().ours("inject-secret-db.json", other).json()).contains(other));
+    assert!(target.reads(&pod().annotate("inject-secret-db.json", other).json()).contains(other));
 }
 
 /// Threat 25.

@@ -23,7 +23,7 @@ fn dots_and_slashes_lead_nowhere() {
     ] {
         target.refuses(&asks(path).json(), &["invalid-value"]);
         target.refuses(&asks(&format!("a={path} b={OWN}")).json(), &["invalid-value"]);
-        target.refuses(&pod().ours("inject-env-X", &format!("{path}#k")).json(), &["invalid-value"]);
+        target.refuses(&pod().annotate("inject-env-X", &format!("{path}#k")).json(), &["invalid-value"]);
     }
 }
 
@@ -114,10 +114,10 @@ fn all_ways_to_name_a_secret_are_limited() {
         ("inject-env-A", &format!("{THEIRS}#k")),
         ("inject-dynamic-a", "engine=postgres role=payments-admin"),
     ] {
-        let pod = pod().ours(name, value);
+        let pod = pod().annotate(name, value);
         target.refuses(&pod.clone().json(), &["policy-limit", "policy limits", name]);
         // One secret outside the lists rejects the pod, whatever else is allowed.
-        target.refuses(&pod.ours("inject-secret-own", OWN).json(), &["policy-limit"]);
+        target.refuses(&pod.annotate("inject-secret-own", OWN).json(), &["policy-limit"]);
     }
 }
 
@@ -126,7 +126,7 @@ fn all_ways_to_name_a_secret_are_limited() {
 fn an_engine_or_role_has_no_slash() {
     let dynamic = named(["postgres/billing-*"]);
     let target = target([PolicyParts { allow: Allow { dynamic, ..Allow::default() }, ..policy("limits") }]);
-    let asks = |value: &str| pod().ours("inject-dynamic-x", value).json();
+    let asks = |value: &str| pod().annotate("inject-dynamic-x", value).json();
     for value in [
         "engine=postgres/billing-x role=admin",
         "engine=postgres role=billing-x/../admin",
@@ -201,13 +201,13 @@ fn a_template_reads_no_other_file() {
         "{{ secrets.other.data }}",
         "{{ data.x | file }}",
     ] {
-        let pod = asks(OWN).ours("secret-template-x", template).json();
+        let pod = asks(OWN).annotate("secret-template-x", template).json();
         let problems = target.refuses(&pod, &["secret-template-x"]);
         assert!(!problems.contains("passwd") && !problems.contains("payments"), "{problems}");
     }
-    let several = asks(&format!("a={OWN}")).ours("secret-template-x", "{{ secrets.b.data }}").json();
+    let several = asks(&format!("a={OWN}")).annotate("secret-template-x", "{{ secrets.b.data }}").json();
     target.refuses(&several, &["secret-template-x"]);
-    let variable = asks(OWN).ours("secret-template-x", "${namespace} {{ data.x }}").json();
+    let variable = asks(OWN).annotate("secret-template-x", "${namespace} {{ data.x }}").json();
     // The text of a template is not filled.
     assert!(target.reads(&variable).contains("$${namespace}"));
 }

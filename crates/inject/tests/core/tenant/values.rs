@@ -198,6 +198,9 @@ fn a_pod_named_like_a_neighbours_gets_no_more() {
 fn a_role_has_no_name_that_the_pod_would_fill() {
     let target = target([limits()]);
     for role in ["sa:${pod}", "sa:${node}"] {
-        target.refuses(&asks(OWN).ours("role", role).json(), &["policy-variable", "only known to the agent"]);
+        target.refuses(
+            &asks(OWN).annotate("role", role).json(),
+            &["policy-variable", "only known to the agent"],
+        );
     }
 }
