@@ -86,7 +86,7 @@ fn files() {
         "a -> /we ird",
         "\"ird\" is not an option; allowed: format=, mode=, encoding=, optional= and template= (a file with a space",
     );
-    check_secret("a -> '/we ird'", "the file \"'/we\" has other characters");
+    check_secret("a -> '/we ird'", "the file \"'/we\" may only have A-Z");
     check_secret("a -> \"/a", "the file is not a JSON string: it starts and ends with \"");
     check_secret("a -> \"/a\"b", "the file \"/a\" continues after its closing quote; put a space there");
 }
@@ -103,7 +103,7 @@ fn control_characters() {
     check(
         parse_secrets,
         "a -> /a template=\"x\nb -> /b\"",
-        &["line 1: template is not a JSON string", "line 2: the file \"/b\\\"\" has other characters"],
+        &["line 1: template is not a JSON string", "line 2: the file \"/b\\\"\" may only have A-Z"],
     );
 }
 
@@ -125,8 +125,8 @@ fn options() {
     check_secret("a -> /a format", "format has no value");
     check_secret("a -> /a format =raw", "format has no value");
     check_secret("a -> /a mode=\"0400\"format=raw", "mode \"0400\" continues after its closing quote");
-    check_secret("a -> /a format='raw'", "format \"'raw'\" has other characters");
-    check_secret("a -> /a template={{ data.x }}", "template has other characters");
+    check_secret("a -> /a format='raw'", "format \"'raw'\" may only have A-Z");
+    check_secret("a -> /a template={{ data.x }}", "template may only have A-Z");
     check_secret("a -> /a template=\"{{ data.x }}", "template is not a JSON string");
     check_secret("a -> /a template=\"\\x\"", "template is not a JSON string");
     check_secret("a -> /a template=\"x\"y", "template continues after its closing quote");
