@@ -194,7 +194,11 @@ pub(super) struct Vault {
 
 impl RestarterArgs {
     pub(super) const fn defaults(&self) -> Defaults {
-        Defaults { mode: self.mode, with_reloader: self.reloader_annotations }
+        Defaults {
+            mode: self.mode,
+            with_reloader: self.reloader_annotations,
+            without_vault: self.vault.url.is_none(),
+        }
     }
 
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     memory::Memory,
     metrics::{Metrics, Workloads},
-    writer::Writer,
+    writer::{Carried, Unanswered, Writer},
 };
 use crate::telemetry::LogThrottle;
 
@@ -99,21 +99,34 @@ impl Controller {
         let batch: Vec<_> = steps.by_ref().take(BATCH).collect();
         let has_more = steps.peek().is_some();
         drop(steps);
-        let writer = &self.writer;
-        let write = async |step| if *leads.borrow() { writer.carry_out(step).await } else { Ok(()) };
-        let written = stream::iter(batch).map(write).buffer_unordered(WRITES);
-        let errors: Vec<_> = written.filter_map(async |written| written.err()).collect().await;
-        if let Some(error) = errors.first() {
-            if self.throttle.is_due(Instant::now()) {
-                tracing::warn!(error, "the API server accepts no writes, retrying");
-            }
+        if !self.write(batch, leads).await {
             sleep(UNAVAILABLE).await;
             return Duration::ZERO;
         }
-        if self.throttle.reset() {
+        if has_more { Duration::ZERO } else { wake }
+    }
+
+    /// Carries out steps. Returns whether the API server takes writes. If it answers some of them, those that it does not answer are
+    /// put off one by one, and hold up no others.
+    async fn write(&mut self, batch: Vec<Step>, leads: &watch::Receiver<bool>) -> bool {
+        let writer = &self.writer;
+        let write = async |step| {
+            if *leads.borrow() { writer.carry_out(step).await } else { Ok(Carried::LeftOut) }
+        };
+        let written: Vec<_> = stream::iter(batch).map(write).buffer_unordered(WRITES).collect().await;
+        let is_answered = written.iter().any(|written| matches!(written, Ok(Carried::Answered)));
+        let unanswered: Vec<_> = written.into_iter().filter_map(Result::err).collect();
+        if let (false, Some(Unanswered { workload, message, .. })) = (is_answered, unanswered.first()) {
+            if self.throttle.is_due(Instant::now()) {
+                tracing::warn!(%workload, error = message, "the API server accepts no writes, retrying");
+            }
+            return false;
+        }
+        if is_answered && self.throttle.reset() {
             tracing::info!("the API server accepts writes again");
         }
-        if has_more { Duration::ZERO } else { wake }
+        unanswered.iter().for_each(|unanswered| writer.put_off(unanswered));
+        true
     }
 
     /// A dry run: what would be written is logged and kept in memory.
@@ -147,3 +160,6 @@ fn workloads(memory: &Memory) -> Workloads {
     }
     Workloads { by_phase, oldest_pending }
 }
+
+#[cfg(test)]
+mod tests;

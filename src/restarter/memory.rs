@@ -10,11 +10,11 @@ use std::{
 use kube::core::ObjectMeta;
 use scaivault_cluster::{ApiClock, policies::PolicyCache, unix_seconds};
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::{Context, KubeVersion, Namespace, PodView, PolicyRestart, PolicySet, Settings};
+use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
 use scaivault_policy::Condition;
 use scaivault_restarter::{
-    Catalog, Decision, Defaults, Kind, Ledger, Mode, RotationRollout, RotationRolloutStatus, Seen,
-    WorkloadKey, decide, is_older, object_name,
+    Catalog, Decision, Defaults, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen, WorkloadKey,
+    decide, is_older, object_name,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -22,11 +22,12 @@ use tokio::sync::Notify;
 
 use super::{kinds::POLICIES, metrics::lock};
 
-/// The maximum size of a cached annotation of a namespace: a list of windows or names.
-const VALUE_BYTES: usize = 8 * 1024;
-/// The maximum size of a namespace's labels. A namespace with more is cached without labels, so no policy
-/// selects it.
-const LABELS_BYTES: usize = 32 * 1024;
+/// The most bytes of labels and of this product's annotations of a namespace. With more, they are not kept. Then it is not known
+/// which policies limit the namespace, so no secret of `ScaiVault` is followed in it, and nothing is restarted but workloads that say
+/// so themselves.
+const NAMESPACE_BYTES: usize = 32 * 1024;
+/// What its annotations then say.
+const NOT_FOLLOWED: [(&str, &str); 2] = [("mutation-mode", "ignore"), ("restart", "off")];
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// A namespace that every cluster has.
@@ -209,8 +210,7 @@ impl State {
         // A template that an older Kubernetes cannot run has no pods that could be restarted.
         let context =
             Context::new(&settings, &namespace, KubeVersion::FILE_KEY_REF).with_policies(policies, now);
-        let mode = policy_mode(object, &namespace, policies);
-        self.catalog.put_workload(kind, object, &context, mode);
+        self.catalog.put_workload(kind, object, &context);
         self.look_for_reloader(kind, object);
     }
 
@@ -218,6 +218,7 @@ impl State {
     pub(super) fn put_workload_again(&mut self, kind: Kind, object: &Value) {
         let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         if self.catalog.uid(&key) == Some(object["metadata"]["uid"].as_str().unwrap_or_default()) {
+            self.catalog.read_again(&key);
             self.put_workload(kind, object);
         }
     }
@@ -263,12 +264,21 @@ impl State {
             self.cluster = uid.unwrap_or_default();
         }
         let mut labels = labels.unwrap_or_default();
-        if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES {
+        let mut annotations = annotations.unwrap_or_default();
+        annotations.retain(|key, _| key.starts_with(ANNOTATION_PREFIX));
+        let texts = labels.iter().chain(&annotations);
+        if texts.map(|(key, value)| key.len() + value.len()).sum::<usize>() > NAMESPACE_BYTES {
             labels.clear();
+            annotations = NOT_FOLLOWED
+                .map(|(key, value)| (format!("{ANNOTATION_PREFIX}{key}"), value.to_owned()))
+                .into();
+            tracing::warn!(
+                namespace = name,
+                allowed_bytes = NAMESPACE_BYTES,
+                "the namespace has too many labels or annotations, not following its secrets"
+            );
         }
         labels.insert(NAME_LABEL.to_owned(), name.clone());
-        let mut annotations = annotations.unwrap_or_default();
-        annotations.retain(|key, value| key.starts_with(ANNOTATION_PREFIX) && value.len() <= VALUE_BYTES);
         let namespace = Namespace { name: name.clone(), annotations, labels };
         let name: Arc<str> = name.into();
         let is_same = self.namespaces.get(&name).is_some_and(|known| **known == namespace);
@@ -395,20 +405,6 @@ impl Outdated {
     }
 }
 
-/// The mode in the strongest policy with `restart` that selects the pods of a workload.
-fn policy_mode(object: &Value, namespace: &Namespace, policies: &PolicySet) -> Option<Mode> {
-    if policies.is_empty() {
-        return None;
-    }
-    let text = object.pointer("/spec/template")?.to_string();
-    let pod = PodView::parse(&text).ok()?;
-    policies.restart(namespace, &pod).map(|restart| match restart {
-        PolicyRestart::Auto => Mode::Auto,
-        PolicyRestart::Manual => Mode::Manual,
-        PolicyRestart::Off => Mode::Off,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -438,6 +434,26 @@ mod tests {
     fn decided(memory: &Memory) -> Option<Vec<String>> {
         let steps = memory.decide(1_790_000_000, &scaivault_restarter::Settings::default())?.steps;
         Some(steps.iter().map(|step| step.workload().namespace.to_string()).collect())
+    }
+
+    #[test]
+    fn a_namespace_with_too_many_labels_is_not_followed() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        for (bytes, expected) in [(10, 1), (NAMESPACE_BYTES, 0)] {
+            memory.change(|state| {
+                let mut metadata = namespace("a", "1");
+                let rest = "x".repeat(bytes);
+                metadata.annotations = Some([("scaivault.scailabs.ai/x".to_owned(), rest.clone())].into());
+                state.put_namespace(metadata.clone());
+                metadata.labels.as_mut().unwrap().insert("rest".to_owned(), rest);
+                metadata.annotations = None;
+                state.put_workload(Kind::Deployment, &deployment("a"));
+                assert_eq!(state.catalog.paths().len(), expected, "annotations of {bytes} bytes");
+                state.put_namespace(metadata);
+                state.put_workload(Kind::Deployment, &deployment("a"));
+                assert_eq!(state.catalog.paths().len(), expected, "labels of {bytes} bytes");
+            });
+        }
     }
 
     #[test]

@@ -200,8 +200,7 @@ impl Metrics {
         let reloaders = memory.lock().reloaders();
         page.single("reloaders", "gauge", "Deployments of Stakater's Reloader in the cluster.", reloaders)?;
         let not_followed = memory.lock().catalog.not_followed();
-        let help =
-            "Secrets of ScaiVault that are not followed, because a workload or namespace has too many.";
+        let help = "Secrets that are not followed, because a workload or namespace has too many.";
         page.single("secrets_over_limit", "gauge", help, not_followed)?;
         let help = "Unix time since which a watch has been failing.";
         page.head("watch_down_since_timestamp_seconds", "gauge", help)?;

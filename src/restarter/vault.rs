@@ -2,13 +2,13 @@
 //! at once (see [`Lookups`]). Values are never requested.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use scaivault_client::{
-    Backoff, Client, ListenerPaths, ListenerSettings, ListenerUpdate, SecretVersion, listen,
+    Backoff, Client, Error, ListenerPaths, ListenerSettings, ListenerUpdate, SecretVersion, listen,
 };
 use scaivault_cluster::unix_seconds;
 use scaivault_contract::SecretPath;
@@ -31,6 +31,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_min
 const QUEUE: usize = 64;
 /// The maximum number of warnings about secrets without a version for one request.
 const NAMED: usize = 10;
+/// Of them, how many of workloads in one namespace.
+const NAMED_IN_NAMESPACE: usize = 3;
+/// How long after its start the controller waits for the first answers, before workloads say that versions are not known.
+const FIRST_ANSWERS: Duration = Duration::from_mins(10);
 /// How often it is logged that ScaiVault does not answer.
 const REMINDER: Duration = Duration::from_mins(5);
 
@@ -47,6 +51,7 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
         covered: BTreeSet::new(),
         lookups: Lookups::new(vault.poll_interval, Instant::now()),
         failing: BTreeSet::new(),
+        first_answers: Some(Instant::now() + FIRST_ANSWERS),
         backoff: Backoff::new(PAUSES),
         throttle: LogThrottle::new(REMINDER),
     };
@@ -84,6 +89,8 @@ struct Follower {
     lookups: Lookups,
     /// Paths without a version.
     failing: BTreeSet<SecretPath>,
+    /// When those that were never answered for have no version; none after that.
+    first_answers: Option<Instant>,
     backoff: Backoff,
     throttle: LogThrottle<Instant>,
 }
@@ -152,7 +159,7 @@ impl Follower {
         // If a batch ended early, only the rest is requested again; otherwise it would never complete under
         // a low rate limit.
         let rest: Vec<_> = batch.into_iter().filter(|path| !versions.found.contains_key(path)).collect();
-        let mut named = 0;
+        let mut named = BTreeMap::new();
         for (path, found) in versions.found {
             self.lookups.answered(&path, found.as_ref().ok().map(|version| version.number), Instant::now());
             match found {
@@ -162,15 +169,7 @@ impl Follower {
                     self.memory
                         .change(|state| state.catalog.put_version(path.as_str(), version, ends, seen_at));
                 }
-                Err(error) => {
-                    if named < NAMED && !self.failing.contains(&path) {
-                        named += 1;
-                        tracing::warn!(%path, %error, "version not read");
-                    } else {
-                        tracing::debug!(%path, %error, "version not read");
-                    }
-                    self.failing.insert(path);
-                }
+                Err(error) => self.fail(path, &error, &mut named),
             }
         }
         self.metrics.vault_secrets(self.paths.borrow().len(), self.failing.len());
@@ -186,10 +185,46 @@ impl Follower {
             return Instant::now() + CALL_PAUSE;
         };
         self.backoff.failed(Instant::now(), error.retry());
+        self.miss_first_answers(now);
         if self.throttle.is_due(now) {
             tracing::warn!(%error, "versions not read from ScaiVault, keeping those that are known");
         }
         Instant::now() + CALL_PAUSE
+    }
+}
+
+impl Follower {
+    /// ScaiVault gives no version of a secret. `named` counts those that this call has named in the log, by namespace: those of one
+    /// tenant must not hide the others.
+    fn fail(&mut self, path: SecretPath, error: &Error, named: &mut BTreeMap<Arc<str>, usize>) {
+        let may_be_named = self.failing.insert(path.clone()) && named.values().sum::<usize>() < NAMED;
+        let mut workload = None;
+        self.memory.change(|state| {
+            state.catalog.put_unreadable(path.as_str());
+            if may_be_named {
+                workload = state.catalog.workload_with(path.as_str()).cloned();
+            }
+        });
+        let is_named = workload.as_ref().is_some_and(|workload| {
+            let count = named.entry(Arc::clone(&workload.namespace)).or_default();
+            let is_named = *count < NAMED_IN_NAMESPACE;
+            *count += usize::from(is_named);
+            is_named
+        });
+        match workload.filter(|_| is_named) {
+            Some(workload) => tracing::warn!(%path, %workload, %error, "version not read"),
+            None => tracing::debug!(%path, %error, "version not read"),
+        }
+    }
+
+    /// ScaiVault does not answer. If it has not since the controller started, no version is known at all.
+    fn miss_first_answers(&mut self, now: Instant) {
+        if self.first_answers.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        self.memory.change(|state| {
+            self.paths.borrow().iter().for_each(|path| state.catalog.put_unreadable(path.as_str()));
+        });
     }
 }
 

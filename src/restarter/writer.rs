@@ -34,6 +34,8 @@ use super::{
 const ANSWER: Duration = Duration::from_secs(15);
 /// The backoff after a refused write, from and to.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
+/// With fewer entries than this, entries of removed workloads are kept.
+const ENTRIES_KEPT: usize = 1024;
 /// The maximum length of a stored refusal in characters.
 const MESSAGE_CHARS: usize = 256;
 
@@ -55,6 +57,34 @@ struct Refused {
     message: String,
 }
 
+/// What the API server did with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// Nothing was sent.
+    LeftOut,
+    /// It was done, or the API server gave a reason against it that concerns this object.
+    Answered,
+}
+
+/// A write without an answer, or one that the API server was too busy for. Whether that concerns the object alone is known from
+/// other writes of the same time.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) workload: WorkloadKey,
+    is_restart: bool,
+    pub(super) message: String,
+}
+
+impl Unanswered {
+    fn restart(workload: &WorkloadKey, message: String) -> Self {
+        Self { workload: workload.clone(), is_restart: true, message }
+    }
+
+    fn record(workload: &WorkloadKey, message: String) -> Self {
+        Self { workload: workload.clone(), is_restart: false, message }
+    }
+}
+
 impl Writer {
     pub(super) fn new(
         client: Client,
@@ -71,31 +101,46 @@ impl Writer {
         is_record && lock(&self.held).get(step.workload()).is_some_and(|(_, until)| now < *until)
     }
 
-    /// Executes a step. Fails if the API server cannot be reached.
-    pub(super) async fn carry_out(&self, step: Step) -> Result<(), String> {
+    /// Executes a step.
+    pub(super) async fn carry_out(&self, step: Step) -> Result<Carried, Unanswered> {
         match step {
             Step::Restart { workload, marker, ledger, seen } => {
                 self.restart(&workload, &marker, ledger, &seen).await
             }
-            Step::Record { workload, seen, .. } if !self.memory.lock().is_present(&workload, &seen) => Ok(()),
-            Step::Record { workload, ledger, seen } => match self.record(&workload, ledger, &seen).await {
-                Ok(()) => {
-                    lock(&self.held).remove(&workload);
-                    Ok(())
+            Step::Record { workload, seen, .. } if !self.memory.lock().is_present(&workload, &seen) => {
+                Ok(Carried::LeftOut)
+            }
+            Step::Record { workload, ledger, seen } => {
+                match self.record(&workload, ledger, &seen).await {
+                    Ok(()) => drop(lock(&self.held).remove(&workload)),
+                    Err(Refused { write: Write::Unavailable, message }) => {
+                        return Err(Unanswered::record(&workload, message));
+                    }
+                    Err(Refused { write: Write::Refused, message }) => self.hold(&workload, &message),
+                    Err(Refused { write: Write::Conflict | Write::Done, .. }) => {}
                 }
-                Err(Refused { write: Write::Unavailable, message }) => Err(message),
-                Err(Refused { write: Write::Refused, message }) => {
-                    let mut held = lock(&self.held);
-                    let (count, until) = held.entry(workload.clone()).or_insert((0, Instant::now()));
-                    let pause = pause(*count);
-                    (*count, *until) = (*count + 1, Instant::now() + pause);
-                    let pause_seconds = pause.as_secs();
-                    tracing::warn!(%workload, error = message, pause_seconds, "RotationRollout not written");
-                    Ok(())
-                }
-                Err(_) => Ok(()),
-            },
+                Ok(Carried::Answered)
+            }
         }
+    }
+
+    /// The API server answers others: this write is not tried again for a while, like one that was refused.
+    pub(super) fn put_off(&self, Unanswered { workload, is_restart, message }: &Unanswered) {
+        if *is_restart { self.refuse(workload, message) } else { self.hold(workload, message) }
+    }
+
+    /// The `RotationRollout` is not written for a while.
+    fn hold(&self, workload: &WorkloadKey, message: &str) {
+        let pause = {
+            let mut held = lock(&self.held);
+            self.forget_gone(&mut held);
+            let (count, until) = held.entry(workload.clone()).or_insert((0, Instant::now()));
+            let pause = pause(*count);
+            (*count, *until) = (*count + 1, Instant::now() + pause);
+            pause
+        };
+        let pause_seconds = pause.as_secs();
+        tracing::warn!(%workload, error = message, pause_seconds, "RotationRollout not written");
     }
 
     /// Marks the template, and then records the restart.
@@ -105,13 +150,15 @@ impl Writer {
         marker: &str,
         ledger: Ledger,
         seen: &Seen,
-    ) -> Result<(), String> {
+    ) -> Result<Carried, Unanswered> {
         let patch = {
             let mut state = self.memory.lock();
             if !state.is_present(key, seen) {
-                return Ok(());
+                return Ok(Carried::LeftOut);
             }
-            let Some(workload) = state.catalog.world().workloads.get(key) else { return Ok(()) };
+            let Some(workload) = state.catalog.world().workloads.get(key) else {
+                return Ok(Carried::LeftOut);
+            };
             patch(key, workload, marker)
         };
         let api =
@@ -131,12 +178,14 @@ impl Writer {
                 }
                 self.notice(key, false, "Restarting", format!("pods are replaced for {marker}"));
             }
-            Err(Refused { write: Write::Unavailable, message }) => return Err(message),
+            Err(Refused { write: Write::Unavailable, message }) => {
+                return Err(Unanswered::restart(key, message));
+            }
             Err(Refused { write, message }) => {
                 if write == Write::Refused {
                     self.refuse(key, &message);
                 }
-                return Ok(());
+                return Ok(Carried::Answered);
             }
         }
         lock(&self.refusals).remove(key);
@@ -145,22 +194,37 @@ impl Writer {
         if let Err(Refused { message, .. }) = written {
             tracing::debug!(workload = %key, error = message, "restart not recorded yet");
         }
-        Ok(())
+        Ok(Carried::Answered)
     }
 
     /// Records in the status that the patch was refused. Other workloads are restarted meanwhile.
     fn refuse(&self, key: &WorkloadKey, message: &str) {
         let pause = {
             let mut refusals = lock(&self.refusals);
+            self.forget_gone(&mut refusals);
             let count = refusals.entry(key.clone()).or_default();
             *count += 1;
             pause(*count - 1)
         };
+        let pause_seconds = pause.as_secs();
+        tracing::warn!(workload = %key, error = message, pause_seconds, "restart not accepted");
         let until = unix_seconds(SystemTime::now() + pause);
         let message: String = message.chars().take(MESSAGE_CHARS).collect();
         let refusal = Refusal { until, message: message.clone().into() };
         self.memory.change(|state| state.catalog.put_refusal(key, Some(refusal)));
-        self.notice(key, true, "PatchRefused", format!("the API server refused the restart: {message}"));
+        self.notice(
+            key,
+            true,
+            "PatchRefused",
+            format!("the API server did not accept the restart: {message}"),
+        );
+    }
+
+    fn forget_gone<T>(&self, entries: &mut BTreeMap<WorkloadKey, T>) {
+        if entries.len() >= ENTRIES_KEPT {
+            let state = self.memory.lock();
+            entries.retain(|key, _| state.catalog.uid(key).is_some());
+        }
     }
 
     /// Writes the ledger of a workload into its `RotationRollout`.
@@ -280,7 +344,8 @@ fn pause(count: u32) -> Duration {
     PAUSES.0.saturating_mul(2_u32.saturating_pow(count)).min(PAUSES.1)
 }
 
-fn empty(key: &WorkloadKey) -> RotationRollout {
+/// The `RotationRollout` of a workload, without a status.
+pub(super) fn empty(key: &WorkloadKey) -> RotationRollout {
     let spec = RotationRolloutSpec { kind: key.kind.name().to_owned(), name: key.name.to_string() };
     let mut object = RotationRollout::new(&object_name(key), spec);
     object.metadata = ObjectMeta {
@@ -308,20 +373,24 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
 async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, Refused> {
     match timeout(ANSWER, write).await {
         Ok(Ok(object)) => Ok(object),
-        Ok(Err(error)) => {
-            let write = match &error {
-                kube::Error::Api(status) if status.code == 409 => Write::Conflict,
-                // The cached object is outdated; the watch will update it.
-                kube::Error::Api(status) if status.code == 404 => Write::Conflict,
-                kube::Error::Api(status) if status.code == 429 || status.code >= 500 => Write::Unavailable,
-                kube::Error::Api(_) => Write::Refused,
-                _ => Write::Unavailable,
-            };
-            Err(Refused { write, message: reason(&error) })
-        }
+        Ok(Err(error)) => Err(Refused { write: classify(&error), message: reason(&error) }),
         Err(_) => Err(Refused { write: Write::Unavailable, message: format!("no answer in {ANSWER:?}") }),
     }
 }
 
+/// What an error says about a write. With 500, the API server also reports an object that it cannot store, and an admission webhook
+/// that does not answer: both concern this object.
+fn classify(error: &kube::Error) -> Write {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            // With 404, a former state of the object: the watch brings the present one.
+            404 | 409 => Write::Conflict,
+            429 | 503 | 504 => Write::Unavailable,
+            _ => Write::Refused,
+        },
+        _ => Write::Unavailable,
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,4 +3,5 @@
 mod faults;
 mod kinds;
 mod pace;
+mod release;
 mod sources;

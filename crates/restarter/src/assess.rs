@@ -1,7 +1,7 @@
 //! Assesses a single workload: the versions that its pods do not have, and what a restart would wait for.
 
 use crate::{
-    ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait},
+    ledger::{Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait},
     settings::{LEAST_DEBOUNCE, Settings},
     source::{SourceId, SourceKind, Sources, Version},
     window::{self, Opening},
@@ -41,7 +41,8 @@ pub(crate) fn assess(
     settings: &Settings,
     now: i64,
 ) -> Option<Assessment> {
-    let is_covered = !workload.deliveries.is_empty() && workload.mode != Mode::Off;
+    let has_secrets = !workload.deliveries.is_empty() || workload.not_followed.count > 0;
+    let is_covered = has_secrets && workload.mode != Mode::Off;
     if workload.ledger.is_none() && !is_covered {
         return None;
     }
@@ -441,11 +442,20 @@ impl Assessor<'_> {
             (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn),
             (Readiness::NothingToDo, Some(Outcome::Failed(failure))) => Phase::Failed(failure),
             (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(self.agreement()),
-            (Readiness::NothingToDo, _) => match self.assumed() {
-                Some(source) => Phase::Unknown { source },
-                None => Phase::Current,
-            },
+            (Readiness::NothingToDo, _) => self.doubt().map_or(Phase::Current, Phase::Unknown),
         }
+    }
+
+    /// Why it is not known whether the pods have the current versions.
+    fn doubt(&self) -> Option<Doubt> {
+        let Workload { deliveries, not_followed, .. } = self.workload;
+        let mut sources = deliveries.iter().map(|delivery| delivery.source);
+        let without_version = sources.find(|source| self.sources.is_without_version(*source));
+        let too_many = || (not_followed.count > 0).then(|| Doubt::NotFollowed(not_followed.clone()));
+        without_version
+            .map(Doubt::NoVersion)
+            .or_else(too_many)
+            .or_else(|| self.assumed().map(Doubt::FirstSight))
     }
 
     /// A secret whose version was accepted although pods are older than it. Here a difference of clocks does not count: else each

@@ -6,30 +6,24 @@ use std::{
 };
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use scaivault_inject::Context;
-use scaivault_usage::{SECRETS_STORE, SecretUse, csi_volumes, secrets};
 use serde_json::Value;
 
 use crate::{
     agreement::{agreements, observed_pods},
-    choice::{Annotations, Candidate, Choice, Places, Selection, choose},
+    choice::{Annotations, Candidate},
     decide::World,
     ledger::Ledger,
-    marker::{MARKER, Marker},
-    observe::{ClassStatus, State, class_status, pod, revision, secret_version, state},
+    observe::{ClassStatus, class_status, pod, revision, secret_version},
     resource::RotationRollout,
-    source::{NativeVersion, SourceId, SourceKind, SourceRef, Sources, Version, digest},
-    workload::{Agreement, Delivery, Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
+    source::{NativeVersion, SourceKind, SourceRef, Version, digest},
+    workload::{Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
 };
 
 use followed::Followed;
-use reference::{Reference, Shared};
+use template::Template;
 
 /// The provider of this product, whose classes are followed without an annotation.
 const PROVIDER: &str = "scaivault";
-
-/// The maximum number of followed secrets of a workload, because a marker contains all of them.
-const SECRETS_MAX: usize = 256;
 
 /// The defaults for all workloads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +32,8 @@ pub struct Defaults {
     pub mode: Mode,
     /// Whether annotations of Reloader are used.
     pub with_reloader: bool,
+    /// No `ScaiVault` is asked, so none of its secrets is followed.
+    pub without_vault: bool,
 }
 
 /// Names in a namespace.
@@ -50,6 +46,10 @@ pub struct Catalog {
     world: World,
     templates: BTreeMap<WorkloadKey, Template>,
     followed: Followed,
+    /// The bytes of the texts of a namespace's templates.
+    texts: BTreeMap<Arc<str>, usize>,
+    /// The Rollouts that use the template of a workload, by name.
+    references: BTreeMap<WorkloadKey, BTreeSet<Arc<str>>>,
     pods: BTreeMap<WorkloadKey, BTreeMap<Arc<str>, Pod>>,
     secrets: Named<Known>,
     classes: Named<Known>,
@@ -58,8 +58,8 @@ pub struct Catalog {
     refusals: BTreeMap<WorkloadKey, Refusal>,
     /// The workloads that changed since the world was joined.
     changed: BTreeSet<WorkloadKey>,
-    /// Namespaces in which the annotations of a Secret or class changed.
-    changed_namespaces: BTreeSet<Arc<str>>,
+    /// The Secrets and classes whose annotations changed, by namespace.
+    changed_names: BTreeMap<Arc<str>, ChangedNames>,
     /// Whether the version of a source has changed since the world was joined.
     has_new_version: bool,
     /// The number of used sources at the last search for unused ones.
@@ -75,96 +75,17 @@ struct Known {
     version: Option<NativeVersion>,
 }
 
-/// The cached part of a workload.
-#[derive(Debug)]
-struct Template {
-    uid: Box<str>,
-    resource_version: Box<str>,
-    state: State,
-    choice: Choice,
-    /// The secrets of ScaiVault, and whether a sidecar refreshes them.
-    vault: Vec<(SourceId, bool)>,
-    /// The number of its secrets that are not followed.
-    not_followed: usize,
-    /// Native Secrets that the template uses.
-    secrets: Vec<Arc<str>>,
-    /// Classes that it mounts.
-    classes: Vec<Arc<str>>,
-    /// The text of its marker.
-    marker: Option<Box<str>>,
-    shared: Shared,
-    reference: Option<Box<Reference>>,
+/// The names of Secrets and classes whose annotations changed.
+#[derive(Debug, Default)]
+struct ChangedNames {
+    secrets: BTreeSet<Arc<str>>,
+    classes: BTreeSet<Arc<str>>,
 }
 
 impl Catalog {
     /// Empty.
     pub fn new(defaults: Defaults) -> Self {
         Self { defaults, ..Self::default() }
-    }
-
-    /// Adds or replaces a workload. `context` is that of its namespace; `policy` is the mode in the
-    /// strongest policy with `spec.restart` that selects its pods.
-    pub fn put_workload(&mut self, kind: Kind, object: &Value, context: &Context<'_>, policy: Option<Mode>) {
-        let Some(key) = WorkloadKey::from_object(kind, object) else { return };
-        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
-        if self.templates.get(&key).is_some_and(|known| {
-            *known.uid == *text("uid") && is_older(text("resourceVersion"), &known.resource_version)
-        }) {
-            return;
-        }
-        let template = object.pointer("/spec/template").unwrap_or(&Value::Null);
-        let workload_annotations = annotations(object);
-        let template_annotations = annotations(template);
-        let choice = choose(&Places {
-            workload: &workload_annotations,
-            template: &template_annotations,
-            namespace: &context.namespace.annotations,
-            policy,
-            default: self.defaults.mode,
-            with_reloader: self.defaults.with_reloader,
-        });
-        let marker = match kind {
-            Kind::Rollout => workload_annotations.get(MARKER),
-            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => template_annotations.get(MARKER),
-        };
-        self.forget_vault_sources(&key);
-        let (vault, not_followed) = self.vault_sources(&key.namespace, template, context);
-        let template = Template {
-            uid: text("uid").into(),
-            resource_version: text("resourceVersion").into(),
-            state: state(kind, object),
-            choice,
-            vault,
-            not_followed,
-            secrets: names(
-                secrets(template)
-                    .into_iter()
-                    .filter(SecretUse::is_read_by_containers)
-                    .map(|used| used.secret),
-            ),
-            classes: names(
-                csi_volumes(template)
-                    .into_iter()
-                    .filter(|volume| volume.driver == SECRETS_STORE)
-                    .filter_map(|volume| volume.class),
-            ),
-            marker: marker.map(|text| text.as_str().into()),
-            shared: Shared::new(&template_annotations, policy),
-            reference: Reference::new(&key, object, &workload_annotations, &context.namespace.annotations),
-        };
-        self.templates.insert(key.clone(), template);
-        self.change_references(&key);
-        self.changed.insert(key);
-        self.forget_unused_sources();
-    }
-
-    /// Removes a workload.
-    pub fn remove_workload(&mut self, key: &WorkloadKey) {
-        self.forget_vault_sources(key);
-        self.templates.remove(key);
-        self.change_references(key);
-        self.refusals.remove(key);
-        self.changed.insert(key.clone());
     }
 
     /// Adds or replaces a pod; one that has ended or belongs to no workload is removed.
@@ -213,9 +134,9 @@ impl Catalog {
         }
         let candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
         let known = Known { candidate, version };
-        put_named(&mut self.secrets, &namespace, name, known);
+        put_named(&mut self.secrets, &namespace, Arc::clone(&name), known);
         if former.map(|known| known.candidate) != Some(candidate) {
-            self.changed_namespaces.insert(namespace);
+            self.changed_names.entry(namespace).or_default().secrets.insert(name);
         }
     }
 
@@ -230,15 +151,15 @@ impl Catalog {
         let mut candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
         candidate.asks |= object.pointer("/spec/provider").and_then(Value::as_str) == Some(PROVIDER);
         let known = Known { candidate, version: None };
-        if put_named(&mut self.classes, &namespace, name, known) != Some(known) {
-            self.changed_namespaces.insert(namespace);
+        if put_named(&mut self.classes, &namespace, Arc::clone(&name), known) != Some(known) {
+            self.changed_names.entry(namespace).or_default().classes.insert(name);
         }
     }
 
     /// Removes a class.
     pub fn remove_class(&mut self, namespace: &str, name: &str) {
         remove_named(&mut self.classes, namespace, name);
-        self.changed_namespaces.insert(namespace.into());
+        self.changed_names.entry(namespace.into()).or_default().classes.insert(name.into());
     }
 
     /// Adds or replaces the driver's status of a volume.
@@ -324,6 +245,21 @@ impl Catalog {
         self.has_new_version |= self.world.sources.observe(id, version, old_ends, now);
     }
 
+    /// `ScaiVault` gives no version of a secret.
+    pub fn put_unreadable(&mut self, path: &str) {
+        let source = SourceRef::new(SourceKind::ScaiVault, path);
+        let Some(id) = self.world.sources.find("", &source) else { return };
+        self.has_new_version |= self.world.sources.fail(id);
+    }
+
+    /// A workload that delivers a secret of `ScaiVault`.
+    pub fn workload_with(&self, path: &str) -> Option<&WorkloadKey> {
+        let id = self.world.sources.find("", &SourceRef::new(SourceKind::ScaiVault, path))?;
+        let mut templates = self.templates.iter();
+        let has_it = |template: &Template| template.vault.iter().any(|(source, _)| *source == id);
+        templates.find(|(_, template)| has_it(template)).map(|(key, _)| key)
+    }
+
     /// The `metadata.uid` of a workload that is known.
     pub fn uid(&self, key: &WorkloadKey) -> Option<&str> {
         self.templates.get(key).map(|template| &*template.uid)
@@ -337,7 +273,7 @@ impl Catalog {
 
     /// Whether the result of [`Self::world`] would differ from the last one.
     pub fn is_changed(&self) -> bool {
-        self.has_new_version || !self.changed.is_empty() || !self.changed_namespaces.is_empty()
+        self.has_new_version || !self.changed.is_empty() || !self.changed_names.is_empty()
     }
 
     /// The paths of the secrets of ScaiVault that workloads deliver, each once.
@@ -381,10 +317,13 @@ impl Catalog {
     /// The world as it is now.
     pub fn world(&mut self) -> &World {
         self.has_new_version = false;
-        let namespaces = std::mem::take(&mut self.changed_namespaces);
-        if !namespaces.is_empty() {
-            let concerned = self.templates.keys().filter(|key| namespaces.contains(&key.namespace));
-            self.changed.extend(concerned.cloned());
+        for (namespace, names) in std::mem::take(&mut self.changed_names) {
+            let first =
+                WorkloadKey { namespace: Arc::clone(&namespace), kind: Kind::ALL[0], name: "".into() };
+            let templates = self.templates.range(first..);
+            let templates = templates.take_while(|(key, _)| key.namespace == namespace);
+            let concerned = templates.filter(|(_, template)| template.concerns(&names));
+            self.changed.extend(concerned.map(|(key, _)| key.clone()));
         }
         for key in std::mem::take(&mut self.changed) {
             self.join(&key);
@@ -417,12 +356,17 @@ impl Catalog {
         let (agreements, awaited_pod) = agreements(pods, statuses);
         let candidates = (&self.secrets, &self.classes);
         let delivering = template.delivering(&self.templates);
-        let deliveries =
-            deliveries(key, delivering, &template.choice, &agreements, candidates, &mut self.world.sources);
-        let marker = template.marker.as_deref().map(|text| {
-            let delivered: Vec<SourceId> = deliveries.iter().map(|delivery| delivery.source).collect();
-            Marker::parse(text, &delivered, &self.world.sources)
-        });
+        let (deliveries, not_followed) = delivering.deliveries(
+            &key.namespace,
+            &template.choice,
+            &agreements,
+            candidates,
+            &mut self.world.sources,
+        );
+        let marker = template
+            .marker
+            .as_ref()
+            .map(|marker| marker.of(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
         let Template { uid, resource_version, state, choice, .. } = template;
         let workload = Workload {
             uid: digest(&[uid]),
@@ -430,6 +374,7 @@ impl Catalog {
             mode: choice.mode,
             is_canary: choice.is_canary,
             deliveries: deliveries.into(),
+            not_followed,
             marker,
             is_paused: state.is_paused,
             is_on_delete: state.is_on_delete,
@@ -439,7 +384,7 @@ impl Catalog {
             progress: state.progress,
             replicas: state.replicas,
             windows: choice.windows.clone(),
-            problem: choice.problems.join("; ").into(),
+            problem: choice.problem.clone(),
             release: choice.release.clone(),
             refusal: self.refusals.get(key).cloned(),
             pods: observed_pods(pods, statuses),
@@ -450,57 +395,6 @@ impl Catalog {
         let record_version = std::mem::take(&mut entry.record_version);
         *entry = Workload { ledger: entry.ledger.take(), record_version, ..workload };
     }
-}
-
-/// What a workload delivers, sorted by source.
-fn deliveries(
-    key: &WorkloadKey,
-    Template { vault, secrets: used_secrets, classes: used_classes, .. }: &Template,
-    choice: &Choice,
-    agreements: &BTreeMap<&str, Agreement>,
-    (secrets, classes): (&Named<Known>, &Named<Known>),
-    sources: &mut Sources,
-) -> Vec<Delivery> {
-    let mut found: Vec<Delivery> = vault
-        .iter()
-        .filter(|(_, is_refreshed)| !is_refreshed || choice.is_asked)
-        .map(|(source, _)| Delivery { source: *source, agreement: Agreement::NotAsked })
-        .collect();
-    for name in selected(&choice.secrets, used_secrets, secrets.get(&key.namespace)) {
-        let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Secret, name));
-        let known = secrets.get(&key.namespace).and_then(|names| names.get(name));
-        if let Some(version) = known.and_then(|known| known.version) {
-            sources.observe_native(source, version);
-        }
-        found.push(Delivery { source, agreement: Agreement::NotAsked });
-    }
-    for name in selected(&choice.classes, used_classes, classes.get(&key.namespace)) {
-        let source = sources.intern(&key.namespace, &SourceRef::new(SourceKind::Class, name));
-        let agreement = agreements.get(&**name).copied().unwrap_or(Agreement::Disagreeing(None));
-        found.push(Delivery { source, agreement });
-    }
-    found.sort_unstable_by_key(|delivery| delivery.source);
-    found.truncate(SECRETS_MAX);
-    found
-}
-
-/// The names that a workload is restarted for, among those that it uses and those of the namespace.
-fn selected<'a>(
-    selection: &Selection,
-    used: &'a [Arc<str>],
-    known: Option<&'a BTreeMap<Arc<str>, Known>>,
-) -> BTreeSet<&'a Arc<str>> {
-    let candidate = |name: &Arc<str>| {
-        let known = known.and_then(|known| known.get(name));
-        known.map(|known| known.candidate).unwrap_or_default()
-    };
-    let lookup = selection.lookup();
-    let is_included = |name: &Arc<str>| {
-        let is_used = used.contains(name);
-        lookup.includes(name, Candidate { is_used, ..candidate(name) })
-    };
-    let unused = known.filter(|_| selection.has_names()).into_iter().flat_map(BTreeMap::keys);
-    used.iter().chain(unused).filter(|name| is_included(name)).collect()
 }
 
 impl WorkloadKey {
@@ -523,11 +417,6 @@ fn annotations(object: &Value) -> Annotations {
     let is_read = |key: &str| key.starts_with(ANNOTATION_PREFIX) || key.contains("reloader.stakater.com/");
     let entries = annotations.into_iter().flatten().filter(|(key, _)| is_read(key));
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-}
-
-fn names(names: impl Iterator<Item = String>) -> Vec<Arc<str>> {
-    let names: BTreeSet<String> = names.collect();
-    names.into_iter().take(SECRETS_MAX).map(Arc::from).collect()
 }
 
 /// Adds an entry and returns the previous one.
@@ -569,7 +458,9 @@ pub fn is_older(version: &str, known: &str) -> bool {
 
 mod followed;
 mod reference;
+mod template;
 mod unused;
+mod workloads;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! What owners choose by annotations: whether, when and for which secrets a workload is restarted.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use scaivault_contract::{Excerpt, names::ANNOTATION_PREFIX};
 use scaivault_inject::annotations::ExactKey;
@@ -94,20 +97,29 @@ enum Which {
     Named(Names),
 }
 
-/// A selection that names are looked up in.
-#[derive(Debug)]
-pub(crate) struct Lookup<'a> {
-    which: &'a Which,
-    named: Option<names::Lookup<'a>>,
-    excluded: names::Lookup<'a>,
+/// Which Secrets or classes a workload is restarted for, once it is known which of them its template uses. No pattern is compared
+/// after that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    rule: Rule,
+    /// Those that the template uses, sorted.
+    used: Vec<Arc<str>>,
+    /// Those that are named and not used, sorted.
+    unused: Vec<Arc<str>>,
+}
+
+/// What a Secret or class has to say itself.
+#[derive(Clone, Copy, Debug, Default)]
+enum Rule {
+    #[default]
+    Asks,
+    Matches,
+    Nothing,
 }
 
 /// What the annotations of a Secret or class say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that is said")]
 pub struct Candidate {
-    /// The workload's template uses it.
-    pub is_used: bool,
     /// `restart: auto`: every workload that uses it is restarted.
     pub asks: bool,
     /// `restart-match: "true"`, or Reloader's.
@@ -127,7 +139,6 @@ impl Candidate {
         };
         let mode = ours(keys::RESTART).and_then(Mode::from_word);
         Self {
-            is_used: false,
             asks: mode == Some(Mode::Auto),
             is_match: ours(keys::MATCH) == Some("true") || reloader(reloader::MATCH),
             is_ignored: mode == Some(Mode::Off) || reloader(reloader::IGNORE),
@@ -140,18 +151,32 @@ impl Selection {
     pub const ALLOWED: &'static str =
         "all, matching, none, or at most 64 names separated by commas, in which * stands for any characters";
 
-    /// For names to be looked up in it.
-    pub(crate) fn lookup(&self) -> Lookup<'_> {
-        let named = match &self.which {
-            Which::Named(names) => Some(names.lookup()),
-            Which::Asking | Which::None | Which::All | Which::Matching => None,
+    /// Compares its patterns with the names that a template uses, which are sorted. A pattern covers no others: a namespace has any
+    /// number of them.
+    pub(crate) fn among(&self, used: &[Arc<str>]) -> Result<Chosen, String> {
+        let mut unused: Vec<Arc<str>> = Vec::new();
+        let (rule, covered) = match &self.which {
+            Which::None => return Ok(Chosen::default()),
+            Which::Asking => (Rule::Asks, used.iter().collect()),
+            Which::Matching => (Rule::Matches, used.iter().collect()),
+            Which::All => (Rule::Nothing, used.iter().collect()),
+            Which::Named(names) => {
+                let exact =
+                    names.exact().filter(|name| used.binary_search_by(|known| (**known).cmp(name)).is_err());
+                unused.extend(exact.map(Arc::from));
+                (Rule::Nothing, names.among(used)?)
+            }
         };
-        Lookup { which: &self.which, named, excluded: self.excluded.lookup() }
-    }
-
-    /// Whether it may include what the template does not use.
-    pub(crate) fn has_names(&self) -> bool {
-        matches!(self.which, Which::Named(_))
+        unused.sort_unstable();
+        unused.dedup();
+        let excluded = self.excluded.among(used)?;
+        let unused_excluded = self.excluded.among(&unused)?;
+        let unused = unused.iter().filter(|name| !unused_excluded.contains(name)).cloned().collect();
+        Ok(Chosen {
+            rule,
+            used: covered.difference(&excluded).map(|name| Arc::clone(name)).collect(),
+            unused,
+        })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -181,20 +206,40 @@ impl Selection {
     }
 }
 
-impl Lookup<'_> {
-    /// Whether a workload is restarted for a Secret or class.
-    pub(crate) fn includes(&self, name: &str, candidate: Candidate) -> bool {
-        let Candidate { is_used, asks, is_match, is_ignored } = candidate;
-        if is_ignored || self.excluded.covers(name) {
-            return false;
-        }
-        match self.which {
-            Which::Named(_) => self.named.as_ref().is_some_and(|names| names.covers(name)),
-            Which::None => false,
-            Which::All => is_used,
-            Which::Matching => is_used && (is_match || asks),
-            Which::Asking => is_used && asks,
-        }
+impl Chosen {
+    /// Those of the names that the template uses.
+    pub(crate) fn used<'a>(
+        &'a self,
+        candidate: impl Fn(&str) -> Candidate + 'a,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        self.used.iter().filter(move |name| self.admits(candidate(name)))
+    }
+
+    /// Those that the template does not use.
+    pub(crate) fn unused<'a>(
+        &'a self,
+        candidate: impl Fn(&str) -> Candidate + 'a,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        self.unused.iter().filter(move |name| self.admits(candidate(name)))
+    }
+
+    fn admits(&self, Candidate { asks, is_match, is_ignored }: Candidate) -> bool {
+        let is_right = match self.rule {
+            Rule::Nothing => true,
+            Rule::Matches => is_match || asks,
+            Rule::Asks => asks,
+        };
+        is_right && !is_ignored
+    }
+
+    /// Whether what one of these says may matter.
+    pub(crate) fn has_any(&self, names: &BTreeSet<Arc<str>>) -> bool {
+        self.used.iter().chain(&self.unused).any(|name| names.contains(name))
+    }
+
+    /// The bytes of the names that it has alone.
+    pub(crate) fn bytes(&self) -> usize {
+        self.unused.iter().map(|name| name.len()).sum()
     }
 }
 
@@ -217,20 +262,32 @@ pub fn choose(places: &Places<'_>) -> Choice {
     let release = places.workload.get(&format!("{ANNOTATION_PREFIX}{}", keys::RELEASE));
     let release = release.map(|text| text.chars().take(RELEASE_MAX).collect::<String>());
     let is_asked = reader.is_set_by_workload(keys::RESTART) && mode.is_some();
+    // What cannot be read was said, too.
+    let unset = reloader::Unset {
+        mode: reader.text(keys::RESTART, true).is_none() && places.policy.is_none(),
+        secrets: reader.text(keys::SECRETS, true).is_none(),
+        classes: reader.text(keys::CLASSES, true).is_none(),
+    };
     let mut choice = Choice {
         mode: mode.or(places.policy).unwrap_or(places.default),
         is_asked,
-        secrets: secrets.clone().unwrap_or_default(),
-        classes: classes.clone().unwrap_or_default(),
+        secrets: secrets.unwrap_or_default(),
+        classes: classes.unwrap_or_default(),
         is_canary: is_canary.unwrap_or(false),
         windows: windows.map(Arc::from),
         release: release.unwrap_or_default().into(),
         problems: reader.problems,
     };
     if places.with_reloader {
-        reloader::apply(places, &mut choice, secrets.is_none(), classes.is_none());
+        reloader::apply(places, &mut choice, unset);
     }
     choice
+}
+
+/// Whether an annotation of a workload or template chooses restarts.
+pub(crate) fn is_chosen_by(key: &str) -> bool {
+    let keys = [keys::RESTART, keys::SECRETS, keys::CLASSES, keys::CANARY, keys::WINDOWS, keys::RELEASE];
+    key.strip_prefix(ANNOTATION_PREFIX).is_some_and(|own| keys.contains(&own)) || reloader::has_key(key)
 }
 
 fn parse_windows(text: &str) -> Result<Vec<Window>, String> {
@@ -254,20 +311,22 @@ impl Reader<'_> {
         also_of_namespaces: bool,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let key = format!("{ANNOTATION_PREFIX}{key}");
-        let Places { workload, template, namespace, .. } = *self.places;
-        let namespace = also_of_namespaces.then_some(namespace);
-        let text = [Some(workload), Some(template), namespace]
-            .into_iter()
-            .flatten()
-            .find_map(|place| place.get(&key))?;
-        match read(text) {
+        match read(self.text(key, also_of_namespaces)?) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.problems.push(format!("{key}: {problem}"));
+                self.problems.push(format!("{ANNOTATION_PREFIX}{key}: {problem}"));
                 None
             }
         }
+    }
+
+    /// The text of the strongest place that has one.
+    fn text(&self, key: &str, also_of_namespaces: bool) -> Option<&str> {
+        let key = format!("{ANNOTATION_PREFIX}{key}");
+        let Places { workload, template, namespace, .. } = *self.places;
+        let namespace = also_of_namespaces.then_some(namespace);
+        let mut places = [Some(workload), Some(template), namespace].into_iter().flatten();
+        places.find_map(|place| place.get(&key)).map(String::as_str)
     }
 
     fn is_set_by_workload(&self, key: &str) -> bool {
@@ -291,15 +350,24 @@ mod reloader {
     const SECRETS_EXCLUDED: &str = "secrets.exclude.reloader.stakater.com/reload";
     const CLASSES_EXCLUDED: &str = "secretproviderclasses.exclude.reloader.stakater.com/reload";
 
+    /// Whether a key is one of Reloader's.
+    pub(super) fn has_key(key: &str) -> bool {
+        key.contains("reloader.stakater.com/")
+    }
+
+    /// What no annotation of this product, and for the mode no policy, says.
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Unset {
+        pub(super) mode: bool,
+        pub(super) secrets: bool,
+        pub(super) classes: bool,
+    }
+
     /// Fills in what Reloader would do where this product's annotations are missing.
-    pub(super) fn apply(places: &Places<'_>, choice: &mut Choice, for_secrets: bool, for_classes: bool) {
-        let is_of_reloader = |key: &str| key.contains("reloader.stakater.com/");
+    pub(super) fn apply(places: &Places<'_>, choice: &mut Choice, unset: Unset) {
         // The template's count only if the workload has none.
-        let source = if places.workload.keys().any(|key| is_of_reloader(key)) {
-            places.workload
-        } else {
-            places.template
-        };
+        let source =
+            if places.workload.keys().any(|key| has_key(key)) { places.workload } else { places.template };
         let get = |key: &str| source.get(key).map(|value| value.trim());
         let mut problems = Vec::new();
         let mut names = |key: &str| get(key).map(|list| read_names(key, list, &mut problems));
@@ -319,8 +387,8 @@ mod reloader {
         };
         let mut is_chosen = false;
         for (is_open, selection, which, excluded) in [
-            (for_secrets, &mut choice.secrets, which(secret_names, SECRET_AUTO), secrets_excluded),
-            (for_classes, &mut choice.classes, which(class_names, CLASS_AUTO), classes_excluded),
+            (unset.secrets, &mut choice.secrets, which(secret_names, SECRET_AUTO), secrets_excluded),
+            (unset.classes, &mut choice.classes, which(class_names, CLASS_AUTO), classes_excluded),
         ] {
             if let Some(which) = which.filter(|_| is_open) {
                 is_chosen |= !matches!(which, Which::None);
@@ -328,7 +396,7 @@ mod reloader {
             }
         }
         // An owner who has asked Reloader for restarts wants them where only the settings say otherwise.
-        if is_chosen && places.policy.is_none() && choice.mode == places.default && !choice.is_asked {
+        if is_chosen && unset.mode {
             choice.mode = Mode::Auto;
         }
         choice.problems.extend(problems);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::source::{SourceId, Version};
+use crate::{
+    source::{SourceId, Version},
+    workload::NotFollowed,
+};
 
 /// The maximum number of versions that are kept for sources that the workload no longer delivers.
 const UNDELIVERED_KEPT: usize = 64;
@@ -114,16 +117,24 @@ pub enum Phase {
     #[default]
     Current,
     /// No restart is pending, but it is not known whether all pods have the current version.
-    Unknown {
-        /// The secret, of which some pods are older than the version.
-        source: SourceId,
-    },
+    Unknown(Doubt),
     /// A restart waits.
     Waiting(Wait),
     /// It is being restarted.
     Restarting,
     /// The last restart failed.
     Failed(Failure),
+}
+
+/// Why it is not known whether the pods of a workload have the current versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There is no version of this secret to be had.
+    NoVersion(SourceId),
+    /// There are too many secrets.
+    NotFollowed(NotFollowed),
+    /// Some pods are older than the version of this secret, which was only written down.
+    FirstSight(SourceId),
 }
 
 /// What a restart waits for.

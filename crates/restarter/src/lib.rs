@@ -38,8 +38,8 @@ pub use catalog::{Catalog, Defaults, is_older};
 pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
 pub use decide::{Decision, Seen, Step, World, decide};
 pub use definition::definition;
-pub use ledger::{Accepted, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait};
-pub use marker::{MARKER, Marker};
+pub use ledger::{Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait};
+pub use marker::{MARKER, MarkedVersions, Marker};
 pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
 pub use patch::{FIELD_MANAGER, patch};
 pub use resource::{
@@ -49,4 +49,6 @@ pub use resource::{
 pub use settings::Settings;
 pub use source::{Observed, SourceId, SourceKind, SourceRef, Sources, Version, VersionError, digest};
 pub use window::{Opening, Window, WindowError, WindowFault};
-pub use workload::{Agreement, Delivery, Kind, Mode, Pod, Progress, Refusal, Workload, WorkloadKey};
+pub use workload::{
+    Agreement, Delivery, Kind, Mode, NotFollowed, Pod, Progress, Refusal, Workload, WorkloadKey,
+};

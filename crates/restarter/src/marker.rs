@@ -7,6 +7,8 @@ use crate::source::{SourceId, SourceRef, Sources, Version, digest};
 /// The annotation's key. On an Argo Rollout it is in the object's own metadata.
 pub const MARKER: &str = "scaivault.scailabs.ai/restarted-for";
 
+/// The most secrets of one workload that are followed, all of which its marker names.
+pub(crate) const SECRETS_MAX: usize = 256;
 /// The longest marker that is read. What the controller writes for 256 secrets is shorter.
 const MAX_BYTES: usize = 160 * 1024;
 
@@ -19,27 +21,42 @@ pub struct Marker {
     pub versions: Box<[(SourceId, Version)]>,
 }
 
-impl Marker {
-    /// Parses a marker. Any user who may write the workload may write it, so entries of sources that are not
-    /// `delivered` and malformed entries are ignored.
-    pub fn parse(text: &str, delivered: &[SourceId], sources: &Sources) -> Self {
-        if text.len() > MAX_BYTES {
-            return Self { digest: digest(&[text]), versions: Box::default() };
-        }
-        let names: std::collections::BTreeMap<String, SourceId> =
-            delivered.iter().map(|id| (sources.name(*id).to_string(), *id)).collect();
-        let mut versions: Vec<_> = text
-            .split(';')
-            .filter_map(|entry| {
-                let (source, version) = entry.rsplit_once('=')?;
-                Some((*names.get(source)?, version.parse().ok()?))
-            })
-            .collect();
+/// What a marker says, before it is known what the workload delivers. Anybody who may write the workload may write it, so no text
+/// is kept: sources are kept as digests, and entries that cannot be read are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarkedVersions {
+    digest: u64,
+    /// Sorted by the digest of the source.
+    versions: Box<[(u64, Version)]>,
+}
+
+impl MarkedVersions {
+    /// Reads a marker.
+    pub fn parse(text: &str) -> Self {
+        let entries = text.split(';').filter(|_| text.len() <= MAX_BYTES).filter_map(|entry| {
+            let (source, version) = entry.rsplit_once('=')?;
+            Some((digest(&[source]), version.parse().ok()?))
+        });
+        let mut versions: Vec<_> = entries.take(SECRETS_MAX).collect();
         versions.sort_unstable();
-        versions.dedup_by_key(|(id, _)| *id);
+        versions.dedup_by_key(|(source, _)| *source);
         Self { digest: digest(&[text]), versions: versions.into() }
     }
 
+    /// What it says about these sources.
+    pub fn of(&self, delivered: impl IntoIterator<Item = SourceId>, sources: &Sources) -> Marker {
+        let version = |id: SourceId| {
+            let name = digest(&[&sources.name(id).to_string()]);
+            let index = self.versions.binary_search_by_key(&name, |(source, _)| *source).ok()?;
+            Some((id, self.versions[index].1))
+        };
+        let mut versions: Vec<_> = delivered.into_iter().filter_map(version).collect();
+        versions.sort_unstable();
+        Marker { digest: self.digest, versions: versions.into() }
+    }
+}
+
+impl Marker {
     /// The version of a source.
     pub fn version(&self, source: SourceId) -> Option<Version> {
         self.versions.iter().find(|(id, _)| *id == source).map(|(_, version)| *version)
@@ -73,7 +90,7 @@ mod tests {
         let versions = [Version::Numbered { time: 9, number: 3 }, Version::Numbered { time: 5, number: 0 }];
         let text = write(&[(&native, versions[1]), (&vault, versions[0])]);
         assert_eq!(text, "scaivault:environments/production/db=3@9;secret:db=@5");
-        let marker = Marker::parse(&text, &ids, &sources);
+        let marker = MarkedVersions::parse(&text).of(ids, &sources);
         assert_eq!(marker.versions.to_vec(), [(ids[0], versions[0]), (ids[1], versions[1])]);
         assert_eq!(marker.digest, digest(&[&text]));
     }
@@ -83,9 +100,17 @@ mod tests {
         let mut sources = Sources::default();
         let id = sources.intern("a", &SourceRef::new(SourceKind::Secret, "db"));
         let text = "secret:other=@5;secret:db=never;;=;secret:db=@7;secret:db=@9";
-        let marker = Marker::parse(text, &[id], &sources);
+        let marker = MarkedVersions::parse(text).of([id], &sources);
         assert_eq!(marker.versions.len(), 1);
         let long = format!("secret:db=@7;{}", "x".repeat(MAX_BYTES));
-        assert!(Marker::parse(&long, &[id], &sources).versions.is_empty());
+        assert!(MarkedVersions::parse(&long).versions.is_empty());
+    }
+
+    #[test]
+    fn no_text_of_a_marker_is_kept() {
+        let entries = |count: usize| (0..count).map(|index| format!("secret:{index}=@5")).collect::<Vec<_>>();
+        assert_eq!(MarkedVersions::parse(&entries(SECRETS_MAX).join(";")).versions.len(), SECRETS_MAX);
+        assert_eq!(MarkedVersions::parse(&entries(5000).join(";")).versions.len(), SECRETS_MAX);
+        assert!(MarkedVersions::parse(&"x".repeat(100_000)).versions.is_empty());
     }
 }

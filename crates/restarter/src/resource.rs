@@ -311,7 +311,7 @@ impl RolloutStatus {
 fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Condition]) -> Vec<Condition> {
     let is_current = match ledger.phase {
         Phase::Current => "True",
-        Phase::Unknown { .. } => "Unknown",
+        Phase::Unknown(_) => "Unknown",
         Phase::Waiting(_) | Phase::Restarting | Phase::Failed(_) => "False",
     };
     let mut conditions =

@@ -157,6 +157,8 @@ pub(crate) struct NativeVersion {
 pub struct Sources {
     ids: BTreeMap<(Arc<str>, SourceRef), SourceId>,
     entries: BTreeMap<SourceId, (Arc<str>, SourceRef, Observed)>,
+    /// Those of which `ScaiVault` gives no version.
+    failing: BTreeSet<SourceId>,
     /// The number of the next new source.
     next: u64,
     /// The name of removed sources.
@@ -166,7 +168,7 @@ pub struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         let forgotten = SourceRef::new(SourceKind::ScaiVault, "");
-        Self { ids: BTreeMap::new(), entries: BTreeMap::new(), next: 0, forgotten }
+        Self { ids: BTreeMap::new(), entries: BTreeMap::new(), failing: BTreeSet::new(), next: 0, forgotten }
     }
 }
 
@@ -206,6 +208,7 @@ impl Sources {
     /// Records what was seen at `now`. An older version than the known one is ignored. Returns whether something changed.
     pub fn observe(&mut self, id: SourceId, version: Version, old_ends: Option<i64>, now: i64) -> bool {
         let Some((_, _, observed)) = self.entries.get_mut(&id) else { return false };
+        self.failing.remove(&id);
         match observed.current {
             Some(current) if !version.is_newer_than(current) => {
                 let is_changed = current == version && old_ends.is_some() && observed.old_ends != old_ends;
@@ -233,6 +236,17 @@ impl Sources {
         is_changed
     }
 
+    /// Records that there is no version of a source to be had. Returns whether that is new; a version that is known stays.
+    pub fn fail(&mut self, id: SourceId) -> bool {
+        self.observed(id).current.is_none() && self.is_known(id) && self.failing.insert(id)
+    }
+
+    /// Whether there is no version of a source to be had: a native Secret that is missing, or what `ScaiVault` does not give.
+    pub(crate) fn is_without_version(&self, id: SourceId) -> bool {
+        let is_native = self.name(id).kind == SourceKind::Secret;
+        self.observed(id).current.is_none() && (is_native || self.failing.contains(&id))
+    }
+
     /// The number of sources.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -247,6 +261,7 @@ impl Sources {
     pub fn retain(&mut self, used: &BTreeSet<SourceId>) {
         self.entries.retain(|id, _| used.contains(id));
         self.ids.retain(|_, id| used.contains(id));
+        self.failing.retain(|id| used.contains(id));
     }
 }
 

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use crate::{
-    ledger::{Failure, Ledger, Phase, Wait},
-    source::{SourceId, Sources, Version},
+    ledger::{Doubt, Failure, Ledger, Phase, Wait},
+    source::{SourceId, SourceKind, Sources, Version},
+    workload::NotFollowed,
 };
 
 /// A time as Kubernetes writes it.
@@ -16,7 +17,7 @@ impl Phase {
     /// The word in the column `Phase`.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Current | Self::Unknown { .. } => "Current",
+            Self::Current | Self::Unknown(_) => "Current",
             Self::Waiting(_) => "Waiting",
             Self::Restarting => "Restarting",
             Self::Failed(_) => "Failed",
@@ -27,7 +28,7 @@ impl Phase {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Current => "Current",
-            Self::Unknown { .. } => "FirstSight",
+            Self::Unknown(doubt) => doubt.reason(),
             Self::Waiting(wait) => wait.reason(),
             Self::Restarting => "Restarting",
             Self::Failed(failure) => failure.reason(),
@@ -38,12 +39,7 @@ impl Phase {
     pub fn message(&self, ledger: &Ledger, sources: &Sources) -> String {
         let text = match self {
             Self::Current => return "the pods have the current versions".to_owned(),
-            Self::Unknown { source } => {
-                return format!(
-                    "some pods are older than the current version of {}, which the controller has only written down because it saw it first, or because restarts were off; restart them if they still have the version before",
-                    sources.name(*source)
-                );
-            }
+            Self::Unknown(doubt) => return doubt.message(sources),
             Self::Restarting => return "pods are being replaced".to_owned(),
             Self::Failed(failure) if ledger.has_failed() => {
                 return format!(
@@ -71,6 +67,39 @@ fn names(versions: &[(SourceId, Version)], sources: &Sources) -> String {
         text = format!("{text} and {} more", versions.len() - NAMED);
     }
     text
+}
+
+impl Doubt {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoVersion(_) => "VersionUnknown",
+            Self::NotFollowed(_) => "NotFollowed",
+            Self::FirstSight(_) => "FirstSight",
+        }
+    }
+
+    fn message(&self, sources: &Sources) -> String {
+        match self {
+            Self::NoVersion(source) if sources.name(*source).kind == SourceKind::Secret => format!(
+                "the version of {} is not known: there is no such Secret, or native Secrets are not followed (`restarter.nativeSecrets`)",
+                sources.name(*source)
+            ),
+            Self::NoVersion(source) => format!(
+                "the version of {} is not known: ScaiVault has no such secret, does not let the controller list it, or cannot be reached",
+                sources.name(*source)
+            ),
+            Self::NotFollowed(NotFollowed { count, first }) => {
+                let first = first.as_ref().map(|first| format!(", such as {first}")).unwrap_or_default();
+                format!(
+                    "{count} secrets are not followed{first}: the workload or its namespace has too many; restart it yourself after their rotation"
+                )
+            }
+            Self::FirstSight(source) => format!(
+                "some pods are older than the current version of {}, which the controller has only written down because it saw it first, or because restarts were off; restart them if they still have the version before",
+                sources.name(*source)
+            ),
+        }
+    }
 }
 
 impl Wait {
@@ -105,7 +134,7 @@ impl Wait {
             Self::OnDelete => "the update strategy is OnDelete; delete the pods to restart them".to_owned(),
             Self::Partition => "the partition of the update strategy keeps pods of the old template; delete these pods, or remove the partition"
                 .to_owned(),
-            Self::Refused(message) => format!("the API server refused the restart, trying again: {message}"),
+            Self::Refused(message) => format!("the API server did not accept the restart, trying again: {message}"),
             Self::Agreement { pod } if pod.is_empty() => "the pods have different versions of a CSI volume; waiting for the driver".to_owned(),
             Self::Agreement { pod } => {
                 format!("the pods have different versions of a CSI volume; waiting for the driver on the node of the pod {pod}")
@@ -167,7 +196,7 @@ mod tests {
     fn the_page_has_a_row_for_every_reason() {
         let (until, text) = (0, Box::from(""));
         let mut sources = Sources::default();
-        let source = sources.intern("team", &crate::SourceRef::new(crate::SourceKind::Secret, "db"));
+        let source = sources.intern("team", &crate::SourceRef::new(SourceKind::Secret, "db"));
         let waits = [
             Wait::Release,
             Wait::Invalid(Box::clone(&text)),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     ledger::Ledger,
     marker::Marker,
-    source::{SourceId, Version},
+    source::{SourceId, SourceRef, Version},
     window::Window,
 };
 
@@ -121,6 +121,22 @@ pub enum Agreement {
     Disagreeing(Option<(Version, Version)>),
 }
 
+/// Secrets that are not followed, because there are too many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotFollowed {
+    /// How many.
+    pub count: usize,
+    /// One of them.
+    pub first: Option<SourceRef>,
+}
+
+impl NotFollowed {
+    pub(crate) fn add(&mut self, source: impl FnOnce() -> SourceRef) {
+        self.first.get_or_insert_with(source);
+        self.count += 1;
+    }
+}
+
 /// A running pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
@@ -177,6 +193,8 @@ pub struct Workload {
     pub is_canary: bool,
     /// What its pods read at their start, and what a restart would bring.
     pub deliveries: Box<[Delivery]>,
+    /// What they read besides, and is not followed.
+    pub not_followed: NotFollowed,
     /// What its template was last restarted for.
     pub marker: Option<Marker>,
     /// `spec.paused`.

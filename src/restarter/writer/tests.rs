@@ -9,12 +9,20 @@ use super::*;
 const NOW: i64 = 1_790_000_000;
 
 fn key() -> WorkloadKey {
-    WorkloadKey { namespace: "team".into(), kind: Kind::Deployment, name: "web".into() }
+    named("web")
+}
+
+fn named(name: &str) -> WorkloadKey {
+    WorkloadKey { namespace: "team".into(), kind: Kind::Deployment, name: name.into() }
 }
 
 fn deployment(version: &str, annotations: &Value) -> Value {
+    deployment_named("web", version, annotations)
+}
+
+fn deployment_named(name: &str, version: &str, annotations: &Value) -> Value {
     json!({
-        "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": version, "annotations": annotations},
+        "metadata": {"namespace": "team", "name": name, "uid": "u", "resourceVersion": version, "annotations": annotations},
         "spec": {"template": {
             "metadata": {"annotations": {"scaivault.scailabs.ai/inject-secret-a": "a/b"}},
             "spec": {"containers": [{"name": "app", "image": "app:1"}]},
@@ -32,12 +40,19 @@ fn record(version: &str) -> Value {
 
 /// A writer to an API server that is overloaded, and the requests that arrive there.
 async fn writer() -> (Writer, mpsc::Receiver<(String, Value)>) {
+    writer_to(|_| StatusCode::TOO_MANY_REQUESTS).await
+}
+
+/// A writer to an API server that answers so to a method, a path and a body.
+async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, mpsc::Receiver<(String, Value)>) {
     let (sender, requests) = mpsc::channel(8);
     let answer = async move |request: Request| {
         let line = format!("{} {}", request.method(), request.uri().path());
         let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-        sender.try_send((line, serde_json::from_slice(&body).unwrap())).unwrap();
-        StatusCode::TOO_MANY_REQUESTS
+        let status = status(&format!("{line} {}", String::from_utf8_lossy(&body)));
+        // Not every test looks at them.
+        sender.try_send((line, serde_json::from_slice(&body).unwrap())).ok();
+        status
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,6 +63,24 @@ async fn writer() -> (Writer, mpsc::Receiver<(String, Value)>) {
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     let (notices, _) = mpsc::channel(1);
     (Writer::new(client, memory, Arc::default(), notices), requests)
+}
+
+/// A writer, and the step that writes down what is first seen of each of these workloads.
+pub(in crate::restarter) async fn with_workloads(
+    names: &[&str],
+    status: fn(&str) -> StatusCode,
+) -> (Writer, Vec<Step>) {
+    let (writer, _) = writer_to(status).await;
+    writer.memory.change(|state| {
+        for name in names {
+            state.put_workload(Kind::Deployment, &deployment_named(name, "5", &json!({})));
+        }
+        let version = scaivault_restarter::Version::Numbered { time: 5, number: 1 };
+        state.catalog.put_version("a/b", version, None, 5);
+    });
+    let steps = writer.memory.decide(NOW, &scaivault_restarter::Settings::default()).unwrap().steps;
+    assert_eq!(steps.len(), names.len());
+    (writer, steps)
 }
 
 /// Known is a workload with a `RotationRollout` of this version, if any.
@@ -119,4 +152,63 @@ async fn a_step_that_rests_on_the_past_is_left_out() {
     writer.memory.change(|state| state.put_record(&record("7")));
     writer.carry_out(step).await.unwrap();
     assert!(requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn an_error_about_one_object_is_no_outage() {
+    // A webhook that does not answer, an object that cannot be stored.
+    for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::UNPROCESSABLE_ENTITY] {
+        let status = if status.is_server_error() {
+            |_: &str| StatusCode::INTERNAL_SERVER_ERROR
+        } else {
+            |_: &str| StatusCode::UNPROCESSABLE_ENTITY
+        };
+        let (writer, steps) = with_workloads(&["web"], status).await;
+        let step = steps[0].clone();
+        assert_eq!(writer.carry_out(step.clone()).await.unwrap(), Carried::Answered);
+        assert!(writer.is_held(&step, Instant::now()), "with a pause before the next attempt");
+        let restart = as_restart(step);
+        assert_eq!(writer.carry_out(restart).await.unwrap(), Carried::Answered);
+        let mut state = writer.memory.lock();
+        assert!(state.catalog.world().workloads[&key()].refusal.is_some());
+    }
+}
+
+#[tokio::test]
+async fn overload_and_silence_are_told_from_refusals() {
+    for (status, expected) in [
+        (404, Write::Conflict),
+        (409, Write::Conflict),
+        (400, Write::Refused),
+        (403, Write::Refused),
+        (500, Write::Refused),
+        (429, Write::Unavailable),
+        (503, Write::Unavailable),
+        (504, Write::Unavailable),
+    ] {
+        let error = kube::core::Status { code: status, ..kube::core::Status::default() };
+        assert_eq!(classify(&kube::Error::Api(Box::new(error))), expected, "{status}");
+    }
+    let (writer, steps) = with_workloads(&["web"], |_| StatusCode::SERVICE_UNAVAILABLE).await;
+    let unanswered = writer.carry_out(steps[0].clone()).await.unwrap_err();
+    assert_eq!(unanswered.workload, key());
+    assert!(!writer.is_held(&steps[0], Instant::now()));
+}
+
+#[test]
+fn pauses_of_workloads_that_are_gone_are_forgotten() {
+    let memory = Memory::new(Defaults::default(), Settings::default(), None);
+    memory.change(|state| state.put_workload(Kind::Deployment, &deployment("5", &json!({}))));
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let client = runtime.block_on(async { Client::try_from(config).unwrap() });
+    let writer = Writer::new(client, memory, Arc::default(), mpsc::channel(1).0);
+    writer.refuse(&key(), "no");
+    for index in 0..2 * ENTRIES_KEPT {
+        writer.hold(&named(&format!("gone-{index}")), "no");
+        writer.refuse(&named(&format!("gone-{index}")), "no");
+    }
+    assert!(lock(&writer.held).len() <= ENTRIES_KEPT);
+    let refusals = lock(&writer.refusals);
+    assert!(refusals.len() <= ENTRIES_KEPT && refusals.contains_key(&key()));
 }

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use scaivault_inject::{Context, Delivered, DeliveredSecret, PodView, delivered};
-use serde_json::Value;
 
-use super::{Catalog, SECRETS_MAX};
+use super::{Catalog, template::Template};
 use crate::{
+    marker::SECRETS_MAX,
     source::{SourceId, SourceKind, SourceRef, Sources},
-    workload::WorkloadKey,
+    workload::{NotFollowed, WorkloadKey},
 };
 
 /// The maximum number of followed secrets of ScaiVault for a namespace's workloads.
@@ -54,35 +54,34 @@ impl Followed {
 }
 
 impl Catalog {
-    /// The secrets of ScaiVault that a template delivers, and how many of them are too many.
+    /// The secrets of ScaiVault that pods of a template get, and those that are too many.
     pub(super) fn vault_sources(
         &mut self,
         namespace: &Arc<str>,
-        template: &Value,
+        pod: &PodView<'_>,
         context: &Context<'_>,
-    ) -> (Vec<(SourceId, bool)>, usize) {
-        let text = template.to_string();
-        let Ok(view) = PodView::parse(&text) else { return (Vec::new(), 0) };
-        let Delivered { secrets, by_pod: _ } = delivered(&view, context);
-        let (followed, sources) = (&mut self.followed, &mut self.world.sources);
-        let follow = |secret: &DeliveredSecret| {
-            let source = SourceRef::new(SourceKind::ScaiVault, secret.path.as_str());
-            Some((followed.add(namespace, &source, sources)?, secret.is_refreshed))
-        };
-        let vault: Vec<_> = secrets.iter().take(SECRETS_MAX).filter_map(follow).collect();
-        let not_followed = secrets.len() - vault.len();
+    ) -> (Vec<(SourceId, bool)>, NotFollowed) {
+        let Delivered { secrets, by_pod: _ } = delivered(pod, context);
+        let (mut vault, mut not_followed) = (Vec::new(), NotFollowed::default());
+        for DeliveredSecret { path, is_refreshed } in &secrets {
+            let source = SourceRef::new(SourceKind::ScaiVault, path.as_str());
+            let is_first = vault.len() < SECRETS_MAX;
+            let followed = is_first.then(|| self.followed.add(namespace, &source, &mut self.world.sources));
+            match followed.flatten() {
+                Some(id) => vault.push((id, *is_refreshed)),
+                None => not_followed.add(|| source),
+            }
+        }
         (vault, not_followed)
     }
 
-    /// Removes the secrets of a workload's previous template.
-    pub(super) fn forget_vault_sources(&mut self, key: &WorkloadKey) {
-        let vault = self.templates.get(key).map(|template| &template.vault);
-        self.followed.remove(&key.namespace, vault.into_iter().flatten().map(|(source, _)| *source));
+    /// The template of a workload goes, or another one comes.
+    pub(super) fn forget_vault_sources(&mut self, key: &WorkloadKey, template: &Template) {
+        self.followed.remove(&key.namespace, template.vault.iter().map(|(source, _)| *source));
     }
 
-    /// The number of secrets of ScaiVault that are not followed, because their workload or namespace has too
-    /// many.
+    /// How many secrets are not followed, because their workload or namespace has too many.
     pub fn not_followed(&self) -> usize {
-        self.templates.values().map(|template| template.not_followed).sum()
+        self.world.workloads.values().map(|workload| workload.not_followed.count).sum()
     }
 }

@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::Value;
 
-use super::{Catalog, Template, WorkloadKey};
+use super::{
+    Catalog, WorkloadKey,
+    template::{Resolved, Template},
+};
 use crate::{
-    choice::{Annotations, Choice, Places, choose, keys},
+    choice::{Annotations, Choice, Places, choose, is_chosen_by},
     workload::{Kind, Mode},
 };
+
+/// The most Rollouts that use the template of one workload: each change of it is read for all of them.
+const ROLLOUTS_MAX: usize = 8;
 
 /// What is kept of each template besides what it delivers, for Rollouts that use it.
 #[derive(Debug, Default)]
@@ -17,11 +22,21 @@ pub(super) struct Shared {
     /// The annotations that choose restarts.
     annotations: Annotations,
     policy: Option<Mode>,
+    /// They are not kept.
+    is_too_long: bool,
 }
 
 impl Shared {
     pub(super) fn new(template: &Annotations, policy: Option<Mode>) -> Self {
-        Self { annotations: choosing(template), policy }
+        Self { annotations: choosing(template), policy, is_too_long: false }
+    }
+
+    pub(super) fn too_long() -> Self {
+        Self { is_too_long: true, ..Self::default() }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        bytes(&self.annotations)
     }
 }
 
@@ -46,16 +61,20 @@ impl Reference {
         let workload = WorkloadKey { namespace: namespace_of_both, kind, name };
         Some(Box::new(Self { workload, own: choosing(own), namespace: choosing(namespace) }))
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.workload.name.len() + bytes(&self.own) + bytes(&self.namespace)
+    }
 }
 
 /// The annotations that choose restarts.
 fn choosing(annotations: &Annotations) -> Annotations {
-    let is_choosing = |key: &str| {
-        let own = key.strip_prefix(ANNOTATION_PREFIX);
-        own.is_some_and(|key| key.starts_with(keys::RESTART)) || key.contains("reloader.stakater.com/")
-    };
-    let chosen = annotations.iter().filter(|(key, _)| is_choosing(key));
+    let chosen = annotations.iter().filter(|(key, _)| is_chosen_by(key));
     chosen.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn bytes(annotations: &Annotations) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 impl Template {
@@ -67,17 +86,37 @@ impl Template {
 }
 
 impl Catalog {
+    /// Notes whose template a Rollout uses. One too many does not use it.
+    pub(super) fn add_reference(&mut self, key: &WorkloadKey, template: &mut Template) {
+        let Some(reference) = &template.reference else { return };
+        let rollouts = self.references.entry(reference.workload.clone()).or_default();
+        if rollouts.len() < ROLLOUTS_MAX {
+            rollouts.insert(Arc::clone(&key.name));
+        } else {
+            template.reference = None;
+        }
+    }
+
+    /// The template of a Rollout goes, or another one comes.
+    pub(super) fn forget_reference(&mut self, key: &WorkloadKey, template: &Template) {
+        let Some(reference) = &template.reference else { return };
+        if let Some(rollouts) = self.references.get_mut(&reference.workload) {
+            rollouts.remove(&key.name);
+            if rollouts.is_empty() {
+                self.references.remove(&reference.workload);
+            }
+        }
+    }
+
     /// A workload came, changed or went: Rollouts that use its template change with it.
     pub(super) fn change_references(&mut self, key: &WorkloadKey) {
-        let first = WorkloadKey { kind: Kind::Rollout, name: "".into(), ..key.clone() };
-        let rollouts =
-            self.templates.range(first..).take_while(|(other, _)| other.namespace == key.namespace);
-        let concerned = rollouts.filter_map(|(rollout, template)| {
-            let reference = template.reference.as_ref()?;
-            let is_concerned = rollout == key || reference.workload == *key;
-            is_concerned.then(|| (rollout.clone(), self.choice_by(reference)))
-        });
-        for (rollout, choice) in concerned.collect::<Vec<_>>() {
+        let users = self.references.get(key).into_iter().flatten();
+        let users =
+            users.map(|name| WorkloadKey { kind: Kind::Rollout, name: Arc::clone(name), ..key.clone() });
+        let itself = self.templates.get(key).filter(|template| template.reference.is_some());
+        let concerned: Vec<WorkloadKey> = users.chain(itself.map(|_| key.clone())).collect();
+        for rollout in concerned {
+            let choice = self.choice_by(&rollout);
             if let (Some(template), Some(choice)) = (self.templates.get_mut(&rollout), choice) {
                 template.choice = choice;
             }
@@ -86,15 +125,24 @@ impl Catalog {
     }
 
     /// What is chosen for a Rollout, as if the template were its own.
-    fn choice_by(&self, reference: &Reference) -> Option<Choice> {
-        let shared = &self.templates.get(&reference.workload)?.shared;
-        Some(choose(&Places {
+    fn choice_by(&self, rollout: &WorkloadKey) -> Option<Resolved> {
+        let reference = self.templates.get(rollout)?.reference.as_ref()?;
+        let unknown = Template::default();
+        let referenced = self.templates.get(&reference.workload).unwrap_or(&unknown);
+        let Template { shared, secrets, classes, .. } = referenced;
+        if shared.is_too_long {
+            let problem = format!("the annotations about restarts of {} are too long", reference.workload);
+            let choice = Choice { problems: vec![problem], ..Choice::default() };
+            return Some(Resolved::new(choice, secrets, classes));
+        }
+        let choice = choose(&Places {
             workload: &reference.own,
             template: &shared.annotations,
             namespace: &reference.namespace,
             policy: shared.policy,
             default: self.defaults.mode,
             with_reloader: self.defaults.with_reloader,
-        }))
+        });
+        Some(Resolved::new(choice, secrets, classes))
     }
 }

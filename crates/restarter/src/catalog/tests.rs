@@ -1,8 +1,12 @@
-use scaivault_inject::{KubeVersion, Namespace};
+use scaivault_inject::{Context, KubeVersion, Namespace};
+use scaivault_usage::SECRETS_STORE;
 use serde_json::json;
 
-use super::{followed::NAMESPACE_SECRETS_MAX, unused::SOURCES_KEPT, *};
-use crate::{Phase, RotationRolloutSpec, Settings, Step, Wait, decide};
+use super::{followed::NAMESPACE_SECRETS_MAX, template::NAMESPACE_TEXT_MAX, unused::SOURCES_KEPT, *};
+use crate::{
+    Agreement, Doubt, MARKER, MarkedVersions, NotFollowed, Phase, RotationRolloutSpec, Settings, Step, Wait,
+    decide,
+};
 
 struct Fixture {
     catalog: Catalog,
@@ -13,7 +17,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            catalog: Catalog::new(Defaults { mode: Mode::Auto, with_reloader: true }),
+            catalog: Catalog::new(Defaults { mode: Mode::Auto, with_reloader: true, without_vault: false }),
             settings: scaivault_inject::Settings::default(),
             namespace: Namespace { name: "team".to_owned(), ..Namespace::default() },
         }
@@ -26,7 +30,7 @@ impl Fixture {
             "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
         });
         let context = Context::new(&self.settings, &self.namespace, KubeVersion::OLDEST);
-        self.catalog.put_workload(Kind::Deployment, &object, &context, None);
+        self.catalog.put_workload(Kind::Deployment, &object, &context);
     }
 
     /// What the workload delivers, as markers name it.
@@ -147,7 +151,7 @@ fn a_rollout_delivers_what_its_referenced_template_does() {
             "status": {"phase": "Healthy"},
         });
         let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
-        fixture.catalog.put_workload(Kind::Rollout, &object, &context, None);
+        fixture.catalog.put_workload(Kind::Rollout, &object, &context);
     };
     let rollout = |fixture: &mut Fixture| {
         let world = fixture.catalog.world();
@@ -308,7 +312,7 @@ fn an_older_version_of_a_workload_is_ignored() {
         "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": "4"},
         "spec": {"template": template(json!({}))},
     });
-    fixture.catalog.put_workload(Kind::Deployment, &older, &context, None);
+    fixture.catalog.put_workload(Kind::Deployment, &older, &context);
     fixture.check(&["scaivault:a/b"]);
     // Another workload of the same name.
     older["metadata"]["uid"] = "v".into();
@@ -316,7 +320,6 @@ fn an_older_version_of_a_workload_is_ignored() {
         Kind::Deployment,
         &older,
         &Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST),
-        None,
     );
     fixture.check(&[]);
 }
@@ -483,7 +486,7 @@ fn a_namespace_has_so_many_secrets_followed() {
             "spec": {"template": template(json!(annotations))},
         });
         let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
-        fixture.catalog.put_workload(Kind::Deployment, &object, &context, None);
+        fixture.catalog.put_workload(Kind::Deployment, &object, &context);
     };
     let each = 64;
     let workloads = NAMESPACE_SECRETS_MAX / each;
@@ -491,15 +494,245 @@ fn a_namespace_has_so_many_secrets_followed() {
     for _ in 0..2 {
         (0..workloads).for_each(|workload| put(&mut fixture, workload, each));
     }
-    let followed = |fixture: &Fixture| (fixture.catalog.paths().len(), fixture.catalog.not_followed());
-    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 0));
+    let followed = |fixture: &mut Fixture| {
+        fixture.catalog.world();
+        (fixture.catalog.paths().len(), fixture.catalog.not_followed())
+    };
+    assert_eq!(followed(&mut fixture), (NAMESPACE_SECRETS_MAX, 0));
     put(&mut fixture, workloads, 3);
-    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 3));
+    assert_eq!(followed(&mut fixture), (NAMESPACE_SECRETS_MAX, 3));
     put(&mut fixture, 0, each - 2);
     put(&mut fixture, workloads, 3);
-    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX, 1));
+    assert_eq!(followed(&mut fixture), (NAMESPACE_SECRETS_MAX, 1));
     let first = WorkloadKey { name: "web-1".into(), ..key() };
     fixture.catalog.remove_workload(&first);
     put(&mut fixture, workloads, 3);
-    assert_eq!(followed(&fixture), (NAMESPACE_SECRETS_MAX - each + 1, 0));
+    assert_eq!(followed(&mut fixture), (NAMESPACE_SECRETS_MAX - each + 1, 0));
+}
+
+impl Fixture {
+    fn put_object(&mut self, kind: Kind, object: &Value) {
+        let context = Context::new(&self.settings, &self.namespace, KubeVersion::OLDEST);
+        self.catalog.put_workload(kind, object, &context);
+    }
+
+    /// A Deployment that uses these Secrets.
+    fn put_using(&mut self, name: &str, secrets: &[String], annotations: &Value) {
+        let sources: Vec<_> = secrets.iter().map(|name| json!({"secretRef": {"name": name}})).collect();
+        let template = json!({"spec": {"containers": [{"name": "app", "image": "a", "envFrom": sources}]}});
+        let object = json!({
+            "metadata": {"namespace": "team", "name": name, "uid": "u", "annotations": annotations},
+            "spec": {"template": template},
+        });
+        self.put_object(Kind::Deployment, &object);
+    }
+}
+
+#[test]
+fn a_pattern_selects_among_the_secrets_that_pods_use() {
+    for annotations in [
+        json!({"scaivault.scailabs.ai/restart-secrets": "d*,x-1"}),
+        json!({"secret.reloader.stakater.com/reload": "d[a-c]+,x-1,d.*"}),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.put(&annotations, &template(json!({})));
+        for number in 0..1000 {
+            fixture.catalog.put_secret(&native(&format!("d-{number}"), json!({})), 0);
+            fixture.catalog.put_secret(&native(&format!("x-{number}"), json!({})), 0);
+        }
+        fixture.catalog.put_secret(&native("db", json!({})), 0);
+        fixture.check(&["secret:db", "secret:x-1"]);
+        // One that no workload names concerns none.
+        fixture.catalog.put_secret(&native("x-1000", json!({})), 0);
+        let names = &fixture.catalog.changed_names["team"];
+        assert!(!fixture.catalog.templates[&key()].concerns(names));
+    }
+}
+
+#[test]
+fn used_secrets_are_followed_first_in_any_order_of_events() {
+    let used: Vec<String> = (0..255).map(|number| format!("z-{number:03}")).collect();
+    let annotations = json!({"scaivault.scailabs.ai/restart-secrets": "z-*,a-3,a-2,a-1"});
+    let mut all: Vec<String> =
+        ["a-1", "a-2", "a-3"].map(str::to_owned).into_iter().chain(used.clone()).collect();
+    for is_reversed in [false, true] {
+        let mut fixture = Fixture::new();
+        if is_reversed {
+            all.reverse();
+            fixture.put_using("web", &used, &annotations);
+        }
+        for name in &all {
+            fixture.catalog.put_secret(&native(name, json!({})), 0);
+            fixture.catalog.world();
+        }
+        fixture.put_using("web", &used, &annotations);
+        let workload = fixture.workload();
+        let sources = &fixture.catalog.world().sources;
+        let delivered: BTreeSet<String> = workload
+            .deliveries
+            .iter()
+            .map(|delivery| sources.name(delivery.source).name.to_string())
+            .collect();
+        let expected: BTreeSet<String> = used.iter().cloned().chain(["a-1".to_owned()]).collect();
+        assert_eq!(delivered, expected);
+        let first = Some(SourceRef::new(SourceKind::Secret, "a-2"));
+        assert_eq!(workload.not_followed, NotFollowed { count: 2, first });
+        assert_eq!(fixture.catalog.not_followed(), 2);
+        fixture.decide(1_790_000_100);
+        let ledger = fixture.ledger();
+        assert_eq!(ledger.phase, Phase::Unknown(Doubt::NotFollowed(workload.not_followed)));
+        let message = ledger.phase.message(&ledger, &fixture.catalog.world().sources);
+        assert!(message.starts_with("2 secrets are not followed, such as secret:a-2: "), "{message}");
+    }
+}
+
+#[test]
+fn a_status_event_reads_the_state_alone() {
+    let mut fixture = Fixture::new();
+    let object = |generation: i64, version: &str, path: &str, asks: &str| {
+        json!({
+            "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": version,
+                         "generation": generation, "annotations": {"scaivault.scailabs.ai/restart": asks}},
+            "spec": {"paused": version == "2", "template": template(json!({"scaivault.scailabs.ai/inject-secret-a": path}))},
+        })
+    };
+    fixture.put_object(Kind::Deployment, &object(1, "1", "a/b", "auto"));
+    // The same generation with another template: it cannot be, so it shows what is read.
+    fixture.put_object(Kind::Deployment, &object(1, "2", "a/c", "auto"));
+    fixture.check(&["scaivault:a/b"]);
+    let workload = fixture.workload();
+    assert!(workload.is_paused && &*workload.resource_version == "2");
+    fixture.put_object(Kind::Deployment, &object(1, "3", "a/c", "manual"));
+    fixture.check(&["scaivault:a/c"]);
+    assert_eq!(fixture.workload().mode, Mode::Manual);
+    fixture.put_object(Kind::Deployment, &object(2, "4", "a/d", "manual"));
+    fixture.check(&["scaivault:a/d"]);
+    // A policy has changed.
+    fixture.catalog.read_again(&key());
+    fixture.put_object(Kind::Deployment, &object(2, "4", "a/e", "manual"));
+    fixture.check(&["scaivault:a/e"]);
+}
+
+#[test]
+fn the_texts_of_a_namespace_have_a_budget() {
+    let mut fixture = Fixture::new();
+    let all = json!({"scaivault.scailabs.ai/restart-secrets": "all"});
+    let secrets = |workload: usize| -> Vec<String> {
+        (0..200).map(|number| format!("{workload}-{number:0>240}")).collect()
+    };
+    let fitting = NAMESPACE_TEXT_MAX / (200 * 242);
+    for workload in 0..fitting + 5 {
+        fixture.put_using(&format!("web-{workload}"), &secrets(workload), &all);
+    }
+    assert!(fixture.catalog.texts["team"] <= NAMESPACE_TEXT_MAX);
+    let last = WorkloadKey { name: format!("web-{}", fitting + 4).as_str().into(), ..key() };
+    let workload = fixture.catalog.world().workloads[&last].clone();
+    assert!(workload.deliveries.is_empty() && workload.problem.contains("too many Secrets"), "{workload:?}");
+    assert_eq!(workload.not_followed.count, 200);
+    // Other namespaces have their own.
+    let first = WorkloadKey { name: "web-0".into(), ..key() };
+    assert_eq!(fixture.catalog.world().workloads[&first].deliveries.len(), 200);
+    fixture.catalog.remove_workload(&first);
+    fixture.put_using(&last.name, &secrets(fitting + 4), &all);
+    assert_eq!(fixture.catalog.world().workloads[&last].deliveries.len(), 200);
+    for workload in 0..fitting + 5 {
+        let name = format!("web-{workload}").as_str().into();
+        fixture.catalog.remove_workload(&WorkloadKey { name, ..key() });
+    }
+    assert!(fixture.catalog.texts.is_empty());
+}
+
+#[test]
+fn annotations_that_are_too_long_are_not_kept() {
+    let mut fixture = Fixture::new();
+    let long = "x".repeat(100_000);
+    let marked = template(json!({MARKER: long, "scaivault.scailabs.ai/restart-secrets": long}));
+    fixture.put(&json!({}), &marked);
+    let Template { marker, text_bytes, shared, .. } = &fixture.catalog.templates[&key()];
+    assert_eq!((marker.as_ref(), shared.bytes()), (Some(&MarkedVersions::parse(&long)), 0));
+    assert!(*text_bytes < 1000, "{text_bytes}");
+    assert!(
+        fixture.workload().problem.contains("have 100037 bytes; allowed: 32768"),
+        "{:?}",
+        fixture.workload().problem
+    );
+    // Nor is it known what a Rollout with this template is to do.
+    let rollout = |name: &str| {
+        json!({
+            "metadata": {"namespace": "team", "name": name, "uid": "r"},
+            "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        })
+    };
+    fixture.put_object(Kind::Rollout, &rollout("web"));
+    let rollout_key = WorkloadKey { kind: Kind::Rollout, ..key() };
+    let problem = &fixture.catalog.world().workloads[&rollout_key].problem;
+    assert!(problem.ends_with("Deployment team/web are too long"), "{problem}");
+}
+
+#[test]
+fn so_many_rollouts_use_the_template_of_a_workload() {
+    let mut fixture = Fixture::new();
+    let rollouts = 12;
+    for number in 0..rollouts {
+        let object = json!({
+            "metadata": {"namespace": "team", "name": format!("web-{number}"), "uid": "r"},
+            "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        });
+        fixture.put_object(Kind::Rollout, &object);
+        fixture.put_object(Kind::Rollout, &object);
+    }
+    fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));
+    let world = fixture.catalog.world();
+    let with = world
+        .workloads
+        .iter()
+        .filter(|(key, workload)| key.kind == Kind::Rollout && !workload.deliveries.is_empty());
+    assert_eq!(with.count(), 8);
+    for number in 0..rollouts {
+        let name = format!("web-{number}").as_str().into();
+        fixture.catalog.remove_workload(&WorkloadKey { kind: Kind::Rollout, name, ..key() });
+    }
+    assert!(fixture.catalog.references.is_empty());
+}
+
+#[test]
+fn a_secret_without_a_version_is_not_called_current() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));
+    fixture.decide(1_790_000_100);
+    assert_eq!(fixture.ledger().phase, Phase::Current, "it was not asked for yet");
+    fixture.catalog.put_unreadable("a/b");
+    assert!(fixture.catalog.is_changed());
+    fixture.decide(1_790_000_101);
+    let ledger = fixture.ledger();
+    let source = fixture.workload().deliveries[0].source;
+    assert_eq!(ledger.phase, Phase::Unknown(Doubt::NoVersion(source)));
+    let status = crate::RotationRolloutStatus::new(&ledger, &fixture.catalog.world().sources, 0, &[]);
+    let condition = &status.conditions[0];
+    assert_eq!((&*condition.status, &*condition.reason), ("Unknown", "VersionUnknown"));
+    assert!(condition.message.starts_with("the version of scaivault:a/b is not known"), "{condition:?}");
+    assert_eq!(fixture.catalog.workload_with("a/b"), Some(&key()));
+    fixture.catalog.put_version("a/b", Version::Numbered { time: 5, number: 1 }, None, 1_790_000_102);
+    fixture.decide(1_790_000_102);
+    assert_eq!(fixture.ledger().phase, Phase::Current);
+    // One outage later, the known version stays.
+    fixture.catalog.put_unreadable("a/b");
+    assert!(!fixture.catalog.is_changed());
+    // A native Secret that is not there.
+    fixture.put(&json!({"scaivault.scailabs.ai/restart-secrets": "all"}), &template(json!({})));
+    fixture.decide(1_790_000_103);
+    let ledger = fixture.ledger();
+    let message = ledger.phase.message(&ledger, &fixture.catalog.world().sources);
+    assert!(
+        message.starts_with("the version of secret:db is not known: there is no such Secret"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_scaivault_none_of_its_secrets_is_followed() {
+    let mut fixture = Fixture::new();
+    fixture.catalog = Catalog::new(Defaults { without_vault: true, ..Defaults::default() });
+    fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));
+    fixture.check(&[]);
 }

@@ -1,5 +1,7 @@
 //! Names of Secrets or classes, by pattern.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
 /// The most regular expressions of a list, and the most bytes of all of them. Names and `.*` are none.
@@ -8,27 +10,37 @@ const EXPRESSION_BYTES: usize = 1024;
 /// The most memory of these when they are compiled. They are only compiled while names are looked for: a namespace has any number of
 /// workloads, and compiled expressions are far larger than their text.
 const COMPILED_BYTES: usize = 16 * 1024;
+/// The longest name of an object.
+const NAME_MAX: usize = 253;
+/// The most names with `*`, times the names that they are compared with.
+const GLOB_WORK: usize = 4096;
+/// The most bytes of the names that regular expressions are compared with.
+const EXPRESSION_WORK: usize = 4096;
 
-/// Names with `*` for any characters, and regular expressions for the whole name.
+/// Names, names with `*` for any characters, and regular expressions for the whole name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
+    exact: Vec<Box<str>>,
     globs: Vec<Box<str>>,
     expressions: Vec<Box<str>>,
 }
 
 impl Names {
-    pub(super) fn from_globs<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { globs: globs.into_iter().map(Box::from).collect(), expressions: Vec::new() }
+    pub(super) fn from_globs<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        // Longer ones cover nothing.
+        let names = names.into_iter().filter(|name| name.len() <= NAME_MAX).map(Box::<str>::from);
+        let (globs, exact) = names.partition(|name| name.contains('*'));
+        Self { exact, globs, expressions: Vec::new() }
     }
 
     /// Reads regular expressions. An error says what is wrong with each that cannot be used.
     pub(super) fn from_expressions<'a>(
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<String>> {
-        let (mut globs, mut expressions) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
+        let (mut globs, mut expressions) = (Vec::new(), Vec::<Box<str>>::new());
         for name in names {
             match as_glob(name) {
-                Some(glob) => globs.push(glob.into()),
+                Some(glob) => globs.push(glob),
                 None => expressions.push(name.into()),
             }
         }
@@ -40,7 +52,7 @@ impl Names {
                 expressions.len()
             )]);
         }
-        let names = Self { globs, expressions };
+        let names = Self { expressions, ..Self::from_globs(globs.iter().map(String::as_str)) };
         if names.compile().is_ok() {
             return Ok(names);
         }
@@ -57,27 +69,39 @@ impl Names {
         Err(wrong)
     }
 
-    pub(super) fn lookup(&self) -> Lookup<'_> {
-        // It was compiled when it was read.
-        Lookup { globs: &self.globs, expressions: self.compile().ok().flatten() }
+    /// The names without patterns.
+    pub(super) fn exact(&self) -> impl Iterator<Item = &str> {
+        self.exact.iter().map(|name| &**name)
+    }
+
+    /// Those of `names`, which are sorted, that are covered.
+    pub(super) fn among<'a>(&self, names: &'a [Arc<str>]) -> Result<BTreeSet<&'a Arc<str>>, String> {
+        let bytes: usize = names.iter().map(|name| name.len()).sum();
+        if self.globs.len() * names.len() > GLOB_WORK {
+            return Err(format!(
+                "has {} names with * for {} names; allowed: {GLOB_WORK} comparisons; use fewer, or write whole names",
+                self.globs.len(),
+                names.len()
+            ));
+        }
+        if !self.expressions.is_empty() && bytes > EXPRESSION_WORK {
+            return Err(format!(
+                "has regular expressions for names of {bytes} bytes; allowed: {EXPRESSION_WORK}; write whole names"
+            ));
+        }
+        let exact = self.exact().filter_map(|name| names.binary_search_by(|known| (**known).cmp(name)).ok());
+        let mut covered: BTreeSet<_> = exact.map(|index| &names[index]).collect();
+        // They were compiled when they were read.
+        let expressions = self.compile().ok().flatten();
+        covered.extend(names.iter().filter(|name| {
+            self.globs.iter().any(|glob| covers(glob, name))
+                || expressions.as_ref().is_some_and(|expressions| expressions.is_match(name.as_bytes()))
+        }));
+        Ok(covered)
     }
 
     fn compile(&self) -> Result<Option<RegexSet>, regex::Error> {
         if self.expressions.is_empty() { Ok(None) } else { compile(&self.expressions).map(Some) }
-    }
-}
-
-/// What names are looked up in.
-#[derive(Debug)]
-pub(super) struct Lookup<'a> {
-    globs: &'a [Box<str>],
-    expressions: Option<RegexSet>,
-}
-
-impl Lookup<'_> {
-    pub(super) fn covers(&self, name: &str) -> bool {
-        self.globs.iter().any(|glob| covers(glob, name))
-            || self.expressions.as_ref().is_some_and(|expressions| expressions.is_match(name.as_bytes()))
     }
 }
 
@@ -136,15 +160,33 @@ mod tests {
     #[test]
     fn names_and_any_characters_are_not_compiled() {
         let names = Names::from_expressions(["db", "tls-.*", ".*-cert-.*", "a.b", "x|y", "z+.*"]).unwrap();
-        assert_eq!(names.globs, ["db", "tls-*", "*-cert-*"].map(Box::from));
+        assert_eq!(names.exact, ["db"].map(Box::from));
+        assert_eq!(names.globs, ["tls-*", "*-cert-*"].map(Box::from));
         assert_eq!(names.expressions, ["a.b", "x|y", "z+.*"].map(Box::from));
-        let lookup = names.lookup();
-        for name in ["db", "tls-web", "old-cert-1", "axb", "a.b", "y", "zz-1"] {
-            assert!(lookup.covers(name), "{name}");
-        }
-        for name in ["xdb", "tls", "cert-1", "a.bc", "xy"] {
-            assert!(!lookup.covers(name), "{name}");
-        }
+        let (covered, others) = (
+            ["a.b", "axb", "db", "old-cert-1", "tls-web", "y", "zz-1"],
+            ["a.bc", "cert-1", "tls", "xdb", "xy"],
+        );
+        let mut all: Vec<Arc<str>> = covered.into_iter().chain(others).map(Arc::from).collect();
+        all.sort_unstable();
+        let found: Vec<&str> = names.among(&all).unwrap().into_iter().map(|name| &**name).collect();
+        assert_eq!(found, covered);
+    }
+
+    #[test]
+    fn the_work_for_names_is_bounded() {
+        let used =
+            |count: usize| (0..count).map(|index| format!("{index:0>64}").into()).collect::<Vec<Arc<str>>>();
+        let globs = Names::from_globs(["a*"; 64]);
+        assert!(globs.among(&used(64)).is_ok());
+        assert!(globs.among(&used(65)).unwrap_err().contains("64 names with * for 65 names"));
+        // Whole names are looked up.
+        let names = used(256);
+        let exact = Names::from_globs(names.iter().take(64).map(|name| &**name));
+        assert_eq!(exact.among(&names).unwrap().len(), 64);
+        let expressions = Names::from_expressions(["a.b"]).unwrap();
+        assert!(expressions.among(&used(64)).is_ok());
+        assert!(expressions.among(&used(65)).unwrap_err().contains("for names of 4160 bytes; allowed: 4096"));
     }
 
     #[test]

@@ -22,7 +22,17 @@ fn choice(workload: &[(&str, &str)], template: &[(&str, &str)], namespace: &[(&s
     })
 }
 
-const USED: Candidate = Candidate { is_used: true, asks: false, is_match: false, is_ignored: false };
+const USED: Candidate = Candidate { asks: false, is_match: false, is_ignored: false };
+
+/// Whether a Secret or class that the template uses is included.
+fn includes(selection: &Selection, name: &str, candidate: Candidate) -> bool {
+    selection.among(&[name.into()]).unwrap().used(|_| candidate).next().is_some()
+}
+
+/// Whether one that the template does not use is included.
+fn includes_unused(selection: &Selection, name: &str, candidate: Candidate) -> bool {
+    selection.among(&[]).unwrap().unused(|_| candidate).any(|found| &**found == name)
+}
 
 #[test]
 fn the_nearest_place_wins() {
@@ -71,38 +81,41 @@ fn documented_annotations_are_those_that_are_read() {
 #[test]
 fn native_secrets_are_opt_in() {
     let none = choice(&[], &[], &[]);
-    assert!(!none.secrets.lookup().includes("db", USED));
-    assert!(none.secrets.lookup().includes("db", Candidate { asks: true, ..USED }));
-    assert!(!none.secrets.lookup().includes("db", Candidate { asks: true, is_used: false, ..USED }));
+    assert!(!includes(&none.secrets, "db", USED));
+    assert!(includes(&none.secrets, "db", Candidate { asks: true, ..USED }));
+    assert!(!includes_unused(&none.secrets, "db", Candidate { asks: true, ..USED }));
     let all = choice(&[("restart-secrets", "all")], &[], &[]);
-    assert!(all.secrets.lookup().includes("db", USED));
-    assert!(!all.secrets.lookup().includes("db", Candidate { is_ignored: true, ..USED }));
+    assert!(includes(&all.secrets, "db", USED));
+    assert!(!includes(&all.secrets, "db", Candidate { is_ignored: true, ..USED }));
     let matching = choice(&[("restart-secrets", "matching")], &[], &[]);
-    assert!(matching.secrets.lookup().includes("db", Candidate { is_match: true, ..USED }));
-    assert!(!matching.secrets.lookup().includes("db", USED));
+    assert!(includes(&matching.secrets, "db", Candidate { is_match: true, ..USED }));
+    assert!(!includes(&matching.secrets, "db", USED));
     let named = choice(&[("restart-secrets", "db, tls-*")], &[], &[]);
-    assert!(named.secrets.lookup().includes("tls-web", Candidate::default()));
-    assert!(!named.secrets.lookup().includes("other", USED));
+    assert!(includes(&named.secrets, "tls-web", USED) && includes_unused(&named.secrets, "db", USED));
+    assert!(!includes_unused(&named.secrets, "tls-web", USED), "a pattern is for what the template uses");
+    assert!(!includes(&named.secrets, "other", USED));
 }
 
 #[test]
 fn reloader_annotations_keep_their_meaning() {
     let found = choice(&[("reloader.stakater.com/auto", "true")], &[], &[]);
-    assert!(found.secrets.lookup().includes("db", USED) && found.classes.lookup().includes("files", USED));
+    assert!(includes(&found.secrets, "db", USED) && includes(&found.classes, "files", USED));
     let found = choice(&[("secret.reloader.stakater.com/reload", "db,tls-.*")], &[], &[]);
     assert!(
-        found.secrets.lookup().includes("tls-web", Candidate::default())
-            && !found.secrets.lookup().includes("xdb", USED)
+        includes(&found.secrets, "tls-web", USED)
+            && includes_unused(&found.secrets, "db", USED)
+            && !includes_unused(&found.secrets, "tls-web", USED)
+            && !includes(&found.secrets, "xdb", USED)
     );
     let found = choice(&[("reloader.stakater.com/search", "true")], &[], &[]);
     let marked = Candidate::new(&annotations(&[("reloader.stakater.com/match", "true")]), true);
-    assert!(found.secrets.lookup().includes("db", Candidate { is_used: true, ..marked }));
-    assert!(!found.secrets.lookup().includes("db", USED));
+    assert!(includes(&found.secrets, "db", marked));
+    assert!(!includes(&found.secrets, "db", USED));
     let found = choice(&[("secretproviderclass.reloader.stakater.com/reload", "files")], &[], &[]);
-    assert!(found.classes.lookup().includes("files", USED) && !found.secrets.lookup().includes("db", USED));
+    assert!(includes(&found.classes, "files", USED) && !includes(&found.secrets, "db", USED));
     let excluded =
         [("reloader.stakater.com/auto", "true"), ("secrets.exclude.reloader.stakater.com/reload", "db")];
-    assert!(!choice(&excluded, &[], &[]).secrets.lookup().includes("db", USED));
+    assert!(!includes(&choice(&excluded, &[], &[]).secrets, "db", USED));
     let ignored = Candidate::new(&annotations(&[("reloader.stakater.com/ignore", "true")]), true);
     assert!(ignored.is_ignored);
 }
@@ -117,19 +130,17 @@ fn mistakes_in_expressions_of_reloader_name_their_key() {
         let found = choice(&[(key, list)], &[], &[]);
         assert!(found.problems.len() == 1 && found.problems[0].starts_with(key), "{:?}", found.problems);
         assert!(found.problems[0].contains(expected), "{:?}", found.problems);
-        assert!(!found.secrets.lookup().includes("db", USED));
+        assert!(!includes(&found.secrets, "db", USED));
     }
 }
 
 #[test]
 fn reloader_annotations_of_templates_count_alone() {
     let auto = [("reloader.stakater.com/auto", "true")];
-    assert!(choice(&[], &auto, &[]).secrets.lookup().includes("db", USED));
-    assert!(
-        !choice(&[("reloader.stakater.com/auto", "false")], &auto, &[]).secrets.lookup().includes("db", USED)
-    );
+    assert!(includes(&choice(&[], &auto, &[]).secrets, "db", USED));
+    assert!(!includes(&choice(&[("reloader.stakater.com/auto", "false")], &auto, &[]).secrets, "db", USED));
     // This product's annotations win.
-    assert!(!choice(&[("restart-secrets", "none")], &auto, &[]).secrets.lookup().includes("db", USED));
+    assert!(!includes(&choice(&[("restart-secrets", "none")], &auto, &[]).secrets, "db", USED));
 }
 
 #[test]
@@ -144,7 +155,34 @@ fn without_the_setting_reloader_is_not_read() {
         default: Mode::Off,
         with_reloader: false,
     });
-    assert!(found.mode == Mode::Off && !found.secrets.lookup().includes("db", USED));
+    assert!(found.mode == Mode::Off && !includes(&found.secrets, "db", USED));
+}
+
+#[test]
+fn reloader_overrides_settings_and_nothing_that_was_said() {
+    let workload = annotations(&[("reloader.stakater.com/auto", "true")]);
+    let (empty, off) = (Annotations::new(), annotations(&[("restart", "off")]));
+    let manual = annotations(&[("restart", "manual")]);
+    let unreadable = annotations(&[("restart", "no")]);
+    for (namespace, policy, default, expected) in [
+        (&empty, None, Mode::Off, Mode::Auto),
+        (&empty, None, Mode::Manual, Mode::Auto),
+        (&off, None, Mode::Off, Mode::Off),
+        (&manual, None, Mode::Manual, Mode::Manual),
+        (&unreadable, None, Mode::Off, Mode::Off),
+        (&empty, Some(Mode::Off), Mode::Off, Mode::Off),
+    ] {
+        let places =
+            Places { workload: &workload, template: &empty, namespace, policy, default, with_reloader: true };
+        let found = choose(&places);
+        assert_eq!(found.mode, expected, "{namespace:?} {policy:?} {default:?}");
+        // The template's own word, in the same way.
+        let found = choose(&Places { template: namespace, namespace: &empty, ..places });
+        assert_eq!(found.mode, expected, "{namespace:?} {policy:?} {default:?}");
+    }
+    let both = annotations(&[("reloader.stakater.com/auto", "true"), ("restart-secrets", "A b")]);
+    let found = choice(&[], &both.iter().map(|(key, value)| (&**key, &**value)).collect::<Vec<_>>(), &[]);
+    assert!(!includes(&found.secrets, "db", USED) && found.problems.len() == 1);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Agreement, Delivery, Kind, Ledger, Marker, Mode, Pod, Progress, Refusal, Settings, SourceId, SourceKind,
-    SourceRef, Sources, Step, Version, Workload, WorkloadKey, World, decide, digest,
+    Agreement, Delivery, Kind, Ledger, MarkedVersions, Mode, NotFollowed, Pod, Progress, Refusal, Settings,
+    SourceId, SourceKind, SourceRef, Sources, Step, Version, Workload, WorkloadKey, World, decide, digest,
 };
 
 /// How long a rollout takes.
@@ -225,7 +225,11 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         mode: object.mode,
         is_canary: object.is_canary,
         deliveries: ids.iter().map(delivery).collect(),
-        marker: object.marker.as_deref().map(|text| Marker::parse(text, &ids, sources)),
+        not_followed: NotFollowed::default(),
+        marker: object
+            .marker
+            .as_deref()
+            .map(|text| MarkedVersions::parse(text).of(ids.iter().copied(), sources)),
         is_paused: object.is_paused,
         is_on_delete: object.is_on_delete,
         is_partitioned: object.is_partitioned,

@@ -1,7 +1,7 @@
 //! Every rotation restarts every workload once, whatever happens to the controller.
 
 use super::cluster::{Cluster, Controller, key, phase, quick, run, shared};
-use crate::{Mode, Phase, Settings};
+use crate::{Doubt, Mode, Phase, Settings};
 
 /// `SplitMix64`, for moments at which a controller is killed.
 struct Random(u64);
@@ -147,7 +147,7 @@ fn a_version_seen_first_is_not_called_current() {
         pod.created = now - 39_999;
     }
     run(&mut cluster, &mut [&mut controller], 60, 5);
-    assert!(matches!(phase(&cluster, "old"), Phase::Unknown { .. }));
+    assert!(matches!(phase(&cluster, "old"), Phase::Unknown(Doubt::FirstSight(_))));
     assert_eq!(phase(&cluster, "new"), Phase::Current);
     // Its owner restarts it.
     for pod in &mut cluster.object("old").pods {
@@ -159,7 +159,7 @@ fn a_version_seen_first_is_not_called_current() {
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(phase(&cluster, "old"), Phase::Current);
-    assert!(matches!(phase(&cluster, "off"), Phase::Unknown { .. }));
+    assert!(matches!(phase(&cluster, "off"), Phase::Unknown(Doubt::FirstSight(_))));
     assert_eq!(cluster.rollouts_of("off"), 0);
 }
 

@@ -131,7 +131,8 @@ pub(super) static RESTART: &[AnnotationSpec] = &[
         default: Words("native Secrets with `restart: auto`"),
         setters: Setters::PodWorkloadAndNamespace,
         doc: "The native Secrets whose changes restart the workload: `all` that it uses, `matching` (those with \
-              `restart-match`), `none`, or names.",
+              `restart-match`), `none`, or names. A name with `*` selects among the Secrets that it uses; whole names also select \
+              others.",
         examples: &["all", "matching", "none", "db-credentials, tls-*"],
         set: |_, _| Ok(()),
     },
@@ -140,8 +141,8 @@ pub(super) static RESTART: &[AnnotationSpec] = &[
         value: ValueKind::RestartSelection,
         default: Words("classes of the provider `scaivault`, and those with `restart: auto`"),
         setters: Setters::PodWorkloadAndNamespace,
-        doc: "The SecretProviderClasses whose changes restart the workload, with the same values as `restart-secrets`. \
-              The SecretProviderClasses whose changes restart the workload, with the same values as `restart-secrets`.",
+        doc: "The SecretProviderClasses that the workload mounts and whose changes restart it, with the same values as \
+              `restart-secrets`.",
         examples: &["all", "none", "billing-secrets"],
         set: |_, _| Ok(()),
     },
