@@ -55,6 +55,16 @@ mod tests {
         assert!(!definition().to_string().contains("\"default\""));
     }
 
+    /// The API server warns about other formats whenever the chart is installed.
+    #[test]
+    fn every_format_is_known_to_kubernetes() {
+        let text = definition().to_string();
+        let formats = text.split("\"format\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let unknown: Vec<_> =
+            formats.filter(|format| !["date-time", "int32", "int64"].contains(format)).collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+
     fn collect_unbounded(schema: &Value, path: &str, unbounded: &mut Vec<String>) {
         let bound = match schema["type"].as_str() {
             Some("string") if schema["format"] == "date-time" => None,

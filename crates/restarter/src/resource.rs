@@ -117,6 +117,7 @@ pub struct RolloutStatus {
     /// Whether all pods ran before it. Only then a failure stops other workloads.
     pub was_healthy: bool,
     /// The number of replaced pods, updated a few times during a rollout.
+    #[schemars(extend("format" = "int32"))]
     pub replaced: u32,
     /// When that number was updated.
     #[serde(skip_serializing_if = "Option::is_none")]
