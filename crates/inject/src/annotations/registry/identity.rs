@@ -24,8 +24,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Url,
         default: Value(defaults::URL),
         setters: Setters::PodAndDefaults,
-        doc: "Address of ScaiVault. On pods and namespaces, only addresses that the injector's `allowedUrls` cover. \
-              Address of ScaiVault. On pods and namespaces, only addresses that the injector's `allowedUrls` cover.",
+        doc: "Address of ScaiVault. On pods and namespaces, only addresses that the injector's `allowedUrls` cover.",
         examples: &["https://scaivault.scailabs.ai", "https://scaivault.example"],
         set: |draft, entry| {
             draft.url = parse(entry)?;
@@ -154,8 +153,7 @@ pub(super) static ROWS: &[AnnotationSpec] = &[
         value: ValueKind::Choice(TrustPolicy::NAMES),
         default: Words("the same as `ca-trust`"),
         setters: Setters::PodAndDefaults,
-        doc: "The same as `ca-trust` for ScaiKey's token endpoint, which is used with `client-credentials-secret`. \
-              The same as `ca-trust` for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
+        doc: "The same as `ca-trust` for ScaiKey's token endpoint, which is used with `client-credentials-secret`.",
         examples: &["public", "both"],
         set: |draft, entry| {
             draft.scaikey_trust = Some(parse(entry)?);

@@ -88,8 +88,7 @@ pub(super) static REFRESH: &[AnnotationSpec] = &[
         value: ValueKind::ReloadTarget,
         default: Nothing,
         setters: Setters::Pod,
-        doc: "The process that gets `reload-signal`. If several containers read the secrets, write its container too. \
-              The process that gets `reload-signal`. If several containers read the secrets, write its container too.",
+        doc: "The process that gets `reload-signal`. If several containers read the secrets, write its container too.",
         examples: &["app/nginx", "nginx"],
         set: |draft, entry| {
             draft.reload_target = Some(parse(entry)?);
