@@ -73,7 +73,7 @@ pub(crate) struct KnownPod {
     metadata: Option<Box<str>>,
     /// The policies, with their generation, whose warnings were logged: each is logged once, although the
     /// driver calls again every minute.
-    told: Mutex<BTreeSet<(Arc<str>, i64)>>,
+    logged: Mutex<BTreeSet<(Arc<str>, i64)>>,
 }
 
 /// The data that policies and variables need.
@@ -231,9 +231,9 @@ impl KnownPod {
     }
 
     /// Whether this warning must be logged: once for each generation of a policy.
-    pub(crate) fn is_news(&self, policy: &Arc<str>, generation: i64) -> bool {
-        let mut told = lock(&self.told);
-        told.insert((Arc::clone(policy), generation))
+    pub(crate) fn must_log(&self, policy: &Arc<str>, generation: i64) -> bool {
+        let mut logged = lock(&self.logged);
+        logged.insert((Arc::clone(policy), generation))
     }
 }
 

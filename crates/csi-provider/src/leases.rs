@@ -79,7 +79,7 @@ struct Table {
 }
 
 /// The dynamic credentials that a volume requests.
-pub(crate) struct Wish<'a> {
+pub(crate) struct LeaseRequest<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) target: &'a LoginTarget,
     /// Its target path.
@@ -92,14 +92,14 @@ impl Table {
     /// Records what a volume requests and creates the missing entries, either all or none. Returns false if
     /// the pod is not known, because then the leases would never end. Entries that no volume requests any
     /// more do not count towards the limit; otherwise a change of all objects would be refused for ever.
-    fn want(&mut self, wish: &Wish<'_>, now: Instant) -> Result<bool, Failure> {
-        let Wish { pod, target, volume, dynamics, client } = *wish;
+    fn request(&mut self, request: &LeaseRequest<'_>, now: Instant) -> Result<bool, Failure> {
+        let LeaseRequest { pod, target, volume, dynamics, client } = *request;
         let mut missing = dynamics.clone();
-        let (mut of_pod, mut wanted) = (0, 0);
+        let (mut of_pod, mut requested) = (0, 0);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.pod.uid == pod.uid) {
-            entry.set_wanted(volume, key.target == *target && missing.remove(&key.dynamic));
+            entry.set_requested(volume, key.target == *target && missing.remove(&key.dynamic));
             of_pod += 1;
-            wanted += usize::from(entry.is_wanted());
+            requested += usize::from(entry.is_requested());
         }
         if missing.is_empty() {
             return Ok(true);
@@ -108,8 +108,8 @@ impl Table {
             return Ok(false);
         }
         let new = missing.len();
-        if wanted + new > LEASES_MAX {
-            return Err(too_many_of_pod(pod, wanted + new));
+        if requested + new > LEASES_MAX {
+            return Err(too_many_of_pod(pod, requested + new));
         }
         if of_pod + new > POD_ENTRIES_MAX {
             return Err(too_many_former(pod));
@@ -124,7 +124,7 @@ impl Table {
         }
         for dynamic in missing {
             let mut entry = Entry::new(Arc::clone(client), now);
-            entry.set_wanted(volume, true);
+            entry.set_requested(volume, true);
             let (pod, target, dynamic) = (pod.clone(), target.clone(), dynamic.clone());
             self.entries.insert(LeaseKey { pod, target, dynamic }, entry);
         }
@@ -153,14 +153,14 @@ impl Leases {
 
     /// Records what a volume requests, before anything is generated. Waits for an unknown pod until
     /// `deadline`.
-    pub(crate) async fn want(&self, wish: &Wish<'_>, deadline: Instant) -> Result<(), Failure> {
+    pub(crate) async fn request(&self, request: &LeaseRequest<'_>, deadline: Instant) -> Result<(), Failure> {
         let mut changes = self.0.pods_changed.subscribe();
         loop {
-            if self.table().want(wish, Instant::now())? {
+            if self.table().request(request, Instant::now())? {
                 return Ok(());
             }
             if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-                return Err(not_known(wish.pod));
+                return Err(not_known(request.pod));
             }
         }
     }

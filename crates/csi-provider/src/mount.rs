@@ -30,7 +30,7 @@ use crate::{
         File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
         csi_driver_provider_server::CsiDriverProvider,
     },
-    leases::{LeaseKey, Leases, Wish},
+    leases::{LeaseKey, LeaseRequest, Leases},
     lock,
     logins::{Logins, PodLogin},
     metrics::{Held, Metrics},
@@ -332,7 +332,7 @@ impl Inner {
         let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
         let identity = Identity::new(pod, target);
         let waits = Mutex::default();
-        let leases = self.want_leases(volume, &client).await;
+        let leases = self.request_leases(volume, &client).await;
         let reader = Reader { identity, pod, target, client, leases, is_republish, room, steps, waits };
         let reading = async {
             let response = self.read_files(objects, &reader).await?;
@@ -344,12 +344,12 @@ impl Inner {
     }
 
     /// Records the requested leases of the volume.
-    async fn want_leases(&self, volume: &Volume<'_>, client: &Arc<Client>) -> Result<(), Failure> {
+    async fn request_leases(&self, volume: &Volume<'_>, client: &Arc<Client>) -> Result<(), Failure> {
         let Volume { pod, target, objects, target_path, end, .. } = volume;
         let Some(leases) = &self.leases else { return Ok(()) };
         let dynamics = dynamics(objects);
-        let wish = Wish { pod, target, volume: target_path, dynamics: &dynamics, client };
-        leases.want(&wish, (*end).min(Instant::now() + self.deadlines.facts)).await
+        let request = LeaseRequest { pod, target, volume: target_path, dynamics: &dynamics, client };
+        leases.request(&request, (*end).min(Instant::now() + self.deadlines.facts)).await
     }
 
     /// Completes a mount: subscribes to changes of the volume's secrets, and records its leases.

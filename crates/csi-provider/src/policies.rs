@@ -107,10 +107,10 @@ impl Reviewed {
             let (policy, message) = (&*used.name, used.message.as_deref().unwrap_or_default());
             let generation = used.generation;
             match used.effect {
-                PolicyEffect::Warned if known.is_news(&used.name, generation) => {
+                PolicyEffect::Warned if known.must_log(&used.name, generation) => {
                     tracing::warn!(%namespace, pod = %name, class, policy, generation, message, "mount allowed with a warning of a policy");
                 }
-                PolicyEffect::Audited if known.is_news(&used.name, generation) => {
+                PolicyEffect::Audited if known.must_log(&used.name, generation) => {
                     tracing::info!(%namespace, pod = %name, class, policy, generation, message, "policy in audit mode matched a mount");
                 }
                 // Refusals are in the log line of the failed mount.

@@ -57,7 +57,7 @@ impl Watched for NodePods {
         }
         let metadata = are_bounded(&labels)
             .then(|| json!({"labels": labels, "annotations": annotations}).to_string().into());
-        cluster.put_pod(key, KnownPod { uid: uid.unwrap_or_default(), metadata, told: Mutex::default() });
+        cluster.put_pod(key, KnownPod { uid: uid.unwrap_or_default(), metadata, logged: Mutex::default() });
     }
 
     fn remove(cluster: &Cluster, key: &Arc<str>) {
@@ -151,18 +151,18 @@ pub(super) struct PolicyObserver {
     cluster: Arc<Cluster>,
     policies: Arc<PolicyCache>,
     /// Whether it was logged that the CRD is missing.
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl PolicyObserver {
     pub(super) fn new(cluster: &Arc<Cluster>, policies: &Arc<PolicyCache>) -> Self {
-        Self { cluster: Arc::clone(cluster), policies: Arc::clone(policies), told: AtomicBool::new(false) }
+        Self { cluster: Arc::clone(cluster), policies: Arc::clone(policies), logged: AtomicBool::new(false) }
     }
 }
 
 impl Observer for PolicyObserver {
     fn listed(&self, _: usize) {
-        self.told.store(false, Ordering::Relaxed);
+        self.logged.store(false, Ordering::Relaxed);
     }
 
     fn created(&self, time: jiff::Timestamp, clock: SystemTime) -> bool {
@@ -171,7 +171,7 @@ impl Observer for PolicyObserver {
 
     fn missing(&self) -> bool {
         let is_none_in_force = self.policies.in_force().is_none_or(|set| set.is_empty());
-        if is_none_in_force && !self.told.swap(true, Ordering::Relaxed) {
+        if is_none_in_force && !self.logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the CRD injectionpolicies.scaivault.scailabs.ai does not exist, so no policy limits mounts; install it with the chart of \
                  the injector, or set policies.enabled to false (start without --policies)"

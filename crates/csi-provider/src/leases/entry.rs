@@ -42,7 +42,7 @@ pub(super) struct Entry {
     pub(super) generating: Arc<tokio::sync::Mutex<()>>,
     life: Life,
     /// The volumes whose last call requested these credentials, whether or not they were mounted.
-    wanted_by: BTreeSet<String>,
+    requested_by: BTreeSet<String>,
     /// The last request of a volume.
     asked: Instant,
     /// The current lease, which is in the state file.
@@ -121,7 +121,7 @@ impl Entry {
             client,
             generating: Arc::default(),
             life: Life::Unused(now),
-            wanted_by: BTreeSet::new(),
+            requested_by: BTreeSet::new(),
             asked: now,
             held: None,
             next: None,
@@ -140,7 +140,7 @@ impl Entry {
         let retired = retired.into_iter().map(|(id, ends)| (id, Retired::new(until(ends))));
         let held = lease.map(|lease| Held { until: until(lease.ends), lease });
         Self {
-            wanted_by: volumes.clone(),
+            requested_by: volumes.clone(),
             life: if volumes.is_empty() { Life::Unused(now) } else { Life::Used(volumes) },
             held,
             retired: retired.collect(),
@@ -163,8 +163,8 @@ impl Entry {
         let volumes = match &self.life {
             // Also volumes that are being mounted, because the process may be killed right after a mount,
             // before the next write.
-            Life::Used(volumes) => volumes.union(&self.wanted_by).cloned().collect(),
-            Life::Unused(_) => self.wanted_by.clone(),
+            Life::Used(volumes) => volumes.union(&self.requested_by).cloned().collect(),
+            Life::Unused(_) => self.requested_by.clone(),
             Life::Ended => BTreeSet::new(),
         };
         Some(KeptLeases { lease, retired, volumes })
@@ -216,17 +216,17 @@ impl Entry {
 
     /// Records whether a volume requests the credentials. It may still have their files until it is mounted
     /// with others.
-    pub(super) fn set_wanted(&mut self, volume: &str, is_wanted: bool) {
-        if !is_wanted {
-            self.wanted_by.remove(volume);
-        } else if self.wanted_by.len() < VOLUMES_MAX {
-            self.wanted_by.insert(volume.to_owned());
+    pub(super) fn set_requested(&mut self, volume: &str, is_requested: bool) {
+        if !is_requested {
+            self.requested_by.remove(volume);
+        } else if self.requested_by.len() < VOLUMES_MAX {
+            self.requested_by.insert(volume.to_owned());
         }
     }
 
     /// Whether the last call of any volume requested the credentials.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.wanted_by.is_empty()
+    pub(super) fn is_requested(&self) -> bool {
+        !self.requested_by.is_empty()
     }
 
     /// Records whether a mounted volume has the credentials. Returns whether that is a change.

@@ -41,11 +41,14 @@ fn with_events_a_republish_needs_no_request() {
     let (key, start) = (key(None), Instant::now());
     let entry = entry(&key, start);
     let is_fresh = |purpose, after: Duration| entry.fresh(&key, purpose, MINUTE, start + after).is_some();
-    let told = Purpose::Republish(Some(start));
-    assert!(is_fresh(told, 9 * MINUTE) && !is_fresh(told, 10 * MINUTE), "events of a path may be missing");
+    let with_events = Purpose::Republish(Some(start));
+    assert!(
+        is_fresh(with_events, 9 * MINUTE) && !is_fresh(with_events, 10 * MINUTE),
+        "events of a path may be missing"
+    );
     assert!(!is_fresh(Purpose::NewVolume, 2 * MINUTE), "the identity may have lost its rights");
     let later = Purpose::Republish(Some(start + Duration::from_secs(1)));
-    assert!(!is_fresh(later, 2 * MINUTE), "a change in between is told by no event");
+    assert!(!is_fresh(later, 2 * MINUTE), "a change in between has no event");
 }
 
 #[test]
@@ -60,15 +63,15 @@ fn a_pinned_version_is_read_seldom() {
 #[test]
 fn an_event_asks_for_a_read_unless_its_version_is_known() {
     let (key, start) = (key(None), Instant::now());
-    let told = Purpose::Republish(Some(start));
+    let with_events = Purpose::Republish(Some(start));
     for (version, is_fresh) in [(None, false), (Some(6), false), (Some(5), true), (Some(4), true)] {
         let mut entry = entry(&key, start);
         entry.announce(announced(version), start);
-        assert_eq!(entry.fresh(&key, told, MINUTE, start).is_some(), is_fresh, "{version:?}");
+        assert_eq!(entry.fresh(&key, with_events, MINUTE, start).is_some(), is_fresh, "{version:?}");
     }
     let mut entry = entry(&key, start);
     entry.announce(Announced { version: Some(1), is_new_history: true }, start);
-    assert!(entry.fresh(&key, told, MINUTE, start).is_none(), "created again");
+    assert!(entry.fresh(&key, with_events, MINUTE, start).is_none(), "created again");
 }
 
 #[test]
@@ -90,8 +93,8 @@ fn a_replica_that_lags_takes_no_file_back() {
     let mut entry = entry(&key, start);
     let taken = entry.take(&key, found(4), start + 2 * MINUTE, start + 2 * MINUTE);
     assert_eq!(taken.version(), Some(5));
-    let told = Purpose::Republish(Some(start + MINUTE));
-    assert!(entry.fresh(&key, told, MINUTE, start + 2 * MINUTE).is_none(), "it is read again");
+    let with_events = Purpose::Republish(Some(start + MINUTE));
+    assert!(entry.fresh(&key, with_events, MINUTE, start + 2 * MINUTE).is_none(), "it is read again");
     entry.announce(announced(Some(7)), start);
     assert_eq!(entry.take(&key, found(6), start, start).version(), Some(5));
     assert_eq!(entry.take(&key, found(7), start, start).version(), Some(7));
