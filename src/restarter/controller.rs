@@ -82,10 +82,10 @@ impl Controller {
         let began = StdInstant::now();
         let decided = spawn_blocking(move || {
             let decision = memory.decide(now, &settings)?;
-            let workloads = workloads(&memory);
+            let workloads = workloads(&memory, decision.failed_versions);
             Some((decision, workloads))
         });
-        let Ok(Some((Decision { steps, wake }, workloads))) = decided.await else { return LONGEST };
+        let Ok(Some((Decision { steps, wake, .. }, workloads))) = decided.await else { return LONGEST };
         self.metrics.decided(now, began.elapsed(), workloads);
         let wake = wake.map_or(LONGEST, |wake| {
             Duration::from_secs(u64::try_from(wake.saturating_sub(now)).unwrap_or_default()).min(LONGEST)
@@ -148,17 +148,19 @@ impl Controller {
 }
 
 /// Workloads by what was last recorded about them.
-fn workloads(memory: &Memory) -> Workloads {
+fn workloads(memory: &Memory, failed_versions: usize) -> Workloads {
     let mut state = memory.lock();
     let mut by_phase: BTreeMap<_, usize> = BTreeMap::new();
-    let mut oldest_pending: Option<i64> = None;
+    let mut oldest_pending: BTreeMap<_, i64> = BTreeMap::new();
     for workload in state.catalog.world().workloads.values() {
         let Some(ledger) = &workload.ledger else { continue };
         *by_phase.entry((ledger.phase.word(), ledger.phase.reason())).or_default() += 1;
-        let since = ledger.pending.as_ref().map(|pending| pending.since);
-        oldest_pending = [oldest_pending, since].into_iter().flatten().min();
+        if let Some(pending) = &ledger.pending {
+            let oldest = oldest_pending.entry(ledger.phase.waits_for()).or_insert(pending.since);
+            *oldest = pending.since.min(*oldest);
+        }
     }
-    Workloads { by_phase, oldest_pending }
+    Workloads { by_phase, oldest_pending, failed_versions }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use scaivault_restarter::Phase;
+
 use super::memory::Memory;
 use crate::telemetry;
 
@@ -54,7 +56,7 @@ pub(super) struct Metrics {
     /// When the last decision was made, Unix seconds.
     decided_at: AtomicI64,
     decision_microseconds: AtomicU64,
-    /// Workloads by phase and reason, and since when the oldest restart waits.
+    /// The result of the last decision.
     workloads: Mutex<Workloads>,
     vault: VaultCounts,
 }
@@ -63,7 +65,10 @@ pub(super) struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workloads {
     pub(super) by_phase: BTreeMap<(&'static str, &'static str), usize>,
-    pub(super) oldest_pending: Option<i64>,
+    /// When the oldest restart became pending, Unix seconds, by `waits_for`.
+    pub(super) oldest_pending: BTreeMap<&'static str, i64>,
+    /// The number of failed versions, counted in each namespace.
+    pub(super) failed_versions: usize,
 }
 
 /// Counters of requests to ScaiVault.
@@ -108,8 +113,8 @@ impl Metrics {
         self.records.add(write);
     }
 
-    /// Counts a rollout that has ended.
-    pub(super) fn rollout_ended(&self, outcome: &'static str) {
+    /// Counts a change of the outcome of a rollout.
+    pub(super) fn rollout_changed(&self, outcome: &'static str) {
         self.rollouts.add(outcome);
     }
 
@@ -174,7 +179,7 @@ impl Metrics {
         for (write, count) in &*lock(&self.records.0) {
             page.value("record_writes_total", &[("result", write.word())], *count)?;
         }
-        page.head("rollouts_total", "counter", "Rollouts of restarts that have ended, by outcome.")?;
+        page.head("rollouts_total", "counter", "Outcomes of rollouts of restarts.")?;
         for (outcome, count) in &*lock(&self.rollouts.0) {
             page.value("rollouts_total", &[("outcome", outcome)], *count)?;
         }
@@ -182,7 +187,7 @@ impl Metrics {
         for (result, count) in &*lock(&self.events.0) {
             page.value("events_total", &[("result", result)], *count)?;
         }
-        let Workloads { by_phase, oldest_pending } = lock(&self.workloads).clone();
+        let Workloads { by_phase, oldest_pending, failed_versions } = lock(&self.workloads).clone();
         page.head(
             "workloads",
             "gauge",
@@ -191,8 +196,15 @@ impl Metrics {
         for ((phase, reason), count) in by_phase {
             page.value("workloads", &[("phase", phase), ("reason", reason)], count)?;
         }
-        let help = "Unix time since which the oldest restart has been pending; 0 if none is.";
-        page.single("oldest_pending_timestamp_seconds", "gauge", help, oldest_pending.unwrap_or_default())?;
+        let help =
+            "Unix time since which the oldest restart has been pending, by what it waits for; 0 if none is.";
+        page.head("oldest_pending_timestamp_seconds", "gauge", help)?;
+        for waits_for in Phase::WAITS_FOR {
+            let since = oldest_pending.get(waits_for).copied().unwrap_or_default();
+            page.value("oldest_pending_timestamp_seconds", &[("waits_for", waits_for)], since)?;
+        }
+        let help = "Versions of secrets that failed and whose other restarts have stopped, counted in each namespace.";
+        page.single("failed_versions", "gauge", help, failed_versions)?;
         let is_leader = u8::from(self.is_leader.load(Ordering::Relaxed));
         page.single("leader", "gauge", "Whether this replica restarts workloads.", is_leader)?;
         let is_ready = u8::from(memory.is_waiting_for().is_none());

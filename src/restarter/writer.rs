@@ -15,8 +15,8 @@ use kube::{
 };
 use scaivault_cluster::{reason, unix_seconds};
 use scaivault_restarter::{
-    FIELD_MANAGER, Failure, Kind, Ledger, Outcome, Phase, Refusal, RotationRollout, RotationRolloutSpec,
-    RotationRolloutStatus, Seen, Step, Wait, WorkloadKey, object_name, patch,
+    FIELD_MANAGER, Failure, Kind, Ledger, Phase, Refusal, RolloutChange, RotationRollout,
+    RotationRolloutSpec, RotationRolloutStatus, Seen, Step, Wait, WorkloadKey, object_name, patch,
 };
 use tokio::{
     sync::mpsc,
@@ -236,7 +236,12 @@ impl Writer {
 
     async fn replace(&self, key: &WorkloadKey, ledger: Ledger, seen: &Seen) -> Result<(), Refused> {
         let api = Api::<RotationRollout>::namespaced(self.client.clone(), &key.namespace);
-        let known = self.memory.lock().record(key).cloned();
+        let (known, before) = {
+            let mut state = self.memory.lock();
+            let workload = state.catalog.world().workloads.get(key);
+            let before = workload.and_then(|workload| workload.ledger.as_ref()?.rollout);
+            (state.record(key).cloned(), before)
+        };
         let known = match known.filter(|_| !seen.record.is_empty()) {
             Some(known) => Record { resource_version: seen.record.clone(), ..known },
             None => match self.create(&api, key).await? {
@@ -249,7 +254,10 @@ impl Writer {
         object.status = Some(self.status(&ledger, &known));
         let (name, params) = (object_name(key), PostParams::default());
         let written = answered(api.replace_status(&name, &params, &object)).await?;
-        self.tell(key, &ledger, &known);
+        for change in RolloutChange::between(before, ledger.rollout) {
+            self.report_change(key, &ledger, change);
+        }
+        self.report_wait(key, &ledger, &known);
         self.memory.change(|state| state.put_own_record(key, &written, ledger));
         Ok(())
     }
@@ -277,53 +285,56 @@ impl Writer {
         Ok(Some(Record { resource_version, ..Record::default() }))
     }
 
-    /// Counts, logs and posts what has changed since the last record.
-    fn tell(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
-        let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
-        let (was_phase, was_reason) = (&*known.shown.0, &*known.shown.1);
-        if (phase, reason) == (was_phase, was_reason) {
-            return;
-        }
-        tracing::debug!(workload = %key, phase, reason, "phase changed");
-        if was_phase == Phase::Restarting.word() {
-            match ledger.rollout.map(|rollout| rollout.outcome) {
-                Some(Outcome::Succeeded { .. }) => {
-                    self.metrics.rollout_ended("succeeded");
-                    self.notice(
-                        key,
-                        false,
-                        "Restarted",
-                        "all pods were replaced and are available".to_owned(),
-                    );
-                }
-                Some(Outcome::Failed(failure)) => self.tell_failure(key, ledger, failure),
-                Some(Outcome::Running) | None => {}
+    /// Counts and reports a change of the outcome of a restart.
+    fn report_change(&self, key: &WorkloadKey, ledger: &Ledger, change: RolloutChange) {
+        self.metrics.rollout_changed(change.word());
+        match change {
+            RolloutChange::Succeeded => {
+                let note = "all pods were replaced and are available".to_owned();
+                self.notice(key, false, "Restarted", note);
             }
-            return;
-        }
-        let is_failed_now = matches!(ledger.phase, Phase::Failed(_));
-        match (&ledger.phase, ledger.rollout.map(|rollout| rollout.outcome)) {
-            (_, Some(Outcome::Failed(failure))) if is_failed_now => self.tell_failure(key, ledger, failure),
-            (
-                Phase::Waiting(
-                    Wait::Release
-                    | Wait::Invalid(_)
-                    | Wait::Paused
-                    | Wait::OnDelete
-                    | Wait::Breaker { .. }
-                    | Wait::Stopped { .. },
-                ),
-                _,
-            ) => self.notice(key, true, reason, self.message(ledger)),
-            _ => {}
+            RolloutChange::Recovered => {
+                tracing::info!(workload = %key, "workload has recovered from its failed restart");
+                let note = "all pods have been available for a while after the failed restart".to_owned();
+                self.notice(key, false, "Recovered", note);
+            }
+            RolloutChange::Failed(failure) => self.report_failure(key, ledger, failure),
+            RolloutChange::Replaced => {}
         }
     }
 
-    fn tell_failure(&self, key: &WorkloadKey, ledger: &Ledger, failure: Failure) {
-        self.metrics.rollout_ended("failed");
+    fn report_failure(&self, key: &WorkloadKey, ledger: &Ledger, failure: Failure) {
+        let reason = failure.reason();
+        if ledger.has_failed() {
+            tracing::warn!(
+                workload = %key, reason,
+                "restart failed, stopping the other restarts of its namespace for the same versions"
+            );
+        } else {
+            tracing::warn!(workload = %key, reason, "restart failed, continuing the other restarts");
+        }
         let message = Phase::Failed(failure).message(ledger, &self.memory.lock().catalog.world().sources);
-        tracing::warn!(workload = %key, reason = failure.reason(), "restart failed, the remaining restarts of the same versions stop");
-        self.notice(key, true, failure.reason(), message);
+        self.notice(key, true, reason, message);
+    }
+
+    /// Reports what a restart waits for, if that has changed since the last record.
+    fn report_wait(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
+        let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
+        if (phase, reason) == (&*known.shown.0, &*known.shown.1) {
+            return;
+        }
+        tracing::debug!(workload = %key, phase, reason, "phase changed");
+        if let Phase::Waiting(
+            Wait::Release
+            | Wait::Invalid(_)
+            | Wait::Paused
+            | Wait::OnDelete
+            | Wait::Breaker { .. }
+            | Wait::Stopped { .. },
+        ) = &ledger.phase
+        {
+            self.notice(key, true, reason, self.message(ledger));
+        }
     }
 
     fn message(&self, ledger: &Ledger) -> String {

@@ -293,12 +293,12 @@ groups:
           description: Prometheus finds no replica of the restart controller that holds the Lease. Workloads keep running with their current secrets; none is restarted after a rotation.
           runbook_url: {{ $page }}#scaivaultrestarterdown
       - alert: ScaiVaultRestarterRolloutFailed
-        expr: sum(scaivault_restarter_workloads{ {{- $selector -}} ,phase="Failed"} and {{ $leads }}) > 0
+        expr: (scaivault_restarter_failed_versions{ {{- $selector -}} } and {{ $leads }}) > 0
         for: 1m
         labels: {severity: critical}
         annotations:
           summary: A restart after a rotation failed.
-          description: {{ `'{{ $value }} workloads did not become healthy after a restart for a rotated secret. Perhaps the new credentials do not work. Other workloads with the secret are not restarted until this is repaired.'` }}
+          description: {{ `'Healthy workloads did not become healthy again after a restart for {{ $value }} rotated secrets (counted in each namespace). Perhaps the new credentials do not work. Other workloads with the secret are not restarted until this is repaired.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterrolloutfailed
       - alert: ScaiVaultRestarterStopped
         expr: sum(scaivault_restarter_workloads{ {{- $selector -}} ,reason="Stopped"} and {{ $leads }}) > 0
@@ -309,13 +309,13 @@ groups:
           description: {{ `'{{ $value }} workloads keep the old version of a secret, which may stop working.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterstopped
       - alert: ScaiVaultRestarterPending
-        # 0: no restart is pending.
-        expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $selector -}} } > 0)) > {{ $limit }} and {{ $leads }}
+        # 0: no restart is pending. Those that wait for their owners raise no alert.
+        expr: (time() - (scaivault_restarter_oldest_pending_timestamp_seconds{ {{- $selector -}} ,waits_for="controller"} > 0)) > {{ $limit }} and {{ $leads }}
         for: 10m
         labels: {severity: warning}
         annotations:
           summary: A restart has been pending for too long.
-          description: {{ `'The oldest restart has been pending for {{ $value | humanizeDuration }}. The usual reasons are a manual restart that was not released, a maintenance window that never opens, or invalid annotations.'` }}
+          description: {{ `'The oldest restart has been pending for {{ $value | humanizeDuration }}, although it does not wait for its owner. The usual reasons are a maintenance window that opens too rarely, or a version that failed.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterpending
       {{- if .Values.restarter.scaivault.url }}
       - alert: ScaiVaultRestarterVaultUnreachable

@@ -1,7 +1,9 @@
 //! Assesses a single workload: the versions that its pods do not have, and what a restart would wait for.
 
 use crate::{
-    ledger::{Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait},
+    ledger::{
+        Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Queue, Start, Trial, Wait,
+    },
     settings::{LEAST_DEBOUNCE, Settings},
     source::{SourceId, SourceKind, Sources, Version},
     window::{self, Opening},
@@ -17,6 +19,8 @@ pub(crate) struct Assessment {
     pub(crate) stale: Vec<(SourceId, Version)>,
     /// Whether its own state allows a restart.
     pub(crate) readiness: Readiness,
+    /// Whether the failure of a restart would count against its versions.
+    pub(crate) is_healthy: bool,
     /// When to assess it again, Unix seconds.
     pub(crate) wake: Option<i64>,
 }
@@ -64,7 +68,8 @@ pub(crate) fn assess(
     let readiness = assessor.readiness(&stale, was_released);
     assessor.ledger.trim(|source| workload.deliveries.iter().any(|delivery| delivery.source == source));
     assessor.ledger.phase = assessor.phase(&readiness);
-    Some(Assessment { ledger: assessor.ledger, stale, readiness, wake: assessor.wake })
+    let is_healthy = assessor.is_healthy();
+    Some(Assessment { ledger: assessor.ledger, stale, readiness, is_healthy, wake: assessor.wake })
 }
 
 /// The current version of a delivered secret.
@@ -110,13 +115,13 @@ impl Assessor<'_> {
 
     /// Adds a restart that is missing in the ledger, because the controller ended before it was written, or
     /// because another leader did it. The owner of a workload can also write a marker, so a failure only
-    /// counts against a pending version. Labels of a driver have no order, so one that was not pending is an
-    /// old one.
+    /// counts if the versions were pending and the workload was healthy, and only in the namespace. Labels of
+    /// a driver have no order, so one that was not pending is an old one.
     fn adopt(&mut self) {
         let Some(marker) = &self.workload.marker else { return };
         let pending = self.ledger.pending.as_ref();
         let has_waited =
-            |entry: &(SourceId, Version)| pending.is_some_and(|pending| pending.versions.contains(entry));
+            |entry: &(SourceId, Version)| pending.is_some_and(|pending| is_among(entry, &pending.versions));
         let is_unknown = |entry: &&(SourceId, Version)| {
             let known = self.ledger.accepted(entry.0);
             let is_newer = known.is_some_and(|known| entry.1.is_newer_than(known.version));
@@ -126,8 +131,10 @@ impl Assessor<'_> {
         if adopted.is_empty() {
             return;
         }
-        let was_healthy = adopted.iter().all(has_waited) && !self.ledger.has_failed();
-        self.ledger.begin(Followed::new(self.now, was_healthy), self.settings.observation);
+        let was_healthy = pending.is_some_and(|pending| pending.was_healthy)
+            && adopted.iter().all(has_waited)
+            && !self.ledger.has_failed();
+        self.ledger.begin(Followed::new(self.now, Start::Adopted, was_healthy), self.settings);
         for (source, version) in adopted {
             self.ledger.accept(Accepted { source, version, trial: Trial::Running });
         }
@@ -138,31 +145,76 @@ impl Assessor<'_> {
         let Some(rollout) = self.ledger.rollout else { return };
         let is_observed = match rollout.outcome {
             Outcome::Running | Outcome::Failed(_) => true,
-            Outcome::Succeeded { at } => self.now < self.add_wake(at + self.settings.observation),
+            Outcome::Succeeded { at } => {
+                self.now < self.add_wake(at + self.settings.observation) || self.ledger.has_failed()
+            }
         };
         if !is_observed {
             return;
         }
         let crash = self.last_crash(rollout);
-        let is_failing = self.workload.pods.iter().any(|pod| pod.is_failing && self.is_restarted(pod))
+        let has_failing_pod = self.workload.pods.iter().any(|pod| pod.is_failing && self.is_restarted(pod));
+        let is_failing = has_failing_pod
             || crash.is_some_and(|crash| self.now < self.add_wake(crash + self.settings.observation));
+        let well_since = self.well_since(rollout, crash).filter(|_| !has_failing_pod);
+        let observation = self.settings.observation;
+        let has_recovered = well_since.is_some_and(|since| self.now >= self.add_wake(since + observation));
         let outcome = match (self.workload.progress, rollout.outcome) {
             _ if is_failing => Outcome::Failed(Failure::PodsFailing),
-            (_, Outcome::Succeeded { .. }) => return,
-            (Progress::Complete, _) => Outcome::Succeeded { at: self.now },
+            (_, Outcome::Succeeded { at }) => Outcome::Succeeded { at },
+            (Progress::Complete, Outcome::Running) => Outcome::Succeeded { at: self.now },
+            (Progress::Complete, Outcome::Failed(_)) if has_recovered => Outcome::Succeeded { at: self.now },
             (Progress::DeadlineExceeded, _) => Outcome::Failed(Failure::DeadlineExceeded),
             (_, Outcome::Running) if self.is_progressing() => Outcome::Running,
+            (_, Outcome::Running) if self.workload.is_paused => Outcome::Failed(Failure::Paused),
             (_, Outcome::Running) => Outcome::Failed(Failure::TimedOut),
             (_, failed) => failed,
         };
         if let Outcome::Succeeded { at } = outcome {
-            self.add_wake(at + self.settings.observation);
+            self.add_wake(at + observation);
         }
-        // Most pods run with the new versions, so the secret is not the cause.
-        let is_late = outcome == Outcome::Failed(Failure::TimedOut)
-            && self.replaced().saturating_mul(2) >= self.workload.replicas;
-        self.ledger.judge(outcome, rollout.was_healthy && !is_late);
-        self.ledger.rollout = self.ledger.rollout.map(|rollout| Followed { outcome, ..rollout });
+        let well_since = well_since.filter(|_| !has_recovered);
+        let Some(rollout) = &mut self.ledger.rollout else { return };
+        (rollout.outcome, rollout.well_since) = (outcome, well_since);
+        let rollout = *rollout;
+        self.ledger.judge(rollout, self.outcome_counts(rollout));
+        if has_recovered {
+            self.ledger.recover();
+        }
+    }
+
+    /// Since when a failed workload has been well: all pods are available, and a restarted one is ready. A
+    /// workload without pods is not well.
+    fn well_since(&self, rollout: Followed, crash: Option<i64>) -> Option<i64> {
+        let has_failed = matches!(rollout.outcome, Outcome::Failed(_)) || self.ledger.has_failed();
+        let is_well = self.workload.progress == Progress::Complete
+            && self.workload.pods.iter().any(|pod| pod.is_ready && self.is_restarted(pod));
+        let since = rollout.well_since.unwrap_or(self.now).max(crash.unwrap_or_default());
+        (has_failed && is_well).then_some(since)
+    }
+
+    /// Whether the outcome of a restart counts for or against its versions. Without pods, they were not
+    /// tested. If most pods are ready with them, the secret is not the cause of a failure.
+    fn outcome_counts(&self, rollout: Followed) -> bool {
+        match rollout.outcome {
+            Outcome::Running => false,
+            Outcome::Succeeded { .. } => self.workload.replicas > 0,
+            Outcome::Failed(Failure::Paused) => false,
+            Outcome::Failed(Failure::TimedOut) => {
+                let replaced = self.replaced();
+                let is_late = replaced > 0 && replaced.saturating_mul(2) >= self.workload.replicas;
+                rollout.was_healthy && !is_late
+            }
+            Outcome::Failed(_) => rollout.was_healthy,
+        }
+    }
+
+    /// Whether the failure of a restart would count against its versions: all pods are available. While pods
+    /// are being replaced, missing ones do not make the workload unhealthy.
+    fn is_healthy(&self) -> bool {
+        let was_healthy = |rollout: Followed| rollout.outcome == Outcome::Running && rollout.was_healthy;
+        (self.workload.is_healthy() || self.ledger.rollout.is_some_and(was_healthy))
+            && !self.ledger.has_failed()
     }
 
     /// When a restarted pod last crashed after all had become available. One that crashes while it starts may still wait for something
@@ -187,14 +239,19 @@ impl Assessor<'_> {
             (rollout.replaced, rollout.progressed) = (replaced, now);
         }
         let ends = rollout.progressed + timeout;
-        let gives_up = self.workload.has_deadline && self.workload.progress == Progress::Progressing;
-        now < self.add_wake(ends) || gives_up
+        // Kubernetes does not apply the deadline to a paused rollout.
+        let deadline = self
+            .workload
+            .deadline
+            .filter(|_| self.workload.progress == Progress::Progressing && !self.workload.is_paused);
+        now < self.add_wake(ends + deadline.map_or(0, i64::from))
     }
 
-    /// How many pods the last restart has replaced that are not failing.
+    /// The number of ready pods that the last restart created. A pod that runs but is not ready may be
+    /// waiting for the secret.
     fn replaced(&self) -> u32 {
         let pods = self.workload.pods.iter();
-        let count = pods.filter(|pod| !pod.is_failing && self.is_restarted(pod)).count();
+        let count = pods.filter(|pod| pod.is_ready && !pod.is_failing && self.is_restarted(pod)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -310,17 +367,19 @@ impl Assessor<'_> {
             return;
         }
         let mode_is_manual = self.workload.mode == Mode::Manual;
+        let was_healthy = self.is_healthy();
         let pending = self.ledger.pending.get_or_insert_with(|| Pending {
             since: self.now,
             is_manual: mode_is_manual,
+            was_healthy,
             versions: Vec::new(),
         });
-        let is_new = stale.iter().any(|entry| !pending.versions.contains(entry));
+        let is_new = stale.iter().any(|entry| !is_among(entry, &pending.versions));
         if is_new && !pending.versions.is_empty() && pending.is_manual {
             pending.since = self.now;
         }
         if is_new {
-            pending.is_manual = mode_is_manual;
+            (pending.is_manual, pending.was_healthy) = (mode_is_manual, was_healthy);
         }
         pending.versions = stale.to_vec();
     }
@@ -439,7 +498,8 @@ impl Assessor<'_> {
         match (readiness, outcome) {
             (_, Some(Outcome::Running)) => Phase::Restarting,
             (Readiness::Waits(wait), _) => Phase::Waiting(wait.clone()),
-            (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn),
+            // `decide` replaces this.
+            (Readiness::Ready | Readiness::Released, _) => Phase::Waiting(Wait::Turn(Queue::Others)),
             (Readiness::NothingToDo, Some(Outcome::Failed(failure))) => Phase::Failed(failure),
             (Readiness::NothingToDo, _) if self.is_disagreeing() => Phase::Waiting(self.agreement()),
             (Readiness::NothingToDo, _) => self.doubt().map_or(Phase::Current, Phase::Unknown),
@@ -490,6 +550,11 @@ impl Assessor<'_> {
         }
         time
     }
+}
+
+/// Whether a version of a source is one of these.
+fn is_among(entry: &(SourceId, Version), versions: &[(SourceId, Version)]) -> bool {
+    versions.iter().any(|known| known.0 == entry.0 && known.1.is_same(entry.1))
 }
 
 /// The finaliser of `SplitMix64`: spreads digests whose inputs differ in one letter.

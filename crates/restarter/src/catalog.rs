@@ -379,7 +379,7 @@ impl Catalog {
             is_paused: state.is_paused,
             is_on_delete: state.is_on_delete,
             is_partitioned: state.is_partitioned,
-            has_deadline: state.has_deadline,
+            deadline: state.deadline,
             awaited_pod,
             progress: state.progress,
             replicas: state.replicas,

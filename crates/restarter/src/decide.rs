@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     assess::{Assessment, Readiness, assess, current, mix},
-    ledger::{Accepted, Followed, Ledger, Outcome, Phase, Trial, Wait},
+    ledger::{Accepted, Followed, Ledger, Outcome, Phase, Queue, Start, Trial, Wait},
     marker,
     settings::Settings,
     source::{SourceId, SourceRef, Sources, Version},
@@ -28,6 +28,8 @@ pub struct Decision {
     pub steps: Vec<Step>,
     /// Unix seconds.
     pub wake: Option<i64>,
+    /// The number of failed versions for which other restarts have stopped, counted in each namespace.
+    pub failed_versions: usize,
 }
 
 /// A write. It fails if the object has changed since it was read; the next decision uses the changed object.
@@ -78,14 +80,16 @@ pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
         decision.wake_at(assessment.wake);
     }
     let mut waves = Waves::new(&assessed, sources, settings, now);
+    decision.failed_versions = waves.failed_versions();
     let mut limits = Limits::new(&assessed, settings, now);
     for index in order(&assessed, &limits) {
         let (key, workload, assessment) = &mut assessed[index];
         match turn(key, assessment, &waves, &limits, settings) {
-            Turn::Now => {
+            Turn::Now(start) => {
                 waves.start(key, &assessment.stale);
-                limits.start(key);
-                decision.steps.push(restart(now, key, workload, assessment, sources, settings));
+                limits.start(key, start);
+                let rollout = Followed::new(now, start, assessment.is_healthy);
+                decision.steps.push(restart(rollout, key, workload, assessment, sources, settings));
             }
             Turn::Waits { wait, until } => {
                 decision.wake_at(until);
@@ -140,7 +144,7 @@ fn order(assessed: &[Assessed<'_>], limits: &Limits<'_>) -> Vec<usize> {
         let (_, workload, assessment) = &assessed[*index];
         let is_released = assessment.readiness == Readiness::Released;
         let since = assessment.ledger.pending.as_ref().map(|pending| pending.since);
-        (!is_released, !workload.is_canary, !workload.is_healthy(), since, mix(workload.uid))
+        (!is_released, !workload.is_canary, !assessment.is_healthy, since, mix(workload.uid))
     });
     let mut turns = limits.by_namespace.clone();
     let in_turn = |index: usize| {
@@ -157,7 +161,7 @@ fn order(assessed: &[Assessed<'_>], limits: &Limits<'_>) -> Vec<usize> {
 
 /// Whether it is a workload's turn.
 enum Turn {
-    Now,
+    Now(Start),
     Waits { wait: Wait, until: Option<i64> },
 }
 
@@ -173,21 +177,20 @@ fn turn(
     }
     if assessment.readiness == Readiness::Released {
         let is_full = limits.are_reached_for_releases(key);
-        return if is_full { Turn::Waits { wait: Wait::Turn, until: None } } else { Turn::Now };
+        let waits = Turn::Waits { wait: Wait::Turn(Queue::Releases), until: None };
+        return if is_full { waits } else { Turn::Now(Start::Released) };
     }
     match waves.gate(key, &assessment.stale) {
-        Gate::Closed(wait) => Turn::Waits { wait, until: None },
-        Gate::Paused { until } => Turn::Waits { wait: Wait::Turn, until: Some(until) },
-        Gate::Open if limits.are_reached(key) => Turn::Waits { wait: Wait::Turn, until: None },
-        Gate::Open => Turn::Now,
+        Gate::Closed { wait, until } => Turn::Waits { wait, until },
+        Gate::Open if limits.are_reached(key) => Turn::Waits { wait: Wait::Turn(Queue::Others), until: None },
+        Gate::Open => Turn::Now(Start::Scheduled),
     }
 }
 
 /// The rollouts in progress.
 struct Limits<'a> {
-    /// At most `namespace_concurrency` of each namespace count, so that further released ones take no places
-    /// from others.
-    running: usize,
+    /// Those that the controller began itself. Released and adopted ones only count in their namespace.
+    scheduled: usize,
     by_namespace: BTreeMap<&'a str, usize>,
     settings: &'a Settings,
 }
@@ -195,40 +198,44 @@ struct Limits<'a> {
 impl<'a> Limits<'a> {
     /// A rollout without progress for `rollout_timeout` is not counted.
     fn new(assessed: &[Assessed<'a>], settings: &'a Settings, now: i64) -> Self {
-        let mut limits = Self { running: 0, by_namespace: BTreeMap::new(), settings };
+        let mut limits = Self { scheduled: 0, by_namespace: BTreeMap::new(), settings };
         for (key, _, assessment) in assessed {
-            let has_place = |rollout: Followed| {
+            let has_place = |rollout: &Followed| {
                 rollout.outcome == Outcome::Running && now < rollout.progressed + settings.rollout_timeout
             };
-            if assessment.ledger.rollout.is_some_and(has_place) {
-                limits.start(key);
+            if let Some(rollout) = assessment.ledger.rollout.filter(has_place) {
+                limits.start(key, rollout.start);
             }
         }
         limits
     }
 
-    fn start(&mut self, key: &'a WorkloadKey) {
-        let in_namespace = self.by_namespace.entry(&key.namespace).or_default();
-        self.running += usize::from(*in_namespace < self.settings.namespace_concurrency.max(1));
-        *in_namespace += 1;
+    fn start(&mut self, key: &'a WorkloadKey, start: Start) {
+        self.scheduled += usize::from(start == Start::Scheduled);
+        *self.by_namespace.entry(&key.namespace).or_default() += 1;
+    }
+
+    fn in_namespace(&self, key: &WorkloadKey) -> usize {
+        self.by_namespace.get(&*key.namespace).copied().unwrap_or_default()
     }
 
     /// Released restarts have a separate limit of the same size.
     fn are_reached_for_releases(&self, key: &WorkloadKey) -> bool {
-        let in_namespace = self.by_namespace.get(&*key.namespace).copied().unwrap_or_default();
-        in_namespace >= self.settings.namespace_concurrency.max(1).saturating_mul(2)
+        self.in_namespace(key) >= self.settings.namespace_concurrency.max(1).saturating_mul(2)
     }
 
+    /// A namespace without a rollout may begin one although the limit of the cluster is reached, up to twice
+    /// that limit, so that slow rollouts of other namespaces do not delay it.
     fn are_reached(&self, key: &WorkloadKey) -> bool {
-        let in_namespace = self.by_namespace.get(&*key.namespace).copied().unwrap_or_default();
-        self.running >= self.settings.concurrency.max(1)
-            || in_namespace >= self.settings.namespace_concurrency.max(1)
+        let (in_namespace, most) = (self.in_namespace(key), self.settings.concurrency.max(1));
+        let most = if in_namespace == 0 { most.saturating_mul(2) } else { most };
+        self.scheduled >= most || in_namespace >= self.settings.namespace_concurrency.max(1)
     }
 }
 
 /// The restart of a workload: its new pods read the current version of everything that it delivers.
 fn restart(
-    now: i64,
+    rollout: Followed,
     key: &WorkloadKey,
     workload: &Workload,
     assessment: &Assessment,
@@ -236,11 +243,7 @@ fn restart(
     settings: &Settings,
 ) -> Step {
     let mut ledger = assessment.ledger.clone();
-    // While pods are being replaced, missing ones do not make the workload unhealthy.
-    let is_healthy = workload.is_healthy()
-        || ledger.is_restarting() && ledger.rollout.is_some_and(|rollout| rollout.was_healthy);
-    ledger.begin(Followed::new(now, is_healthy && !ledger.has_failed()), settings.observation);
-    ledger.restarts.drain(..ledger.restarts.len().saturating_sub(settings.breaker_restarts.max(1)));
+    ledger.begin(rollout, settings);
     for (source, version) in &assessment.stale {
         ledger.accept(Accepted { source: *source, version: *version, trial: Trial::Running });
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    settings::Settings,
     source::{SourceId, Version},
     workload::NotFollowed,
 };
@@ -46,10 +47,13 @@ pub enum Trial {
     None,
     /// The last restart was for it, and it is not known to have failed.
     Running,
-    /// A restart before the last one was for it, and ended.
+    /// A restart before the last one was for it, and succeeded.
     Ended,
     /// The workload failed with it, and has not recovered.
-    Failed,
+    Failed {
+        /// Whether the controller began the restart itself. Only then the failure counts in other namespaces.
+        is_scheduled: bool,
+    },
 }
 
 /// A restart that waits.
@@ -59,6 +63,8 @@ pub struct Pending {
     pub since: i64,
     /// The mode was `manual` when the newest of the versions arrived.
     pub is_manual: bool,
+    /// The workload was healthy when the newest of the versions arrived.
+    pub was_healthy: bool,
     /// What it is for, sorted by source.
     pub versions: Vec<(SourceId, Version)>,
 }
@@ -68,21 +74,38 @@ pub struct Pending {
 pub struct Followed {
     /// When the template was patched, Unix seconds.
     pub since: i64,
+    /// Its cause.
+    pub start: Start,
     /// The workload was complete and no pod failed before. Only then a failure says something about the secret.
     pub was_healthy: bool,
-    /// How many of its pods have been replaced, and are not failing. Noted a few times during a rollout.
+    /// How many of its pods have been replaced and are ready. Noted a few times during a rollout.
     pub replaced: u32,
     /// When that was noted, Unix seconds.
     pub progressed: i64,
+    /// Since when the workload has been well after a failure, Unix seconds.
+    pub well_since: Option<i64>,
     /// The outcome.
     pub outcome: Outcome,
 }
 
 impl Followed {
     /// A restart that begins.
-    pub(crate) fn new(since: i64, was_healthy: bool) -> Self {
-        Self { since, was_healthy, replaced: 0, progressed: since, outcome: Outcome::Running }
+    pub(crate) fn new(since: i64, start: Start, was_healthy: bool) -> Self {
+        let outcome = Outcome::Running;
+        Self { since, start, was_healthy, replaced: 0, progressed: since, well_since: None, outcome }
     }
+}
+
+/// The cause of a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The controller, when it was the workload's turn.
+    #[default]
+    Scheduled,
+    /// A user, by a release.
+    Released,
+    /// Unknown: the template has a marker that is not in the ledger. Owners can also write one.
+    Adopted,
 }
 
 /// The outcome of a restart.
@@ -108,6 +131,8 @@ pub enum Failure {
     PodsFailing,
     /// It took longer than the controller waits.
     TimedOut,
+    /// It was paused for longer than the controller waits.
+    Paused,
 }
 
 /// The phase of a workload, as `kubectl get` shows it.
@@ -178,17 +203,116 @@ pub enum Wait {
         /// A digest of the windows that were searched. They are not searched again before that time.
         asked: u64,
     },
-    /// Its turn: the previous wave, or a limit of concurrent rollouts.
-    Turn,
+    /// Its turn.
+    Turn(Queue),
     /// A user, because the same version failed on another workload.
     Stopped {
         /// The secret.
         source: SourceId,
-        /// The workload; `None` if it failed in several other namespaces, whose names are not shown.
-        by: Option<Arc<str>>,
+        /// Where it failed.
+        by: StoppedBy,
     },
     /// Nothing: the controller only reports.
     DryRun,
+}
+
+impl Phase {
+    /// Whether a pending restart waits for its owner or for the controller, as one word.
+    pub const fn waits_for(&self) -> &'static str {
+        match self {
+            Self::Waiting(
+                Wait::Release | Wait::Invalid(_) | Wait::Paused | Wait::OnDelete | Wait::Partition,
+            ) => Self::WAITS_FOR[0],
+            _ => Self::WAITS_FOR[1],
+        }
+    }
+
+    /// All words of `waits_for`.
+    pub const WAITS_FOR: [&'static str; 2] = ["owner", "controller"];
+}
+
+/// Why it is not a workload's turn. It does not contain what changes with each restart of other workloads,
+/// because each change writes the status of all waiting workloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// A canary of the namespace is being restarted.
+    Canary {
+        /// Its kind and name.
+        workload: Arc<str>,
+        /// Since when, Unix seconds.
+        since: i64,
+    },
+    /// The canaries have succeeded and are observed for a while.
+    Observation {
+        /// The end of it, Unix seconds.
+        until: i64,
+    },
+    /// Other workloads come first.
+    Others,
+    /// The limit of released rollouts of the namespace is reached.
+    Releases,
+}
+
+/// Where a version failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// On a workload of the same namespace: its kind and name.
+    Workload(Arc<str>),
+    /// In this number of other namespaces, whose names are not shown.
+    Namespaces(usize),
+}
+
+/// A change of the outcome of a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutChange {
+    /// It has succeeded.
+    Succeeded,
+    /// It has failed, possibly after it had succeeded.
+    Failed(Failure),
+    /// The workload has recovered from the failure.
+    Recovered,
+    /// Another restart of the workload began before its end.
+    Replaced,
+}
+
+impl RolloutChange {
+    /// One word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Recovered => "recovered",
+            Self::Replaced => "replaced",
+        }
+    }
+
+    /// The changes between two states of the last restart. They do not depend on the phase, because a failed
+    /// workload can also be waiting for its next restart.
+    pub fn between(before: Option<Followed>, after: Option<Followed>) -> Vec<Self> {
+        let Some(after) = after else { return Vec::new() };
+        // The time of the same restart only changes to an earlier one, if a clock was wrong.
+        let before = before.filter(|before| after.since <= before.since).ok_or(before);
+        let (was, replaced) = match before {
+            Ok(same) => (same.outcome, None),
+            Err(other) => {
+                let is_replaced = other.is_some_and(|other| other.outcome == Outcome::Running);
+                (Outcome::Running, is_replaced.then_some(Self::Replaced))
+            }
+        };
+        let ended = match (was, after.outcome) {
+            (Outcome::Running, Outcome::Succeeded { .. }) => Some(Self::Succeeded),
+            (Outcome::Failed(_), Outcome::Succeeded { .. }) => Some(Self::Recovered),
+            (Outcome::Running | Outcome::Succeeded { .. }, Outcome::Failed(failure)) => {
+                Some(Self::Failed(failure))
+            }
+            // A pause does not count as a failure of the versions.
+            (Outcome::Failed(Failure::Paused), Outcome::Failed(failure)) if failure != Failure::Paused => {
+                Some(Self::Failed(failure))
+            }
+            _ => None,
+        };
+        replaced.into_iter().chain(ended).collect()
+    }
 }
 
 impl Ledger {
@@ -222,35 +346,48 @@ impl Ledger {
         matches!(self.rollout, Some(Followed { outcome: Outcome::Running, .. }))
     }
 
-    /// Whether the workload failed with a version and has not recovered.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.accepted.iter().any(|accepted| accepted.trial == Trial::Failed)
+    /// Whether the workload failed with a version and has not recovered, so that other restarts for that
+    /// version have stopped.
+    pub fn has_failed(&self) -> bool {
+        self.accepted.iter().any(|accepted| matches!(accepted.trial, Trial::Failed { .. }))
     }
 
-    /// Records the result of the last restart for its versions. Versions of earlier restarts that failed on
-    /// the workload recover with it.
-    pub(crate) fn judge(&mut self, outcome: Outcome, says_something: bool) {
-        for accepted in &mut self.accepted {
-            accepted.trial = match (accepted.trial, outcome) {
-                (Trial::Running, Outcome::Failed(_)) if says_something => Trial::Failed,
-                (Trial::Failed, Outcome::Succeeded { .. }) => Trial::Running,
-                (trial, _) => trial,
-            };
-        }
+    /// Records the outcome of the last restart for its versions, if it counts.
+    pub(crate) fn judge(&mut self, rollout: Followed, counts: bool) {
+        let is_scheduled = rollout.start == Start::Scheduled;
+        self.change_trials(|trial| match (trial, rollout.outcome) {
+            (Trial::Running, Outcome::Failed(_)) if counts => Trial::Failed { is_scheduled },
+            (Trial::Running, Outcome::Succeeded { .. }) if !counts => Trial::None,
+            (trial, _) => trial,
+        });
+    }
+
+    /// Records that the workload works with the versions with which it had failed.
+    pub(crate) fn recover(&mut self) {
+        self.change_trials(|trial| match trial {
+            Trial::Failed { .. } => Trial::Running,
+            trial => trial,
+        });
     }
 
     /// Records a new restart. A version that was still under observation remains so, because the next
     /// rollout also tests it.
-    pub(crate) fn begin(&mut self, followed: Followed, observation: i64) {
-        let has_ended = match self.rollout.map(|rollout| rollout.outcome) {
-            Some(Outcome::Running) => false,
-            Some(Outcome::Succeeded { at }) => followed.since >= at + observation,
-            Some(Outcome::Failed(_)) | None => true,
+    pub(crate) fn begin(&mut self, followed: Followed, settings: &Settings) {
+        let ended = match self.rollout.map(|rollout| rollout.outcome) {
+            Some(Outcome::Running) => Trial::Running,
+            Some(Outcome::Succeeded { at }) if followed.since < at + settings.observation => Trial::Running,
+            Some(Outcome::Succeeded { .. }) => Trial::Ended,
+            Some(Outcome::Failed(_)) | None => Trial::None,
         };
-        for accepted in self.accepted.iter_mut().filter(|accepted| accepted.trial == Trial::Running) {
-            accepted.trial = if has_ended { Trial::Ended } else { Trial::Running };
-        }
+        self.change_trials(|trial| if trial == Trial::Running { ended } else { trial });
         self.restarts.push(followed.since);
+        self.restarts.drain(..self.restarts.len().saturating_sub(settings.breaker_restarts.max(1)));
         self.rollout = Some(followed);
+    }
+
+    fn change_trials(&mut self, change: impl Fn(Trial) -> Trial) {
+        for accepted in &mut self.accepted {
+            accepted.trial = change(accepted.trial);
+        }
     }
 }

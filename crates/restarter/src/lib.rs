@@ -38,7 +38,10 @@ pub use catalog::{Catalog, Defaults, is_older};
 pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
 pub use decide::{Decision, Seen, Step, World, decide};
 pub use definition::definition;
-pub use ledger::{Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Trial, Wait};
+pub use ledger::{
+    Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Queue, RolloutChange, Start,
+    StoppedBy, Trial, Wait,
+};
 pub use marker::{MARKER, MarkedVersions, Marker};
 pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
 pub use patch::{FIELD_MANAGER, patch};

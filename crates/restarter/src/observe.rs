@@ -20,8 +20,9 @@ pub struct State {
     pub is_on_delete: bool,
     /// It is a `StatefulSet` that keeps the pods below a partition.
     pub is_partitioned: bool,
-    /// Its own controller gives up a rollout that makes no progress.
-    pub has_deadline: bool,
+    /// After how many seconds without progress its own controller gives up a rollout; `None` if it does not,
+    /// or too late.
+    pub deadline: Option<u32>,
     /// The progress of its rollout.
     pub progress: Progress,
     /// How many pods it has.
@@ -30,8 +31,10 @@ pub struct State {
 
 /// The ordinal below which a `StatefulSet` keeps its pods.
 const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
-/// The deadline of a Deployment that never gives up.
-const NO_DEADLINE: i64 = i32::MAX as i64;
+/// The deadline of a Deployment that does not set one.
+const DEFAULT_DEADLINE: i64 = 600;
+/// The longest deadline that is used. With a longer one, other workloads would wait for days for one rollout.
+const LONGEST_DEADLINE: i64 = 24 * 3600;
 
 /// The state of a workload, from its spec and status.
 pub fn state(kind: Kind, object: &Value) -> State {
@@ -47,8 +50,7 @@ pub fn state(kind: Kind, object: &Value) -> State {
             || kind == Kind::Rollout && has_pauses().is_some_and(|pauses| !pauses.is_empty()),
         is_on_delete: strategy == Some("OnDelete"),
         is_partitioned: kind == Kind::StatefulSet && number(object, PARTITION) > 0,
-        has_deadline: kind == Kind::Deployment
-            && number(object, "/spec/progressDeadlineSeconds") != NO_DEADLINE,
+        deadline: deadline(object).filter(|_| kind == Kind::Deployment),
         progress: progress(kind, object),
         replicas: u32::try_from(number(object, replicas)).unwrap_or_default(),
     }
@@ -98,13 +100,22 @@ fn progress(kind: Kind, object: &Value) -> Progress {
     }
 }
 
+fn deadline(object: &Value) -> Option<u32> {
+    let seconds = object.pointer("/spec/progressDeadlineSeconds").and_then(Value::as_i64);
+    let seconds = seconds.unwrap_or(DEFAULT_DEADLINE);
+    u32::try_from(seconds).ok().filter(|_| seconds <= LONGEST_DEADLINE)
+}
+
 fn has_exceeded_deadline(object: &Value) -> bool {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| {
+    conditions(object).any(|condition| {
         condition["type"] == "Progressing"
             && condition["status"] == "False"
             && condition["reason"] == "ProgressDeadlineExceeded"
     })
+}
+
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Argo Rollouts have a phase, and the time of the last completed restart.
@@ -134,6 +145,8 @@ pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
         marker: marker.map_or(0, |text| digest(&[text])),
         has_changed_files: false,
         is_running: phase == Some("Running"),
+        is_ready: conditions(object)
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True"),
         is_failing: is_failing(object),
         crashed_at: crashed_at(object),
         revision: revision_if_new(object),

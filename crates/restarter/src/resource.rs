@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase, Trial},
+    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase, Start, Trial},
     source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
     text,
     workload::{Kind, WorkloadKey},
@@ -94,6 +94,8 @@ pub struct PendingStatus {
     pub since: String,
     /// Whether it waits for a release, because the mode was `manual` when the newest version arrived.
     pub manual: bool,
+    /// Whether all pods were available when the newest version arrived.
+    pub was_healthy: bool,
     /// The versions for which the workload will be restarted.
     #[schemars(length(max = 1024))]
     pub versions: Vec<VersionStatus>,
@@ -114,9 +116,18 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub failure: Option<String>,
-    /// Whether all pods ran before it. Only then a failure stops other workloads.
+    /// Its cause: empty if the controller began it itself, `Released` by a user, or `Adopted` from the
+    /// annotation of the template.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub start: String,
+    /// Whether all pods were available before it. Only then a failure stops other workloads.
     pub was_healthy: bool,
-    /// The number of replaced pods, updated a few times during a rollout.
+    /// Since when the workload has been well after a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub well_since: Option<String>,
+    /// The number of ready pods that it created, updated a few times during a rollout.
     #[schemars(extend("format" = "int32"))]
     pub replaced: u32,
     /// When that number was updated.
@@ -148,6 +159,10 @@ pub struct VersionStatus {
     /// Whether the workload failed with it and has not recovered, so that others of the namespace wait.
     #[serde(skip_serializing_if = "is_false")]
     pub failed: bool,
+    /// Whether the failure does not count in other namespaces, because the controller did not begin the
+    /// restart itself.
+    #[serde(skip_serializing_if = "is_false")]
+    pub failed_here: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -200,13 +215,15 @@ impl RotationRolloutStatus {
                 version: version.to_string(),
                 restarted: trial != Trial::None,
                 tried: trial == Trial::Running,
-                failed: trial == Trial::Failed,
+                failed: matches!(trial, Trial::Failed { .. }),
+                failed_here: trial == Trial::Failed { is_scheduled: false },
             }
         };
         let accepted = ledger.accepted.iter().filter(|entry| sources.is_known(entry.source));
         let pending = ledger.pending.as_ref().map(|pending| PendingStatus {
             since: text::time(pending.since),
             manual: pending.is_manual,
+            was_healthy: pending.was_healthy,
             versions: pending
                 .versions
                 .iter()
@@ -256,7 +273,8 @@ impl RotationRolloutStatus {
         ledger.pending = self.pending.as_ref().and_then(|pending| {
             let mut versions: Vec<_> = pending.versions.iter().filter_map(&mut read).collect();
             versions.sort_unstable();
-            Some(Pending { since: seconds(&pending.since)?, is_manual: pending.manual, versions })
+            let (is_manual, was_healthy) = (pending.manual, pending.was_healthy);
+            Some(Pending { since: seconds(&pending.since)?, is_manual, was_healthy, versions })
         });
         ledger.rollout = self.rollout.as_ref().and_then(RolloutStatus::followed);
         ledger.restarts.sort_unstable();
@@ -267,7 +285,7 @@ impl RotationRolloutStatus {
 impl VersionStatus {
     fn trial(&self) -> Trial {
         match self {
-            Self { failed: true, .. } => Trial::Failed,
+            Self { failed: true, failed_here, .. } => Trial::Failed { is_scheduled: !failed_here },
             Self { tried: true, .. } => Trial::Running,
             Self { restarted: true, .. } => Trial::Ended,
             _ => Trial::None,
@@ -280,14 +298,17 @@ fn seconds(time: &str) -> Option<i64> {
 }
 
 impl From<Followed> for RolloutStatus {
-    fn from(Followed { since, was_healthy, replaced, progressed, outcome }: Followed) -> Self {
+    fn from(rollout: Followed) -> Self {
+        let Followed { since, start, was_healthy, replaced, progressed, well_since, outcome } = rollout;
         let (finished, failure) = match outcome {
             Outcome::Running => (None, None),
             Outcome::Succeeded { at } => (Some(text::time(at)), None),
             Outcome::Failed(failure) => (None, Some(failure.reason().to_owned())),
         };
         let progressed = (progressed != since).then(|| text::time(progressed));
-        Self { since: text::time(since), finished, failure, was_healthy, replaced, progressed }
+        let (since, start, well_since) =
+            (text::time(since), start.word().to_owned(), well_since.map(text::time));
+        Self { since, finished, failure, start, was_healthy, well_since, replaced, progressed }
     }
 }
 
@@ -301,11 +322,30 @@ impl RolloutStatus {
         let since = seconds(&self.since)?;
         Some(Followed {
             since,
+            start: Start::from_word(&self.start),
             was_healthy: self.was_healthy,
+            well_since: self.well_since.as_deref().and_then(seconds),
             replaced: self.replaced,
             progressed: self.progressed.as_deref().and_then(seconds).unwrap_or(since),
             outcome,
         })
+    }
+}
+
+impl Start {
+    /// The word in a `RotationRollout`.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Scheduled => "",
+            Self::Released => "Released",
+            Self::Adopted => "Adopted",
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        let starts = [Self::Scheduled, Self::Released, Self::Adopted];
+        // The cause of a word that cannot be read is unknown.
+        starts.into_iter().find(|start| start.word() == word).unwrap_or(Self::Adopted)
     }
 }
 

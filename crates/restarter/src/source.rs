@@ -83,21 +83,46 @@ pub enum Version {
 
 impl Version {
     /// Whether it replaces `other`. An older version of the same source, from a replica that lags, does not.
-    /// Nor does the same number with another time, because servers may only report when the secret was last
-    /// changed, including its description. The first version has the time of the secret's creation, so it is
-    /// newer if the secret was created again.
+    ///
+    /// A higher number is newer, even with an earlier time, because the clocks of two servers may differ, and a
+    /// clock may be set back. A lower number is newer if its time is later, because the secret was created
+    /// again. The first version has the time of the secret's creation.
     pub fn is_newer_than(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Numbered { number, .. }, Self::Numbered { number: known, .. })
-                if number == known && number > 1 =>
-            {
-                false
-            }
-            (Self::Numbered { .. }, Self::Numbered { .. }) => self.cmp(&other) == Ordering::Greater,
-            _ => self != other,
+        let (Self::Numbered { time, number }, Self::Numbered { time: known_time, number: known }) =
+            (self, other)
+        else {
+            return self != other;
+        };
+        let is_recreated = |first: u32, last: u32| first <= 1 && last > 2;
+        match number.cmp(&known) {
+            Ordering::Equal => number <= 1 && time > known_time,
+            Ordering::Greater if is_recreated(known, number) => time >= known_time,
+            Ordering::Greater => time.saturating_add(CLOCK_CHANGE) >= known_time,
+            Ordering::Less if is_recreated(number, known) => time > known_time,
+            Ordering::Less => time > known_time.saturating_add(CLOCK_SKEW),
+        }
+    }
+
+    /// Whether both are the same version. The time of a version may change, because servers may only report
+    /// when the secret was last changed, including its description.
+    pub fn is_same(self, other: Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    /// The version without its time, if that may change.
+    pub(crate) fn identity(self) -> Self {
+        match self {
+            Self::Numbered { number, .. } if number > 1 => Self::Numbered { time: 0, number },
+            version => version,
         }
     }
 }
+
+/// By how much a clock may have been set back between two versions, in seconds.
+const CLOCK_CHANGE: i64 = 24 * 3600;
+/// By how much the clocks of servers may differ so that a lower number with a later time is an older version, in
+/// seconds.
+const CLOCK_SKEW: i64 = 120;
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -300,15 +325,32 @@ mod tests {
     }
 
     #[test]
-    fn a_later_time_is_newer_whatever_the_number() {
+    fn the_newer_of_two_versions_is_told() {
         assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "a secret that was made anew");
         assert!(!numbered(10, 8).is_newer_than(numbered(20, 9)), "a lagging replica");
         assert!(numbered(10, 8).is_newer_than(numbered(10, 7)), "two versions in one second");
         assert!(!numbered(30, 8).is_newer_than(numbered(20, 8)), "another description");
         assert!(numbered(30, 1).is_newer_than(numbered(20, 1)), "made anew with one version");
         assert!(numbered(30, 0).is_newer_than(numbered(20, 0)), "a native Secret");
+        assert!(numbered(10, 8).is_newer_than(numbered(20, 7)), "a server with another clock");
+        assert!(!numbered(20, 7).is_newer_than(numbered(10, 8)), "the same, lagging");
+        assert!(numbered(10, 2).is_newer_than(numbered(20, 1)), "rotated soon after its creation");
+        assert!(numbered(10, 8).is_newer_than(numbered(80_000, 7)), "a clock that was set back");
+        assert!(!numbered(10, 9).is_newer_than(numbered(20, 1)), "lagging, after it was made anew");
+        assert!(!numbered(10, 9).is_newer_than(numbered(90_000, 3)), "the same, and rotated since");
+        assert!(numbered(200, 3).is_newer_than(numbered(10, 9)), "made anew, and rotated since");
         assert!(Version::Label(1).is_newer_than(Version::Label(2)));
         assert!(!Version::Label(1).is_newer_than(Version::Label(1)));
+    }
+
+    #[test]
+    fn a_version_with_another_time_is_the_same() {
+        assert!(numbered(30, 8).is_same(numbered(20, 8)) && !numbered(30, 8).is_same(numbered(30, 9)));
+        assert!(!numbered(30, 1).is_same(numbered(20, 1)), "made anew");
+        assert!(!numbered(30, 0).is_same(numbered(20, 0)), "a native Secret");
+        assert!(
+            Version::Label(1).is_same(Version::Label(1)) && !Version::Label(1).is_same(Version::Label(2))
+        );
     }
 
     #[test]

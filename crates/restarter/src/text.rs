@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    ledger::{Doubt, Failure, Ledger, Phase, Wait},
+    ledger::{Doubt, Failure, Ledger, Phase, Queue, StoppedBy, Wait},
     source::{SourceId, SourceKind, Sources, Version},
     workload::NotFollowed,
 };
@@ -118,7 +118,7 @@ impl Wait {
             Self::Interval { .. } => "MinimumInterval",
             Self::Breaker { .. } => "CircuitOpen",
             Self::Window { .. } => "WindowClosed",
-            Self::Turn => "Queued",
+            Self::Turn(_) => "Queued",
             Self::Stopped { .. } => "Stopped",
             Self::DryRun => "DryRun",
         }
@@ -149,15 +149,35 @@ impl Wait {
             Self::Window { opens: None, .. } => {
                 "outside of the maintenance windows, and none opens again; correct them, or release the restart".to_owned()
             }
-            Self::Turn => "waiting for other rollouts".to_owned(),
-            Self::Stopped { source, by: Some(by) } => {
+            Self::Turn(queue) => queue.message(),
+            Self::Stopped { source, by: StoppedBy::Workload(by) } => {
                 format!("the restart of {by} for {} failed; repair it, or release this restart", sources.name(*source))
             }
-            Self::Stopped { source, by: None } => format!(
-                "restarts for {} failed in several other namespaces; wait for their repair, or release this restart",
+            Self::Stopped { source, by: StoppedBy::Namespaces(count) } => format!(
+                "restarts for {} failed in {count} other namespaces, and in more than they succeeded in; wait for another version, \
+                 or release this restart: run `scaivault-injector restart`, or set the annotation \
+                 scaivault.scailabs.ai/restart-release to a new text",
                 sources.name(*source)
             ),
             Self::DryRun => "dry run: a restart would begin now".to_owned(),
+        }
+    }
+}
+
+impl Queue {
+    fn message(&self) -> String {
+        match self {
+            Self::Canary { workload, since } => {
+                format!("waiting for the canary {workload}, which has been restarting since {}", time(*since))
+            }
+            Self::Observation { until } => {
+                format!("the canary has succeeded; waiting until {}, in case it crashes", time(*until))
+            }
+            Self::Others => "waiting for the rollouts of other workloads".to_owned(),
+            Self::Releases => {
+                "the limit of released rollouts in the namespace is reached; waiting for one of them"
+                    .to_owned()
+            }
         }
     }
 }
@@ -169,12 +189,13 @@ impl Failure {
             Self::DeadlineExceeded => "ProgressDeadlineExceeded",
             Self::PodsFailing => "PodsFailing",
             Self::TimedOut => "TimedOut",
+            Self::Paused => "RolloutPaused",
         }
     }
 
     /// The failure of this word.
     pub fn from_reason(reason: &str) -> Option<Self> {
-        [Self::DeadlineExceeded, Self::PodsFailing, Self::TimedOut]
+        [Self::DeadlineExceeded, Self::PodsFailing, Self::TimedOut, Self::Paused]
             .into_iter()
             .find(|failure| failure.reason() == reason)
     }
@@ -184,6 +205,7 @@ impl Failure {
             Self::DeadlineExceeded => "the rollout exceeded its progress deadline",
             Self::PodsFailing => "restarted pods crash or do not start",
             Self::TimedOut => "the rollout stopped making progress",
+            Self::Paused => "the rollout is paused; resume it",
         }
     }
 }
@@ -210,8 +232,8 @@ mod tests {
             Wait::Interval { until },
             Wait::Breaker { until },
             Wait::Window { opens: None, asked: 0 },
-            Wait::Turn,
-            Wait::Stopped { source, by: None },
+            Wait::Turn(Queue::Others),
+            Wait::Stopped { source, by: StoppedBy::Namespaces(2) },
             Wait::DryRun,
         ];
         let page = include_str!("../../../docs/restart.md");

@@ -148,6 +148,8 @@ pub struct Pod {
     pub has_changed_files: bool,
     /// Its containers were started.
     pub is_running: bool,
+    /// It is ready.
+    pub is_ready: bool,
     /// A container waits to be started again after a crash, or cannot be started.
     pub is_failing: bool,
     /// When a container last ended with an error and was, or will be, started again, Unix seconds of the node; 0 if none did.
@@ -203,8 +205,9 @@ pub struct Workload {
     pub is_on_delete: bool,
     /// It is a `StatefulSet` that keeps the pods below a partition.
     pub is_partitioned: bool,
-    /// Its own controller gives up a rollout that makes no progress.
-    pub has_deadline: bool,
+    /// After how many seconds without progress its own controller gives up a rollout; `None` if it does not,
+    /// or too late.
+    pub deadline: Option<u32>,
     /// A pod that does not agree with others on the version of a CSI volume; empty if none is known.
     pub awaited_pod: Box<str>,
     /// Of its template.
@@ -228,7 +231,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether all its pods run. Only then a failure after a restart says something about the secret.
+    /// Whether all its pods run.
     pub(crate) fn is_healthy(&self) -> bool {
         self.progress == Progress::Complete && !self.pods.iter().any(|pod| pod.is_failing)
     }

@@ -1,6 +1,6 @@
 use axum::{Router, extract::Request, http::StatusCode};
 use scaivault_inject::Settings;
-use scaivault_restarter::Defaults;
+use scaivault_restarter::{Defaults, Followed, Outcome, Start};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -211,4 +211,84 @@ fn pauses_of_workloads_that_are_gone_are_forgotten() {
     assert!(lock(&writer.held).len() <= ENTRIES_KEPT);
     let refusals = lock(&writer.refusals);
     assert!(refusals.len() <= ENTRIES_KEPT && refusals.contains_key(&key()));
+}
+
+/// A writer to an API server that takes every status, and what it tells.
+async fn accepted_writer() -> (Writer, mpsc::Receiver<PodEvent>) {
+    let answer = async |request: Request| {
+        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+        let mut object: Value = serde_json::from_slice(&body).unwrap();
+        let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
+        axum::Json(object)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    let client = Client::try_from(kube::Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+    let (notices, told) = mpsc::channel(8);
+    let memory = Memory::new(Defaults::default(), Settings::default(), None);
+    memory.change(|state| {
+        state.put_workload(Kind::Deployment, &deployment("5", &json!({})));
+        state.put_record(&record("7"));
+    });
+    (Writer::new(client, memory, Arc::default(), notices), told)
+}
+
+/// Records a restart, and returns what was told and counted about restarts by then.
+async fn told_about(
+    writer: &Writer,
+    told: &mut mpsc::Receiver<PodEvent>,
+    rollout: Followed,
+) -> (Vec<&'static str>, Vec<String>) {
+    let seen = {
+        let mut state = writer.memory.lock();
+        let record = state.record(&key()).unwrap().resource_version.clone();
+        let workload = state.catalog.world().workloads[&key()].resource_version.clone();
+        Seen { workload, record }
+    };
+    let ledger = Ledger {
+        rollout: Some(rollout),
+        phase: Phase::Waiting(Wait::Interval { until: NOW + 300 }),
+        ..Ledger::default()
+    };
+    writer.carry_out(Step::Record { workload: key(), ledger, seen }).await.unwrap();
+    let reasons = std::iter::from_fn(|| told.try_recv().ok()).map(|event| event.reason).collect();
+    let metrics = writer.metrics.text(&writer.memory);
+    let counts = metrics.lines().filter_map(|line| line.strip_prefix("scaivault_restarter_rollouts_total"));
+    (reasons, counts.map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn an_end_of_a_restart_is_told_whatever_waits_meanwhile() {
+    let (writer, mut told) = accepted_writer().await;
+    let running = Followed {
+        since: NOW,
+        start: Start::Scheduled,
+        was_healthy: true,
+        replaced: 0,
+        progressed: NOW,
+        well_since: None,
+        outcome: Outcome::Running,
+    };
+    let failed = Outcome::Failed(Failure::PodsFailing);
+    let mut expected = Vec::new();
+    for (rollout, reason, count) in [
+        (running, None, None),
+        (
+            Followed { outcome: Outcome::Succeeded { at: NOW }, ..running },
+            Some("Restarted"),
+            Some("succeeded"),
+        ),
+        (Followed { outcome: failed, ..running }, Some("PodsFailing"), Some("failed")),
+        (Followed { outcome: failed, well_since: Some(NOW), ..running }, None, None),
+        (Followed { since: NOW + 10, ..running }, None, None),
+        // A release.
+        (Followed { since: NOW + 20, ..running }, None, Some("replaced")),
+    ] {
+        expected.extend(count.map(|count| format!("{{outcome=\"{count}\"}} 1")));
+        expected.sort_unstable();
+        let found = told_about(&writer, &mut told, rollout).await;
+        assert_eq!(found, (reason.into_iter().collect(), expected.clone()));
+    }
 }

@@ -66,10 +66,26 @@ fn a_stateful_set_rolls_to_its_partition() {
 
 #[test]
 fn deployments_give_up_by_themselves() {
-    let never = json!({"spec": {"progressDeadlineSeconds": i32::MAX}});
-    assert!(state(Kind::Deployment, &json!({})).has_deadline);
-    assert!(!state(Kind::Deployment, &never).has_deadline);
-    assert!(!state(Kind::StatefulSet, &json!({})).has_deadline);
+    let deadline = |seconds: i64| {
+        state(Kind::Deployment, &json!({"spec": {"progressDeadlineSeconds": seconds}})).deadline
+    };
+    assert_eq!(state(Kind::Deployment, &json!({})).deadline, Some(600));
+    assert_eq!(state(Kind::StatefulSet, &json!({})).deadline, None);
+    assert_eq!(deadline(3600), Some(3600));
+    for too_long in [i64::from(i32::MAX), 1_000_000, -1] {
+        assert_eq!(deadline(too_long), None, "{too_long}");
+    }
+}
+
+#[test]
+fn a_ready_pod_is_told_from_one_that_runs() {
+    let mut found = pod_of("StatefulSet", "db", json!({}));
+    assert!(!pod(&found).unwrap().1.is_ready);
+    for status in ["False", "True"] {
+        found["status"]["conditions"] =
+            json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": status}]);
+        assert_eq!(pod(&found).unwrap().1.is_ready, status == "True");
+    }
 }
 
 #[test]

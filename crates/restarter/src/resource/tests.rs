@@ -12,12 +12,13 @@ fn ledger(sources: &mut Sources) -> Ledger {
         pending: Some(Pending {
             since: 1_790_000_000,
             is_manual: true,
+            was_healthy: true,
             versions: vec![(vault, Version::Numbered { time: 1_790_000_000, number: 8 })],
         }),
         restarts: vec![1_780_000_000, 1_785_000_000],
         rollout: Some(Followed {
             outcome: Outcome::Failed(Failure::PodsFailing),
-            ..Followed::new(1_785_000_000, true)
+            ..Followed::new(1_785_000_000, Start::Scheduled, true)
         }),
         released: "then".into(),
         phase: Phase::Waiting(Wait::Release),
@@ -31,7 +32,7 @@ fn ledger(sources: &mut Sources) -> Ledger {
         ledger.accept(Accepted {
             source,
             version,
-            trial: if source == vault { Trial::Failed } else { Trial::None },
+            trial: if source == vault { Trial::Failed { is_scheduled: true } } else { Trial::None },
         });
     }
     ledger
@@ -40,14 +41,16 @@ fn ledger(sources: &mut Sources) -> Ledger {
 #[test]
 fn a_ledger_is_read_as_it_was_written() {
     let mut sources = Sources::default();
-    for outcome in
-        [Outcome::Running, Outcome::Succeeded { at: 1_785_000_050 }, Outcome::Failed(Failure::TimedOut)]
-    {
+    for (outcome, start, is_scheduled) in [
+        (Outcome::Running, Start::Scheduled, true),
+        (Outcome::Succeeded { at: 1_785_000_050 }, Start::Released, false),
+        (Outcome::Failed(Failure::Paused), Start::Adopted, true),
+    ] {
         let mut ledger = ledger(&mut sources);
-        let progressed = 1_785_000_040;
-        let rollout = Followed::new(1_785_000_000, false);
-        ledger.rollout = Some(Followed { outcome, replaced: 2, progressed, ..rollout });
-        let trials = [Trial::Failed, Trial::Running, Trial::Ended];
+        let (progressed, well_since) = (1_785_000_040, is_scheduled.then_some(1_785_000_045));
+        let rollout = Followed::new(1_785_000_000, start, false);
+        ledger.rollout = Some(Followed { outcome, replaced: 2, progressed, well_since, ..rollout });
+        let trials = [Trial::Failed { is_scheduled }, Trial::Running, Trial::Ended];
         for (accepted, trial) in ledger.accepted.iter_mut().zip(trials) {
             accepted.trial = trial;
         }

@@ -1,7 +1,7 @@
 //! New credentials that do not work.
 
 use super::cluster::{Cluster, Controller, key, phase, quick, run, shared, text};
-use crate::{Failure, Phase, Settings, Wait};
+use crate::{Failure, Outcome, Phase, Queue, RolloutChange, Settings, StoppedBy, Wait};
 
 fn settings() -> Settings {
     Settings { canaries: 2, wave: 10, observation: 100, ..quick() }
@@ -26,7 +26,7 @@ fn a_bad_rotation_stops_after_the_first_wave() {
     let restarted: Vec<_> = cluster.objects.iter().filter(|(_, object)| object.rollouts == 1).collect();
     let failed: Vec<_> = restarted.iter().map(|(key, _)| key.name.clone()).collect();
     assert!(failed.iter().all(|name| phase(&cluster, name) == Phase::Failed(Failure::PodsFailing)));
-    let by = Some(text(&format!("Deployment {}", failed[0])));
+    let by = StoppedBy::Workload(text(&format!("Deployment {}", failed[0])));
     let waiting = cluster.objects.iter().find(|(_, object)| object.rollouts == 0).unwrap();
     match &waiting.1.ledger.as_ref().unwrap().phase {
         Phase::Waiting(Wait::Stopped { by: stopped, .. }) => assert_eq!(*stopped, by),
@@ -105,7 +105,10 @@ fn a_failure_of_a_neighbour_is_not_named() {
     // It failed in two namespaces, and nowhere else it is better.
     cluster.object("c/third").is_paused = false;
     run(&mut cluster, &mut [&mut controller], 600, 5);
-    assert!(matches!(phase(&cluster, "c/third"), Phase::Waiting(Wait::Stopped { by: None, .. })));
+    assert!(matches!(
+        phase(&cluster, "c/third"),
+        Phase::Waiting(Wait::Stopped { by: StoppedBy::Namespaces(2), .. })
+    ));
     assert_eq!(cluster.rollouts(), 2);
 }
 
@@ -148,7 +151,8 @@ fn a_stop_by_others_ends_before_the_old_version() {
     pause(&mut cluster, &["team"], false);
     run(&mut cluster, &mut [&mut controller], 1000, 5);
     assert_eq!(cluster.rollouts(), 2);
-    assert!(matches!(phase(&cluster, "w000"), Phase::Waiting(Wait::Stopped { by: None, .. })));
+    let stopped = phase(&cluster, "w000");
+    assert!(matches!(stopped, Phase::Waiting(Wait::Stopped { by: StoppedBy::Namespaces(2), .. })));
     run(&mut cluster, &mut [&mut controller], 2000, 5);
     assert_eq!(cluster.rollouts(), 2 + 5);
 }
@@ -211,7 +215,7 @@ fn a_tenant_stops_its_own_namespace_alone() {
     pause(&mut cluster, &["team"], false);
     run(&mut cluster, &mut [&mut controller], 2000, 5);
     assert_eq!(cluster.rollouts(), 1 + 5);
-    let by = Some(text("Deployment first"));
+    let by = StoppedBy::Workload(text("Deployment first"));
     match phase(&cluster, "tenant/second") {
         Phase::Waiting(Wait::Stopped { by: stopped, .. }) => assert_eq!(stopped, by),
         other => panic!("{other:?}"),
@@ -272,7 +276,7 @@ fn a_crash_a_minute_after_the_canary_stops_the_rest() {
 fn slow(replaced: usize) -> (Cluster, Controller) {
     let (mut cluster, mut controller) = shared(2, Settings { canaries: 1, ..settings() });
     let object = cluster.object("w000");
-    (object.has_deadline, object.is_canary, object.rollout_seconds) = (false, true, 100_000);
+    (object.deadline, object.is_canary, object.rollout_seconds) = (None, true, 100_000);
     (object.replicas, object.pods) = (10, vec![object.pods[0]; 10]);
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 60, 5);
@@ -313,10 +317,19 @@ fn a_node_that_fails_late_says_nothing_about_the_secret() {
 #[test]
 fn a_deadline_of_the_workload_is_the_one_that_counts() {
     let (mut cluster, mut controller) = shared(1, settings());
-    cluster.object("w000").rollout_seconds = 5000;
+    let object = cluster.object("w000");
+    (object.rollout_seconds, object.deadline) = (5000, Some(3600));
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 4000, 5);
     assert_eq!(phase(&cluster, "w000"), Phase::Restarting);
+    // Its own controller should have given up long ago.
+    cluster.object("w000").rollout_seconds = 100_000;
+    cluster.rotate("shared");
+    cluster.object("w000").rollout_ends = None;
+    run(&mut cluster, &mut [&mut controller], 400, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Restarting);
+    run(&mut cluster, &mut [&mut controller], 3600 + 900, 5);
+    assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::TimedOut));
 }
 
 #[test]
@@ -344,4 +357,172 @@ fn a_healthy_workload_is_the_canary() {
         run(&mut cluster, &mut [&mut controller], 1, 1);
     }
     assert_eq!((cluster.rollouts(), cluster.rollouts_of("w019")), (1, 1));
+}
+
+/// The phases of workloads that were restarted.
+fn restarted_phases(cluster: &Cluster) -> Vec<Phase> {
+    let restarted = cluster.objects.values().filter(|object| object.rollouts > 0);
+    restarted.map(|object| object.ledger.as_ref().unwrap().phase.clone()).collect()
+}
+
+#[test]
+fn pods_that_never_become_ready_stop_the_rest() {
+    for replicas in [1, 2] {
+        let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
+        for object in cluster.objects.values_mut() {
+            (object.deadline, object.is_never_ready, object.replicas) = (None, true, replicas);
+            object.pods.truncate(replicas as usize);
+        }
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], 3000, 5);
+        assert_eq!(restarted_phases(&cluster), [Phase::Failed(Failure::TimedOut)], "{replicas} replicas");
+        let waiting = cluster.objects.values().find(|object| object.rollouts == 0).unwrap();
+        let phase = &waiting.ledger.as_ref().unwrap().phase;
+        assert!(matches!(phase, Phase::Waiting(Wait::Stopped { .. })), "{phase:?}");
+    }
+}
+
+/// A canary on which the version has failed, and 19 others.
+fn failed_canary() -> (Cluster, Controller) {
+    let (mut cluster, mut controller) = shared(19, Settings { canaries: 1, ..settings() });
+    cluster.add("both", &["shared", "spare"]).is_canary = true;
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    cluster.object("both").crashes = true;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(restarted_phases(&cluster), [Phase::Failed(Failure::PodsFailing)]);
+    (cluster, controller)
+}
+
+fn set_failing(cluster: &mut Cluster, is_failing: bool) {
+    cluster.object("both").pods.iter_mut().for_each(|pod| pod.is_failing = is_failing);
+}
+
+#[test]
+fn a_pod_that_runs_between_crashes_has_not_recovered() {
+    let (mut cluster, mut controller) = failed_canary();
+    for round in 0..180 {
+        set_failing(&mut cluster, round % 2 == 0);
+        run(&mut cluster, &mut [&mut controller], 20, 5);
+        if round == 90 {
+            // Another restart does not change that.
+            cluster.rotate("spare");
+        }
+    }
+    assert_eq!((cluster.rollouts_of("both"), cluster.rollouts()), (2, 2));
+    cluster.object("both").crashes = false;
+    set_failing(&mut cluster, false);
+    run(&mut cluster, &mut [&mut controller], 90, 5);
+    assert_eq!(cluster.rollouts(), 2, "observed for a while");
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(cluster.rollouts(), 2 + 19);
+}
+
+#[test]
+fn a_failed_workload_without_pods_has_not_recovered() {
+    let (mut cluster, mut controller) = failed_canary();
+    let object = cluster.object("both");
+    (object.replicas, object.pods) = (0, Vec::new());
+    run(&mut cluster, &mut [&mut controller], 3600, 5);
+    // Nor after another restart, of which there is nothing to see.
+    cluster.rotate("spare");
+    run(&mut cluster, &mut [&mut controller], 3600, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn a_restart_that_ends_without_pods_is_no_success() {
+    let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
+    for object in cluster.objects.values_mut() {
+        (object.is_never_ready, object.deadline) = (true, None);
+    }
+    cluster.object("w007").is_canary = true;
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 100, 5);
+    let object = cluster.object("w007");
+    (object.rollouts, object.replicas, object.pods) = (1, 0, Vec::new());
+    run(&mut cluster, &mut [&mut controller], 5000, 5);
+    assert_eq!(cluster.rollouts(), 2, "another canary has tried it");
+    assert_eq!(phase(&cluster, "w007"), Phase::Current);
+}
+
+#[test]
+fn a_paused_canary_holds_up_nobody_for_long() {
+    let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
+    let canary = cluster.object("w007");
+    (canary.is_canary, canary.deadline) = (true, Some(3600));
+    cluster.rotate("shared");
+    while cluster.rollouts() == 0 {
+        run(&mut cluster, &mut [&mut controller], 1, 1);
+    }
+    cluster.object("w007").is_paused = true;
+    run(&mut cluster, &mut [&mut controller], 800, 5);
+    let queue = Queue::Canary { workload: text("Deployment w007"), since: cluster.now - 800 };
+    assert_eq!(phase(&cluster, "w001"), Phase::Waiting(Wait::Turn(queue)));
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(phase(&cluster, "w007"), Phase::Failed(Failure::Paused));
+    assert_eq!(cluster.rollouts(), 20);
+    cluster.object("w007").is_paused = false;
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    assert_eq!(phase(&cluster, "w007"), Phase::Current);
+}
+
+#[test]
+fn another_description_does_not_end_a_stop() {
+    let (mut cluster, mut controller) = failed_canary();
+    let now = cluster.now;
+    cluster.set_version("shared", 2, now + 50);
+    controller.forget();
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn owners_stop_a_version_in_no_other_namespace() {
+    let is_tenant = |namespace: &str| namespace.starts_with("tenant");
+    for is_released in [false, true] {
+        let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, debounce: 30, ..settings() });
+        for name in ["tenant-1/web", "tenant-2/web"] {
+            cluster.add(name, &["shared"]).crashes = true;
+        }
+        run(&mut cluster, &mut [&mut controller], 30, 5);
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], 5, 5);
+        let marker = format!("scaivault:shared=2@{}", cluster.now - 5);
+        let tenants: Vec<_> =
+            cluster.objects.keys().filter(|key| is_tenant(&key.namespace)).cloned().collect();
+        for key in tenants {
+            if is_released {
+                cluster.objects.get_mut(&key).unwrap().release = "now";
+            } else {
+                cluster.patch(&key, Some(marker.clone()));
+            }
+        }
+        run(&mut cluster, &mut [&mut controller], 30, 5);
+        for name in ["tenant-1/web", "tenant-2/web"] {
+            assert_eq!(phase(&cluster, name), Phase::Failed(Failure::PodsFailing));
+        }
+        run(&mut cluster, &mut [&mut controller], 3000, 5);
+        assert_eq!(cluster.rollouts(), 2 + 5, "released: {is_released}");
+    }
+}
+
+#[test]
+fn a_crash_is_told_while_another_restart_waits() {
+    let (mut cluster, mut controller) = shared(1, Settings { minimum_interval: 3000, ..settings() });
+    cluster.add("w001", &["other"]).is_paused = true;
+    cluster.object("w000").secrets.push("other");
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    cluster.rotate("other");
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    let before = cluster.object("w000").ledger.clone().unwrap();
+    cluster.object("w000").pods.iter_mut().for_each(|pod| pod.is_failing = true);
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    let after = cluster.object("w000").ledger.clone().unwrap();
+    assert_eq!(before.phase, after.phase);
+    assert!(matches!(before.rollout.unwrap().outcome, Outcome::Succeeded { .. }));
+    let changes = RolloutChange::between(before.rollout, after.rollout);
+    assert_eq!(changes, [RolloutChange::Failed(Failure::PodsFailing)]);
 }

@@ -24,13 +24,15 @@ pub(super) struct Object {
     pub(super) problem: &'static str,
     /// The number of pods that its status says it has.
     pub(super) replicas: u32,
-    /// Its own controller gives up a rollout without progress.
-    pub(super) has_deadline: bool,
+    /// After so many seconds its own controller gives up a rollout without progress.
+    pub(super) deadline: Option<u32>,
     pub(super) is_partitioned: bool,
     /// How long its rollouts take.
     pub(super) rollout_seconds: i64,
     /// New pods of this workload crash.
     pub(super) crashes: bool,
+    /// New pods of this workload run, and are never ready.
+    pub(super) is_never_ready: bool,
     pub(super) marker: Option<String>,
     pub(super) pods: Vec<Pod>,
     pub(super) ledger: Option<Ledger>,
@@ -83,7 +85,7 @@ impl Cluster {
         for secret in secrets {
             self.versions.entry(secret).or_insert((1, self.now - 100_000));
         }
-        let pods = vec![Pod { created: self.now - 50_000, ..Pod::default() }; 2];
+        let pods = vec![Pod { created: self.now - 50_000, is_ready: true, ..Pod::default() }; 2];
         let object = Object {
             secrets: secrets.to_vec(),
             mode: Mode::Auto,
@@ -94,10 +96,11 @@ impl Cluster {
             refusal: None,
             problem: "",
             replicas: 2,
-            has_deadline: true,
+            deadline: Some(600),
             is_partitioned: false,
             rollout_seconds: ROLLOUT_SECONDS,
             crashes: false,
+            is_never_ready: false,
             marker: None,
             pods,
             ledger: None,
@@ -140,10 +143,16 @@ impl Cluster {
     pub(super) fn advance(&mut self, seconds: i64) {
         self.now += seconds;
         for object in self.objects.values_mut() {
-            if object.rollout_ends.is_some_and(|ends| ends <= self.now) {
+            if object.rollout_ends.is_some_and(|ends| ends <= self.now) && !object.is_paused {
                 object.rollout_ends = None;
                 let marker = object.marker.as_deref().map_or(0, |text| digest(&[text]));
-                let pod = Pod { created: self.now, marker, is_failing: object.crashes, ..Pod::default() };
+                let pod = Pod {
+                    created: self.now,
+                    marker,
+                    is_failing: object.crashes,
+                    is_ready: !object.is_never_ready,
+                    ..Pod::default()
+                };
                 object.pods = vec![pod; object.pods.len()];
             }
         }
@@ -218,7 +227,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
     let find = |name: &&str| sources.find("", &SourceRef::new(SourceKind::ScaiVault, name)).unwrap();
     let ids: Vec<SourceId> = object.secrets.iter().map(find).collect();
     let delivery = |source: &SourceId| Delivery { source: *source, agreement: Agreement::NotAsked };
-    let has_failed = object.pods.iter().any(|pod| pod.is_failing);
+    let is_unavailable = object.pods.iter().any(|pod| pod.is_failing || !pod.is_ready);
     Workload {
         uid: digest(&[&key.namespace, &key.name]),
         resource_version: object.resource_version.to_string().into(),
@@ -233,11 +242,11 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         is_paused: object.is_paused,
         is_on_delete: object.is_on_delete,
         is_partitioned: object.is_partitioned,
-        has_deadline: object.has_deadline,
+        deadline: object.deadline,
         awaited_pod: Box::default(),
         progress: match object.rollout_ends {
             Some(_) => Progress::Progressing,
-            None if has_failed => Progress::Unavailable,
+            None if is_unavailable => Progress::Unavailable,
             None => Progress::Complete,
         },
         replicas: object.replicas,

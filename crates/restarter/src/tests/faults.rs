@@ -5,7 +5,7 @@ use crate::{Failure, Phase, Settings, Wait};
 
 #[test]
 fn a_restart_that_was_not_written_down_counts() {
-    let settings = Settings { concurrency: 1, ..quick() };
+    let settings = Settings { namespace_concurrency: 1, ..quick() };
     let (mut cluster, mut controller) = shared(2, settings);
     cluster.rotate("shared");
     controller.dies_after_patch = true;

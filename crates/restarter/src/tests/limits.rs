@@ -1,6 +1,6 @@
 //! How fast workloads are restarted.
 
-use super::cluster::{Cluster, Controller, phase, quick, run, shared};
+use super::cluster::{Cluster, Controller, key, phase, quick, run, shared};
 use crate::{Phase, Refusal, Settings, Wait};
 
 #[test]
@@ -160,6 +160,67 @@ fn a_namespace_takes_no_places_of_others() {
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 300, 5);
     assert_eq!(cluster.rollouts(), 4 + 5);
+}
+
+/// A cluster with another tenant, who begins rollouts that do not end in two namespaces, each 300 s.
+fn with_tenant(tenant: impl Fn(&mut Cluster, usize)) -> Cluster {
+    let settings = Settings { concurrency: 4, namespace_concurrency: 2, ..quick() };
+    let (mut cluster, mut controller) = shared(5, settings);
+    for name in TENANT {
+        let object = cluster.add(name, &["own"]);
+        (object.rollout_seconds, object.deadline) = (i64::MAX / 2, None);
+    }
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    for round in 0..12 {
+        tenant(&mut cluster, round);
+        run(&mut cluster, &mut [&mut controller], 100, 5);
+        if round == 2 {
+            cluster.rotate("shared");
+        }
+        run(&mut cluster, &mut [&mut controller], 200, 5);
+    }
+    cluster
+}
+
+const TENANT: [&str; 8] = ["t1/a", "t1/b", "t1/c", "t1/d", "t2/a", "t2/b", "t2/c", "t2/d"];
+
+#[test]
+fn restarts_of_two_namespaces_take_no_places_of_others() {
+    let releases = |cluster: &mut Cluster, round: usize| {
+        cluster.rotate("own");
+        TENANT.iter().for_each(|name| cluster.object(name).release = ["even", "odd"][round % 2]);
+    };
+    let markers = |cluster: &mut Cluster, round: usize| {
+        let marker = format!("scaivault:own={}@{}", round + 7, cluster.now);
+        TENANT.iter().for_each(|name| cluster.patch(&key(name), Some(marker.clone())));
+    };
+    let rotations = |cluster: &mut Cluster, _: usize| cluster.rotate("own");
+    let cases: [(&str, &dyn Fn(&mut Cluster, usize)); 3] =
+        [("releases", &releases), ("markers", &markers), ("rotations", &rotations)];
+    for (name, tenant) in cases {
+        let cluster = with_tenant(tenant);
+        let team = cluster.objects.iter().filter(|(key, _)| &*key.namespace == "team");
+        assert!(team.clone().all(|(_, object)| object.rollouts == 1), "{name}");
+        let of_tenant = TENANT.iter().map(|name| cluster.rollouts_of(name)).sum::<usize>();
+        assert!(of_tenant >= 4, "{name}: {of_tenant}");
+    }
+}
+
+#[test]
+fn namespaces_with_nothing_under_way_have_a_limit_too() {
+    let settings = Settings { concurrency: 2, ..quick() };
+    let mut cluster = Cluster::new();
+    for index in 0..10 {
+        for name in ["a", "b"] {
+            let object = cluster.add(&format!("ns{index}/{name}"), &["shared"]);
+            object.rollout_seconds = i64::MAX / 2;
+        }
+    }
+    let mut controller = Controller::new(settings);
+    run(&mut cluster, &mut [&mut controller], 10, 5);
+    cluster.rotate("shared");
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    assert_eq!(cluster.rollouts(), 4);
 }
 
 #[test]
