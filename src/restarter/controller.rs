@@ -125,7 +125,9 @@ impl Controller {
         if is_answered && self.throttle.reset() {
             tracing::info!("the API server accepts writes again");
         }
-        unanswered.iter().for_each(|unanswered| writer.put_off(unanswered));
+        for unanswered in &unanswered {
+            writer.put_off(unanswered);
+        }
         true
     }
 

@@ -157,21 +157,23 @@ fn outlasts_release(reason: &str) -> bool {
 /// Releases what waits for it in a namespace.
 async fn release_all(client: &Client, namespace: &str, secret: Option<&str>) -> anyhow::Result<ExitCode> {
     let Pending { to_release, others } = select(records(client, namespace).await?, secret);
-    let mut said: String =
-        others.iter().map(|(key, status)| format!("left {key}: {}\n", status.message)).collect();
+    let mut said = Vec::new();
+    said.extend(others.iter().map(|(key, status)| format!("left {key}: {}\n", status.message)));
     if to_release.is_empty() {
         let secret = secret.map(|secret| format!(" for {secret}")).unwrap_or_default();
         bail!(
-            "{said}no restart{secret} in the namespace {namespace} has the reason NotReleased or Stopped; nothing was changed"
+            "{}no restart{secret} in the namespace {namespace} has the reason NotReleased or Stopped; nothing was changed",
+            said.concat()
         );
     }
     let writes = stream::iter(&to_release)
         .map(|(key, status)| async move { annotate(client, key).await.map(|()| released(key, status)) });
     let written: Vec<_> = writes.buffered(WRITES).collect().await;
     let (released, failed): (Vec<_>, Vec<_>) = written.into_iter().partition(Result::is_ok);
-    said.extend(released.iter().flatten().map(String::as_str));
-    said.push_str(&format!("released {} of {} restarts\n", released.len(), to_release.len()));
-    output::write_stdout(said.as_bytes())?;
+    let summary = format!("released {} of {} restarts\n", released.len(), to_release.len());
+    said.extend(released.into_iter().flatten());
+    said.push(summary);
+    output::write_stdout(said.concat().as_bytes())?;
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -169,7 +169,7 @@ impl Follower {
                     self.memory
                         .change(|state| state.catalog.put_version(path.as_str(), version, ends, seen_at));
                 }
-                Err(error) => self.fail(path, &error, &mut named),
+                Err(error) => self.fail(&path, &error, &mut named),
             }
         }
         self.metrics.vault_secrets(self.paths.borrow().len(), self.failing.len());
@@ -196,7 +196,7 @@ impl Follower {
 impl Follower {
     /// ScaiVault gives no version of a secret. `named` counts those that this call has named in the log, by namespace: those of one
     /// tenant must not hide the others.
-    fn fail(&mut self, path: SecretPath, error: &Error, named: &mut BTreeMap<Arc<str>, usize>) {
+    fn fail(&mut self, path: &SecretPath, error: &Error, named: &mut BTreeMap<Arc<str>, usize>) {
         let may_be_named = self.failing.insert(path.clone()) && named.values().sum::<usize>() < NAMED;
         let mut workload = None;
         self.memory.change(|state| {
@@ -211,9 +211,10 @@ impl Follower {
             *count += usize::from(is_named);
             is_named
         });
-        match workload.filter(|_| is_named) {
-            Some(workload) => tracing::warn!(%path, %workload, %error, "version not read"),
-            None => tracing::debug!(%path, %error, "version not read"),
+        if let Some(workload) = workload.filter(|_| is_named) {
+            tracing::warn!(%path, %workload, %error, "version not read");
+        } else {
+            tracing::debug!(%path, %error, "version not read");
         }
     }
 
