@@ -197,9 +197,8 @@ impl Assessor<'_> {
     /// tested. If most pods are ready with them, the secret is not the cause of a failure.
     fn outcome_counts(&self, rollout: Followed) -> bool {
         match rollout.outcome {
-            Outcome::Running => false,
+            Outcome::Running | Outcome::Failed(Failure::Paused) => false,
             Outcome::Succeeded { .. } => self.workload.replicas > 0,
-            Outcome::Failed(Failure::Paused) => false,
             Outcome::Failed(Failure::TimedOut) => {
                 let replaced = self.replaced();
                 let is_late = replaced > 0 && replaced.saturating_mul(2) >= self.workload.replicas;

@@ -12,7 +12,6 @@ use crate::{
 
 /// The state of a workload, from its spec and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a workload can be")]
 pub struct State {
     /// `spec.paused`, or a canary of an Argo Rollout that is paused.
     pub is_paused: bool,

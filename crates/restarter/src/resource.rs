@@ -138,6 +138,7 @@ pub struct RolloutStatus {
 
 /// A version of a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each can be true by itself")]
 #[serde(rename_all = "camelCase", default)]
 pub struct VersionStatus {
     /// `ScaiVault`, `Secret` or `SecretProviderClass`.

@@ -98,7 +98,7 @@ impl<'a> Waves<'a> {
             let Some(group) = group else { continue };
             match group.gate(self.settings, self.now) {
                 Gate::Open => {}
-                gate => closed = gate,
+                gate @ Gate::Closed { .. } => closed = gate,
             }
         }
         closed

@@ -139,6 +139,7 @@ impl NotFollowed {
 
 /// A running pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each can be true by itself")]
 pub struct Pod {
     /// When it was created, Unix seconds of the API server.
     pub created: i64,

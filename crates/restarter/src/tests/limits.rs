@@ -162,8 +162,11 @@ fn a_namespace_takes_no_places_of_others() {
     assert_eq!(cluster.rollouts(), 4 + 5);
 }
 
+/// What a tenant does in each round.
+type Tenant = dyn Fn(&mut Cluster, usize);
+
 /// A cluster with another tenant, who begins rollouts that do not end in two namespaces, each 300 s.
-fn with_tenant(tenant: impl Fn(&mut Cluster, usize)) -> Cluster {
+fn with_tenant(tenant: &Tenant) -> Cluster {
     let settings = Settings { concurrency: 4, namespace_concurrency: 2, ..quick() };
     let (mut cluster, mut controller) = shared(5, settings);
     for name in TENANT {
@@ -188,14 +191,18 @@ const TENANT: [&str; 8] = ["t1/a", "t1/b", "t1/c", "t1/d", "t2/a", "t2/b", "t2/c
 fn restarts_of_two_namespaces_take_no_places_of_others() {
     let releases = |cluster: &mut Cluster, round: usize| {
         cluster.rotate("own");
-        TENANT.iter().for_each(|name| cluster.object(name).release = ["even", "odd"][round % 2]);
+        for name in TENANT {
+            cluster.object(name).release = ["even", "odd"][round % 2];
+        }
     };
     let markers = |cluster: &mut Cluster, round: usize| {
         let marker = format!("scaivault:own={}@{}", round + 7, cluster.now);
-        TENANT.iter().for_each(|name| cluster.patch(&key(name), Some(marker.clone())));
+        for name in TENANT {
+            cluster.patch(&key(name), Some(marker.clone()));
+        }
     };
     let rotations = |cluster: &mut Cluster, _: usize| cluster.rotate("own");
-    let cases: [(&str, &dyn Fn(&mut Cluster, usize)); 3] =
+    let cases: [(&str, &Tenant); 3] =
         [("releases", &releases), ("markers", &markers), ("rotations", &rotations)];
     for (name, tenant) in cases {
         let cluster = with_tenant(tenant);
