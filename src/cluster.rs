@@ -29,7 +29,7 @@ pub(crate) use client::{Named, client, named};
 pub(crate) use events::{QUEUE, generate_name, host_name, post as post_events};
 pub(crate) use version::{follow as follow_version, oldest as oldest_version};
 
-use cache::{Cached, Kept};
+use cache::{Cached, CachedKind};
 use policies::{InjectorHost, PolicyMemory};
 use sharded_map::ShardedMap;
 
@@ -133,7 +133,7 @@ fn follow_kind<K: Cached>(
     tasks: &mut JoinSet<()>,
 ) {
     let observer = WatchObserver::new(K::RESOURCE, memory, readiness.gate(K::GATE), metrics);
-    tasks.spawn(scaivault_cluster::follow::<Kept<K>>(client.clone(), Arc::clone(memory), observer));
+    tasks.spawn(scaivault_cluster::follow::<CachedKind<K>>(client.clone(), Arc::clone(memory), observer));
 }
 
 /// Watches policies.

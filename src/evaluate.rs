@@ -71,7 +71,7 @@ pub(crate) struct ObjectResult {
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
     /// The command removes the injection.
-    pub(crate) is_told_to_detach: bool,
+    pub(crate) is_detach_requested: bool,
     /// Warnings in addition to the decision.
     pub(crate) warnings: Vec<String>,
     /// Where the settings come from; empty unless requested.
@@ -304,9 +304,9 @@ impl Work<'_> {
 
     fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> ObjectResult {
         let Decided { outcome, settings, policies, with_policies } = decided;
-        let is_told_to_detach = self.action != Action::Inject;
+        let is_detach_requested = self.action != Action::Inject;
         let result = result(object, outcome, warnings);
-        ObjectResult { is_told_to_detach, settings, policies, with_policies, ..result }
+        ObjectResult { is_detach_requested, settings, policies, with_policies, ..result }
     }
 
     fn unread(&self, object: &Object<'_>, templates: &[&str]) -> Vec<String> {
@@ -341,7 +341,7 @@ fn result(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Objec
         name: object.name().to_owned(),
         outcome,
         warnings,
-        is_told_to_detach: false,
+        is_detach_requested: false,
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,

@@ -25,7 +25,7 @@ pub(crate) struct Source {
 
 /// The files that the arguments refer to.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct InputFiles {
     /// The files in order, with directories expanded to their manifests; `-` for standard input.
     pub(crate) files: Vec<PathBuf>,
     /// The directories that cannot be read or contain no manifest.
@@ -76,8 +76,8 @@ pub(crate) enum Unusable {
 }
 
 /// Finds the files that the arguments refer to; standard input without arguments.
-pub(crate) fn find(arguments: &[PathBuf]) -> Result<Found, UsageError> {
-    let mut found = Found::default();
+pub(crate) fn find(arguments: &[PathBuf]) -> Result<InputFiles, UsageError> {
+    let mut found = InputFiles::default();
     if arguments.is_empty() {
         if io::stdin().is_terminal() {
             return Err(UsageError::Nothing);
@@ -148,7 +148,7 @@ fn read_from(reader: impl Read, name: String) -> Result<Source, ReadError> {
 /// Adds the manifests below a directory, sorted by name. Links to directories are not followed, to
 /// avoid loops; links to files are. Hidden entries are skipped: editors' locks and swap files, and
 /// the directories of a mounted `ConfigMap`, whose files would appear twice.
-fn walk(directory: &Path, found: &mut Found) {
+fn walk(directory: &Path, found: &mut InputFiles) {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(|entries| {
         entries.map(|entry| entry.and_then(|entry| Ok((entry.file_type()?, entry)))).collect()
     });

@@ -14,7 +14,7 @@ use crate::{
     args::{CheckArgs, ClusterArgs, DetachArgs, InjectArgs, LayerArgs, ManifestOutput, ReportOutput},
     config, document,
     evaluate::{Action, evaluate_namespace},
-    input::{self, Found, UsageError},
+    input::{self, InputFiles, UsageError},
     object::objects,
     offline_cluster::OfflineCluster,
     output::{self, PROBLEMS, UNREADABLE, until_closed},
@@ -79,7 +79,7 @@ fn product(output: ManifestOutput) -> Product {
 }
 
 /// Finds the manifests and rejects repeated use of standard input before anything is read.
-pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<Found, UsageError> {
+pub(crate) fn find(filenames: &[PathBuf], layers: Option<&LayerArgs>) -> Result<InputFiles, UsageError> {
     let found = input::find(filenames)?;
     let manifests = found.files.iter().map(|path| ("the manifests", path));
     let layers = layers.into_iter().flat_map(|layers| {

@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     document::emit_yaml,
-    input::{self, Found},
+    input::{self, InputFiles},
     manifest_cmd,
     output::{self, PROBLEMS, UNREADABLE, until_closed},
     yaml_stream,
@@ -90,7 +90,7 @@ fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
 }
 
 /// Finds the manifests and rejects repeated use of standard input before anything is read.
-fn find(args: &SourceArgs) -> anyhow::Result<Found> {
+fn find(args: &SourceArgs) -> anyhow::Result<InputFiles> {
     let found = manifest_cmd::find(&args.files.filenames, Some(&args.layers))?;
     let manifests = found.files.iter().map(|path| ("the manifests", path.as_path()));
     input::stdin_once(manifests.chain(args.map.as_deref().map(|path| ("--map", path))))?;

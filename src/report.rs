@@ -163,7 +163,7 @@ impl<'a> Reported<'a> {
 }
 
 /// The reason if the command itself removes the injection, regardless of the manifest.
-const TOLD_TO: &str = "told-to";
+const REQUESTED: &str = "requested";
 
 fn is_detached(decision: &Decision) -> bool {
     matches!(decision, Decision::Detach(detachment) if detachment.warnings.is_empty())
@@ -197,8 +197,8 @@ impl Entry {
                      detach --by-name",
                 ),
             ),
-            Outcome::Decided(decision) if self.result.is_told_to_detach && is_detached(decision) => {
-                Reported::new(decision.outcome(), TOLD_TO, None)
+            Outcome::Decided(decision) if self.result.is_detach_requested && is_detached(decision) => {
+                Reported::new(decision.outcome(), REQUESTED, None)
             }
             Outcome::Decided(decision) => Reported::decided(decision),
         }

@@ -98,13 +98,13 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let mut posting = JoinSet::new();
     let known: Arc<dyn Cluster>;
     let mut watched = None;
-    let mut notices = PodEvents::default();
+    let mut pod_events = PodEvents::default();
     if let Some(client) = &client {
         let memory = ClusterCache::new(features);
         cluster::follow(client, &memory, &readiness, &metrics, &mut tasks);
         watched = Some(Arc::clone(&memory));
         let (sender, receiver) = mpsc::channel(cluster::QUEUE);
-        notices = PodEvents::new(sender);
+        pod_events = PodEvents::new(sender);
         posting.spawn(cluster::post_events(client.clone(), receiver, Arc::clone(&metrics)));
         known = memory;
     } else {
@@ -145,7 +145,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
         readiness,
         limits,
         sources: AllowedSources::from(allow_source.clone()),
-        notices,
+        pod_events,
     }
     .bind()?;
     tracing::info!(address = %bound.address(), ops_address = %bound.ops_address(), %kube_version, "listening");
@@ -192,7 +192,7 @@ impl InProcess {
             // There are no endpoints that have to change first.
             limits: Limits { drain_delay: Duration::ZERO, ..Limits::default() },
             sources: AllowedSources::default(),
-            notices: PodEvents::default(),
+            pod_events: PodEvents::default(),
         }
         .bind()?;
         let shutdown = Shutdown::new();

@@ -24,10 +24,10 @@ type Words = (&'static str, &'static str);
 const INJECTED: Words = ("injected", "init");
 const NOT_ANNOTATED: Words = ("skipped", "not-annotated");
 const OPTED_OUT: Words = ("skipped", "opted-out");
-const UPDATE: Words = ("untouched", "update");
-const DELETE: Words = ("untouched", "delete");
-const SUBRESOURCE: Words = ("untouched", "subresource");
-const NOT_A_POD: Words = ("untouched", "not-a-pod");
+const UPDATE: Words = ("ignored", "update");
+const DELETE: Words = ("ignored", "delete");
+const SUBRESOURCE: Words = ("ignored", "subresource");
+const NOT_A_POD: Words = ("ignored", "not-a-pod");
 
 const CAPTURES: &[(&str, Words)] = &[
     ("0001-Pod-CREATE-plain.json", NOT_ANNOTATED),
@@ -116,7 +116,7 @@ fn the_core_decides_every_created_pod() {
     let settings = Settings::try_from(InjectorConfig::default()).unwrap();
     let namespace = Namespace { name: "capture".to_owned(), ..Namespace::default() };
     let context = Context::new(&settings, &namespace, KubeVersion::new(1, 36));
-    for (name, words) in CAPTURES.iter().filter(|(_, (outcome, _))| *outcome != "untouched") {
+    for (name, words) in CAPTURES.iter().filter(|(_, (outcome, _))| *outcome != "ignored") {
         let object = &parsed(name)["request"]["object"];
         let text = object.to_string();
         let decision = decide(&PodView::parse(&text).unwrap(), &context);
@@ -203,7 +203,7 @@ fn workloads_that_ask_for_nothing_go_through_both_entries() {
             let words = match workload_kind(&review) {
                 _ if !is_object => SUBRESOURCE,
                 Some(_) => ("accepted", reason),
-                None => ("untouched", "not-a-workload"),
+                None => ("ignored", "not-a-workload"),
             };
             let response = connection.post(path, &read(name))["response"].clone();
             let audit = &response["auditAnnotations"];

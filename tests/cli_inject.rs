@@ -78,7 +78,7 @@ fn inject_adds_and_keeps_what_it_does_not_change() {
 fn detach_is_the_inverse_of_inject() {
     let injected = inject(MANIFEST).exits(0).stdout;
     let detached =
-        run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (told-to)").stdout;
+        run_with(&injected, ["detach"]).exits(0).says("deployment/billing: detached (requested)").stdout;
     assert_eq!(detached, MANIFEST);
     for text in
         [MANIFEST.replace('\n', "\r\n"), MANIFEST.trim_end().to_owned(), format!("\u{FEFF}{MANIFEST}")]

@@ -45,7 +45,7 @@ pub(crate) fn serve(args: &[String]) -> Result<()> {
         readiness: Readiness::new(),
         limits: Limits::default(),
         sources: AllowedSources::default(),
-        notices: PodEvents::default(),
+        pod_events: PodEvents::default(),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let bound = server.bind()?;

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, hint::black_box, sync::Arc, sync::LazyLock};
 
 use scaivault_inject::{KubeVersion, Settings, work};
 use scaivault_testkit::PREFIX;
-use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+use scaivault_webhook::{AdmissionContext, Endpoint, NoCluster, review_to_response};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
     AdmissionContext::new(Settings::default(), KubeVersion::FILE_KEY_REF, Arc::new(NoCluster))
@@ -95,6 +95,6 @@ fn json(text: &str) -> String {
 /// every machine.
 fn steps(review: &str) -> u64 {
     work::take();
-    black_box(review_to_response(Entry::Mutate, review.as_bytes(), &CONTEXT));
+    black_box(review_to_response(Endpoint::Mutate, review.as_bytes(), &CONTEXT));
     work::take()
 }

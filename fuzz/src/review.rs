@@ -6,7 +6,7 @@ use std::{
 };
 
 use scaivault_inject::{KubeVersion, Settings};
-use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+use scaivault_webhook::{AdmissionContext, Endpoint, NoCluster, review_to_response};
 use serde_json::{Value, value::RawValue};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
@@ -16,12 +16,12 @@ static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
 /// Answers the bytes of a review at every endpoint. The result is a complete answer to the request,
 /// or an error about reading it.
 pub fn review(bytes: &[u8]) {
-    for entry in Entry::ALL {
+    for entry in Endpoint::ALL {
         answered(entry, bytes);
     }
 }
 
-fn answered(entry: Entry, bytes: &[u8]) {
+fn answered(entry: Endpoint, bytes: &[u8]) {
     let reply = review_to_response(entry, bytes, &CONTEXT);
     assert!(!reply.body.is_empty(), "an answer says something");
     match reply.status.as_u16() {

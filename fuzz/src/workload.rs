@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_testkit::{PREFIX, apply};
-use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+use scaivault_webhook::{AdmissionContext, Endpoint, NoCluster, review_to_response};
 use serde_json::{Value, json};
 
 static CONTEXT: LazyLock<AdmissionContext> = LazyLock::new(|| {
@@ -22,22 +22,22 @@ pub fn workload(bytes: &[u8]) {
         return;
     };
     for operation in ["CREATE", "UPDATE"] {
-        let answer = ask(Entry::Mode, operation, &former, &applied);
+        let answer = ask(Endpoint::Mode, operation, &former, &applied);
         assert_eq!(answer["allowed"], true, "the mode refuses nothing");
         let Some(patch) = patch(&answer) else { continue };
         let changed = apply(&applied, &patch).expect("a patch applies");
         assert_eq!(users(&changed), users(&applied), "what is the user's stays as it is: {patch}");
-        let again = ask(Entry::Mode, operation, &former, &changed);
+        let again = ask(Endpoint::Mode, operation, &former, &changed);
         assert!(again["patch"].is_null(), "a second time changes nothing more: {again}");
     }
-    ask(Entry::Validate, "CREATE", &Value::Null, &applied);
-    ask(Entry::Validate, "UPDATE", &former, &applied);
-    let unchanged = ask(Entry::Validate, "UPDATE", &applied, &applied);
+    ask(Endpoint::Validate, "CREATE", &Value::Null, &applied);
+    ask(Endpoint::Validate, "UPDATE", &former, &applied);
+    let unchanged = ask(Endpoint::Validate, "UPDATE", &applied, &applied);
     assert_eq!(unchanged["allowed"], true, "what was there before is not refused");
 }
 
 /// The response to a review of that change.
-fn ask(entry: Entry, operation: &str, former: &Value, applied: &Value) -> Value {
+fn ask(entry: Endpoint, operation: &str, former: &Value, applied: &Value) -> Value {
     let api_version = applied["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {

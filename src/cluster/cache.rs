@@ -48,7 +48,7 @@ pub(super) trait Cached:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
     /// The cached part.
-    type Kept: Clone + PartialEq + Send + Sync;
+    type Part: Clone + PartialEq + Send + Sync;
 
     /// The plural name, as in RBAC rules and metrics.
     const RESOURCE: &'static str;
@@ -57,17 +57,17 @@ pub(super) trait Cached:
     const GATE: &'static str;
 
     /// The part to cache of an object with this metadata; `None` removes it from the cache.
-    fn kept(metadata: ObjectMeta) -> Option<Self::Kept>;
+    fn part(metadata: ObjectMeta) -> Option<Self::Part>;
 
     /// The map that caches this kind.
-    fn table(memory: &ClusterCache) -> &ShardedMap<Self::Kept>;
+    fn table(memory: &ClusterCache) -> &ShardedMap<Self::Part>;
 }
 
 /// Watches only the metadata of a kind, so that neither the API server nor the injector processes
 /// the rest.
-pub(super) struct Kept<K>(PhantomData<fn() -> K>);
+pub(super) struct CachedKind<K>(PhantomData<fn() -> K>);
 
-impl<K: Cached> Watched for Kept<K> {
+impl<K: Cached> Watched for CachedKind<K> {
     type Item = PartialObjectMeta<K>;
     type Memory = ClusterCache;
 
@@ -83,7 +83,7 @@ impl<K: Cached> Watched for Kept<K> {
     }
 
     fn put(memory: &ClusterCache, key: &Arc<str>, item: Self::Item) {
-        match K::kept(item.metadata) {
+        match K::part(item.metadata) {
             Some(kept) => {
                 if K::table(memory).insert(key, kept) {
                     memory.changed();
@@ -107,12 +107,12 @@ impl<K: Cached> Watched for Kept<K> {
 }
 
 impl Cached for core::Namespace {
-    type Kept = Arc<Namespace>;
+    type Part = Arc<Namespace>;
 
     const RESOURCE: &'static str = "namespaces";
     const GATE: &'static str = "namespaces";
 
-    fn kept(metadata: ObjectMeta) -> Option<Arc<Namespace>> {
+    fn part(metadata: ObjectMeta) -> Option<Arc<Namespace>> {
         let ObjectMeta { name, annotations, labels, .. } = metadata;
         let name = name.unwrap_or_default();
         let mut labels = labels.unwrap_or_default();
@@ -138,12 +138,12 @@ impl Cached for core::Namespace {
 }
 
 impl Cached for core::ServiceAccount {
-    type Kept = Option<Arc<str>>;
+    type Part = Option<Arc<str>>;
 
     const RESOURCE: &'static str = "serviceaccounts";
     const GATE: &'static str = "service accounts";
 
-    fn kept(metadata: ObjectMeta) -> Option<Option<Arc<str>>> {
+    fn part(metadata: ObjectMeta) -> Option<Option<Arc<str>>> {
         let annotations = metadata.annotations.unwrap_or_default();
         Some(annotations.get(SERVICE_ACCOUNT_ROLE_ANNOTATION).map(|role| Arc::from(short(role))))
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn of_a_namespace_our_annotations_are_kept() {
-        let kept = core::Namespace::kept(metadata(&[
+        let kept = core::Namespace::part(metadata(&[
             ("scaivault.scailabs.ai/url", "https://vault.example"),
             ("kubectl.kubernetes.io/last-applied-configuration", "long"),
         ]));
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn long_values_are_not_kept_and_refused() {
         let long = "x".repeat(250 * 1024);
-        let role = core::ServiceAccount::kept(metadata(&[(SERVICE_ACCOUNT_ROLE_ANNOTATION, &long)]));
+        let role = core::ServiceAccount::part(metadata(&[(SERVICE_ACCOUNT_ROLE_ANNOTATION, &long)]));
         assert_eq!(role.unwrap().as_deref(), Some(TOO_LONG));
         assert!(TOO_LONG.contains(&VALUE_BYTES.to_string()));
 
@@ -227,7 +227,7 @@ mod tests {
         );
         let pod = pod.unwrap();
         for key in &keys {
-            let namespace = core::Namespace::kept(metadata(&[(key, &long)])).unwrap();
+            let namespace = core::Namespace::part(metadata(&[(key, &long)])).unwrap();
             assert_eq!(namespace.annotations[key], TOO_LONG);
             let settings = Settings::default();
             let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
@@ -242,7 +242,7 @@ mod tests {
         let long = "x".repeat(1024);
         let names: Vec<_> = (0..1_000).map(|n| format!("scaivault.scailabs.ai/inject-secret-{n}")).collect();
         let kept =
-            core::Namespace::kept(metadata(&names.iter().map(|name| (&**name, &*long)).collect::<Vec<_>>()))
+            core::Namespace::part(metadata(&names.iter().map(|name| (&**name, &*long)).collect::<Vec<_>>()))
                 .unwrap();
         assert_eq!(kept.annotations.len(), OTHERS_KEPT);
         assert!(kept.annotations.values().all(String::is_empty));
@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn of_a_service_account_the_role_is_kept() {
         let role = metadata(&[("scaikey.scailabs.ai/role", "billing"), ("other", "x")]);
-        assert_eq!(core::ServiceAccount::kept(role).unwrap().as_deref(), Some("billing"));
-        assert_eq!(core::ServiceAccount::kept(metadata(&[])), Some(None));
+        assert_eq!(core::ServiceAccount::part(role).unwrap().as_deref(), Some("billing"));
+        assert_eq!(core::ServiceAccount::part(metadata(&[])), Some(None));
     }
 
     #[test]
@@ -261,11 +261,11 @@ mod tests {
             (0..count).map(|n| (format!("label-{n}"), "x".repeat(60))).collect::<BTreeMap<_, _>>()
         };
         let with = |labels| ObjectMeta { labels: Some(labels), ..metadata(&[]) };
-        let kept = core::Namespace::kept(with(labels(3))).unwrap();
+        let kept = core::Namespace::part(with(labels(3))).unwrap();
         assert_eq!(kept.labels[NAME_LABEL], "shop");
         assert_eq!(kept.labels.len(), 4);
         let forged = BTreeMap::from([(NAME_LABEL.to_owned(), "billing".to_owned())]);
-        assert_eq!(core::Namespace::kept(with(forged)).unwrap().labels[NAME_LABEL], "shop");
-        assert_eq!(core::Namespace::kept(with(labels(1_000))), None, "its pods wait, and none is missed");
+        assert_eq!(core::Namespace::part(with(forged)).unwrap().labels[NAME_LABEL], "shop");
+        assert_eq!(core::Namespace::part(with(labels(1_000))), None, "its pods wait, and none is missed");
     }
 }

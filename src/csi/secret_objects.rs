@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scaivault_contract::{Excerpt, Source};
+use scaivault_contract::Excerpt;
 use scaivault_csi_class::{Object as ClassObject, did_you_mean};
 use scaivault_inject::annotations::nearest;
 use serde_json::Value;
@@ -143,7 +143,7 @@ pub(super) fn check_file(
             "make the object mandatory, or take it out of secretObjects",
         ));
     }
-    matches!(object.source, Source::Lease(_)).then(|| {
+    object.source.lease().is_some().then(|| {
         Finding::warning(
             Code::SecretObject,
             pointer,

@@ -11,7 +11,7 @@ use crate::{
     document::{self, digits, emit_yaml},
     edit::edit,
     evaluate::{Action, ObjectResult, Subject, evaluate, own_text, patch},
-    input::{self, Found, ReadError, Source},
+    input::{self, InputFiles, ReadError, Source},
     object::{Object, objects},
     offline_cluster::OfflineCluster,
     report::{Entry, Report, Unreadable},
@@ -62,8 +62,8 @@ struct Parsed<'a> {
 
 impl Job {
     /// Processes all manifests that were found.
-    pub(super) fn run(&self, found: &Found, mut cluster: OfflineCluster) -> anyhow::Result<Results> {
-        let Found { files, errors } = found;
+    pub(super) fn run(&self, found: &InputFiles, mut cluster: OfflineCluster) -> anyhow::Result<Results> {
+        let InputFiles { files, errors } = found;
         let mut results = Results::default();
         results.report.errors.extend(errors.iter().map(Unreadable::from));
 

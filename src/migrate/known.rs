@@ -8,11 +8,11 @@ use crate::object::Object;
 
 /// The keys of Secrets that are known from manifests.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownKeys {
     keys: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
-impl Known {
+impl KnownKeys {
     /// Records the keys in an object: a Secret itself, or an object from which another product
     /// creates one.
     pub(super) fn note(&mut self, object: &Object<'_>, default_namespace: &str) {

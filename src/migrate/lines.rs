@@ -2,16 +2,16 @@
 
 use super::{
     report::Outcome,
-    work::{Migrated, templates},
+    work::{MigratedObject, templates},
 };
 use crate::{edit::Places, object::Object, yaml_stream::Document};
 
 /// Adds the line to problems that start with the full key of an annotation; for a template, the
 /// line inside it.
-pub(super) fn add(results: &mut [(Object<'_>, Option<Migrated>)], document: &Document<'_>) {
+pub(super) fn add(results: &mut [(Object<'_>, Option<MigratedObject>)], document: &Document<'_>) {
     let mut places = None;
     for (object, migrated) in results {
-        let Some(Migrated { outcome: Outcome::Left { problems, .. }, .. }) = migrated else { continue };
+        let Some(MigratedObject { outcome: Outcome::Left { problems, .. }, .. }) = migrated else { continue };
         let pointers: Vec<String> = templates(object)
             .into_iter()
             .map(|(pointer, _)| format!("{}{pointer}", object.pointer))

@@ -7,7 +7,7 @@ use scaivault_usage::{ContainerKind, ContainerRef, Mount, SecretUse, SecretVolum
 use serde_json::Value;
 
 use super::{
-    known::Known,
+    known::KnownKeys,
     map::{KeySource, LookupError, Missing, MovedSecret, PathMap, SecretTarget},
     wants::{Content, FileWant, VariableWant, Wants, join},
 };
@@ -16,7 +16,7 @@ use super::{
 const DEFAULT_MODE: i64 = 0o644;
 
 /// Adds what a pod (template) gets from native Secrets.
-pub(super) fn add(pod: &Value, namespace: &str, map: &PathMap, known: &Known, wants: &mut Wants) {
+pub(super) fn add(pod: &Value, namespace: &str, map: &PathMap, known: &KnownKeys, wants: &mut Wants) {
     let mut reader = Reader { pod, namespace, map, known, wants };
     let uses = scaivault_usage::secrets(pod);
     let mut volumes: BTreeMap<&str, Vec<(&SecretUse, &SecretVolume)>> = BTreeMap::new();
@@ -44,7 +44,7 @@ struct Reader<'a> {
     pod: &'a Value,
     namespace: &'a str,
     map: &'a PathMap,
-    known: &'a Known,
+    known: &'a KnownKeys,
     wants: &'a mut Wants,
 }
 

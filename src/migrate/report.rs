@@ -41,7 +41,7 @@ pub(super) struct Entry {
 /// The result for a workload.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Migrated(Summary),
+    MigratedObject(Summary),
     /// It is unchanged.
     Left {
         problems: Vec<String>,
@@ -80,7 +80,7 @@ impl Report {
         }
         for entry in &mut self.entries {
             let places = places.get(&key(entry)).map_or(&[][..], Vec::as_slice);
-            if let Outcome::Migrated(summary) = &mut entry.outcome
+            if let Outcome::MigratedObject(summary) = &mut entry.outcome
                 && places.len() > 1
             {
                 summary.warnings.push(format!(
@@ -98,7 +98,7 @@ impl Report {
             .iter()
             .filter_map(|entry| match &entry.outcome {
                 Outcome::Left { missing, .. } => Some(missing),
-                Outcome::Migrated(_) => None,
+                Outcome::MigratedObject(_) => None,
             })
             .flatten()
             .collect();
@@ -203,7 +203,7 @@ impl Entry {
                     writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&reason))?;
                 }
             }
-            Outcome::Migrated(summary) => {
+            Outcome::MigratedObject(summary) => {
                 writeln!(out, "{ADDED}migrated{ADDED:#} ({summary})")?;
                 let warnings: BTreeSet<&String> = summary.warnings.iter().collect();
                 for warning in warnings {

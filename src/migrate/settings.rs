@@ -2,7 +2,7 @@
 
 /// The mapping of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Treatment {
+pub(super) enum Mapping {
     /// It is dropped: ScaiVault's agent does not need it.
     Drop,
     /// It is dropped with a warning.
@@ -18,8 +18,8 @@ pub(super) enum Treatment {
 }
 
 /// The mapping of an annotation, by its key without the prefix.
-pub(super) fn treatment(key: &str, value: &str) -> Treatment {
-    use Treatment::{Drop, Interval, Refuse, Set, SetTo, Warn};
+pub(super) fn mapping(key: &str, value: &str) -> Mapping {
+    use Mapping::{Drop, Interval, Refuse, Set, SetTo, Warn};
     let is_true = matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
     match key {
         "agent-limits-cpu" if !value.is_empty() => Set("limits-cpu"),

@@ -10,7 +10,7 @@ use super::{
     go_template::{self, Fields, NamedPath},
     map::{LookupError, Missing, PathMap, VaultTarget},
     native::file_mode,
-    settings::{self, Treatment},
+    settings::{self, Mapping},
     wants::{Content, FileWant, Wants, containers, join},
 };
 
@@ -256,23 +256,23 @@ impl Reader<'_> {
             }
         }
         for (key, value) in &self.agent.others {
-            match settings::treatment(key, value) {
-                Treatment::Drop => {}
-                Treatment::Set(ours) => {
+            match settings::mapping(key, value) {
+                Mapping::Drop => {}
+                Mapping::Set(ours) => {
                     wants.settings.insert(ours, value.clone());
                 }
-                Treatment::SetTo(ours, value) => {
+                Mapping::SetTo(ours, value) => {
                     wants.settings.insert(ours, value.to_owned());
                 }
-                Treatment::Interval if value.parse::<Duration>().is_ok() => {
+                Mapping::Interval if value.parse::<Duration>().is_ok() => {
                     wants.settings.insert("refresh-interval", value.clone());
                 }
-                Treatment::Warn(what) => wants.warnings.push(format!("{}{key}: {what}", self.agent.prefix)),
-                Treatment::Interval => wants.warnings.push(format!(
+                Mapping::Warn(what) => wants.warnings.push(format!("{}{key}: {what}", self.agent.prefix)),
+                Mapping::Interval => wants.warnings.push(format!(
                     "{}{key}: {value:?} cannot be taken over as refresh-interval; the default is used",
                     self.agent.prefix
                 )),
-                Treatment::Refuse(what) => wants.problems.push(format!("{}{key}: {what}", self.agent.prefix)),
+                Mapping::Refuse(what) => wants.problems.push(format!("{}{key}: {what}", self.agent.prefix)),
             }
         }
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     args::{Refresh, SourceArgs},
     bank_vaults,
-    known::Known,
+    known::KnownKeys,
     layout, lines,
     map::{Missing, PathMap},
     native,
@@ -27,7 +27,7 @@ use crate::{
     document::{self, emit_yaml},
     edit::edit,
     evaluate::{self, Action, ObjectResult, Subject, evaluate},
-    input::{self, Found, Source},
+    input::{self, InputFiles, Source},
     object::{Object, objects},
     offline_cluster::OfflineCluster,
     yaml_stream::{self, Document},
@@ -86,7 +86,7 @@ struct Parsed<'a> {
 }
 
 /// The migration of one object.
-pub(super) struct Migrated {
+pub(super) struct MigratedObject {
     operations: Vec<Operation>,
     pub(super) outcome: Outcome,
     has_sidecar: bool,
@@ -96,7 +96,7 @@ pub(super) struct Migrated {
 
 impl Job<'_> {
     /// Migrates all files that were found.
-    pub(super) fn run(&self, found: &Found, mut cluster: OfflineCluster) -> anyhow::Result<Migration> {
+    pub(super) fn run(&self, found: &InputFiles, mut cluster: OfflineCluster) -> anyhow::Result<Migration> {
         let mut migration = Migration::default();
         migration.report.errors.extend(found.errors.iter().map(crate::report::Unreadable::from));
         let mut sources = Vec::new();
@@ -106,7 +106,7 @@ impl Job<'_> {
                 Err(error) => migration.report.errors.push((&error).into()),
             }
         }
-        let mut known = Known::default();
+        let mut known = KnownKeys::default();
         let mut parsed_files = Vec::new();
         for source in &sources {
             let parsed = parse(source, &mut migration.report);
@@ -138,7 +138,7 @@ impl Job<'_> {
         &self,
         source: &Source,
         parsed: Parsed<'_>,
-        known: &Known,
+        known: &KnownKeys,
         cluster: &OfflineCluster,
         migration: &mut Migration,
     ) -> anyhow::Result<String> {
@@ -165,7 +165,7 @@ impl Job<'_> {
                 continue;
             };
             let is_alone = object.pointer.is_empty();
-            let is_migrated = matches!(migrated.outcome, Outcome::Migrated(_));
+            let is_migrated = matches!(migrated.outcome, Outcome::MigratedObject(_));
             let entry = Entry {
                 file: source.name.clone(),
                 line: content.line,
@@ -209,7 +209,7 @@ impl Job<'_> {
     }
 
     /// Records which native Secrets an object needs after the migration.
-    fn note_users(&self, object: &Object<'_>, migrated: Option<&Migrated>, migration: &mut Migration) {
+    fn note_users(&self, object: &Object<'_>, migrated: Option<&MigratedObject>, migration: &mut Migration) {
         let namespace = self.namespace_of(object);
         let mut names = Vec::new();
         let templates = templates(object);
@@ -219,7 +219,7 @@ impl Job<'_> {
         for (_, pod) in &templates {
             for secret_use in scaivault_usage::secrets(pod) {
                 let is_gone = migrated.is_some_and(|migrated| {
-                    matches!(migrated.outcome, Outcome::Migrated(_))
+                    matches!(migrated.outcome, Outcome::MigratedObject(_))
                         && migrated.secrets.contains(&secret_use.secret)
                 });
                 if !is_gone || !secret_use.is_read_by_containers() {
@@ -237,9 +237,9 @@ impl Job<'_> {
     fn object(
         &self,
         object: &Object<'_>,
-        known: &Known,
+        known: &KnownKeys,
         cluster: &OfflineCluster,
-    ) -> anyhow::Result<Option<Migrated>> {
+    ) -> anyhow::Result<Option<MigratedObject>> {
         let mut all = Templates::default();
         for (pointer, pod) in templates(object) {
             self.template(object, &pointer, pod, known, cluster, &mut all);
@@ -255,16 +255,16 @@ impl Job<'_> {
         if is_left {
             let outcome = Outcome::Left { problems, missing };
             let (operations, secrets, job) = (Vec::new(), BTreeSet::new(), None);
-            return Ok(Some(Migrated { operations, outcome, has_sidecar: false, secrets, job }));
+            return Ok(Some(MigratedObject { operations, outcome, has_sidecar: false, secrets, job }));
         }
-        let outcome = Outcome::Migrated(super::report::Summary {
+        let outcome = Outcome::MigratedObject(super::report::Summary {
             files: all.files,
             mount_path: all.mount_path,
             variables: all.variables,
             has_sidecar: all.has_sidecar,
             warnings,
         });
-        Ok(Some(Migrated {
+        Ok(Some(MigratedObject {
             operations: all.operations,
             outcome,
             has_sidecar: all.has_sidecar,
@@ -279,7 +279,7 @@ impl Job<'_> {
         object: &Object<'_>,
         pointer: &str,
         pod: &Value,
-        known: &Known,
+        known: &KnownKeys,
         cluster: &OfflineCluster,
         all: &mut Templates,
     ) {

@@ -182,7 +182,7 @@ impl<'a> From<&'a ObjectResult> for JsonObject<'a> {
             namespace,
             name,
             outcome: _,
-            is_told_to_detach: _,
+            is_detach_requested: _,
             warnings: _,
             settings,
             policies,

@@ -13,7 +13,7 @@ fn result(kind: &str, name: &str, outcome: Outcome) -> ObjectResult {
         name: name.into(),
         outcome,
         warnings: Vec::new(),
-        is_told_to_detach: false,
+        is_detach_requested: false,
         settings: Vec::new(),
         policies: Vec::new(),
         with_policies: false,

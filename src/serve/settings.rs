@@ -34,7 +34,7 @@ mod tests {
     use std::{fs, time::Duration};
 
     use scaivault_inject::KubeVersion;
-    use scaivault_webhook::{Entry, NoCluster, review_to_response};
+    use scaivault_webhook::{Endpoint, NoCluster, review_to_response};
 
     use super::*;
 
@@ -53,7 +53,7 @@ mod tests {
         let mut excluded_with = |text: &str| {
             fs::write(&path, text).unwrap();
             sync(&mut follower, &context, &metrics, SystemTime::UNIX_EPOCH + Duration::from_secs(7));
-            let reply = review_to_response(Entry::Mutate, REVIEW.as_bytes(), &context);
+            let reply = review_to_response(Endpoint::Mutate, REVIEW.as_bytes(), &context);
             String::from_utf8(reply.body).unwrap().contains("excluded-namespace")
         };
         let is_refused = || metrics.encode().unwrap().contains("config_refused 1\n");

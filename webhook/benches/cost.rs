@@ -16,7 +16,7 @@ use scaivault_testkit::{
     SplitMix,
     hostile::{SHAPES, random_review},
 };
-use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+use scaivault_webhook::{AdmissionContext, Endpoint, NoCluster, review_to_response};
 
 const KIB: usize = 1024;
 /// The longest body that the server reads.
@@ -113,8 +113,8 @@ fn report(costs: &[Cost]) {
 
 /// The cost at the most expensive endpoint.
 fn cost(name: &str, path: &str, review: &[u8], context: &AdmissionContext) -> Cost {
-    let entries: Vec<Entry> =
-        Entry::ALL.into_iter().filter(|entry| path != "/mutate" || *entry == Entry::Mutate).collect();
+    let entries: Vec<Endpoint> =
+        Endpoint::ALL.into_iter().filter(|entry| path != "/mutate" || *entry == Endpoint::Mutate).collect();
     let run = |entry| {
         let once = || {
             let started = cpu_time();

@@ -6,7 +6,7 @@ use std::{fs, hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use scaivault_inject::{KubeVersion, Settings};
-use scaivault_webhook::{AdmissionContext, Entry, NoCluster, review_to_response};
+use scaivault_webhook::{AdmissionContext, Endpoint, NoCluster, review_to_response};
 use serde_json::{Value, json};
 
 const CAPTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures");
@@ -21,7 +21,7 @@ fn main() {
     for (name, bytes) in reviews(Path::new(CAPTURES)) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(BenchmarkId::new(name, bytes.len()), |bencher| {
-            bencher.iter(|| review_to_response(Entry::Mutate, black_box(&bytes), &context));
+            bencher.iter(|| review_to_response(Endpoint::Mutate, black_box(&bytes), &context));
         });
     }
     group.finish();

@@ -12,8 +12,8 @@ use scaivault_inject::{
 
 use crate::{
     context::{AdmissionContext, Cluster, Lookup, Policies},
-    entry::Entry,
-    reason::{Deferral, Reason, Refused, Untouched},
+    endpoint::Endpoint,
+    reason::{Deferral, Ignored, Reason, Refused},
     record::shown,
     review::{Object, Operation, Request},
 };
@@ -92,12 +92,12 @@ impl From<&Problems> for Refusal {
 }
 
 /// Decides a request that was sent to an endpoint.
-pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionContext) -> Verdict {
+pub(crate) fn admit(entry: Endpoint, request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     let verdict = match entry {
-        Entry::Mutate => pod(request, context),
-        Entry::Mode => workload::mode(request, context),
-        Entry::Validate => workload::validate(request, context),
-        Entry::Policy => policy::review(request, context),
+        Endpoint::Mutate => pod(request, context),
+        Endpoint::Mode => workload::mode(request, context),
+        Endpoint::Validate => workload::validate(request, context),
+        Endpoint::Policy => policy::review(request, context),
     };
     match verdict.patch.as_ref().and_then(Patch::too_large) {
         Some(problem) => {
@@ -109,8 +109,8 @@ pub(crate) fn admit(entry: Entry, request: &Request<'_>, context: &AdmissionCont
 
 /// Only the creation of a pod is examined; every other request is allowed without changes.
 fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    if let Some(untouched) = untouched(request) {
-        return Reason::Untouched(untouched).into();
+    if let Some(ignored) = ignored(request) {
+        return Reason::Ignored(ignored).into();
     }
     let parsed;
     let pod = match &request.object {
@@ -172,19 +172,19 @@ impl ClusterFacts {
     }
 }
 
-fn untouched(request: &Request<'_>) -> Option<Untouched> {
+fn ignored(request: &Request<'_>) -> Option<Ignored> {
     if !request.subresource.is_empty() {
-        return Some(Untouched::Subresource);
+        return Some(Ignored::Subresource);
     }
     if !(request.kind.group.is_empty() && &*request.kind.kind == "Pod") {
-        return Some(Untouched::NotAPod);
+        return Some(Ignored::NotAPod);
     }
     match request.operation {
         Operation::Create => None,
-        Operation::Update => Some(Untouched::Update),
-        Operation::Delete => Some(Untouched::Delete),
-        Operation::Connect => Some(Untouched::Connect),
-        Operation::Other => Some(Untouched::OtherOperation),
+        Operation::Update => Some(Ignored::Update),
+        Operation::Delete => Some(Ignored::Delete),
+        Operation::Connect => Some(Ignored::Connect),
+        Operation::Other => Some(Ignored::OtherOperation),
     }
 }
 

@@ -17,10 +17,11 @@
 mod admit;
 mod body;
 mod context;
-mod entry;
+mod endpoint;
 mod lanes;
 mod limits;
 mod metrics;
+mod object_meta;
 mod ops;
 mod pod_events;
 mod policy_use;
@@ -31,13 +32,12 @@ mod reply;
 mod review;
 mod router;
 mod serve;
-mod subject;
 #[cfg(test)]
 mod testing;
 mod throttled_log;
 
 pub use context::{AdmissionContext, Cluster, Lookup, NoCluster, Policies, PolicyReview, PolicyUsage};
-pub use entry::{Entry, MODE_PATH, MUTATE_FOR_POLICIES_PATH, MUTATE_PATH, POLICY_PATH, VALIDATE_PATH};
+pub use endpoint::{Endpoint, MODE_PATH, MUTATE_FOR_POLICIES_PATH, MUTATE_PATH, POLICY_PATH, VALIDATE_PATH};
 pub use limits::Limits;
 pub use metrics::{EventResult, Metrics, PolicyState, PolicyWrite, SyncFailure};
 pub use pod_events::{Owner, PodEvent, PodEventReason, PodEvents};

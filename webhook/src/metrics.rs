@@ -18,7 +18,7 @@ use prometheus_client::{
 use scaivault_inject::PolicyEffect;
 
 use crate::{
-    entry::Entry,
+    endpoint::Endpoint,
     reason::Reason,
     throttled_log::{Cause, ThrottledLog},
 };
@@ -193,7 +193,7 @@ pub struct Metrics {
     pub(crate) warnings: ThrottledLog,
     ready: Gauge,
     /// Counters for requests that are not dry runs, and for dry runs.
-    admissions: Vec<((Entry, Reason), [Counter; 2])>,
+    admissions: Vec<((Endpoint, Reason), [Counter; 2])>,
     durations: Latency,
     patch_bytes: Counter,
     pub(crate) requests_in_flight: Gauge,
@@ -473,7 +473,7 @@ impl Metrics {
 
     pub(crate) fn admission(
         &self,
-        entry: Entry,
+        entry: Endpoint,
         reason: Reason,
         dry_run: bool,
         duration: Duration,

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use crate::{
     admit::Verdict,
     metrics::{EventResult, Metrics},
+    object_meta::ObjectMeta,
     reason::Reason,
     reply::Decided,
-    subject::Subject,
 };
 
 /// The maximum length of an Event's note in bytes, set by Kubernetes.
@@ -97,7 +97,7 @@ impl PodEvent {
             Reason::Skipped(_) | Reason::Injected(_) | Reason::Detached => PodEventReason::InjectionWarning,
             _ => return None,
         };
-        let subject = Subject::new(request.object.as_ref()?);
+        let subject = ObjectMeta::new(request.object.as_ref()?);
         let owner = subject.controller()?;
         let is_plausible = is_label(&request.namespace)
             && is_word(&owner.api_version, 317, b"./-")
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::{
         context::{AdmissionContext, NoCluster},
-        entry::Entry,
+        endpoint::Endpoint,
         reply::Answer,
         testing::review,
     };
@@ -187,7 +187,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let metrics = Metrics::default();
         let text = review(edit);
-        let answer = Answer::new(Entry::Mutate, text.as_bytes(), &context);
+        let answer = Answer::new(Endpoint::Mutate, text.as_bytes(), &context);
         let notices = PodEvents::new(sender);
         for _ in 0..2 - room {
             notices.offer(answer.from.as_ref().unwrap(), &metrics);

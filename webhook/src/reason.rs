@@ -6,7 +6,7 @@ use scaivault_inject::{
     workload::{AdjustmentReason, ValidationReason},
 };
 
-use crate::entry::Entry;
+use crate::endpoint::Endpoint;
 
 /// The reason of an answer. A closed set, so it can be a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,52 +24,52 @@ pub(crate) enum Reason {
     /// A workload whose annotations were validated.
     Validated(ValidationReason),
     /// The request is not one that the endpoint handles.
-    Untouched(Untouched),
+    Ignored(Ignored),
     /// It cannot be answered yet: the API server should retry.
     Deferred(Deferral),
 }
 
 impl Reason {
     /// Every reason that an endpoint can give, for metrics and documentation.
-    pub(crate) fn all_for(entry: Entry) -> Vec<Self> {
-        let untouched = Untouched::all_for(entry).iter().copied().map(Self::Untouched);
+    pub(crate) fn all_for(entry: Endpoint) -> Vec<Self> {
+        let ignored = Ignored::all_for(entry).iter().copied().map(Self::Ignored);
         let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
         match entry {
-            Entry::Mutate => [Pattern::Init, Pattern::Sidecar]
+            Endpoint::Mutate => [Pattern::Init, Pattern::Sidecar]
                 .map(Self::Injected)
                 .into_iter()
                 .chain([Self::Detached])
                 .chain(SkipReason::ALL.iter().copied().map(Self::Skipped))
                 .chain(Refused::ALL.map(Self::Denied))
-                .chain(untouched)
+                .chain(ignored)
                 .chain(Deferral::ALL.map(Self::Deferred))
                 .collect(),
-            Entry::Mode => {
+            Endpoint::Mode => {
                 let adjusted = AdjustmentReason::ALL.iter().copied().map(Self::Adjusted);
                 let denied = [Self::Denied(Refused::Problems)];
-                adjusted.chain(excluded).chain(denied).chain(untouched).collect()
+                adjusted.chain(excluded).chain(denied).chain(ignored).collect()
             }
-            Entry::Validate => {
+            Endpoint::Validate => {
                 let validated = ValidationReason::ALL.iter().copied().map(Self::Validated);
                 // Workload templates are checked without the service account's role, so that lookup
                 // cannot be missing.
                 let deferred = [Deferral::Policies, Deferral::Namespace].map(Self::Deferred);
-                validated.chain(excluded).chain(untouched).chain(deferred).collect()
+                validated.chain(excluded).chain(ignored).chain(deferred).collect()
             }
-            Entry::Policy => {
+            Endpoint::Policy => {
                 let validated = [
                     ValidationReason::Valid,
                     ValidationReason::ProblemsUnchanged,
                     ValidationReason::Problems,
                 ];
-                validated.map(Self::Validated).into_iter().chain(untouched).collect()
+                validated.map(Self::Validated).into_iter().chain(ignored).collect()
             }
         }
     }
 
     /// Every reason of every endpoint.
-    pub(crate) fn all() -> impl Iterator<Item = (Entry, Self)> {
-        Entry::ALL
+    pub(crate) fn all() -> impl Iterator<Item = (Endpoint, Self)> {
+        Endpoint::ALL
             .into_iter()
             .flat_map(|entry| Self::all_for(entry).into_iter().map(move |reason| (entry, reason)))
     }
@@ -88,7 +88,7 @@ impl Reason {
             Self::Denied(_) => "denied",
             Self::Adjusted(reason) => reason.outcome(),
             Self::Validated(reason) => reason.outcome(),
-            Self::Untouched(_) => "untouched",
+            Self::Ignored(_) => "ignored",
             Self::Deferred(_) => "deferred",
         }
     }
@@ -102,7 +102,7 @@ impl Reason {
             Self::Denied(reason) => reason.name(),
             Self::Adjusted(reason) => reason.name(),
             Self::Validated(reason) => reason.name(),
-            Self::Untouched(reason) => reason.name(),
+            Self::Ignored(reason) => reason.name(),
             Self::Deferred(reason) => reason.name(),
         }
     }
@@ -132,7 +132,7 @@ impl Refused {
 
 /// Why a request is allowed without reading the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Untouched {
+pub(crate) enum Ignored {
     /// The object is not a pod.
     NotAPod,
     /// The object is not a workload.
@@ -153,11 +153,11 @@ pub(crate) enum Untouched {
     OtherOperation,
 }
 
-impl Untouched {
+impl Ignored {
     /// The values that an endpoint can give.
-    pub(crate) const fn all_for(entry: Entry) -> &'static [Self] {
+    pub(crate) const fn all_for(entry: Endpoint) -> &'static [Self] {
         match entry {
-            Entry::Mutate => &[
+            Endpoint::Mutate => &[
                 Self::NotAPod,
                 Self::Subresource,
                 Self::Update,
@@ -165,10 +165,10 @@ impl Untouched {
                 Self::Connect,
                 Self::OtherOperation,
             ],
-            Entry::Policy => {
+            Endpoint::Policy => {
                 &[Self::NotAPolicy, Self::Subresource, Self::Delete, Self::Connect, Self::OtherOperation]
             }
-            Entry::Mode | Entry::Validate => &[
+            Endpoint::Mode | Endpoint::Validate => &[
                 Self::NotAWorkload,
                 Self::MalformedWorkload,
                 Self::Subresource,
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn no_two_reasons_share_their_words() {
-        for entry in Entry::ALL {
+        for entry in Endpoint::ALL {
             let reasons = Reason::all_for(entry);
             let words: BTreeSet<_> = reasons.iter().map(|reason| (reason.outcome(), reason.name())).collect();
             assert_eq!(words.len(), reasons.len(), "{entry:?}");

@@ -8,9 +8,9 @@ use tracing::{Level, field::display};
 
 use crate::{
     metrics::Metrics,
+    object_meta::ObjectMeta,
     policy_use,
     reply::{Answer, Decided},
-    subject::Subject,
     throttled_log::Cause,
 };
 
@@ -48,7 +48,7 @@ macro_rules! admission {
         if tracing::enabled!($level) {
             let Decided { entry, request, verdict, patch_bytes, codes, policies } = $decided;
             let policy_messages = policy_use::messages(&verdict.policies);
-            let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();
+            let subject = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
             let owner = subject.owner();
             tracing::event!(
                 $level,

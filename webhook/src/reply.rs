@@ -13,7 +13,7 @@ use scaivault_inject::Patch;
 use crate::{
     admit::{MissingLookup, Verdict, admit},
     context::AdmissionContext,
-    entry::Entry,
+    endpoint::Endpoint,
     policy_use,
     reason::{Deferral, Reason},
     record::shown,
@@ -52,7 +52,7 @@ impl Reply {
 
 /// Answers the bytes of an `AdmissionReview` that was posted to an endpoint. Pure except for
 /// lookups in the cache of `context`.
-pub fn review_to_response(entry: Entry, bytes: &[u8], context: &AdmissionContext) -> Reply {
+pub fn review_to_response(entry: Endpoint, bytes: &[u8], context: &AdmissionContext) -> Reply {
     Answer::new(entry, bytes, context).reply
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Answer<'a> {
 
 /// A request and its verdict.
 pub(crate) struct Decided<'a> {
-    pub(crate) entry: Entry,
+    pub(crate) entry: Endpoint,
     pub(crate) request: Request<'a>,
     pub(crate) verdict: Verdict,
     /// Size of the patch before base64.
@@ -76,7 +76,7 @@ pub(crate) struct Decided<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(crate) fn new(entry: Entry, bytes: &'a [u8], context: &AdmissionContext) -> Self {
+    pub(crate) fn new(entry: Endpoint, bytes: &'a [u8], context: &AdmissionContext) -> Self {
         let request = match Request::decode(entry, bytes) {
             Ok(request) => request,
             Err(error) => {
@@ -324,19 +324,20 @@ mod tests {
 
     #[test]
     fn an_untouched_request_is_allowed_and_audited() {
-        let reply = review_to_response(Entry::Mutate, review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
+        let reply =
+            review_to_response(Endpoint::Mutate, review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
         assert_eq!(
             json(&reply),
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
                    "response": {"uid": "u-1", "allowed": true,
-                                "auditAnnotations": {"outcome": "untouched", "reason": "update"}}})
+                                "auditAnnotations": {"outcome": "ignored", "reason": "update"}}})
         );
     }
 
     #[test]
     fn v1beta1_is_answered_in_kind() {
         let reply = review_to_response(
-            Entry::Mutate,
+            Endpoint::Mutate,
             review(&[("k8s.io/v1", "k8s.io/v1beta1")]).as_bytes(),
             &context(),
         );
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn a_malformed_pod_is_refused_with_its_uid() {
         let review = review(&[(r#""object":{"#, r#""object":null,"other":{"#)]);
-        let answer = json(&review_to_response(Entry::Mutate, review.as_bytes(), &context()));
+        let answer = json(&review_to_response(Endpoint::Mutate, review.as_bytes(), &context()));
         assert_eq!(answer["response"]["uid"], "u-1");
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["status"]["code"], 422);
@@ -355,7 +356,7 @@ mod tests {
     #[test]
     fn the_patch_decodes_and_applies() {
         let text = review(&[]);
-        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
+        let request = Request::decode(Endpoint::Mutate, text.as_bytes()).unwrap();
         let added = Operation::Add { path: "/metadata/labels/added".into(), value: Value::Text("ä".into()) };
         let decision = scaivault_inject::Decision::Detach(Detachment {
             patch: Patch::new(vec![added]),
@@ -375,7 +376,7 @@ mod tests {
     #[test]
     fn an_empty_patch_is_no_patch() {
         let text = review(&[]);
-        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
+        let request = Request::decode(Endpoint::Mutate, text.as_bytes()).unwrap();
         let decision =
             scaivault_inject::Decision::Detach(Detachment { patch: Patch::default(), warnings: vec![] });
         let verdict = Verdict::from(decision);
@@ -385,8 +386,11 @@ mod tests {
 
     #[test]
     fn an_unknown_namespace_shall_be_asked_for_again() {
-        let reply =
-            review_to_response(Entry::Mutate, asking(&[("\"shop\"", "\"unknown\"")]).as_bytes(), &context());
+        let reply = review_to_response(
+            Endpoint::Mutate,
+            asking(&[("\"shop\"", "\"unknown\"")]).as_bytes(),
+            &context(),
+        );
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(reply.retry_after_seconds(), Some(1));
         let text = String::from_utf8(reply.body).unwrap();
@@ -395,8 +399,11 @@ mod tests {
 
     #[test]
     fn a_refused_review_names_its_uid() {
-        let reply =
-            review_to_response(Entry::Mutate, review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(), &context());
+        let reply = review_to_response(
+            Endpoint::Mutate,
+            review(&[("k8s.io/v1", "k8s.io/v7")]).as_bytes(),
+            &context(),
+        );
         assert_eq!((reply.status, reply.retry_after_seconds()), (StatusCode::BAD_REQUEST, None));
         assert!(String::from_utf8(reply.body).unwrap().contains("(request u-1)"));
     }
@@ -408,7 +415,7 @@ mod tests {
         const PATCH: usize = 700 * 1024;
         for (name, shape) in scaivault_testkit::hostile::SHAPES {
             let (review, path) = shape(1024 * 1024).review();
-            for entry in Entry::ALL.into_iter().filter(|entry| entry.path() == path || path != "/mutate") {
+            for entry in Endpoint::ALL.into_iter().filter(|entry| entry.path() == path || path != "/mutate") {
                 let mut body = review_to_response(entry, review.as_bytes(), &context()).body;
                 assert!(body.len() <= MOST + PATCH, "{name}: {} bytes with the patch", body.len());
                 if let Ok(mut answer) = serde_json::from_slice::<Json>(&body) {
@@ -423,7 +430,7 @@ mod tests {
     #[test]
     fn a_long_uid_is_refused_and_not_repeated() {
         let long = "u".repeat(100_000);
-        let reply = review_to_response(Entry::Mutate, review(&[("u-1", &long)]).as_bytes(), &context());
+        let reply = review_to_response(Endpoint::Mutate, review(&[("u-1", &long)]).as_bytes(), &context());
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert!(reply.body.len() < 200, "{} bytes", reply.body.len());
     }
@@ -433,7 +440,7 @@ mod tests {
         let secret = format!("{}hunter2{}", "s".repeat(40), "x".repeat(100_000));
         let pod = format!(r#""spec":{{"securityContext":{{"runAsUser":"{secret}"}},"#);
         let text = review(&[(r#""spec":{"#, &pod)]);
-        let answer = json(&review_to_response(Entry::Mutate, text.as_bytes(), &context()));
+        let answer = json(&review_to_response(Endpoint::Mutate, text.as_bytes(), &context()));
         let message = answer["response"]["status"]["message"].as_str().unwrap();
         assert!(message.contains("ssss…\"") && message.contains("column"), "{message}");
         assert!(!message.contains("hunter2") && message.len() < 300, "{message}");

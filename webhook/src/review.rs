@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::{error::Category, value::RawValue};
 use thiserror::Error;
 
-use crate::entry::Entry;
+use crate::endpoint::Endpoint;
 
 /// The `kind` of both directions.
 pub(crate) const KIND: &str = "AdmissionReview";
@@ -153,9 +153,9 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Reads a review, including the pod if the endpoint handles pods.
-    pub(crate) fn decode(entry: Entry, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(entry: Endpoint, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
-        if entry == Entry::Mutate
+        if entry == Endpoint::Mutate
             && text.len() < READ_ONCE_BYTES
             && let Ok(review) = serde_json::from_str::<WireReview<'a, Box<PodView<'a>>>>(text)
         {

@@ -26,15 +26,15 @@ use crate::{
     admit::MissingLookup,
     body::{BodyError, Budget, Buffered, SourceBytes},
     context::{AdmissionContext, PolicyUsage},
-    entry::{Entry, MUTATE_FOR_POLICIES_PATH},
+    endpoint::{Endpoint, MUTATE_FOR_POLICIES_PATH},
     lanes::{Lanes, Unfinished},
     limits::Limits,
     metrics::{Metrics, Shed},
+    object_meta::ObjectMeta,
     pod_events::PodEvents,
     record::{record, shown},
     reply::{Answer, Decided, Reply},
     review::Request,
-    subject::Subject,
     throttled_log::Cause,
 };
 
@@ -73,7 +73,7 @@ pub(crate) struct Source(pub(crate) IpAddr);
 
 /// A review as received.
 struct PendingReview {
-    entry: Entry,
+    entry: Endpoint,
     source: Option<IpAddr>,
     body: Buffered,
 }
@@ -81,7 +81,7 @@ struct PendingReview {
 struct App {
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    notices: PodEvents,
+    pod_events: PodEvents,
     limits: Limits,
     budget: Arc<Budget>,
     waiting: Semaphore,
@@ -92,11 +92,11 @@ struct App {
 pub(crate) fn router(
     context: Arc<AdmissionContext>,
     metrics: Arc<Metrics>,
-    notices: PodEvents,
+    pod_events: PodEvents,
     limits: Limits,
 ) -> Router {
     let budget = Budget::new(&limits, &metrics.buffered_bytes);
-    let router = Entry::ALL.into_iter().fold(Router::new(), |router, entry| {
+    let router = Endpoint::ALL.into_iter().fold(Router::new(), |router, entry| {
         router.route(entry.path(), post(move |app, request| review(entry, app, request)))
     });
     router
@@ -105,14 +105,14 @@ pub(crate) fn router(
             app.respond(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n"))
         })
         .fallback(async |State(app): State<Arc<App>>| {
-            let paths = Entry::ALL.map(Entry::path).join(", ");
+            let paths = Endpoint::ALL.map(Endpoint::path).join(", ");
             let text = format!("unknown path; expected {paths} or {MUTATE_FOR_POLICIES_PATH}\n");
             app.respond(Reply::text(StatusCode::NOT_FOUND, text))
         })
         .with_state(Arc::new(App {
             context,
             metrics,
-            notices,
+            pod_events,
             limits,
             budget,
             waiting: Semaphore::new(WAITING),
@@ -122,14 +122,14 @@ pub(crate) fn router(
 
 async fn review_for_policies(app: State<Arc<App>>, request: extract::Request) -> Response {
     if app.context.cluster().has_policies() {
-        return review(Entry::Mutate, app, request).await;
+        return review(Endpoint::Mutate, app, request).await;
     }
     app.metrics.warnings.raise(Cause::NoPolicies, None);
     let text = "this replica does not apply policies; start it with --policies\n";
     app.respond(Reply::text(StatusCode::NOT_FOUND, text))
 }
 
-async fn review(entry: Entry, State(app): State<Arc<App>>, request: extract::Request) -> Response {
+async fn review(entry: Endpoint, State(app): State<Arc<App>>, request: extract::Request) -> Response {
     let (mut head, body) = request.into_parts();
     if !is_json(&head.headers) {
         let text = "send an AdmissionReview with Content-Type: application/json\n";
@@ -155,9 +155,9 @@ impl App {
     /// Decides. If a cluster object is not in the cache yet, waits for it for at most
     /// [`KNOWN_WITHIN`] and decides again: a review is decided at most twice, however often the
     /// cache changes.
-    async fn answer(self: &Arc<Self>, posted: PendingReview) -> Reply {
-        let posted = Arc::new(posted);
-        let Deferred { reply, missing } = match self.attempt(&posted, Attempt::First).await {
+    async fn answer(self: &Arc<Self>, pending: PendingReview) -> Reply {
+        let pending = Arc::new(pending);
+        let Deferred { reply, missing } = match self.attempt(&pending, Attempt::First).await {
             Ok(reply) => return reply,
             Err(deferred) => deferred,
         };
@@ -166,12 +166,12 @@ impl App {
             return reply;
         };
         // The last attempt follows in both cases.
-        let _ = timeout(KNOWN_WITHIN, self.known(&missing)).await;
-        self.attempt(&posted, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
+        let _ = timeout(KNOWN_WITHIN, self.wait_until_known(&missing)).await;
+        self.attempt(&pending, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
     }
 
     /// Completes as soon as all of them are in the cache.
-    async fn known(&self, missing: &MissingLookup) {
+    async fn wait_until_known(&self, missing: &MissingLookup) {
         let cluster = self.context.cluster();
         // Subscribed before the first check, so that no change is missed.
         let mut changes = cluster.changes();
@@ -187,7 +187,7 @@ impl App {
     /// Decides once, when its lane is free. The error is a decision that is not final.
     async fn attempt(
         self: &Arc<Self>,
-        posted: &Arc<PendingReview>,
+        pending: &Arc<PendingReview>,
         attempt: Attempt,
     ) -> Result<Reply, Deferred> {
         // The slot is taken only for the decision, whose duration the server controls. The time to
@@ -197,16 +197,16 @@ impl App {
             let text = "too many requests at once; retry later\n";
             return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        let (app, posted) = (Arc::clone(self), Arc::clone(posted));
-        let decided = self.lanes.run(posted.body.bytes.len(), move || app.decide(&posted, attempt)).await;
+        let (app, pending) = (Arc::clone(self), Arc::clone(pending));
+        let decided = self.lanes.run(pending.body.bytes.len(), move || app.decide(&pending, attempt)).await;
         // `decide` catches its own panics.
         decided.unwrap_or_else(|Unfinished| Ok(internal_error()))
     }
 
     /// Decides, and records a final decision. A panic, which would be a bug, fails one request and
     /// not the connection.
-    fn decide(&self, posted: &PendingReview, attempt: Attempt) -> Result<Reply, Deferred> {
-        let PendingReview { entry, source, body } = posted;
+    fn decide(&self, pending: &PendingReview, attempt: Attempt) -> Result<Reply, Deferred> {
+        let PendingReview { entry, source, body } = pending;
         let started = Instant::now();
         // State that a panic could leave incomplete is local; the shared state consists of atomics.
         let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -218,7 +218,7 @@ impl App {
             }
             record(&answer, *source, started.elapsed(), &self.metrics);
             if let Ok(decided) = &answer.from {
-                self.notices.offer(decided, &self.metrics);
+                self.pod_events.offer(decided, &self.metrics);
                 self.report_policies(decided);
             }
             Ok(answer.reply)
@@ -243,7 +243,7 @@ impl App {
         if request.dry_run || verdict.is_repeated || verdict.policies.is_empty() {
             return;
         }
-        let subject = request.object.as_ref().map(Subject::new).unwrap_or_default();
+        let subject = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
         let pod = if request.name.is_empty() { &*subject.generate_name } else { &*request.name };
         self.context.cluster().policies_used(&PolicyUsage {
             namespace: &request.namespace,
@@ -302,7 +302,7 @@ impl App {
 }
 
 /// The uid of a review whose handling panicked; decoding it again may panic as well.
-fn uid(entry: Entry, bytes: &[u8]) -> Option<String> {
+fn uid(entry: Endpoint, bytes: &[u8]) -> Option<String> {
     catch_unwind(|| Request::decode(entry, bytes).ok().map(|request| shown(&request.uid).to_owned()))
         .ok()
         .flatten()

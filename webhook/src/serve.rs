@@ -57,7 +57,7 @@ pub struct Server {
     /// The clients that may connect to the admission port.
     pub sources: AllowedSources,
     /// The queue of Events for the owners of pods.
-    pub notices: PodEvents,
+    pub pod_events: PodEvents,
 }
 
 /// Why a server could not be bound.
@@ -124,8 +124,8 @@ impl Bound {
 
     /// Accepts connections until `shutdown`. Needs a tokio runtime.
     pub fn serve(self, shutdown: Shutdown) -> Running {
-        let Server { context, metrics, limits, notices, .. } = &self.server;
-        let routes = router(Arc::clone(context), Arc::clone(metrics), notices.clone(), *limits);
+        let Server { context, metrics, limits, pod_events, .. } = &self.server;
+        let routes = router(Arc::clone(context), Arc::clone(metrics), pod_events.clone(), *limits);
         self.serve_routes(routes, shutdown)
     }
 
@@ -203,8 +203,17 @@ async fn run(
     ops: OpsServer,
     shutdown: Shutdown,
 ) -> Stopped {
-    let Server { listen: _, ops_listen: _, tls, context: _, metrics, readiness, limits, sources, notices: _ } =
-        server;
+    let Server {
+        listen: _,
+        ops_listen: _,
+        tls,
+        context: _,
+        metrics,
+        readiness,
+        limits,
+        sources,
+        pod_events: _,
+    } = server;
     let https_port = Port::new(PortSettings {
         name: "https",
         tls: Some(TlsAcceptor::from(tls)),

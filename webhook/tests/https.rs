@@ -60,7 +60,7 @@ fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
         readiness: readiness.clone(),
         limits,
         sources: AllowedSources::default(),
-        notices: PodEvents::default(),
+        pod_events: PodEvents::default(),
     }
     .bind()
     .unwrap();
@@ -132,7 +132,7 @@ async fn a_connection_is_used_again_and_counted() {
 
     let (status, metrics) = get(server.ops, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    let line = r#"scaivault_injector_admissions_total{entry="mutate",outcome="untouched",reason="update",dry_run="false"} 2"#;
+    let line = r#"scaivault_injector_admissions_total{entry="mutate",outcome="ignored",reason="update",dry_run="false"} 2"#;
     assert!(metrics.contains(line), "{metrics}");
 }
 
@@ -270,7 +270,7 @@ async fn a_taken_address_is_an_error_before_anything_runs() {
         readiness: Readiness::new(),
         limits: limits(),
         sources: AllowedSources::default(),
-        notices: PodEvents::default(),
+        pod_events: PodEvents::default(),
     };
     let error = server.bind().err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("--listen"), "{error}");

@@ -6,7 +6,7 @@
 //! /run/secrets/..data                         -> ..scaivault-5e1f09c2-8
 //! /run/secrets/..scaivault-5e1f09c2-8/db.json    this generation
 //! /run/secrets/..scaivault-5e1f09c2-7/db.json    the one before, until the next
-//! /run/secrets/..told-5e1f09c2                -> ..scaivault-5e1f09c2-8/sidecar/<the pod's UID>: what the application was told of
+//! /run/secrets/..notified-5e1f09c2            -> ..scaivault-5e1f09c2-8/sidecar/<the pod's UID>: what the application was notified of
 //! ```
 //!
 //! A root is the volume that contains a file, or else the file's directory. One rename replaces all
@@ -116,7 +116,7 @@ pub(crate) struct Pending<'s> {
 /// Checks which files exist. The chain of each root is opened at most once.
 pub(crate) struct Files<'s> {
     roots: Vec<(&'s Root, OnceCell<Option<Chain<'s>>>)>,
-    sink: &'s AtomicWriter,
+    writer: &'s AtomicWriter,
 }
 
 impl Files<'_> {
@@ -125,7 +125,7 @@ impl Files<'_> {
         targets.into_iter().all(|target| {
             self.roots.iter().any(|(root, chain)| {
                 let file = root.files.iter().find(|file| file.target == *target);
-                let chain = || chain.get_or_init(|| self.sink.chain(root)).as_ref();
+                let chain = || chain.get_or_init(|| self.writer.chain(root)).as_ref();
                 file.is_some_and(|file| chain().is_some_and(|chain| chain.has(&file.path)))
             })
         })
@@ -197,7 +197,7 @@ impl AtomicWriter {
 
     /// Which files exist now.
     pub(crate) fn files(&self) -> Files<'_> {
-        Files { roots: self.roots.iter().map(|root| (root, OnceCell::new())).collect(), sink: self }
+        Files { roots: self.roots.iter().map(|root| (root, OnceCell::new())).collect(), writer: self }
     }
 
     /// Whether every file exists that is not optional. With `fail_open` a current generation from
@@ -213,27 +213,29 @@ impl AtomicWriter {
 
     /// Whether the application was notified of the current generation of every root. Roots without
     /// a signalled file do not count.
-    pub(crate) fn is_told(&self) -> bool {
+    pub(crate) fn is_notified(&self) -> bool {
         let signalled = self.roots.iter().filter(|root| root.files.iter().any(|file| file.is_signalled));
-        signalled.filter_map(|root| self.chain(root)).all(|chain| chain.current.is_none() || chain.is_told())
+        signalled
+            .filter_map(|root| self.chain(root))
+            .all(|chain| chain.current.is_none() || chain.is_notified())
     }
 
     /// Whether any generation is marked as known to the application: then a previous run has let
     /// the application start.
-    pub(crate) fn was_told(&self) -> bool {
-        self.chains().any(|chain| chain.told().is_some())
+    pub(crate) fn was_notified(&self) -> bool {
+        self.chains().any(|chain| chain.notified().is_some())
     }
 
     /// Whether the sidecar of this pod has set a mark, so that this is not its first start.
-    pub(crate) fn was_told_by_this_sidecar(&self) -> bool {
-        let is_own = |chain: Chain<'_>| chain.told().is_some_and(|(_, owner)| owner == self.owner);
+    pub(crate) fn was_notified_by_this_sidecar(&self) -> bool {
+        let is_own = |chain: Chain<'_>| chain.notified().is_some_and(|(_, owner)| owner == self.owner);
         self.owner.is_sidecar && self.owner.pod_uid.is_some() && self.chains().any(is_own)
     }
 
     /// Marks the current generations as known to the application.
-    pub(crate) fn set_told(&self) -> Result<(), WriteError> {
+    pub(crate) fn mark_notified(&self) -> Result<(), WriteError> {
         let set = |root| match self.chain(root) {
-            Some(chain) => chain.set_told().at(&root.path),
+            Some(chain) => chain.mark_notified().at(&root.path),
             None => Ok(()),
         };
         self.roots.iter().map(set).fold(Ok(()), Result::and)
@@ -307,7 +309,7 @@ impl Pending<'_> {
 
 /// A pending change of a root.
 struct Change<'s> {
-    sink: &'s AtomicWriter,
+    writer: &'s AtomicWriter,
     root: &'s Root,
     /// Opened at the first use.
     chain: Option<Chain<'s>>,
@@ -321,9 +323,9 @@ struct Change<'s> {
 }
 
 impl<'s> Change<'s> {
-    fn new(sink: &'s AtomicWriter, root: &'s Root) -> Self {
+    fn new(writer: &'s AtomicWriter, root: &'s Root) -> Self {
         let (written, versions) = (Vec::new(), BTreeMap::new());
-        Self { sink, root, chain: None, next: None, written, versions, done: Ok(()) }
+        Self { writer, root, chain: None, next: None, written, versions, done: Ok(()) }
     }
 
     /// Writes a file of this root if it differs.
@@ -345,7 +347,7 @@ impl<'s> Change<'s> {
         if is_current && !was_written {
             return Ok(());
         }
-        let (budget, path) = (&self.sink.budget, self.root.path.join(&file.path));
+        let (budget, path) = (&self.writer.budget, self.root.path.join(&file.path));
         let next = self.start()?;
         budget.check(&next.dir, &path, bytes.len().try_into().unwrap_or(u64::MAX))?;
         next.make(&file.path, mode, bytes).at(&path)?;
@@ -388,7 +390,7 @@ impl<'s> Change<'s> {
     /// links are left dangling.
     fn remove(&mut self, is_removed: impl Fn(&Output) -> bool) -> Result<(), WriteError> {
         let root = self.root;
-        let chain = match Chain::open(&root.path, self.sink) {
+        let chain = match Chain::open(&root.path, self.writer) {
             Err(Errno::NOENT) => return Ok(()),
             opened => opened.at(&root.path)?,
         };
@@ -410,7 +412,7 @@ impl<'s> Change<'s> {
         if self.chain.is_none() {
             let path = &self.root.path;
             fs::create_dir_all(path).map_err(|error| WriteError::from_io(path, error))?;
-            let chain = Chain::open(path, self.sink).at(path)?;
+            let chain = Chain::open(path, self.writer).at(path)?;
             chain.make_mount_points(self.root)?;
             self.chain = Some(chain);
         }
@@ -435,28 +437,28 @@ impl<'s> Change<'s> {
         let (Some(chain), Some(next)) = (&self.chain, &self.next) else { return Ok(()) };
         if let Some(current) = &chain.current {
             for file in self.root.files.iter().filter(|file| !is_left_out(file) && !self.is_written(file)) {
-                next.take_over(current, &file.path, &self.root.path.join(&file.path), &self.sink.budget)?;
+                next.take_over(current, &file.path, &self.root.path.join(&file.path), &self.writer.budget)?;
             }
         }
         next.note(chain.current.as_ref().unwrap_or(next), &self.versions);
         next.sync().at(&self.root.path)
     }
 
-    /// Publishes the pending generation; then `next` is `None`. With `keeps_told`, the application
+    /// Publishes the pending generation; then `next` is `None`. With `keeps_mark`, the application
     /// need not be notified of it if it knew the previous one.
-    fn publish(&mut self, keeps_told: bool) -> Result<(), WriteError> {
+    fn publish(&mut self, keeps_mark: bool) -> Result<(), WriteError> {
         let root = self.root;
         let (Some(chain), Some(next)) = (&mut self.chain, &self.next) else { return Ok(()) };
         chain.check_unchanged(next).at(&root.path)?;
-        let stays_told = keeps_told && chain.is_told();
+        let stays_notified = keeps_mark && chain.is_notified();
         chain.claim().at(&root.path)?;
         // New links are created before the swap, so that all files appear with it.
         chain.link_all(root, next, false)?;
         chain.swap(next).at(&root.path.join(&chain.link))?;
         chain.current = self.next.take();
-        if stays_told {
+        if stays_notified {
             // Best effort: if it fails, the next run sends a superfluous signal.
-            let _ = chain.set_told();
+            let _ = chain.mark_notified();
         }
         let current = chain.current.as_ref().expect("it was just put there");
         chain.link_all(root, current, true)
@@ -471,7 +473,7 @@ impl<'s> Change<'s> {
         if let Some(Err(error)) = self.chain.as_ref().map(Chain::remove_others) {
             let root = self.root.path.display();
             let log = || tracing::debug!(%root, %error, "an older generation cannot be removed");
-            self.sink.leftovers_logged.call_once(log);
+            self.writer.leftovers_logged.call_once(log);
         }
     }
 

@@ -43,7 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // the token through /proc. If the kernel rejects the call, the process is only as exposed as
     // without it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let environment = Environment::of_process();
+    let environment = Environment::from_process();
     let problems = telemetry::init(&environment);
     let command = command(arguments);
     // Hooks that run in the container of another process leave the termination message to that
@@ -133,12 +133,12 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// `wait`: returns when every file exists. It delays the pod's other containers.
 async fn wait(config: &Config) -> Result<(), Fatal> {
-    let sink = delivery::sink(config);
+    let writer = delivery::writer(config);
     let deadline = Instant::now() + config.fetch_timeout + Duration::from_secs(GATE_SPARE_SECONDS);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if sink.is_ready(config.fail_open) {
+        if writer.is_ready(config.fail_open) {
             return Ok(());
         }
         if ticks.tick().await >= deadline {
@@ -149,6 +149,6 @@ async fn wait(config: &Config) -> Result<(), Fatal> {
 
 /// `healthz`: checks whether every file exists.
 fn healthz(config: &Config) -> Result<(), Fatal> {
-    let sink = delivery::sink(config);
-    if sink.is_ready(config.fail_open) { Ok(()) } else { Err(Fatal::NotYet) }
+    let writer = delivery::writer(config);
+    if writer.is_ready(config.fail_open) { Ok(()) } else { Err(Fatal::NotYet) }
 }

@@ -259,7 +259,7 @@ impl<P: Put> Writer<'_, P> {
             contents.push(Content { version: Some(*version), data });
         }
         render::render(&spec.source, &spec.style, &contents).map_err(|error| {
-            let failure = of_render(spec, &error);
+            let failure = render_failure(spec, &error);
             let unwritten = unwritten(&failure);
             if matches!(unwritten, Unwritten::Failed) {
                 self.composed.failures.push(failure);
@@ -284,7 +284,7 @@ impl<P: Put> Writer<'_, P> {
             match render::variable_line(&mapping.variable, &secret.data, field) {
                 Ok(line) => bytes.extend_from_slice(line.as_bytes()),
                 Err(error) => {
-                    self.composed.failures.push(Failure::of_render(mapping, &error));
+                    self.composed.failures.push(Failure::from_render_error(mapping, &error));
                     is_complete = false;
                 }
             }
@@ -311,22 +311,21 @@ fn too_large(target: &TargetFile) -> Failure {
 pub(crate) fn compose_leases(wanted: &'static Outputs, leases: &Leases, mut put: impl Put) -> Vec<Failure> {
     let mut failures = Vec::new();
     for spec in &wanted.files {
-        let Source::Lease(dynamic) = &spec.source else { continue };
-        let Some(lease) = leases.get(dynamic) else { continue };
+        let Some(lease) = spec.source.lease().and_then(|dynamic| leases.get(dynamic)) else { continue };
         match render::render(
             &spec.source,
             &spec.style,
             &[Content { version: None, data: &lease.credentials }],
         ) {
             Ok(bytes) => put(&spec.file, spec.mode, &bytes),
-            Err(error) => failures.push(of_render(spec, &error)),
+            Err(error) => failures.push(render_failure(spec, &error)),
         }
     }
     failures
 }
 
-fn of_render(spec: &FileSpec, error: &RenderError) -> Failure {
-    Failure::of_render(format_args!("{} -> {}", spec.source, spec.file), error)
+fn render_failure(spec: &FileSpec, error: &RenderError) -> Failure {
+    Failure::from_render_error(format_args!("{} -> {}", spec.source, spec.file), error)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) struct Config {
     /// The pod's UID, if the injector or the manifest sets it.
     pub(crate) pod_uid: Option<String>,
     /// The outputs.
-    pub(crate) wanted: Outputs,
+    pub(crate) outputs: Outputs,
     /// The connection to ScaiVault.
     pub(crate) server: Settings,
     /// The timeout of the first fetch including all retries.
@@ -111,7 +111,7 @@ impl Config {
         let config = Self {
             container,
             pod_uid: reader.optional(env::SCAIVAULT_POD_UID, pod_uid),
-            wanted: wanted(&mut reader, container, &values),
+            outputs: outputs(&mut reader, container, &values),
             server: server(&mut reader),
             fetch_timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
             fail_open: reader.or_default(env::FAIL_OPEN, boolean),
@@ -148,7 +148,7 @@ fn pod_values(reader: &mut Reader<'_>) -> PodValues {
     PodValues { pod: name(PodVariable::Pod), node: name(PodVariable::Node) }
 }
 
-fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> Outputs {
+fn outputs(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> Outputs {
     let (mine, other) = match container {
         Container::Init => (env::SECRETS, env::WATCH_PATHS),
         Container::Sidecar => (env::WATCH_PATHS, env::SECRETS),
@@ -162,8 +162,8 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
     let mut files = Vec::with_capacity(secrets.len() + dynamic.len());
     for (name, spec) in secrets
         .into_iter()
-        .map(|mapping| (mine, FileSpec::of_secret(mapping, values)))
-        .chain(dynamic.into_iter().map(|mapping| (env::DYNAMIC, FileSpec::of_lease(mapping, values))))
+        .map(|mapping| (mine, FileSpec::from_secret(mapping, values)))
+        .chain(dynamic.into_iter().map(|mapping| (env::DYNAMIC, FileSpec::from_lease(mapping, values))))
     {
         match spec {
             Ok(spec) => files.push(spec),
@@ -184,22 +184,22 @@ fn wanted(reader: &mut Reader<'_>, container: Container, values: &PodValues) -> 
         };
         reader.problem(mine, fix);
     }
-    let wanted = Outputs { files, variables, variables_file, mount_points: mount_points(reader) };
-    for conflict in mount_point_conflicts(wanted.targets().map(TargetFile::as_str), &wanted.mount_points) {
+    let outputs = Outputs { files, variables, variables_file, mount_points: mount_points(reader) };
+    for conflict in mount_point_conflicts(outputs.targets().map(TargetFile::as_str), &outputs.mount_points) {
         reader.problem(env::MOUNT_POINTS, conflict);
     }
     // Conflicts inside one mapping were found when it was parsed; this checks across mappings.
-    for conflict in conflicts(wanted.targets().map(TargetFile::as_str)) {
+    for conflict in conflicts(outputs.targets().map(TargetFile::as_str)) {
         reader.problem(mine, conflict);
     }
-    for target in wanted.targets() {
+    for target in outputs.targets() {
         for dir in [TOKEN_DIR, CREDENTIALS_DIR] {
             if is_at_or_below(target.as_str(), dir) {
                 reader.problem(mine, format!("the file {target} would be in {dir}, where no file may be"));
             }
         }
     }
-    wanted
+    outputs
 }
 
 fn mount_points(reader: &mut Reader<'_>) -> Vec<MountPoint> {
@@ -414,13 +414,13 @@ pub(crate) enum SpecError {
 }
 
 impl FileSpec {
-    pub(crate) fn of_secret(mapping: SecretMapping, values: &PodValues) -> Result<Self, SpecError> {
+    pub(crate) fn from_secret(mapping: SecretMapping, values: &PodValues) -> Result<Self, SpecError> {
         let format = mapping.format();
         let source = Source::Secrets(mapping.source.fill(values)?);
         Ok(Self::new(source, mapping.file, mapping.options, format)?)
     }
 
-    pub(crate) fn of_lease(mapping: DynamicMapping, values: &PodValues) -> Result<Self, SpecError> {
+    pub(crate) fn from_lease(mapping: DynamicMapping, values: &PodValues) -> Result<Self, SpecError> {
         let format = mapping.format();
         let source = Source::Lease(mapping.dynamic.fill(values)?);
         Ok(Self::new(source, mapping.file, mapping.options, format)?)

@@ -8,7 +8,6 @@ use std::{
 
 use scaivault_client::{Client, Error, HeldLease, LeaseId, SubscriptionId};
 use scaivault_contract::DynamicRef;
-use scaivault_render::Source;
 use tokio::task::{Id, JoinSet};
 
 use crate::{
@@ -29,7 +28,7 @@ pub(crate) use leases::{GIVE_BACK_TIMEOUT, STOP_TIMEOUT, Wait};
 pub(crate) struct Delivery {
     pub(crate) config: &'static Config,
     pub(crate) client: Arc<Client>,
-    pub(crate) sink: &'static AtomicWriter,
+    pub(crate) writer: &'static AtomicWriter,
     pub(crate) leases: Leases,
     /// Lease generations in flight.
     pub(crate) generating: Requests<DynamicRef, HeldLease>,
@@ -46,7 +45,7 @@ impl Delivery {
         let client = Arc::new(Client::new(config.server.clone())?);
         // Leaked for the lifetime of the process: pending writes borrow from both, and there is one
         // of each.
-        let sink = &*Box::leak(Box::new(sink(&config)));
+        let writer = &*Box::leak(Box::new(writer(&config)));
         let config = &*Box::leak(Box::new(config));
         let store = Store::new(config.state_dir.clone());
         let Resumed { token, leases, subscription } = store.load();
@@ -54,17 +53,12 @@ impl Delivery {
             client.resume(token);
         }
         let (generating, revoking) = (Requests::new(), Requests::new());
-        Ok(Self { config, client, sink, leases, generating, revoking, subscription, store })
+        Ok(Self { config, client, writer, leases, generating, revoking, subscription, store })
     }
 
     /// Every configured dynamic secret: files of the same one share a lease.
     pub(crate) fn dynamics(&self) -> BTreeSet<DynamicRef> {
-        let sources = self.config.wanted.files.iter().map(|spec| &spec.source);
-        let dynamics = sources.filter_map(|source| match source {
-            Source::Secrets(_) => None,
-            Source::Lease(dynamic) => Some(dynamic.clone()),
-        });
-        dynamics.collect()
+        self.config.outputs.files.iter().filter_map(|spec| spec.source.lease().cloned()).collect()
     }
 
     /// Stores login and leases for the next run.
@@ -74,27 +68,27 @@ impl Delivery {
 
     /// Marks the current files as known to the application, so that the next run does not notify
     /// it.
-    pub(crate) fn set_told(&self) {
-        if let Err(error) = self.sink.set_told() {
+    pub(crate) fn mark_notified(&self) {
+        if let Err(error) = self.writer.mark_notified() {
             tracing::warn!(%error, "not marked as notified; a restart notifies the application again");
         }
     }
 
     /// Whether a previous run has already let the application start.
     pub(crate) fn start_kind(&self) -> StartKind {
-        let is_restart = self.sink.was_told() || self.sink.is_ready(self.config.fail_open);
+        let is_restart = self.writer.was_notified() || self.writer.is_ready(self.config.fail_open);
         if is_restart { StartKind::Restart } else { StartKind::Cold }
     }
 }
 
 /// The output directories of the configured files.
-pub(crate) fn sink(config: &Config) -> AtomicWriter {
-    let files = config.wanted.files.iter().map(|spec| (&spec.file, spec.optional, true));
+pub(crate) fn writer(config: &Config) -> AtomicWriter {
+    let files = config.outputs.files.iter().map(|spec| (&spec.file, spec.optional, true));
     // Variables are only read when the application starts, so changes are not signalled.
-    let variables = config.wanted.variables_file.iter().map(|file| (file, false, false));
+    let variables = config.outputs.variables_file.iter().map(|file| (file, false, false));
     let target = |(file, is_optional, is_signalled)| Target { file, is_optional, is_signalled };
     let owner = Owner { is_sidecar: config.container == Container::Sidecar, pod_uid: config.pod_uid.clone() };
-    AtomicWriter::new(files.chain(variables).map(target), &config.wanted.mount_points, owner)
+    AtomicWriter::new(files.chain(variables).map(target), &config.outputs.mount_points, owner)
 }
 
 /// Requests that run to completion even if their sender is cancelled, at most one for each subject.

@@ -41,7 +41,7 @@ pub(crate) const KUBERNETES_SERVICE_PORT: &str = "KUBERNETES_SERVICE_PORT";
 
 impl Environment {
     /// Reads the variables of this process.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         let mut environment = Self::default();
         for spec in ENVIRONMENT {
             match variable(spec.name).map(OsString::into_string) {

@@ -41,7 +41,7 @@ pub(crate) enum Cause {
 
 impl Failure {
     /// `subject` was not delivered because of a client error.
-    pub(crate) fn of_error(subject: impl fmt::Display, error: &Error) -> Self {
+    pub(crate) fn from_error(subject: impl fmt::Display, error: &Error) -> Self {
         let (exit, fix) = match error.class() {
             Class::Authentication => (
                 Exit::Authentication,
@@ -87,7 +87,7 @@ impl Failure {
     }
 
     /// `subject` was read but cannot be written in the requested format.
-    pub(crate) fn of_render(subject: impl fmt::Display, error: &RenderError) -> Self {
+    pub(crate) fn from_render_error(subject: impl fmt::Display, error: &RenderError) -> Self {
         let (cause, exit) =
             if error.is_absent() { (Cause::Absent, Exit::NotFound) } else { (Cause::Other, Exit::Invalid) };
         Self { cause, ..Self::new(subject, error, exit) }

@@ -63,8 +63,8 @@ pub(crate) type Answer = (Key, Result<Secret, Failure>);
 /// Sends due reads, and writes changes.
 pub(crate) struct Fetcher {
     client: Arc<Client>,
-    sink: &'static AtomicWriter,
-    wanted: &'static Outputs,
+    writer: &'static AtomicWriter,
+    outputs: &'static Outputs,
     pub(crate) reads: Reads,
     composer: Composer,
     in_flight: JoinSet<Answer>,
@@ -99,17 +99,17 @@ impl Fetcher {
     /// All reads are due at `now`.
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
         let sidecar = &delivery.config.sidecar;
-        let composer = Composer::new(&delivery.config.wanted);
+        let composer = Composer::new(&delivery.config.outputs);
         let schedule = RefreshSchedule::new(sidecar.refresh_interval, sidecar.on_event, now, fastrand::f64());
         // When a pod starts, the application has not read any version yet.
         let versions = match start {
             StartKind::Cold => BTreeMap::new(),
-            StartKind::Restart => delivery.sink.versions(),
+            StartKind::Restart => delivery.writer.versions(),
         };
         Self {
             client: Arc::clone(&delivery.client),
-            sink: delivery.sink,
-            wanted: &delivery.config.wanted,
+            writer: delivery.writer,
+            outputs: &delivery.config.outputs,
             reads: Reads::new(composer.keys(), &versions, schedule, now),
             composer,
             in_flight: JoinSet::new(),
@@ -130,14 +130,14 @@ impl Fetcher {
 
     /// Sends the reads that are due at `now`.
     pub(crate) fn send_due(&mut self, now: Instant) {
-        let Self { sink, composer, reads, .. } = self;
-        let files = sink.files();
+        let Self { writer, composer, reads, .. } = self;
+        let files = writer.files();
         reads.refresh(now, fastrand::f64(), |key| files.has(composer.targets(key)));
         while let Some(key) = self.reads.next(now) {
             let client = Arc::clone(&self.client);
             self.in_flight.spawn(async move {
                 let read = client.read(&key.path, key.version).await;
-                let answer = read.map_err(|error| Failure::of_error(&key, &error));
+                let answer = read.map_err(|error| Failure::from_error(&key, &error));
                 (key, answer)
             });
         }
@@ -164,7 +164,7 @@ impl Fetcher {
         let (is_changed, failed) = match &answer {
             Ok(secret) => {
                 let is_new = self.reads.succeeded(&key, secret, now);
-                (is_new || !self.sink.files().has(self.composer.targets(&key)), None)
+                (is_new || !self.writer.files().has(self.composer.targets(&key)), None)
             }
             Err(failure) if failure.cause == Cause::Absent && self.composer.is_optional(&key) => {
                 self.reads.absent(&key, now);
@@ -197,8 +197,8 @@ impl Fetcher {
         now: Instant,
     ) {
         let is_initial = self.reads.is_initial();
-        let sink = self.sink;
-        let pass = self.pass.get_or_insert_with(|| Pass::new(sink, now));
+        let writer = self.writer;
+        let pass = self.pass.get_or_insert_with(|| Pass::new(writer, now));
         let absent = &mut self.absent;
         let composed = self.composer.take(key, answer, is_changed, |target, mode, bytes| {
             absent.remove(target);
@@ -234,17 +234,17 @@ impl Fetcher {
 
     /// Puts the files of all held leases in addition to those of the answers so far.
     pub(crate) fn put_leases(&mut self, leases: &Leases, now: Instant) {
-        let sink = self.sink;
-        let Pass { pending, failures, .. } = self.pass.get_or_insert_with(|| Pass::new(sink, now));
+        let writer = self.writer;
+        let Pass { pending, failures, .. } = self.pass.get_or_insert_with(|| Pass::new(writer, now));
         let put = |target: &'static TargetFile, mode, bytes: &[u8]| pending.put(target, mode, bytes);
-        failures.extend(compose_leases(self.wanted, leases, put));
+        failures.extend(compose_leases(self.outputs, leases, put));
     }
 
     /// Commits what was put. With `mark_incomplete`, missing files are treated as intentionally missing.
     pub(crate) fn commit(&mut self, mark_incomplete: bool, now: Instant) -> Committed {
-        let sink = self.sink;
+        let writer = self.writer;
         let Pass { began: _, mut pending, keys, failures } =
-            self.pass.take().unwrap_or_else(|| Pass::new(sink, now));
+            self.pass.take().unwrap_or_else(|| Pass::new(writer, now));
         for (key, version) in self.reads.versions() {
             pending.note_version(self.composer.targets(key), key.path.as_str(), version);
         }
@@ -301,7 +301,7 @@ impl Fetcher {
 }
 
 impl Pass {
-    fn new(sink: &'static AtomicWriter, now: Instant) -> Self {
-        Self { began: now, pending: sink.begin(), keys: BTreeSet::new(), failures: Vec::new() }
+    fn new(writer: &'static AtomicWriter, now: Instant) -> Self {
+        Self { began: now, pending: writer.begin(), keys: BTreeSet::new(), failures: Vec::new() }
     }
 }

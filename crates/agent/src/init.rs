@@ -22,7 +22,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Fatal> {
     let mut fetcher = Fetcher::new(&delivery, StartKind::Cold, Instant::now());
     initial_fetch(&mut delivery, &mut fetcher, &mut end).await?;
     // The application starts after this container, so it reads these files.
-    delivery.set_told();
+    delivery.mark_notified();
     delivery.revoke_due(Wait::UnlessStopped(&mut end)).await;
     Ok(())
 }
@@ -100,7 +100,7 @@ async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Fat
 /// request.
 pub(crate) async fn log_in(client: &Client, deadline: Instant) -> Result<(), Failure> {
     retried(deadline, async || client.login().await).await.map_err(|gave_up| match gave_up {
-        GaveUp::Failed(error) => Failure::of_error("the login", &error),
+        GaveUp::Failed(error) => Failure::from_error("the login", &error),
         GaveUp::Late => Failure::late("the login"),
     })
 }

@@ -57,12 +57,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Fatal> {
     } else {
         tracing::info!("found the files of an earlier start, refreshing them");
     }
-    let (mut sidecar, mut heard) = Sidecar::new(delivery, fetcher, start, metrics, refresh);
+    let (mut sidecar, mut updates) = Sidecar::new(delivery, fetcher, start, metrics, refresh);
     tokio::select! {
-        () = sidecar.keep_fresh(&mut heard) => {}
+        () = sidecar.run_loop(&mut updates) => {}
         _ = end.recv() => {}
     }
-    sidecar.stop(heard).await;
+    sidecar.stop(updates).await;
     Ok(())
 }
 
@@ -89,7 +89,7 @@ impl Sidecar {
         metrics: Arc<Metrics>,
         refresh: Signal,
     ) -> (Self, Receiver<ListenerUpdate>) {
-        let (sender, heard) = mpsc::channel(1);
+        let (sender, updates) = mpsc::channel(1);
         let sidecar = &delivery.config.sidecar;
         let is_restart = start == StartKind::Restart;
         let listener = sidecar.on_event.then(|| {
@@ -98,7 +98,7 @@ impl Sidecar {
                 name: delivery.config.subscription_name(),
                 paths: ListenerPaths::Fixed(fetcher.reads.keys().map(|key| key.path.clone()).collect()),
                 kept: delivery.subscription.clone(),
-                may_have_left: delivery.sink.was_told_by_this_sidecar(),
+                may_have_left: delivery.writer.was_notified_by_this_sidecar(),
             };
             tokio::spawn(listen(settings, sender))
         });
@@ -116,19 +116,19 @@ impl Sidecar {
             // The previous run may have been killed before it wrote the files of a new lease.
             sidecar.fetcher.put_leases(&sidecar.delivery.leases, Instant::now());
         } else {
-            sidecar.show_fresh(Instant::now());
+            sidecar.update_freshness(Instant::now());
         }
         sidecar.begin_notifying(is_restart);
-        (sidecar, heard)
+        (sidecar, updates)
     }
 
     /// Never returns.
-    async fn keep_fresh(&mut self, heard: &mut Receiver<ListenerUpdate>) {
+    async fn run_loop(&mut self, updates: &mut Receiver<ListenerUpdate>) {
         loop {
-            self.show();
+            self.update_gauges();
             let wake = self.wake(Instant::now(), SystemTime::now());
             tokio::select! {
-                Some(heard) = heard.recv() => self.hear(heard),
+                Some(update) = updates.recv() => self.apply(update),
                 Some((dynamic, answered)) = self.renewing.next() => self.renewed(&dynamic, answered),
                 Some((dynamic, answered)) = self.delivery.generating.next() => {
                     self.generated(&dynamic, answered);
@@ -140,7 +140,7 @@ impl Sidecar {
                     tracing::info!("refreshing on SIGHUP");
                     self.fetcher.reads.refresh_now(Instant::now());
                 }
-                () = sleep_until(wake) => self.do_what_is_due(),
+                () = sleep_until(wake) => self.start_due_work(),
             }
         }
     }
@@ -153,13 +153,13 @@ impl Sidecar {
 
     /// Starts all work that is due without waiting for responses. Leases come first, because they
     /// expire.
-    fn do_what_is_due(&mut self) {
-        self.keep_leases();
+    fn start_due_work(&mut self) {
+        self.maintain_leases();
         let now = Instant::now();
         self.fetcher.send_due(now);
         if self.fetcher.is_commit_due(now) {
             self.commit(now);
-            self.keep_state();
+            self.save_state();
         }
         self.notifier.start();
     }
@@ -181,13 +181,13 @@ impl Sidecar {
             self.metrics.count(if is_refreshed { Counter::Refreshed } else { Counter::NotRefreshed });
         }
         if is_refreshed {
-            self.show_fresh(now);
+            self.update_freshness(now);
         }
         self.note_changes(&changed);
     }
 
     /// Updates the metric since when all files are known to match ScaiVault.
-    fn show_fresh(&self, now: Instant) {
+    fn update_freshness(&self, now: Instant) {
         let has_leases =
             self.delivery.dynamics().iter().all(|dynamic| self.delivery.leases.get(dynamic).is_some());
         if let Some(confirmed) = self.fetcher.reads.confirmed(now).filter(|_| has_leases) {
@@ -196,21 +196,21 @@ impl Sidecar {
     }
 
     /// Updates the gauges.
-    fn show(&self) {
+    fn update_gauges(&self) {
         self.metrics.set_leases(self.delivery.leases.iter().map(|(dynamic, lease)| (dynamic, lease.ends)));
         self.metrics.set_reload_owed(self.notifier.is_owed());
     }
 
-    fn hear(&mut self, heard: ListenerUpdate) {
+    fn apply(&mut self, update: ListenerUpdate) {
         let now = Instant::now();
         let reads = &mut self.fetcher.reads;
-        match heard {
+        match update {
             ListenerUpdate::Subscribed(subscription) => {
                 reads.schedule.set_connected(true, now);
                 // No event announces changes between the last read and the subscription.
                 reads.announce(&Changes::Any, now);
                 self.delivery.subscription = Some(subscription);
-                self.keep_state();
+                self.save_state();
             }
             ListenerUpdate::Connected => reads.schedule.set_connected(true, now),
             ListenerUpdate::Disconnected => reads.schedule.set_connected(false, now),
@@ -220,14 +220,14 @@ impl Sidecar {
         }
     }
 
-    fn keep_state(&self) {
-        log_unkept(self.delivery.save());
+    fn save_state(&self) {
+        log_unsaved(self.delivery.save());
     }
 }
 
 /// Logs that the state was not stored: the next write may succeed, and until then the application
 /// still has its secrets.
-fn log_unkept(saved: Result<(), StateError>) {
+fn log_unsaved(saved: Result<(), StateError>) {
     if let Err(error) = saved {
         tracing::error!(%error, "state not saved");
     }
@@ -237,9 +237,9 @@ impl Sidecar {
     /// Releases what ScaiVault holds for this pod: the subscription at once, leases after
     /// `SCAIVAULT_REVOKE_DELAY`. Until then the application drains, and its leases are maintained
     /// as before.
-    async fn stop(mut self, mut heard: Receiver<ListenerUpdate>) {
+    async fn stop(mut self, mut updates: Receiver<ListenerUpdate>) {
         // Closing the channel ends the listener, so that it does not subscribe again.
-        heard.close();
+        updates.close();
         let has_leases = !self.delivery.leases.is_empty();
         let delay = if has_leases { self.delivery.config.sidecar.revoke_delay } else { Duration::ZERO };
         let deadline = Instant::now() + STOP_TIMEOUT.max(delay + GIVE_BACK_TIMEOUT);
@@ -247,7 +247,7 @@ impl Sidecar {
         let revoke = async {
             if !delay.is_zero() {
                 tracing::info!(delay_seconds = delay.as_secs(), "waiting before revoking leases");
-                drop(timeout(delay, self.keep_fresh(&mut heard)).await);
+                drop(timeout(delay, self.run_loop(&mut updates)).await);
             }
             self.delivery.revoke_all(Wait::Until(deadline)).await;
         };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use scaivault_client::{
-    KeptLease, KeptToken, LeaseId, SubscriptionId, Token, from_unix_seconds, unix_seconds,
+    LeaseId, StoredLease, StoredToken, SubscriptionId, Token, from_unix_seconds, unix_seconds,
 };
 use scaivault_contract::DynamicRef;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ impl Store {
         subscription: Option<&SubscriptionId>,
     ) -> Result<(), StateError> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let kept = Kept::new(token, leases, subscription, Clocks::now());
+        let kept = StoredState::new(token, leases, subscription, Clocks::now());
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         write(dir, &json).map_err(|source| StateError { dir: dir.clone(), source })
     }
@@ -139,9 +139,9 @@ impl Clocks {
 
 /// The file's content. Times are seconds since 1970.
 #[derive(Serialize)]
-struct Kept {
+struct StoredState {
     saved: u64,
-    token: Option<KeptToken>,
+    token: Option<StoredToken>,
     leases: Vec<KeptDynamic>,
     subscription: Option<SubscriptionId>,
     retired: Vec<KeptRetired>,
@@ -160,10 +160,10 @@ type KeptGeneration = (DynamicRef, u32, u64);
 struct KeptDynamic {
     dynamic: DynamicRef,
     #[serde(flatten)]
-    lease: KeptLease,
+    lease: StoredLease,
 }
 
-impl Kept {
+impl StoredState {
     fn new(
         token: Option<&Token>,
         leases: &Leases,
@@ -172,7 +172,7 @@ impl Kept {
     ) -> Self {
         let held = leases
             .iter()
-            .map(|(dynamic, lease)| KeptDynamic { dynamic: dynamic.clone(), lease: KeptLease::new(lease) });
+            .map(|(dynamic, lease)| KeptDynamic { dynamic: dynamic.clone(), lease: StoredLease::new(lease) });
         let retired = leases.retired().map(|(lease, due)| (lease.clone(), clocks.seconds(due)));
         let generations = leases.generations.iter().filter_map(|(dynamic, generation)| {
             let backoff = generation.if_killed(clocks.now);
@@ -180,7 +180,7 @@ impl Kept {
         });
         Self {
             saved: unix_seconds(clocks.time),
-            token: token.map(KeptToken::new),
+            token: token.map(StoredToken::new),
             leases: held.collect(),
             subscription: subscription.cloned(),
             retired: retired.collect(),
@@ -229,7 +229,7 @@ impl<'a> Raw<'a> {
         let token = self.members.get("token").copied();
         let subscription = self.members.get("subscription").copied();
         Resumed {
-            token: self.entry::<KeptToken>(token).and_then(KeptToken::restore),
+            token: self.entry::<StoredToken>(token).and_then(StoredToken::restore),
             subscription: self.entry(subscription),
             leases,
         }

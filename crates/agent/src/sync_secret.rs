@@ -90,7 +90,7 @@ async fn sync(config: &'static SyncConfig) -> Result<(), Fatal> {
     let client = Client::new(config.server.clone())?;
     // First, so that no secret is read if the Secret cannot be written.
     target.check().await?;
-    let content = match fetch(&client, &config.wanted, target.deadline()).await {
+    let content = match fetch(&client, &config.outputs, target.deadline()).await {
         Ok(content) => content,
         Err(failures) if config.fail_open => {
             leave_as_it_is(&failures);
@@ -190,9 +190,9 @@ fn without_values(message: &str, content: &Content) -> String {
 }
 
 /// All values, or all failures. Temporary failures are retried until the deadline.
-async fn fetch(client: &Client, wanted: &'static Outputs, deadline: Instant) -> Result<Content, Failures> {
+async fn fetch(client: &Client, outputs: &'static Outputs, deadline: Instant) -> Result<Content, Failures> {
     log_in(client, deadline).await.map_err(|failure| Failures(vec![failure]))?;
-    let mut values = Values::new(wanted);
+    let mut values = Values::new(outputs);
     let mut due: BTreeMap<_, _> = values.composer.keys().into_iter().map(|key| (key, first())).collect();
     while let Some(at) = due.values().filter_map(Backoff::due).min() {
         sleep_until(at).await;
@@ -230,7 +230,7 @@ async fn read(client: &Client, key: &Key, deadline: Instant) -> Result<Secret, F
             Some(asked) if asked != secret.version => Err(Failure::wrong_version(key, secret.version, asked)),
             _ => Ok(secret),
         },
-        Ok(Err(error)) => Err(Failure::of_error(key, &error)),
+        Ok(Err(error)) => Err(Failure::from_error(key, &error)),
         Err(_) => Err(Failure::late(key)),
     }
 }
@@ -246,9 +246,9 @@ struct Values {
 }
 
 impl Values {
-    fn new(wanted: &'static Outputs) -> Self {
+    fn new(outputs: &'static Outputs) -> Self {
         let (content, taken) = (Content::new(), BTreeSet::new());
-        Self { composer: Composer::new(wanted), content, bytes: 0, failures: Vec::new(), taken }
+        Self { composer: Composer::new(outputs), content, bytes: 0, failures: Vec::new(), taken }
     }
 
     /// Processes an answer. Returns the secrets that have to be read again because the limit was

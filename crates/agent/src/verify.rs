@@ -18,7 +18,6 @@ use aws_lc_rs::{
 };
 use scaivault_client::Client;
 use scaivault_contract::TargetFile;
-use scaivault_render::Source;
 
 use crate::{
     compose::Composer,
@@ -32,7 +31,7 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum Comparison {
     Equal,
     /// They only differ in a line break at the end.
     LineEnd,
@@ -43,7 +42,7 @@ enum Found {
     Skipped,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Equal => "equal",
@@ -72,19 +71,19 @@ pub(crate) async fn pod(config: Config) -> Result<(), Fatal> {
     let hasher = Hasher::new()?;
     let client = Client::new(config.server.clone())?;
     // Leaked for the lifetime of the process, which is short, because files borrow from it.
-    let wanted: &'static Outputs = &Box::leak(Box::new(config)).wanted;
+    let outputs: &'static Outputs = &Box::leak(Box::new(config)).outputs;
     let mut report = Report::new(io::stdout().lock());
-    let mut composer = Composer::new(wanted);
+    let mut composer = Composer::new(outputs);
     let mut failures = Vec::new();
     for key in composer.keys() {
         let read = client.read(&key.path, key.version).await;
-        let answer = read.map_err(|error| Failure::of_error(&key, &error));
+        let answer = read.map_err(|error| Failure::from_error(&key, &error));
         if let Err(failure) = &answer
             && !(failure.cause == Cause::Absent && composer.is_optional(&key))
         {
             failures.push(failure.clone());
         }
-        let mut compared: Vec<(&'static TargetFile, Found)> = Vec::new();
+        let mut compared: Vec<(&'static TargetFile, Comparison)> = Vec::new();
         let taken = composer.take(&key, answer, true, |target, _, bytes| {
             compared.push((
                 target,
@@ -92,13 +91,13 @@ pub(crate) async fn pod(config: Config) -> Result<(), Fatal> {
             ));
         });
         failures.extend(taken.failures);
-        let absent = taken.absent.into_iter().map(|target| (target, Found::Skipped));
+        let absent = taken.absent.into_iter().map(|target| (target, Comparison::Skipped));
         for (target, found) in compared.into_iter().chain(absent) {
             report.add(found, &[target.as_str().as_ref()])?;
         }
     }
-    for spec in wanted.files.iter().filter(|spec| matches!(spec.source, Source::Lease(_))) {
-        report.add(Found::Skipped, &[spec.file.as_str().as_ref()])?;
+    for spec in outputs.files.iter().filter(|spec| spec.source.lease().is_some()) {
+        report.add(Comparison::Skipped, &[spec.file.as_str().as_ref()])?;
     }
     let ended = report.end();
     if failures.is_empty() { ended } else { Err(Failures(failures).into()) }
@@ -106,7 +105,7 @@ pub(crate) async fn pod(config: Config) -> Result<(), Fatal> {
 
 /// The hashes of a file, or why there are none.
 struct Digest {
-    state: Result<Tags, Found>,
+    state: Result<Tags, Comparison>,
 }
 
 /// The hash of a text, and of the text without a line break at its end.
@@ -139,16 +138,18 @@ impl Hasher {
         let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) if bytes.len() as u64 <= MAX_BYTES => self.bytes(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Digest { state: Err(Found::Missing) },
-            _ => Digest { state: Err(Found::Unreadable) },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Digest { state: Err(Comparison::Missing) }
+            }
+            _ => Digest { state: Err(Comparison::Unreadable) },
         }
     }
 
-    fn compare(new: &Digest, today: &Digest) -> Found {
+    fn compare(new: &Digest, today: &Digest) -> Comparison {
         match (&new.state, &today.state) {
-            (Ok(new), Ok(today)) if is_equal(&new.whole, &today.whole) => Found::Equal,
-            (Ok(new), Ok(today)) if is_equal(&new.trimmed, &today.trimmed) => Found::LineEnd,
-            (Ok(_), Ok(_)) => Found::Different,
+            (Ok(new), Ok(today)) if is_equal(&new.whole, &today.whole) => Comparison::Equal,
+            (Ok(new), Ok(today)) if is_equal(&new.trimmed, &today.trimmed) => Comparison::LineEnd,
+            (Ok(_), Ok(_)) => Comparison::Different,
             (Err(found), _) | (_, Err(found)) => *found,
         }
     }
@@ -171,9 +172,9 @@ impl<W: Write> Report<W> {
         Self { out, compared: 0, wrong: 0 }
     }
 
-    fn add(&mut self, found: Found, paths: &[&Path]) -> Result<(), Fatal> {
-        self.compared += usize::from(found != Found::Skipped);
-        self.wrong += usize::from(!matches!(found, Found::Equal | Found::Skipped));
+    fn add(&mut self, found: Comparison, paths: &[&Path]) -> Result<(), Fatal> {
+        self.compared += usize::from(found != Comparison::Skipped);
+        self.wrong += usize::from(!matches!(found, Comparison::Equal | Comparison::Skipped));
         // Names of files may be untrusted, so control characters are escaped.
         let paths: Vec<String> =
             paths.iter().map(|path| path.to_string_lossy().escape_debug().to_string()).collect();
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    fn report(found: &[(Found, &str)]) -> (String, Result<(), Fatal>) {
+    fn report(found: &[(Comparison, &str)]) -> (String, Result<(), Fatal>) {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out);
         for (found, path) in found {
@@ -213,17 +214,17 @@ mod tests {
         };
         let base = file("base", b"hunter2");
         for (content, expected) in [
-            (&b"hunter2"[..], Found::Equal),
-            (b"hunter2\n", Found::LineEnd),
-            (b"hunter2\r\n", Found::LineEnd),
-            (b"hunter2\n\n", Found::Different),
-            (b"hunter3", Found::Different),
-            (b"", Found::Different),
+            (&b"hunter2"[..], Comparison::Equal),
+            (b"hunter2\n", Comparison::LineEnd),
+            (b"hunter2\r\n", Comparison::LineEnd),
+            (b"hunter2\n\n", Comparison::Different),
+            (b"hunter3", Comparison::Different),
+            (b"", Comparison::Different),
         ] {
             assert_eq!(Hasher::compare(&base, &file("other", content)), expected, "{content:?}");
         }
-        assert_eq!(Hasher::compare(&base, &hasher.file(&dir.path().join("absent"))), Found::Missing);
-        assert_eq!(Hasher::compare(&base, &hasher.file(dir.path())), Found::Unreadable);
+        assert_eq!(Hasher::compare(&base, &hasher.file(&dir.path().join("absent"))), Comparison::Missing);
+        assert_eq!(Hasher::compare(&base, &hasher.file(dir.path())), Comparison::Unreadable);
     }
 
     /// Two runs give different hashes for the same value, so guesses cannot be tested against a
@@ -241,11 +242,14 @@ mod tests {
 
     #[test]
     fn a_difference_fails_and_what_is_skipped_does_not_count() {
-        let (text, ended) = report(&[(Found::Equal, "/a"), (Found::Skipped, "/b")]);
+        let (text, ended) = report(&[(Comparison::Equal, "/a"), (Comparison::Skipped, "/b")]);
         assert_eq!(text, "equal      /a\nskipped    /b\n1 of 1 equal\n");
         assert!(ended.is_ok());
-        let (text, ended) =
-            report(&[(Found::Equal, "/a"), (Found::LineEnd, "/b\n/c"), (Found::Missing, "/d")]);
+        let (text, ended) = report(&[
+            (Comparison::Equal, "/a"),
+            (Comparison::LineEnd, "/b\n/c"),
+            (Comparison::Missing, "/d"),
+        ]);
         assert_eq!(text, "equal      /a\nline-end   /b\\n/c\nmissing    /d\n1 of 3 equal\n");
         assert_eq!(
             ended.unwrap_err().to_string(),

@@ -45,7 +45,7 @@ const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 /// fails only once.
 pub struct Client {
     vault: Arc<Transport>,
-    login: LoginWay,
+    login: LoginMethod,
     tenant: Option<TenantId>,
     token: Mutex<Option<Token>>,
     /// Held during a login, so that concurrent calls cause only one.
@@ -69,21 +69,21 @@ impl Client {
         };
         let login = match login {
             Login::Exchange { token_file, audience, role } => {
-                LoginWay::Exchange { token_file, audience, role }
+                LoginMethod::Exchange { token_file, audience, role }
             }
             Login::ClientCredentials { directory, token_url, trust } => {
                 let same = authorities.trust == trust;
                 let authorities =
                     if same { Arc::clone(&authorities) } else { Arc::new(Authorities::new(trust)?) };
                 let scaikey = Box::new(transport(token_url, authorities, env::SCAIKEY_TRUST)?);
-                LoginWay::ClientCredentials { directory, scaikey }
+                LoginMethod::ClientCredentials { directory, scaikey }
             }
         };
         let vault = Arc::new(transport(address, authorities, env::SCAIVAULT_TRUST)?);
         Ok(Self::over(vault, login, tenant))
     }
 
-    fn over(vault: Arc<Transport>, login: LoginWay, tenant: Option<TenantId>) -> Self {
+    fn over(vault: Arc<Transport>, login: LoginMethod, tenant: Option<TenantId>) -> Self {
         Self {
             vault,
             login,
@@ -310,15 +310,15 @@ impl Client {
 
     async fn log_in(&self) -> Result<Token, Error> {
         match &self.login {
-            LoginWay::Exchange { token_file, audience, role } => {
+            LoginMethod::Exchange { token_file, audience, role } => {
                 let token =
                     login::read_file(token_file).map_err(|error| Error::new(Operation::Exchange, error))?;
                 self.exchange(&token, audience, role.as_deref()).await
             }
-            LoginWay::Presented { token, audience, role } => {
+            LoginMethod::Presented { token, audience, role } => {
                 self.exchange(token, audience, role.as_deref()).await
             }
-            LoginWay::ClientCredentials { directory, scaikey } => {
+            LoginMethod::ClientCredentials { directory, scaikey } => {
                 let fail = |kind| Error::new(Operation::ClientCredentials, kind);
                 let read = login::read_credentials(directory);
                 let [id, secret] = read.map_err(|error| fail(error.into()))?;
@@ -356,12 +356,12 @@ impl Connections {
         role: Option<String>,
         tenant: Option<TenantId>,
     ) -> Client {
-        Client::over(Arc::clone(&self.0), LoginWay::Presented { token, audience, role }, tenant)
+        Client::over(Arc::clone(&self.0), LoginMethod::Presented { token, audience, role }, tenant)
     }
 }
 
 /// The way to log in, with the server that it uses.
-enum LoginWay {
+enum LoginMethod {
     Presented { token: SecretString, audience: String, role: Option<String> },
     Exchange { token_file: PathBuf, audience: String, role: Option<String> },
     ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Address, ErrorKind, Proxy, SetupError, certificate, lock, proxy::Way, tls::Authorities};
+use crate::{Address, ErrorKind, Proxy, SetupError, certificate, lock, proxy::Route, tls::Authorities};
 
 /// How long a connection attempt runs before the next address is tried concurrently, as recommended
 /// by RFC 8305.
@@ -41,7 +41,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Opens connections to one address.
 pub(crate) struct Connector {
     pub(crate) address: Address,
-    way: Option<Way>,
+    way: Option<Route>,
     /// `None` for plain HTTP.
     tls: Option<Tls>,
     lookups: Arc<Semaphore>,
@@ -152,7 +152,7 @@ impl Connector {
     }
 
     /// Opens a tunnel through the proxy.
-    async fn tunnel(&self, way: &Way, stream: TcpStream) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
+    async fn tunnel(&self, way: &Route, stream: TcpStream) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
         let refused = |status| ErrorKind::Proxy {
             proxy: format!("{}:{}", way.host, way.port),
             address: self.address.host_and_port(),
@@ -178,7 +178,7 @@ impl Connector {
         Ok(TokioIo::new(upgrade::on(response).await.map_err(failed)?))
     }
 
-    fn connect_request(&self, way: &Way) -> Request<Empty<Bytes>> {
+    fn connect_request(&self, way: &Route) -> Request<Empty<Bytes>> {
         let target = self.address.host_and_port();
         let mut request = Request::connect(&target).header(header::HOST, &target);
         if let Some(authorization) = &way.authorization {

@@ -28,7 +28,6 @@ mod events;
 mod floor;
 mod guessed;
 mod id;
-mod kept;
 mod lease;
 mod length;
 mod listener;
@@ -38,6 +37,7 @@ mod rate_limit;
 mod redact;
 mod secret;
 mod settings;
+mod stored;
 mod tls;
 mod token;
 mod transport;
@@ -49,7 +49,6 @@ pub use error::{AnswerFault, Error, ErrorKind, Operation, Refusal, Retry};
 pub use events::{Event, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll};
 pub use floor::VersionFloor;
 pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
-pub use kept::{KeptLease, KeptToken, from_unix_seconds, unix_seconds};
 pub use lease::{HeldLease, Lease, LeaseStep, LeaseTerm};
 pub use listener::{Announced, Changes, ListenerPaths, ListenerSettings, ListenerUpdate, listen};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
@@ -61,6 +60,7 @@ pub use secret::{
     SecretData,
 };
 pub use settings::{Settings, SetupError, Timeouts};
+pub use stored::{StoredLease, StoredToken, from_unix_seconds, unix_seconds};
 pub use tls::{Trust, TrustError};
 pub use token::{TOKEN_LIFETIME_LIMIT, Token};
 

@@ -195,7 +195,7 @@ impl Listener {
         let extra: Vec<_> = left.take(EXTRA_LIMIT).collect();
         tracing::info!(%subscription, "resuming the subscription of an earlier start");
         self.subscription = Some(subscription.clone());
-        self.tell(ListenerUpdate::Subscribed(subscription)).await;
+        self.send(ListenerUpdate::Subscribed(subscription)).await;
         for subscription in extra {
             if let Err(error) = self.client().unsubscribe(&subscription).await {
                 tracing::debug!(%error, "subscription not deleted");
@@ -214,7 +214,7 @@ impl Listener {
             tracing::info!(subscription = %id, "subscribed to events");
             self.pauses.worked(Step::Subscribe);
             self.subscription = Some(id.clone());
-            self.tell(ListenerUpdate::Subscribed(id)).await;
+            self.send(ListenerUpdate::Subscribed(id)).await;
             if let Some(paths) = changing {
                 self.covers(paths).await;
             }
@@ -232,7 +232,7 @@ impl Listener {
                 Err(error) => (Step::Poll, error),
             },
         };
-        self.tell(ListenerUpdate::Disconnected).await;
+        self.send(ListenerUpdate::Disconnected).await;
         let is_gone = step == Step::Poll && self.codeless.is_gone(&error);
         if is_gone {
             if error.code().is_some_and(ErrorCode::is_empty)
@@ -268,9 +268,9 @@ impl Listener {
         let came = !events.is_empty();
         let changes = self.cursor.hear(events);
         let is_idle = changes.is_none();
-        self.tell(ListenerUpdate::Connected).await;
+        self.send(ListenerUpdate::Connected).await;
         if let Some(changes) = changes {
-            self.tell(ListenerUpdate::Changed(changes)).await;
+            self.send(ListenerUpdate::Changed(changes)).await;
         }
         if let Some(events) = self.cursor.to_acknowledge(came && is_idle)
             && !self.acknowledging.is_waiting(Instant::now())
@@ -326,7 +326,7 @@ impl Listener {
                 }
             }
         }
-        self.tell(ListenerUpdate::Disconnected).await;
+        self.send(ListenerUpdate::Disconnected).await;
         self.change_at = Instant::now() + REPLACE_PAUSE;
         (self.subscription, self.cursor) = (None, Cursor::default());
         if let Err(error) = self.client().unsubscribe(subscription).await {
@@ -337,10 +337,10 @@ impl Listener {
 
     async fn covers(&mut self, paths: BTreeSet<SecretPath>) {
         self.covered.clone_from(&paths);
-        self.tell(ListenerUpdate::Covers(paths)).await;
+        self.send(ListenerUpdate::Covers(paths)).await;
     }
 
-    async fn tell(&mut self, what: ListenerUpdate) {
+    async fn send(&mut self, what: ListenerUpdate) {
         match what {
             ListenerUpdate::Connected if self.is_connected => return,
             ListenerUpdate::Disconnected if !self.is_connected => return,

@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     /// The proxy for `address`; `None` for a direct connection.
-    pub(crate) fn way_to(&self, address: &Address) -> Option<Way> {
+    pub(crate) fn way_to(&self, address: &Address) -> Option<Route> {
         let uri: Uri = address.origin().parse().ok()?;
         let found = self.matcher.intercept(&uri)?;
         let host = found.uri().host()?;
@@ -56,7 +56,7 @@ impl Proxy {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        Some(Way { host: host.to_owned(), port: found.uri().port_u16().unwrap_or(80), authorization })
+        Some(Route { host: host.to_owned(), port: found.uri().port_u16().unwrap_or(80), authorization })
     }
 }
 
@@ -69,7 +69,7 @@ impl fmt::Debug for Proxy {
 
 /// The address of a proxy, and the authorization sent to it.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Route {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) authorization: Option<HeaderValue>,
@@ -91,7 +91,7 @@ pub enum ProxyError {
 mod tests {
     use super::*;
 
-    fn way(variables: &[(&str, &str)], address: &str) -> Option<Way> {
+    fn way(variables: &[(&str, &str)], address: &str) -> Option<Route> {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };

@@ -88,18 +88,18 @@ impl Trust {
 /// The TLS configuration of a client, which follows the CA file.
 pub(crate) struct Authorities {
     pub(crate) trust: Trust,
-    current: Mutex<(Arc<ClientConfig>, Seen)>,
+    current: Mutex<(Arc<ClientConfig>, FileHash)>,
 }
 
 /// A hash of the file's content, or of the kind of error, when it was last read.
-type Seen = Option<u64>;
+type FileHash = Option<u64>;
 
 impl Authorities {
     /// Reads the file, which must be valid at this time.
     pub(crate) fn new(trust: Trust) -> Result<Self, SetupError> {
-        let (pem, seen) = look(&trust);
+        let (pem, hash) = read_file(&trust);
         let config = client_config(trust.roots(pem)?)?;
-        Ok(Self { trust, current: Mutex::new((config, seen)) })
+        Ok(Self { trust, current: Mutex::new((config, hash)) })
     }
 
     /// The configuration for a new connection, with the current CAs of the file. If the file has
@@ -107,9 +107,9 @@ impl Authorities {
     /// by mistake.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let mut current = lock(&self.current);
-        let (pem, seen) = look(&self.trust);
-        if seen != current.1 {
-            current.1 = seen;
+        let (pem, hash) = read_file(&self.trust);
+        if hash != current.1 {
+            current.1 = hash;
             match self.trust.roots(pem).map_err(SetupError::from).and_then(client_config) {
                 Ok(config) => {
                     tracing::info!("read the changed certificate authorities");
@@ -125,14 +125,14 @@ impl Authorities {
 }
 
 /// Reads the file. Blocking, because it is small and in memory, and connections are rare.
-fn look(trust: &Trust) -> (Option<io::Result<Vec<u8>>>, Seen) {
+fn read_file(trust: &Trust) -> (Option<io::Result<Vec<u8>>>, FileHash) {
     let pem = trust.file.as_deref().map(Trust::read);
-    let seen = pem.as_ref().map(|pem| {
+    let hash = pem.as_ref().map(|pem| {
         let mut hasher = DefaultHasher::new();
         pem.as_ref().map_err(io::Error::kind).hash(&mut hasher);
         hasher.finish()
     });
-    (pem, seen)
+    (pem, hash)
 }
 
 /// TLS 1.2 and newer with aws-lc-rs, HTTP/1.1 by ALPN. Sessions of a previous configuration are not
@@ -155,7 +155,7 @@ mod tests {
 
     fn roots(file: Option<&Path>, public: bool) -> Result<usize, TrustError> {
         let trust = Trust { file: file.map(Path::to_owned), public };
-        trust.roots(look(&trust).0).map(|roots| roots.len())
+        trust.roots(read_file(&trust).0).map(|roots| roots.len())
     }
 
     fn certificate() -> String {

@@ -78,7 +78,7 @@ struct Follower<K: Watched> {
     observer: Box<dyn Observer>,
     backoff: Backoff,
     /// While the watch fails: when the log last said so.
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -93,7 +93,7 @@ enum End {
 
 impl<K: Watched> Follower<K> {
     fn new(memory: Arc<K::Memory>, observer: Box<dyn Observer>, backoff: Backoff) -> Self {
-        Self { memory, observer, backoff, told: None, kind: PhantomData }
+        Self { memory, observer, backoff, reported_at: None, kind: PhantomData }
     }
 
     async fn run(mut self, client: Client) {
@@ -221,7 +221,7 @@ impl<K: Watched> Follower<K> {
     }
 
     fn works(&mut self) {
-        if self.told.take().is_some() {
+        if self.reported_at.take().is_some() {
             self.observer.down_since(None);
             tracing::info!(resource = K::RESOURCE, "watch works again");
         }
@@ -236,11 +236,11 @@ impl<K: Watched> Follower<K> {
         if is_missing(error) && self.observer.missing() {
             return;
         }
-        if self.told.is_none() {
+        if self.reported_at.is_none() {
             self.observer.down_since(Some(time));
         }
-        if self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
+        if self.reported_at.is_none_or(|reported_at| now.duration_since(reported_at) >= REMINDER) {
+            self.reported_at = Some(now);
             let (resource, fix) = (K::RESOURCE, fix(error, self.observer.if_missing()));
             tracing::warn!(
                 resource,

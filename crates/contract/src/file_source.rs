@@ -23,10 +23,18 @@ impl fmt::Display for Source {
 }
 
 impl Source {
+    /// The dynamic secret; `None` if the file contains secrets.
+    pub fn lease(&self) -> Option<&DynamicRef> {
+        match self {
+            Self::Secrets(_) => None,
+            Self::Lease(dynamic) => Some(dynamic),
+        }
+    }
+
     /// The names that a template of this file can use.
     pub fn template_names(&self) -> TemplateNames<'_> {
         match self {
-            Self::Secrets(source) => TemplateNames::of_source(source),
+            Self::Secrets(source) => TemplateNames::from_source(source),
             Self::Lease(_) => TemplateNames::Lease,
         }
     }

@@ -172,7 +172,7 @@ pub enum TemplateNames<'a> {
 
 impl<'a> TemplateNames<'a> {
     /// The names in a template of a file that is written from secrets.
-    pub fn of_source<P>(source: &'a SecretSource<P>) -> Self {
+    pub fn from_source<P>(source: &'a SecretSource<P>) -> Self {
         match source {
             SecretSource::Single(_) => Self::Secret,
             SecretSource::Named(named) => {

@@ -24,23 +24,23 @@ pub struct Fault {
 
 impl Fault {
     /// A problem of the parameter as a whole.
-    pub(crate) fn of_all(text: impl Into<String>) -> Self {
+    pub(crate) fn whole(text: impl Into<String>) -> Self {
         Self { object: None, key: None, line: None, text: text.into() }
     }
 
     /// A problem of a key, whose text contains the key.
     pub(crate) fn at_key(key: &str, text: impl Into<String>) -> Self {
-        Self { key: Some(key.to_owned()), ..Self::of_all(text) }
+        Self { key: Some(key.to_owned()), ..Self::whole(text) }
     }
 
     /// An unknown key or parameter, as `what` says. `meant` is the most similar known one.
-    pub(crate) fn of_unknown(what: &str, name: &str, meant: Option<&str>, allowed: &[&str]) -> Self {
+    pub(crate) fn unknown(what: &str, name: &str, meant: Option<&str>, allowed: &[&str]) -> Self {
         let (shown, hint, allowed) = (Excerpt::new(name), did_you_mean(meant), allowed.join(", "));
         Self::at_key(name, format!("the {what} {shown} is not known{hint}; allowed: {allowed}"))
     }
 
     /// A problem of a key's value.
-    pub(crate) fn of_key(key: &str, text: impl fmt::Display) -> Self {
+    pub(crate) fn for_key(key: &str, text: impl fmt::Display) -> Self {
         Self::at_key(key, format!("{key}: {text}"))
     }
 }

@@ -66,18 +66,18 @@ pub type Fill<'a> = &'a dyn Fn(&str, VariablePlace) -> Result<String, String>;
 /// Parses the parameter, with variables filled in by `fill`, or returns all problems.
 pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, Vec<Fault>> {
     let text = text.ok_or_else(|| {
-        vec![Fault::of_all(
+        vec![Fault::whole(
             "the parameter objects is missing; list files in it, such as `- path: a/b` with `file: b.json`",
         )]
     })?;
     let items = parse_yaml(text).map_err(|fault| vec![fault])?;
     if items.is_empty() {
-        return Err(vec![Fault::of_all(
+        return Err(vec![Fault::whole(
             "the parameter objects is empty; list at least one object with path and file",
         )]);
     }
     if items.len() > OBJECTS_MAX {
-        return Err(vec![Fault::of_all(format!(
+        return Err(vec![Fault::whole(format!(
             "the parameter objects lists {} objects; allowed: {OBJECTS_MAX}; use several SecretProviderClasses",
             items.len()
         ))]);
@@ -92,19 +92,15 @@ pub fn read_objects(text: Option<&str>, fill: Fill<'_>) -> Result<Vec<Object>, V
             }
         }
     }
-    let leases = objects.iter().filter_map(|object| match &object.source {
-        Source::Lease(dynamic) => Some(dynamic),
-        Source::Secrets(_) => None,
-    });
-    let leases = leases.collect::<BTreeSet<_>>().len();
+    let leases = objects.iter().filter_map(|object| object.source.lease()).collect::<BTreeSet<_>>().len();
     if leases > LEASES_MAX {
-        faults.push(Fault::of_all(format!(
+        faults.push(Fault::whole(format!(
             "the parameter objects lists {leases} dynamic credentials; allowed: {LEASES_MAX} for all volumes of a pod; use the same \
              engine, role and ttl for several files"
         )));
     }
     let files = objects.iter().map(|object| object.file.as_str());
-    faults.extend(conflicts(files).iter().map(|conflict| Fault::of_all(format!("objects: {conflict}"))));
+    faults.extend(conflicts(files).iter().map(|conflict| Fault::whole(format!("objects: {conflict}"))));
     if faults.is_empty() { Ok(objects) } else { Err(faults) }
 }
 
@@ -118,7 +114,7 @@ fn parse_yaml(text: &str) -> Result<Vec<Written>, Fault> {
     let options = serde_saphyr::options! { budget: budget, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Fault {
         line: error.location().and_then(|location| usize::try_from(location.line()).ok()),
-        ..Fault::of_all(format!("the parameter objects is not a list of objects in YAML: {error}"))
+        ..Fault::whole(format!("the parameter objects is not a list of objects in YAML: {error}"))
     })
 }
 
@@ -127,7 +123,7 @@ fn read_object(written: &Written, substitute: Fill<'_>) -> Result<Object, Vec<Fa
     let mut faults: Vec<_> = unknown.map(|key| unknown_key(key)).collect();
     let source = read_source(written, substitute);
     let file = match written.get("file") {
-        Some(file) => file.parse::<RelativeFile>().map_err(|error| Fault::of_key("file", error)),
+        Some(file) => file.parse::<RelativeFile>().map_err(|error| Fault::for_key("file", error)),
         None => Err(Fault::at_key("file", format!("file is missing; allowed: {}", RelativeFile::ALLOWED))),
     };
     let format = parse::<Format>(written, "format");
@@ -136,7 +132,7 @@ fn read_object(written: &Written, substitute: Fill<'_>) -> Result<Object, Vec<Fa
     let is_optional = match written.get("optional").map(String::as_str) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(Fault::of_key(
+        Some(other) => Err(Fault::for_key(
             "optional",
             format!("{} is not a boolean; allowed: true, false", Excerpt::new(other)),
         )),
@@ -166,8 +162,8 @@ fn read_source(written: &Written, fill: Fill<'_>) -> Result<Source, Fault> {
     let path = written.get("path").ok_or_else(|| {
         Fault::at_key("path", "path is missing; name a secret, such as environments/production/app")
     })?;
-    let path = fill(path, VariablePlace::Secrets).map_err(|fault| Fault::of_key("path", fault))?;
-    let mut source: SecretSource = path.parse().map_err(|error| Fault::of_key("path", error))?;
+    let path = fill(path, VariablePlace::Secrets).map_err(|fault| Fault::for_key("path", fault))?;
+    let mut source: SecretSource = path.parse().map_err(|error| Fault::for_key("path", error))?;
     let (field, version) = (written.get("field"), written.get("version"));
     if field.is_none() && version.is_none() {
         return Ok(Source::Secrets(source));
@@ -186,12 +182,12 @@ fn read_source(written: &Written, fill: Fill<'_>) -> Result<Source, Fault> {
         ));
     }
     if let Some(field) = field {
-        secret.field = Some(field.parse().map_err(|error| Fault::of_key("field", error))?);
+        secret.field = Some(field.parse().map_err(|error| Fault::for_key("field", error))?);
     }
     if let Some(version) = version {
         // The grammar of a version is that of a reference.
         let pinned = format!("{}@{version}", secret.path).parse::<SecretRef>();
-        secret.version = pinned.map_err(|error| Fault::of_key("version", error))?.version;
+        secret.version = pinned.map_err(|error| Fault::for_key("version", error))?.version;
     }
     Ok(Source::Secrets(source))
 }
@@ -212,11 +208,11 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
         let text = written.get(key).ok_or_else(|| {
             Fault::at_key(key, format!("{key} is missing; dynamic credentials need engine and role"))
         })?;
-        fill(text, VariablePlace::DynamicName).map_err(|fault| Fault::of_key(key, fault))
+        fill(text, VariablePlace::DynamicName).map_err(|fault| Fault::for_key(key, fault))
     };
     let ttl = parse::<Duration>(written, "ttl")?;
     if let Some(short) = ttl.filter(|ttl| *ttl < TTL_MIN) {
-        return Err(Fault::of_key(
+        return Err(Fault::for_key(
             "ttl",
             format!(
                 "\"{short}\" is too short; allowed: {TTL_MIN} or longer, because the driver calls about every minute"
@@ -224,8 +220,8 @@ fn read_lease(written: &Written, fill: Fill<'_>) -> Result<DynamicRef, Fault> {
         ));
     }
     Ok(DynamicRef {
-        engine: filled("engine")?.parse().map_err(|error| Fault::of_key("engine", error))?,
-        role: filled("role")?.parse().map_err(|error| Fault::of_key("role", error))?,
+        engine: filled("engine")?.parse().map_err(|error| Fault::for_key("engine", error))?,
+        role: filled("role")?.parse().map_err(|error| Fault::for_key("role", error))?,
         ttl,
     })
 }
@@ -252,7 +248,7 @@ fn check_style(
     let warnings = match template {
         Some(template) => {
             let checked = check_template(template, &source.template_names());
-            checked.map_err(|error| Fault::of_key("template", error))?.warnings
+            checked.map_err(|error| Fault::for_key("template", error))?.warnings
         }
         None => Vec::new(),
     };
@@ -260,7 +256,7 @@ fn check_style(
 }
 
 fn parse<T: FromStr<Err: Display>>(written: &Written, key: &'static str) -> Result<Option<T>, Fault> {
-    written.get(key).map(|text| text.parse().map_err(|error| Fault::of_key(key, error))).transpose()
+    written.get(key).map(|text| text.parse().map_err(|error| Fault::for_key(key, error))).transpose()
 }
 
 fn unknown_key(key: &str) -> Fault {
@@ -271,7 +267,7 @@ fn unknown_key(key: &str) -> Fault {
         "filePermission" => Some("mode"),
         _ => nearest(key, OBJECT_KEYS),
     };
-    Fault::of_unknown("key", key, known, &OBJECT_KEYS)
+    Fault::unknown("key", key, known, &OBJECT_KEYS)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub fn check_parameter(name: &str) -> Result<(), Fault> {
         "roleName" => Some("role"),
         _ => nearest(name, PARAMETERS),
     };
-    Err(Fault::of_unknown("parameter", name, known, &PARAMETERS))
+    Err(Fault::unknown("parameter", name, known, &PARAMETERS))
 }
 
 /// Parses the parameter `base_url`, the address of `ScaiVault`.

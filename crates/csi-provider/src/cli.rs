@@ -19,7 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::{
     check::{self, Finding},
     cluster,
-    config::Given,
+    config::ConfigFlags,
     serve::{ServeError, Settings, VersionKey, serve},
     shared_key::SecretName,
     telemetry,
@@ -187,7 +187,7 @@ fn run_serve(args: ServeArgs) -> Result<(), ServeError> {
     };
     // Rendering templates and answering probes run on separate threads.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let given = Given { url, allow_urls, ca_file, file: config };
+    let given = ConfigFlags { url, allow_urls, ca_file, file: config };
     runtime.map_err(ServeError::Runtime)?.block_on(serve(Settings {
         sockets,
         ops_listen,

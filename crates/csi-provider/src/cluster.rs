@@ -113,10 +113,10 @@ impl Cluster {
     /// the cache is kept.
     pub(crate) fn follow(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let observer = WatchObserver::of_pods(self);
+        let observer = WatchObserver::for_pods(self);
         tasks.spawn(follow::<NodePods>(client.clone(), Arc::clone(self), observer));
         if let Some(policies) = &self.policies {
-            let observer = WatchObserver::of_namespaces(self);
+            let observer = WatchObserver::for_namespaces(self);
             tasks.spawn(follow::<Namespaces>(client.clone(), Arc::clone(self), observer));
             let observer = PolicyObserver::new(self, policies);
             tasks.spawn(follow::<InjectionPolicies>(client.clone(), Arc::clone(policies), observer));

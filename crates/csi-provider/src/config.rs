@@ -110,7 +110,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The part of the configuration in command-line flags.
-pub(crate) struct Given {
+pub(crate) struct ConfigFlags {
     pub(crate) url: String,
     pub(crate) allow_urls: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
@@ -118,8 +118,8 @@ pub(crate) struct Given {
 }
 
 impl Config {
-    pub(crate) fn read(given: Given) -> Result<Self, ConfigError> {
-        let Given { url, allow_urls, ca_file, file } = given;
+    pub(crate) fn read(given: ConfigFlags) -> Result<Self, ConfigError> {
+        let ConfigFlags { url, allow_urls, ca_file, file } = given;
         let file = match file {
             Some(file) => read_file(file)?,
             None => File::default(),
@@ -229,7 +229,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.yaml");
         fs::write(&path, file).unwrap();
-        Config::read(Given {
+        Config::read(ConfigFlags {
             url: "https://vault.example".to_owned(),
             allow_urls: vec!["https://other.example:8443".to_owned()],
             ca_file: None,

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, interval, timeout, timeout_at},
 };
 
-pub(crate) use self::entry::KeptLeases;
+pub(crate) use self::entry::StoredLeases;
 use self::entry::{Entry, Offer, Step, UNUSED_LIMIT};
 use crate::{
     attributes::Pod,
@@ -141,7 +141,7 @@ impl Leases {
     }
 
     /// Adds the leases of an earlier process.
-    pub(crate) fn restore(&self, key: LeaseKey, client: Arc<Client>, kept: KeptLeases) {
+    pub(crate) fn restore(&self, key: LeaseKey, client: Arc<Client>, kept: StoredLeases) {
         let entry = Entry::restored(client, kept, Instant::now(), SystemTime::now());
         self.table().entries.insert(key, entry);
     }

@@ -43,7 +43,7 @@ pub(crate) struct Logins {
 pub(crate) struct PodLogin {
     /// Locked during an exchange, so that concurrent calls make only one.
     exchange: tokio::sync::Mutex<()>,
-    accepted: Mutex<Option<Accepted>>,
+    accepted: Mutex<Option<AcceptedToken>>,
     used: Mutex<Instant>,
     /// The mounted volumes of the pod by target path, and when their files were first returned.
     volumes: Mutex<BTreeMap<String, Instant>>,
@@ -51,7 +51,7 @@ pub(crate) struct PodLogin {
 
 /// A token that ScaiVault has exchanged.
 #[derive(Clone)]
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedToken {
     pub(crate) token: TokenHash,
     /// Whether it is from an earlier process: then it has a login, but no token for the next one.
     is_restored: bool,
@@ -82,7 +82,7 @@ impl PodLogin {
         }
     }
 
-    fn accepted(&self) -> Option<Accepted> {
+    fn accepted(&self) -> Option<AcceptedToken> {
         lock(&self.accepted).clone()
     }
 }
@@ -107,7 +107,7 @@ impl Logins {
         let hash = TokenHash::new(&token);
         let _one_exchange = login.exchange.lock().await;
         let same = login.accepted().filter(|accepted| accepted.token == hash);
-        if let Some(Accepted { is_restored: false, client, .. }) = same {
+        if let Some(AcceptedToken { is_restored: false, client, .. }) = same {
             return Ok((client, Arc::clone(&login)));
         }
         let client = Arc::new(self.connections[target.server].client(
@@ -126,7 +126,7 @@ impl Logins {
             Failure::from_error(target, subject, &error)
         })?;
         // A new token of the kubelet replaces the previous one, which expires soon.
-        let accepted = Accepted { token: hash, is_restored: false, client: Arc::clone(&client) };
+        let accepted = AcceptedToken { token: hash, is_restored: false, client: Arc::clone(&client) };
         *lock(&login.accepted) = Some(accepted);
         self.changed.notify_one();
         Ok((client, Arc::clone(&login)))
@@ -136,7 +136,7 @@ impl Logins {
     pub(crate) fn restore(&self, pod: &Pod, target: &LoginTarget, hash: TokenHash, token: Token) {
         let client = self.restored(target, Some(token));
         let login = self.pod(pod, target);
-        *lock(&login.accepted) = Some(Accepted { token: hash, is_restored: true, client });
+        *lock(&login.accepted) = Some(AcceptedToken { token: hash, is_restored: true, client });
     }
 
     /// A client with the login of an earlier process, which is valid until its token expires.
@@ -203,7 +203,7 @@ impl Logins {
     }
 
     /// The logins that ScaiVault has accepted, to save for a restart.
-    pub(crate) fn accepted(&self) -> Vec<(Pod, LoginTarget, Accepted)> {
+    pub(crate) fn accepted(&self) -> Vec<(Pod, LoginTarget, AcceptedToken)> {
         let pods = self.pods();
         let accepted = pods
             .iter()
@@ -242,12 +242,12 @@ impl Logins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attributes::tests::pod, config::Given};
+    use crate::{attributes::tests::pod, config::ConfigFlags};
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_with_many_logins_ends_its_own() {
         let url = "https://scaivault.example".to_owned();
-        let given = Given { url, allow_urls: Vec::new(), ca_file: None, file: None };
+        let given = ConfigFlags { url, allow_urls: Vec::new(), ca_file: None, file: None };
         let logins = Logins::new(Arc::new(Config::read(given).unwrap()), Arc::default()).unwrap();
         let target = LoginTarget { server: 0, audience: "scaivault".to_owned(), role: None };
         let log_in = |namespace: &str, index: usize| {

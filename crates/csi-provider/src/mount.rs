@@ -37,7 +37,7 @@ use crate::{
     objects::Object,
     pods::PodResources,
     policies,
-    renderer::{Read, Renderer, Steps},
+    renderer::{Input, Renderer, Steps},
     secrets::{Identity, Purpose, Secrets},
     session::SessionFile,
     state::{Restored, StateFile},
@@ -329,7 +329,7 @@ impl Inner {
         let login = timeout_at(*end, self.logins.client(pod, target, token.clone())).await;
         let (client, login) = login.unwrap_or_else(|_| Err(late_login(self.deadlines.mount, pod, target)))?;
         let is_republish = login.has_mounted(target_path, self.config.refresh_interval);
-        let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::of_mount());
+        let (room, steps) = (AtomicUsize::new(FILES_MAX_BYTES), Steps::for_mount());
         let identity = Identity::new(pod, target);
         let waits = Mutex::default();
         let leases = self.request_leases(volume, &client).await;
@@ -417,7 +417,7 @@ impl Inner {
     }
 
     /// The data of each secret of a file, with its version, or the credentials of its lease.
-    async fn read(&self, object: &Object, reader: &Reader<'_>) -> Result<Vec<Read>, Failure> {
+    async fn read(&self, object: &Object, reader: &Reader<'_>) -> Result<Vec<Input>, Failure> {
         let Reader { identity, pod, target, client, is_republish, .. } = reader;
         let secrets = match &object.source {
             Source::Secrets(secrets) => secrets,
@@ -427,7 +427,7 @@ impl Inner {
                 reader.wait(object, Wait::Credentials);
                 let (pod, target) = ((*pod).clone(), (*target).clone());
                 let key = LeaseKey { pod, target, dynamic: dynamic.clone() };
-                return Ok(vec![Read::Lease(leases.credentials(key, client).await?)]);
+                return Ok(vec![Input::Lease(leases.credentials(key, client).await?)]);
             }
         };
         let mut read = Vec::new();
@@ -447,7 +447,7 @@ impl Inner {
                 }
                 failure
             })?;
-            read.push(Read::Secret(answer));
+            read.push(Input::Secret(answer));
         }
         Ok(read)
     }
@@ -536,11 +536,7 @@ impl Reader<'_> {
 
 /// The dynamic credentials of a volume.
 fn dynamics(objects: &[Arc<Object>]) -> BTreeSet<&DynamicRef> {
-    let dynamics = objects.iter().filter_map(|object| match &object.source {
-        Source::Lease(dynamic) => Some(dynamic),
-        Source::Secrets(_) => None,
-    });
-    dynamics.collect()
+    objects.iter().filter_map(|object| object.source.lease()).collect()
 }
 
 fn too_large() -> Failure {

@@ -28,12 +28,12 @@ const AT_ONCE: usize = 2;
 const LIGHT_MAX_BYTES: u64 = 16 * 1024;
 
 /// The data of a file.
-pub(crate) enum Read {
+pub(crate) enum Input {
     Secret(Arc<Secret>),
     Lease(SecretData),
 }
 
-impl Read {
+impl Input {
     fn content(&self) -> Content<'_> {
         match self {
             Self::Secret(secret) => Content { version: Some(secret.version), data: &secret.data },
@@ -52,7 +52,7 @@ pub(crate) struct Renderer {
 pub(crate) struct Steps(Mutex<u64>);
 
 impl Steps {
-    pub(crate) fn of_mount() -> Self {
+    pub(crate) fn for_mount() -> Self {
         Self(Mutex::new(STEPS_OF_MOUNT))
     }
 }
@@ -66,7 +66,7 @@ impl Renderer {
     pub(crate) async fn render(
         &self,
         object: &Arc<Object>,
-        read: Vec<Read>,
+        read: Vec<Input>,
         steps: &Steps,
     ) -> Result<Vec<u8>, Failure> {
         let mut left = steps.0.lock().await;
@@ -104,8 +104,8 @@ impl Renderer {
     }
 }
 
-fn compose(object: &Object, read: &[Read], steps: &mut u64) -> Result<Vec<u8>, RenderError> {
-    let contents: Vec<_> = read.iter().map(Read::content).collect();
+fn compose(object: &Object, read: &[Input], steps: &mut u64) -> Result<Vec<u8>, RenderError> {
+    let contents: Vec<_> = read.iter().map(Input::content).collect();
     render_within(&object.source, &object.style, &contents, steps)
 }
 

@@ -72,7 +72,7 @@ enum Answer {
 
 /// A cached secret.
 struct Entry {
-    kept: Option<Kept>,
+    kept: Option<CachedAnswer>,
     floor: VersionFloor,
     /// The time of the last event, and the version in it.
     changed: Option<(Instant, Option<u64>)>,
@@ -90,7 +90,7 @@ struct Failed {
     error: Arc<Error>,
 }
 
-struct Kept {
+struct CachedAnswer {
     answer: Answer,
     /// When the request was sent.
     asked: Instant,
@@ -104,7 +104,7 @@ impl Entry {
 
     /// The cached response, if it is fresh enough.
     fn fresh(&self, key: &Key, purpose: Purpose, interval: Duration, now: Instant) -> Option<Answer> {
-        let Kept { answer, asked } = self.kept.as_ref()?;
+        let CachedAnswer { answer, asked } = self.kept.as_ref()?;
         let version = answer.version();
         let is_announced =
             |announced: Option<u64>| announced.is_some_and(|announced| version >= Some(announced));
@@ -132,7 +132,7 @@ impl Entry {
             Answer::Found(_) => {}
             Answer::Absent(_) => self.floor.expect_new_history(now),
         }
-        self.kept = Some(Kept { answer: answer.clone(), asked });
+        self.kept = Some(CachedAnswer { answer: answer.clone(), asked });
         answer
     }
 
@@ -150,7 +150,9 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         match &self.kept {
-            Some(Kept { answer: Answer::Found(secret), .. }) => ENTRY_BYTES + secret.data.json().len(),
+            Some(CachedAnswer { answer: Answer::Found(secret), .. }) => {
+                ENTRY_BYTES + secret.data.json().len()
+            }
             _ => ENTRY_BYTES,
         }
     }

@@ -24,7 +24,7 @@ use tonic::transport::Server;
 
 use crate::{
     cluster,
-    config::{Config, ConfigError, Given},
+    config::{Config, ConfigError, ConfigFlags},
     generated::csi_driver_provider_server::CsiDriverProviderServer,
     mount::{Deadlines, NodeSettings, Parts, Provider},
     ops,
@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     pub(crate) has_dynamic_credentials: bool,
     pub(crate) has_policies: bool,
     pub(crate) version_key: VersionKey,
-    pub(crate) given: Given,
+    pub(crate) given: ConfigFlags,
 }
 
 /// The source of the key of object versions.

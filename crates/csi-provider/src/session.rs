@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use scaivault_client::{KeptToken, SubscriptionId};
+use scaivault_client::{StoredToken, SubscriptionId};
 use scaivault_contract::ObjectName;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
     events::Events,
     logins::Logins,
     secrets::Identity,
-    state::{self, KeptTarget},
+    state::{self, StoredTarget},
     token::TokenHash,
 };
 
@@ -25,25 +25,25 @@ const FILE: &str = "logins.json";
 pub(crate) struct SessionFile(PathBuf);
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    logins: Vec<KeptLogin>,
-    subscriptions: Vec<KeptSubscription>,
+struct StoredSession {
+    logins: Vec<StoredLogin>,
+    subscriptions: Vec<StoredSubscription>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptLogin {
+struct StoredLogin {
     pod: Pod,
-    target: KeptTarget,
+    target: StoredTarget,
     /// Hash of the pod's token, in base64, because the login is only valid for this token.
     pod_token: String,
-    token: KeptToken,
+    token: StoredToken,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptSubscription {
+struct StoredSubscription {
     namespace: ObjectName,
     service_account: ObjectName,
-    target: KeptTarget,
+    target: StoredTarget,
     id: SubscriptionId,
 }
 
@@ -56,14 +56,16 @@ impl SessionFile {
     /// again.
     pub(crate) fn load(&self, config: &Config, logins: &Logins, events: &Events) {
         let unreadable = "logins of the previous process cannot be read, pods log in again";
-        let Some(Kept { logins: kept, subscriptions }) = state::read(&self.0, unreadable) else { return };
-        for KeptLogin { pod, target, pod_token, token } in kept {
+        let Some(StoredSession { logins: kept, subscriptions }) = state::read(&self.0, unreadable) else {
+            return;
+        };
+        for StoredLogin { pod, target, pod_token, token } in kept {
             let hash = URL_SAFE_NO_PAD.decode(pod_token).ok().and_then(|hash| hash.try_into().ok());
             if let (Some(target), Some(hash), Some(token)) = (target.restore(config), hash, token.restore()) {
                 logins.restore(&pod, &target, TokenHash(hash), token);
             }
         }
-        for KeptSubscription { namespace, service_account, target, id } in subscriptions {
+        for StoredSubscription { namespace, service_account, target, id } in subscriptions {
             let Some(target) = target.restore(config) else { continue };
             let identity = Identity { namespace, service_account, target };
             if let Some(client) = logins.client_of(&identity) {
@@ -75,18 +77,18 @@ impl SessionFile {
     /// Writes the file atomically.
     pub(crate) fn save(&self, config: &Config, logins: &Logins, events: &Events) {
         let kept_logins = logins.accepted().into_iter().filter_map(|(pod, target, accepted)| {
-            Some(KeptLogin {
+            Some(StoredLogin {
                 pod,
-                target: KeptTarget::new(target, config),
+                target: StoredTarget::new(target, config),
                 pod_token: URL_SAFE_NO_PAD.encode(accepted.token.0),
-                token: KeptToken::new(&accepted.client.token()?),
+                token: StoredToken::new(&accepted.client.token()?),
             })
         });
         let subscriptions = events.subscriptions().into_iter().map(|(identity, id)| {
             let Identity { namespace, service_account, target } = identity;
-            KeptSubscription { namespace, service_account, target: KeptTarget::new(target, config), id }
+            StoredSubscription { namespace, service_account, target: StoredTarget::new(target, config), id }
         });
-        let kept = Kept { logins: kept_logins.collect(), subscriptions: subscriptions.collect() };
+        let kept = StoredSession { logins: kept_logins.collect(), subscriptions: subscriptions.collect() };
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
         if let Err(error) = state::write(&self.0, &json) {
             tracing::warn!(file = %self.0.display(), %error, "logins not saved, pods log in again after a restart; check the directory of --state-dir");

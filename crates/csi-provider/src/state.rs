@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use scaivault_client::{Client, KeptLease, KeptToken, LeaseId, Token, from_unix_seconds, unix_seconds};
+use scaivault_client::{Client, LeaseId, StoredLease, StoredToken, Token, from_unix_seconds, unix_seconds};
 use scaivault_contract::{DynamicRef, ObjectName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::{
     attributes::Pod,
     config::{Config, LoginTarget},
-    leases::{KeptLeases, LeaseKey},
+    leases::{LeaseKey, StoredLeases},
 };
 
 /// The file in the state directory.
@@ -46,35 +46,35 @@ pub(crate) struct StateError {
 
 /// The entry of one pod and dynamic secret. Times are Unix seconds.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredState {
     pod: Pod,
     #[serde(flatten)]
-    target: KeptTarget,
+    target: StoredTarget,
     dynamic: DynamicRef,
-    lease: Option<KeptLease>,
+    lease: Option<StoredLease>,
     /// With their ends.
     retired: BTreeMap<LeaseId, u64>,
     volumes: BTreeSet<String>,
-    token: Option<KeptToken>,
+    token: Option<StoredToken>,
 }
 
 /// Leases of an earlier process, with the login of their pod.
 pub(crate) struct Restored {
     pub(crate) key: LeaseKey,
-    pub(crate) leases: KeptLeases,
+    pub(crate) leases: StoredLeases,
     pub(crate) token: Option<Token>,
 }
 
 /// The login parameters of a pod.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct KeptTarget {
+pub(crate) struct StoredTarget {
     /// The address of the server, because its index in the configuration may change.
     url: String,
     audience: String,
     role: Option<String>,
 }
 
-impl KeptTarget {
+impl StoredTarget {
     pub(crate) fn new(target: LoginTarget, config: &Config) -> Self {
         let LoginTarget { server, audience, role } = target;
         Self { url: config.servers()[server].address.to_string(), audience, role }
@@ -166,10 +166,10 @@ impl StateFile {
     pub(crate) fn save(
         &self,
         config: &Config,
-        entries: &[(LeaseKey, Arc<Client>, KeptLeases)],
+        entries: &[(LeaseKey, Arc<Client>, StoredLeases)],
     ) -> Result<(), StateError> {
-        let kept = |(key, client, leases): &(LeaseKey, Arc<Client>, KeptLeases)| {
-            Kept::new(config, key, client, leases)
+        let kept = |(key, client, leases): &(LeaseKey, Arc<Client>, StoredLeases)| {
+            StoredState::new(config, key, client, leases)
         };
         let kept: Vec<_> = entries.iter().map(kept).collect();
         let json = serde_json::to_vec(&kept).expect("text and numbers can be written as JSON");
@@ -215,7 +215,7 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Restores an entry of the file; `None` if that is not possible, which is logged.
 fn restore(entry: &Value, config: &Config) -> Option<Restored> {
-    let restored = match Kept::deserialize(entry) {
+    let restored = match StoredState::deserialize(entry) {
         Ok(kept) => kept.restore(config),
         Err(_) => Err("the entry is malformed"),
     };
@@ -235,14 +235,14 @@ fn log_lost(entry: &Value, reason: &'static str) {
     tracing::warn!(%namespace, %pod, leases = leases.join(", "), reason, "leases of the previous process not restored, they expire on their own");
 }
 
-impl Kept {
-    fn new(config: &Config, key: &LeaseKey, client: &Client, leases: &KeptLeases) -> Self {
+impl StoredState {
+    fn new(config: &Config, key: &LeaseKey, client: &Client, leases: &StoredLeases) -> Self {
         let LeaseKey { pod, target, dynamic } = key.clone();
-        let KeptLeases { lease, retired, volumes } = leases;
-        let target = KeptTarget::new(target, config);
-        let lease = lease.as_ref().map(KeptLease::new);
+        let StoredLeases { lease, retired, volumes } = leases;
+        let target = StoredTarget::new(target, config);
+        let lease = lease.as_ref().map(StoredLease::new);
         let retired = retired.iter().map(|(id, ends)| (id.clone(), unix_seconds(*ends))).collect();
-        let token = client.token().as_ref().map(KeptToken::new);
+        let token = client.token().as_ref().map(StoredToken::new);
         Self { pod, target, dynamic, lease, retired, volumes: volumes.clone(), token }
     }
 
@@ -253,8 +253,8 @@ impl Kept {
         let lease = lease.map(|lease| lease.restore().ok_or("the credentials are malformed")).transpose()?;
         let retired = retired.into_iter().map(|(id, ends)| (id, from_unix_seconds(ends))).collect();
         // Without a login, the lease can be revoked after the next call for the pod.
-        let token = token.and_then(KeptToken::restore);
+        let token = token.and_then(StoredToken::restore);
         let key = LeaseKey { pod, target, dynamic };
-        Ok(Restored { key, leases: KeptLeases { lease, retired, volumes }, token })
+        Ok(Restored { key, leases: StoredLeases { lease, retired, volumes }, token })
     }
 }

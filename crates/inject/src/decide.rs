@@ -13,7 +13,7 @@ use crate::{
     ownership::{self, MatchBy, RECEIPT},
     patch::{self, Patch, diff},
     plan::Plan,
-    policy::{self, Applied, Mode, Notes, PodLabels},
+    policy::{self, AppliedPolicies, Mode, Notes, PodLabels},
     problem::{Code, Layer, Problem},
     receipt::Receipt,
     reinvocation,
@@ -32,16 +32,21 @@ pub fn decide(pod: &PodView<'_>, context: &Context<'_>) -> Decision {
 pub fn decide_with_policies(pod: &PodView<'_>, context: &Context<'_>) -> (Decision, PolicyReport) {
     if context.policies.is_empty() || is_left_alone(pod, context).is_some() {
         let labels = PodLabels::from_pod(pod);
-        let decision = bounded(pod, context, &Applied::none(&labels), &mut Notes::none());
+        let decision = bounded(pod, context, &AppliedPolicies::none(&labels), &mut Notes::none());
         return (decision, PolicyReport::default());
     }
     policy::evaluate(pod, context, |applied, notes| bounded(pod, context, applied, notes))
 }
 
 /// The decision, or a rejection if its patch is too large.
-fn bounded(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
+fn bounded(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    applied: &AppliedPolicies<'_>,
+    notes: &mut Notes,
+) -> Decision {
     let decision = choose(pod, context, applied, notes);
-    match decision.patch().and_then(limits::of_patch) {
+    match decision.patch().and_then(limits::check_patch) {
         Some(problem) => refuse(pod, context, Problems::from(problem), Vec::new()),
         None => decision,
     }
@@ -56,7 +61,12 @@ fn is_left_alone(pod: &PodView<'_>, context: &Context<'_>) -> Option<SkipReason>
 }
 
 /// The decision, regardless of the size of its patch.
-fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
+fn choose(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    applied: &AppliedPolicies<'_>,
+    notes: &mut Notes,
+) -> Decision {
     if let Some(reason) = is_left_alone(pod, context) {
         return skip(reason);
     }
@@ -82,7 +92,7 @@ fn choose(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes
     if !pod.is_annotated() && !applied.injects() {
         return skip(SkipReason::NotAnnotated);
     }
-    if let Some(problem) = limits::of_pod(pod).or_else(|| limits::of_policies(applied)) {
+    if let Some(problem) = limits::check_pod(pod).or_else(|| limits::check_policies(applied)) {
         return refuse(pod, context, Problems::from(problem), Vec::new());
     }
     if applied.injects() || asks() {
@@ -132,7 +142,7 @@ fn detach(pod: &PodView<'_>) -> Decision {
 
 /// The decision for a pod with injector annotations of which none asks for a secret. It is rejected
 /// if one of them looks like a misspelt request.
-fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Decision {
+fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &AppliedPolicies<'_>) -> Decision {
     // Policies add nothing to such a pod.
     let none = applied.without_policies();
     let mut collected = layer::merge(pod, context, &none, &none.values(pod, context));
@@ -146,13 +156,18 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<
     Decision::Skip(Skip { warnings, ..Skip::from(SkipReason::NotAnnotated) })
 }
 
-fn inject(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>, notes: &mut Notes) -> Decision {
+fn inject(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    applied: &AppliedPolicies<'_>,
+    notes: &mut Notes,
+) -> Decision {
     let existing = ExistingInjection::find(pod);
     let values = applied.values(pod, context);
     let mut collected = layer::merge(pod, context, applied, &values);
     collected.settle(applied.injects() || asks_itself(pod));
     let Collected { draft, problems, warnings, .. } = collected;
-    if let Some(problem) = limits::of_draft(&draft) {
+    if let Some(problem) = limits::check_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }
     let mut diagnostics = Diagnostics::new(&draft, problems, warnings);
@@ -216,7 +231,7 @@ impl<'a> ExistingInjection<'a> {
         pod: &PodView<'_>,
         inputs: &Inputs<'_, '_>,
         diagnostics: &Diagnostics<'_>,
-        applied: &Applied<'_>,
+        applied: &AppliedPolicies<'_>,
     ) -> Option<Decision> {
         if !diagnostics.problems.is_empty() {
             return None;
@@ -251,7 +266,7 @@ fn inject_fresh(
     mut diagnostics: Diagnostics<'_>,
     pod: &PodView<'_>,
     context: &Context<'_>,
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
 ) -> Decision {
     let intent = intent::resolve(inputs, &mut diagnostics);
     let Diagnostics { mut problems, warnings, .. } = diagnostics;
@@ -273,7 +288,7 @@ fn asks_itself(pod: &PodView<'_>) -> bool {
 }
 
 /// Adds to the problems of a pod without a request of its own which policies inject into it.
-fn blame_policies(problems: &mut Problems, applied: &Applied<'_>) {
+fn blame_policies(problems: &mut Problems, applied: &AppliedPolicies<'_>) {
     let Some(policies) = applied.injectors() else { return };
     for problem in problems.iter_mut() {
         if !matches!(problem.layer, Layer::Policy(_)) && !problem.code.is_about_policies() {

@@ -37,19 +37,19 @@ pub fn delivered(pod: &PodView<'_>, context: &Context<'_>) -> Delivered {
     if !is_injected {
         return Delivered::default();
     }
-    with_intent(pod, context, |resolved| of_intent(&resolved.intent))
+    with_intent(pod, context, |resolved| from_intent(&resolved.intent))
 }
 
-fn of_intent(intent: &Intent<'_>) -> Delivered {
+fn from_intent(intent: &Intent<'_>) -> Delivered {
     let is_refreshed = intent.pattern == Pattern::Sidecar;
     let files = intent.secrets.iter().flat_map(|mapping| mapping.source.secrets());
     let files = files.map(|secret| (secret, is_refreshed));
     // A variable keeps its value as long as the container runs.
     let variables = intent.variables.iter().map(|mapping| (&mapping.secret, false));
-    of_secrets(files.chain(variables))
+    from_secrets(files.chain(variables))
 }
 
-fn of_secrets<'a>(secrets: impl Iterator<Item = (&'a DeferredSecret, bool)>) -> Delivered {
+fn from_secrets<'a>(secrets: impl Iterator<Item = (&'a DeferredSecret, bool)>) -> Delivered {
     let mut by_path: BTreeMap<&SecretPath, bool> = BTreeMap::new();
     let mut by_pod = 0;
     for (secret, is_refreshed) in secrets.filter(|(secret, _)| secret.version.is_none()) {

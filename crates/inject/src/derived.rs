@@ -9,7 +9,7 @@ use crate::{
     intent::{self, Diagnostics, Inputs, Intent},
     layer,
     plan::Plan,
-    policy::{self, Applied, ReplacedLists},
+    policy::{self, AppliedPolicies, ReplacedLists},
     quantity::Quantity,
 };
 
@@ -33,8 +33,8 @@ pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
         }
         let plan = Plan::new(&intent, pod, context.settings, applied);
         let image = plan.agents.last().map(|agent| agent.image.to_owned());
-        let mut found = of_files(draft, &intent);
-        found.extend(of_pod(draft, &intent, image));
+        let mut found = settings_of_files(draft, &intent);
+        found.extend(pod_settings(draft, &intent, image));
         found
     })
 }
@@ -47,7 +47,7 @@ pub(crate) struct Resolved<'a, 'p> {
     pub(crate) intent: Intent<'a>,
     /// Problems of all keys together, not those of single keys.
     pub(crate) problems: Problems,
-    pub(crate) applied: &'a Applied<'a>,
+    pub(crate) applied: &'a AppliedPolicies<'a>,
 }
 
 /// Resolves the intent of a pod as if it were not injected yet.
@@ -69,7 +69,7 @@ pub(crate) fn with_intent<T>(
 }
 
 /// The settings of keys without a name.
-fn of_pod(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Derived> {
+fn pod_settings(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Derived> {
     let Intent { identity, resources, pattern, .. } = intent;
     let amount = |is_unset: bool, amount: &Option<Quantity>| {
         amount.as_ref().filter(|_| is_unset).map(ToString::to_string)
@@ -95,17 +95,20 @@ fn of_pod(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Deri
 }
 
 /// The format and the mode of each file.
-fn of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
+fn settings_of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
     let secrets = draft.secrets.iter().zip(&intent.secrets).map(|((name, _), mapping)| {
         let has_field = matches!(&mapping.source, SecretSource::Single(SecretRef { field: Some(_), .. }));
         (name, &mapping.options, if has_field { Format::Raw } else { Format::Json })
     });
     let dynamic = draft.dynamic.keys().zip(&intent.dynamic);
     let dynamic = dynamic.map(|(name, mapping)| (name, &mapping.options, Format::Json));
-    secrets.chain(dynamic).flat_map(|(name, options, format)| of_file(draft, name, options, format)).collect()
+    secrets
+        .chain(dynamic)
+        .flat_map(|(name, options, format)| settings_of_file(draft, name, options, format))
+        .collect()
 }
 
-fn of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> Vec<Derived> {
+fn settings_of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> Vec<Derived> {
     let unset = FileDraft::default();
     let file = draft.files.get(name).unwrap_or(&unset);
     let has_form = file.format.is_some() || file.template.is_some();

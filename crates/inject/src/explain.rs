@@ -6,7 +6,7 @@ use crate::{
     Context, PodView,
     annotations::ValueKind,
     layer::{self, Fill, Layer, Meaning},
-    policy::{self, Applied},
+    policy::{self, AppliedPolicies},
 };
 
 /// A setting, its value and its layer.
@@ -25,7 +25,11 @@ pub fn explain(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Explanation> {
     policy::with_applied(pod, context, |applied| explain_under(pod, context, applied))
 }
 
-fn explain_under(pod: &PodView<'_>, context: &Context<'_>, applied: &Applied<'_>) -> Vec<Explanation> {
+fn explain_under(
+    pod: &PodView<'_>,
+    context: &Context<'_>,
+    applied: &AppliedPolicies<'_>,
+) -> Vec<Explanation> {
     let values = applied.values(pod, context);
     let fill = Fill::From(&values);
     let mut settings = BTreeMap::new();

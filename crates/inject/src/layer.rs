@@ -12,8 +12,8 @@ use crate::{
         Rejection, Unknown, UnreadKey, ValueKind, not_text, spec_of, specs, suggest, unknown,
     },
     policy::{
-        Applied,
-        variables::{self, Filled, Place, Values, VariableFault},
+        AppliedPolicies,
+        variables::{self, FilledText, Place, Values, VariableFault},
     },
     problem::{Code, Problem, Problems, shown_key},
 };
@@ -162,7 +162,7 @@ pub(crate) type Entries<'e, 'a> = &'e mut dyn Iterator<Item = (&'a str, &'a str)
 pub(crate) fn each<'a>(
     pod: &'a PodView<'_>,
     context: &Context<'a>,
-    applied: &'a Applied<'a>,
+    applied: &'a AppliedPolicies<'a>,
     mut read: impl FnMut(Layer, Entries<'_, 'a>),
 ) {
     let role = context.service_account_role.map(|role| (ExactKey::Role.text(), role));
@@ -180,7 +180,7 @@ pub(crate) fn each<'a>(
 pub(crate) fn merge(
     pod: &PodView<'_>,
     context: &Context<'_>,
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
 ) -> Collected {
     let mut collected = Collected::over(context.settings.base.clone());
@@ -293,13 +293,19 @@ pub(crate) enum Fill<'v> {
 
 impl Fill<'_> {
     /// Fills the variables of a value, if its key supports them.
-    pub(crate) fn fill<'t>(self, spec: &AnnotationSpec, value: &'t str) -> Result<Filled<'t>, VariableFault> {
-        let place = Place::of_key(spec).filter(|_| value.contains('$'));
+    pub(crate) fn fill<'t>(
+        self,
+        spec: &AnnotationSpec,
+        value: &'t str,
+    ) -> Result<FilledText<'t>, VariableFault> {
+        let place = Place::for_key(spec).filter(|_| value.contains('$'));
         match (self, place) {
             (Self::From(values), Some(place)) => variables::fill(value, place, values),
             (Self::Sample, Some(place)) => variables::sample(value, place),
             (Self::Nothing, Some(_)) if value.contains("${") => Err(variables::not_here()),
-            (Self::Nothing, _) | (_, None) => Ok(Filled { text: Cow::Borrowed(value), has_variables: false }),
+            (Self::Nothing, _) | (_, None) => {
+                Ok(FilledText { text: Cow::Borrowed(value), has_variables: false })
+            }
         }
     }
 }
@@ -453,7 +459,7 @@ mod tests {
         let context = Context::new(&settings, &namespace, KubeVersion::OLDEST);
 
         let labels = PodLabels::from_pod(&pod);
-        let applied = Applied::none(&labels);
+        let applied = AppliedPolicies::none(&labels);
         let draft = merge(&pod, &context, &applied, &applied.values(&pod, &context)).draft;
         let explained = explain(&pod, &context);
         for setting in &explained {

@@ -8,7 +8,7 @@ use crate::{
     annotations::Draft,
     patch::Patch,
     pod::PodView,
-    policy::Applied,
+    policy::AppliedPolicies,
     problem::{Code, Layer, Problem},
 };
 
@@ -75,7 +75,7 @@ pub(crate) fn too_many_members(json: &str) -> Option<usize> {
 }
 
 /// The limit that a pod exceeds before its annotations are parsed, if any.
-pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
+pub(crate) fn check_pod(pod: &PodView<'_>) -> Option<Problem> {
     let bytes: usize = pod.annotations().map(|(key, value)| key.len() + value.len()).sum();
     let containers = pod.all_containers().count();
     let is_named = |key: &str| key.starts_with("inject-") || key.starts_with("secret-");
@@ -88,7 +88,7 @@ pub(crate) fn of_pod(pod: &PodView<'_>) -> Option<Problem> {
 }
 
 /// The limit that the policies which select a pod exceed, if any.
-pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
+pub(crate) fn check_policies(applied: &AppliedPolicies<'_>) -> Option<Problem> {
     let keys = applied.giving().map(|policy| policy.entries().count()).sum();
     let found = [
         ("policies that select it", applied.len(), POLICIES),
@@ -100,7 +100,7 @@ pub(crate) fn of_policies(applied: &Applied<'_>) -> Option<Problem> {
 }
 
 /// The limit that a volume with this many requests and its policies exceed, if any.
-pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
+pub(crate) fn check_volume(asks: usize, applied: &AppliedPolicies<'_>) -> Option<Problem> {
     let found = [
         ("policies that select it", applied.len(), POLICIES, "narrow the selectors of the policies"),
         (
@@ -117,12 +117,12 @@ pub(crate) fn of_volume(asks: usize, applied: &Applied<'_>) -> Option<Problem> {
 }
 
 /// A problem if a pod's patch is too large.
-pub(crate) fn of_patch(patch: &Patch) -> Option<Problem> {
+pub(crate) fn check_patch(patch: &Patch) -> Option<Problem> {
     large_patch(patch, "pod", SPLIT)
 }
 
 /// A problem if a workload's patch is too large: it may restore all annotations of its template.
-pub(crate) fn of_workload_patch(patch: &Patch) -> Option<Problem> {
+pub(crate) fn check_workload_patch(patch: &Patch) -> Option<Problem> {
     let fix =
         "leave the annotations of the pod template as they are, or remove mutation-mode from the workload";
     large_patch(patch, "workload", fix)
@@ -145,7 +145,7 @@ fn long_name<'n>(what: &str, mut names: impl Iterator<Item = &'n str>) -> Option
 }
 
 /// The limit that a draft exceeds, if any.
-pub(crate) fn of_draft(draft: &Draft) -> Option<Problem> {
+pub(crate) fn check_draft(draft: &Draft) -> Option<Problem> {
     // Each secret of a file with several costs a read.
     let secrets: usize = draft.secrets.values().map(|source| source.secrets().count()).sum();
     let names = secrets + draft.dynamic.len() + draft.variables.len() + draft.files.len();

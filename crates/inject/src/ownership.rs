@@ -74,7 +74,7 @@ pub(crate) fn check_reserved_names(pod: &PodView<'_>, problems: &mut Problems) {
     for container in pod.all_containers().filter(|container| is_reserved(container) || is_agent(container)) {
         problems.push_with(|| {
             let name = Excerpt::new(&container.name);
-            stranger(
+            reserved_name(
                 &container.name,
                 format!("container {name} is a ScaiVault agent that the injector did not add"),
             )
@@ -86,14 +86,17 @@ pub(crate) fn check_reserved_names(pod: &PodView<'_>, problems: &mut Problems) {
         if let Some(volume) = mounts.chain(reads).find(|name| is_reserved_volume(name)) {
             problems.push_with(|| {
                 let name = Excerpt::new(&container.name);
-                stranger(volume, format!("container {name} uses volume {volume}, which is the injector's"))
+                reserved_name(
+                    volume,
+                    format!("container {name} uses volume {volume}, which is the injector's"),
+                )
             });
         }
     }
     for volume in pod.spec.volumes.iter().filter(|volume| is_reserved_volume(&volume.name)) {
         problems.push_with(|| {
             let name = &*volume.name;
-            stranger(
+            reserved_name(
                 name,
                 format!("volume {name} has a name of the injector's, and the injector did not add it"),
             )
@@ -115,7 +118,7 @@ const BY_NAME: &str = "remove it with `scaivault-injector detach --by-name`, or 
 const REMOVE: &str =
     "remove this container, or opt the pod out with mutation-mode: ignore, which leaves all of it as it is";
 
-fn stranger(name: &str, message: String) -> Problem {
+fn reserved_name(name: &str, message: String) -> Problem {
     // `detach --by-name` only removes reserved names; the user has to remove an agent with another
     // name.
     let has_name = is_reserved_volume(name) || matches!(name, INIT_CONTAINER | SIDECAR_CONTAINER);

@@ -65,7 +65,7 @@ impl Patch {
     /// The problem of a workload's patch that is too large to be sent. [`crate::decide`] checks
     /// those of pods.
     pub fn too_large(&self) -> Option<Problem> {
-        limits::of_workload_patch(self)
+        limits::check_workload_patch(self)
     }
 
     /// The number of list entries and other values that it adds or removes.

@@ -14,7 +14,7 @@ use crate::{
     intent::{Intent, Reload},
     pattern::Pattern,
     pod::PodView,
-    policy::{Applied, Policy},
+    policy::{AppliedPolicies, Policy},
     receipt::Receipt,
     settings::Settings,
 };
@@ -52,7 +52,7 @@ impl<'i> Plan<'i> {
         intent: &'i Intent<'_>,
         pod: &PodView<'_>,
         settings: &'i Settings,
-        applied: &Applied<'_>,
+        applied: &AppliedPolicies<'_>,
     ) -> Self {
         let mut agents = Vec::with_capacity(2);
         if intent.pattern == Pattern::Init || intent.init_before_sidecar {
@@ -63,9 +63,9 @@ impl<'i> Plan<'i> {
         }
         let share_process_namespace = matches!(intent.reload, Some(Reload::Signal(_)));
         let has_variables = !intent.variables.is_empty();
-        let touched = intent.readers.of(pod).map(|container| (container, has_variables));
+        let touched = intent.readers.containers_of(pod).map(|container| (container, has_variables));
         // A container that gets no mount keeps its list of mounts; only its variables change.
-        let receipt = Receipt::of(pod, touched, share_process_namespace)
+        let receipt = Receipt::from_pod(pod, touched, share_process_namespace)
             .with_plan(digest::digest(intent.draft, &agents))
             .with_policies(applied.giving().map(Policy::reference));
         Self {

@@ -33,7 +33,7 @@ pub use volume::{
     sample_volume_text,
 };
 
-pub(crate) use applied::Applied;
+pub(crate) use applied::AppliedPolicies;
 pub(crate) use conflicts::check as check_conflicts;
 pub(crate) use evaluate::{evaluate, with_applied};
 pub(crate) use labels::PodLabels;

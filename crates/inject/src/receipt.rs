@@ -88,7 +88,7 @@ pub(crate) enum Leftover {
 impl Receipt {
     /// The receipt of an injection into this pod (without the injection) that changes these
     /// containers.
-    pub(crate) fn of<'a, 'b: 'a>(
+    pub(crate) fn from_pod<'a, 'b: 'a>(
         pod: &PodView<'b>,
         touched: impl Iterator<Item = (&'a ContainerView<'b>, bool)>,
         shares_processes: bool,

@@ -41,7 +41,7 @@ pub fn client(url: &str) -> Client {
 }
 
 /// A request that waits for its answer.
-pub struct Asked {
+pub struct ReceivedRequest {
     target: String,
     body: Bytes,
     answer: oneshot::Sender<Response>,
@@ -50,7 +50,7 @@ pub struct Asked {
 /// An API server on loopback without automatic answers.
 pub struct ApiServer {
     url: String,
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<ReceivedRequest>,
 }
 
 /// The open response to a watch.
@@ -64,7 +64,7 @@ impl ApiServer {
             let target = request.uri().path_and_query().unwrap().to_string();
             let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
             let (answer, answered) = oneshot::channel();
-            sender.send(Asked { target, body, answer }).await.unwrap();
+            sender.send(ReceivedRequest { target, body, answer }).await.unwrap();
             answered.await.unwrap()
         });
         Self { url: serve(routes).await, asked }
@@ -76,12 +76,12 @@ impl ApiServer {
     }
 
     /// The next request.
-    pub async fn request(&mut self) -> Asked {
+    pub async fn request(&mut self) -> ReceivedRequest {
         timeout(DEADLINE, self.asked.recv()).await.expect("a request in time").unwrap()
     }
 
     #[track_caller]
-    fn next(&mut self, target: &str) -> impl Future<Output = Asked> {
+    fn next(&mut self, target: &str) -> impl Future<Output = ReceivedRequest> {
         let target = target.to_owned();
         async move {
             let asked = self.request().await;
@@ -97,7 +97,7 @@ impl ApiServer {
 
     /// The same with arbitrary text.
     pub async fn answer_text(&mut self, target: &str, body: &str) -> String {
-        let Asked { target, answer, .. } = self.next(target).await;
+        let ReceivedRequest { target, answer, .. } = self.next(target).await;
         answer.send(response(StatusCode::OK, Body::from(body.to_owned()))).unwrap();
         target
     }
@@ -120,7 +120,7 @@ impl ApiServer {
     }
 }
 
-impl Asked {
+impl ReceivedRequest {
     /// The path and the query.
     pub fn target(&self) -> &str {
         &self.target

@@ -25,12 +25,12 @@ pub enum Class {
 pub fn class(pod: &Value) -> Class {
     let pod_level = &pod["spec"]["resources"];
     let all: Vec<_> = if pod_level.is_object() {
-        vec![Resources::of(pod_level)]
+        vec![Resources::parse(pod_level)]
     } else {
         ["containers", "initContainers"]
             .iter()
             .flat_map(|list| entries(pod, list))
-            .map(|container| Resources::of(&container["resources"]))
+            .map(|container| Resources::parse(&container["resources"]))
             .collect()
     };
     if all.iter().all(Resources::is_empty) {
@@ -48,7 +48,7 @@ struct Resources {
 }
 
 impl Resources {
-    fn of(resources: &Value) -> Self {
+    fn parse(resources: &Value) -> Self {
         let limits = quantities(&resources["limits"]);
         let mut requests = limits.clone();
         requests.extend(quantities(&resources["requests"]));

@@ -71,9 +71,9 @@ impl Label {
 
 /// The strongest label that a policy has required since the start of this process, by namespace.
 #[derive(Debug, Default)]
-struct Wanted(BTreeMap<String, Label>);
+struct DesiredLabels(BTreeMap<String, Label>);
 
-impl Wanted {
+impl DesiredLabels {
     /// The label to write. A superfluous label costs a webhook call, a missing one costs the
     /// secrets. So a replica that knows fewer policies than another, for example right after its
     /// start, removes no label.
@@ -109,7 +109,7 @@ pub(in super::super) async fn label_namespaces(
     let api = Api::<core::Namespace>::all(client);
     let mut changes = memory.changes.subscribe();
     let mut throttle = LogThrottle::new(REMINDER);
-    let mut labels = Wanted::default();
+    let mut labels = DesiredLabels::default();
     loop {
         let _ = timeout(INTERVAL, changes.changed()).await;
         sleep(GATHER + jitter(GATHER)).await;

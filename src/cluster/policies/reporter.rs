@@ -67,7 +67,7 @@ pub(in super::super) async fn report_status(
         metrics,
         throttle: LogThrottle::new(REMINDER),
         last: None,
-        seen: Seen::default(),
+        last_pass: LastPass::default(),
     };
     let mut counts_due = Instant::now() + jitter(COUNTS_INTERVAL);
     loop {
@@ -88,12 +88,12 @@ struct Reporter {
     throttle: LogThrottle<Instant>,
     /// Where the last pass ended, if it did not cover all policies.
     last: Option<Arc<str>>,
-    seen: Seen,
+    last_pass: LastPass,
 }
 
 /// The result of the last pass.
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct LastPass {
     overview: Option<Arc<OverviewOf>>,
     /// [`Store::changes`] at the time when no status had to be written.
     ///
@@ -111,7 +111,7 @@ struct OverviewOf {
     overview: Overview,
 }
 
-impl Seen {
+impl LastPass {
     /// The current overview, recomputed only if an input has changed.
     fn overview(
         &mut self,
@@ -158,13 +158,13 @@ impl Reporter {
         let last = self.last.take();
         let (memory, context, metrics) =
             (Arc::clone(&self.memory), Arc::clone(&self.context), Arc::clone(&self.metrics));
-        let mut seen = self.seen.clone();
+        let mut last_pass = self.last_pass.clone();
         let found = spawn_blocking(move || {
-            let writes = due(&memory, &context, &metrics, &mut seen, with_counts, last.as_deref());
-            (writes, seen)
+            let writes = due(&memory, &context, &metrics, &mut last_pass, with_counts, last.as_deref());
+            (writes, last_pass)
         });
-        let (writes, seen) = found.await.unwrap_or_default();
-        self.seen = seen;
+        let (writes, last_pass) = found.await.unwrap_or_default();
+        self.last_pass = last_pass;
         let is_last = writes.len() < BATCH;
         let mut is_complete = is_last;
         for write in writes {
@@ -229,16 +229,16 @@ fn due(
     memory: &ClusterCache,
     context: &AdmissionContext,
     metrics: &Metrics,
-    seen: &mut Seen,
+    last_pass: &mut LastPass,
     with_counts: bool,
     last: Option<&str>,
 ) -> Vec<Write> {
     let Some(policies) = &memory.policies else { return Vec::new() };
     let Some(set) = policies.in_force() else { return Vec::new() };
-    let found = seen.overview(set, memory, context, metrics);
+    let found = last_pass.overview(set, memory, context, metrics);
     let now = memory.clock.now(SystemTime::now());
     let store = policies.cache.store();
-    if !with_counts && last.is_none() && seen.clean == Some(store.changes()) {
+    if !with_counts && last.is_none() && last_pass.clean == Some(store.changes()) {
         return Vec::new();
     }
     let behind = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
@@ -264,7 +264,7 @@ fn due(
         })
     });
     let writes: Vec<_> = writes.take(BATCH).collect();
-    seen.clean = (writes.is_empty() && last.is_none()).then(|| store.changes());
+    last_pass.clean = (writes.is_empty() && last.is_none()).then(|| store.changes());
     writes
 }
 
@@ -298,12 +298,13 @@ mod tests {
         let cluster: Arc<ClusterCache> = Arc::clone(&memory);
         let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
         let metrics = Metrics::new();
-        let mut seen = Seen::default();
+        let mut last_pass = LastPass::default();
         let mut pass = |with_counts| {
-            let former = seen.overview.clone();
-            let writes = due(&memory, &context, &metrics, &mut seen, with_counts, None);
-            let is_kept = former.is_some_and(|former| Arc::ptr_eq(&former, seen.overview.as_ref().unwrap()));
-            let clean = seen.clean.is_some();
+            let former = last_pass.overview.clone();
+            let writes = due(&memory, &context, &metrics, &mut last_pass, with_counts, None);
+            let is_kept =
+                former.is_some_and(|former| Arc::ptr_eq(&former, last_pass.overview.as_ref().unwrap()));
+            let clean = last_pass.clean.is_some();
             (writes, is_kept, clean)
         };
         put(&memory, "a/b", 1);

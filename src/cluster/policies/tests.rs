@@ -10,7 +10,7 @@ use scaivault_cluster::policies::{API_VERSION, KIND, Store};
 use scaivault_inject::{KubeVersion, Namespace, Settings};
 use scaivault_testkit::api_server::ApiServer;
 use scaivault_webhook::{
-    AdmissionContext, Cluster as _, Entry, Lookup, Metrics, Readiness, review_to_response,
+    AdmissionContext, Cluster as _, Endpoint, Lookup, Metrics, Readiness, review_to_response,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -106,7 +106,7 @@ impl Fixture {
 }
 
 fn decide(context: &AdmissionContext) -> String {
-    String::from_utf8(review_to_response(Entry::Mutate, REVIEW.as_bytes(), context).body).unwrap()
+    String::from_utf8(review_to_response(Endpoint::Mutate, REVIEW.as_bytes(), context).body).unwrap()
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ fn p99(context: &AdmissionContext, is_over: impl Fn(usize) -> bool) -> Duration 
     let mut times = Vec::new();
     while !is_over(times.len()) {
         let started = Instant::now();
-        let answer = review_to_response(Entry::Mutate, REVIEW.as_bytes(), context);
+        let answer = review_to_response(Endpoint::Mutate, REVIEW.as_bytes(), context);
         times.push(started.elapsed());
         assert!(answer.status.is_success());
     }

@@ -29,7 +29,7 @@ fn check(template: &str, expected: &str) {
             .join(" "),
     };
     let source: scaivault_contract::SecretSource = source.parse().unwrap();
-    let names = TemplateNames::of_source(&source);
+    let names = TemplateNames::from_source(&source);
     check_template(&translated.template, &names).unwrap();
 }
 

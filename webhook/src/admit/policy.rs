@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Refusal, Verdict};
 use crate::{
     context::{AdmissionContext, PolicyReview},
-    reason::{Reason, Untouched},
+    reason::{Ignored, Reason},
     review::{Object, Operation, Request},
 };
 use scaivault_inject::workload::ValidationReason;
@@ -27,11 +27,11 @@ struct Policy<'a> {
 /// Validates a policy that is created or changed. An update that leaves `spec` unchanged is
 /// allowed, so that labels and finalizers of an invalid policy can still be changed.
 pub(super) fn review(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    if let Some(untouched) = untouched(request) {
-        return Reason::Untouched(untouched).into();
+    if let Some(ignored) = ignored(request) {
+        return Reason::Ignored(ignored).into();
     }
     let Some(Object::Text(object)) = &request.object else {
-        return Reason::Untouched(Untouched::NotAPolicy).into();
+        return Reason::Ignored(Ignored::NotAPolicy).into();
     };
     let PolicyReview { problems, warnings } = context.cluster().review_policy(object.get());
     let verdict = |reason| Verdict { warnings: warnings.clone(), ..Reason::Validated(reason).into() };
@@ -55,17 +55,17 @@ fn has_same_spec(object: &RawValue, former: &RawValue) -> bool {
         if now.get() == before.get())
 }
 
-fn untouched(request: &Request<'_>) -> Option<Untouched> {
+fn ignored(request: &Request<'_>) -> Option<Ignored> {
     if !request.subresource.is_empty() {
-        return Some(Untouched::Subresource);
+        return Some(Ignored::Subresource);
     }
     if !(&*request.kind.group == GROUP && &*request.kind.kind == KIND) {
-        return Some(Untouched::NotAPolicy);
+        return Some(Ignored::NotAPolicy);
     }
     match request.operation {
         Operation::Create | Operation::Update => None,
-        Operation::Delete => Some(Untouched::Delete),
-        Operation::Connect => Some(Untouched::Connect),
-        Operation::Other => Some(Untouched::OtherOperation),
+        Operation::Delete => Some(Ignored::Delete),
+        Operation::Connect => Some(Ignored::Connect),
+        Operation::Other => Some(Ignored::OtherOperation),
     }
 }

@@ -12,34 +12,34 @@ use crate::{
 };
 
 fn verdict(edit: &[(&str, &str)]) -> Verdict {
-    admit(Entry::Mutate, &Request::decode(Entry::Mutate, review(edit).as_bytes()).unwrap(), &context())
+    admit(Endpoint::Mutate, &Request::decode(Endpoint::Mutate, review(edit).as_bytes()).unwrap(), &context())
 }
 
 #[test]
 fn only_the_creation_of_a_pod_is_decided() {
     let pod = r#""kind":"Pod"},"resource""#;
     let cases = [
-        (&[("CREATE", "UPDATE")][..], Untouched::Update),
-        (&[("CREATE", "DELETE")], Untouched::Delete),
-        (&[("CREATE", "CONNECT")], Untouched::Connect),
-        (&[("CREATE", "PATCH")], Untouched::OtherOperation),
-        (&[(r#""name":"""#, r#""name":"web","subResource":"resize""#)], Untouched::Subresource),
+        (&[("CREATE", "UPDATE")][..], Ignored::Update),
+        (&[("CREATE", "DELETE")], Ignored::Delete),
+        (&[("CREATE", "CONNECT")], Ignored::Connect),
+        (&[("CREATE", "PATCH")], Ignored::OtherOperation),
+        (&[(r#""name":"""#, r#""name":"web","subResource":"resize""#)], Ignored::Subresource),
         (
             &[(r#""name":"""#, r#""name":"web","subResource":"status""#), ("CREATE", "UPDATE")],
-            Untouched::Subresource,
+            Ignored::Subresource,
         ),
-        (&[(pod, r#""kind":"Deployment"},"resource""#)], Untouched::NotAPod),
+        (&[(pod, r#""kind":"Deployment"},"resource""#)], Ignored::NotAPod),
         (
             &[(
                 r#"{"group":"","version":"v1","kind":"Pod"}"#,
                 r#"{"group":"x.io","version":"v1","kind":"Pod"}"#,
             )],
-            Untouched::NotAPod,
+            Ignored::NotAPod,
         ),
     ];
     for (edit, expected) in cases {
         let verdict = verdict(edit);
-        assert_eq!(verdict.reason, Reason::Untouched(expected), "{edit:?}");
+        assert_eq!(verdict.reason, Reason::Ignored(expected), "{edit:?}");
         assert!(verdict.patch.is_none() && verdict.refusal.is_none());
     }
     assert!(matches!(verdict(&[]).reason, Reason::Skipped(SkipReason::NotAnnotated)));
@@ -66,8 +66,12 @@ fn annotations_with_problems_are_refused_with_all_of_them() {
 #[test]
 fn an_unknown_namespace_is_deferred() {
     let asks = |edit: &[(&str, &str)]| {
-        admit(Entry::Mutate, &Request::decode(Entry::Mutate, asking(edit).as_bytes()).unwrap(), &context())
-            .reason
+        admit(
+            Endpoint::Mutate,
+            &Request::decode(Endpoint::Mutate, asking(edit).as_bytes()).unwrap(),
+            &context(),
+        )
+        .reason
     };
     let unknown = ("\"shop\"", "\"unknown\"");
     assert_eq!(asks(&[unknown]), Reason::Deferred(Deferral::Namespace));
@@ -83,7 +87,7 @@ fn the_service_account_brings_its_role() {
     let patch = |edit: &[(&str, &str)]| {
         let text = asking(edit);
         let verdict =
-            admit(Entry::Mutate, &Request::decode(Entry::Mutate, text.as_bytes()).unwrap(), &context());
+            admit(Endpoint::Mutate, &Request::decode(Endpoint::Mutate, text.as_bytes()).unwrap(), &context());
         serde_json::to_string(&verdict.patch.unwrap()).unwrap()
     };
     assert!(patch(&[account]).contains("billing-role"));
@@ -95,7 +99,8 @@ fn settings_and_version_can_be_replaced() {
     let context = context();
     let misspelt = asking(&[("apps/db", "a//b")]);
     let decide = || {
-        admit(Entry::Mutate, &Request::decode(Entry::Mutate, misspelt.as_bytes()).unwrap(), &context).reason
+        admit(Endpoint::Mutate, &Request::decode(Endpoint::Mutate, misspelt.as_bytes()).unwrap(), &context)
+            .reason
     };
     assert_eq!(decide(), Reason::Denied(Refused::Problems));
     let config = InjectorConfig { on_problem: OnProblem::Warn, ..InjectorConfig::default() };
@@ -183,7 +188,7 @@ impl Cluster for Governed {
     }
 }
 
-fn governed(policies: Lookup<Policies>, namespace_is_known: bool, entry: Entry, review: &str) -> Verdict {
+fn governed(policies: Lookup<Policies>, namespace_is_known: bool, entry: Endpoint, review: &str) -> Verdict {
     let cluster = Arc::new(Governed { policies, namespace_is_known });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
     admit(entry, &Request::decode(entry, review.as_bytes()).unwrap(), &context)
@@ -200,7 +205,7 @@ fn policies(selector: Selector) -> Lookup<Policies> {
 #[test]
 fn pods_wait_while_policies_are_not_known() {
     for review in [review(&[]), asking(&[])] {
-        let verdict = governed(Lookup::Unknown, true, Entry::Mutate, &review);
+        let verdict = governed(Lookup::Unknown, true, Endpoint::Mutate, &review);
         assert_eq!(verdict.reason, Reason::Deferred(Deferral::Policies));
         let missing = verdict.missing.unwrap();
         let now_known = Governed { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
@@ -210,7 +215,7 @@ fn pods_wait_while_policies_are_not_known() {
 
 #[test]
 fn a_pod_without_annotations_waits_only_for_what_a_policy_needs() {
-    let reason = |policies, is_known| governed(policies, is_known, Entry::Mutate, &review(&[])).reason;
+    let reason = |policies, is_known| governed(policies, is_known, Endpoint::Mutate, &review(&[])).reason;
     let none = || Lookup::Known(Policies::none());
     assert_eq!(reason(none(), false), Reason::Skipped(SkipReason::NotAnnotated));
     assert_eq!(reason(policies(Selector::default()), false), Reason::Deferred(Deferral::Namespace));
@@ -231,7 +236,7 @@ fn policy_review(edit: &[(&str, &str)]) -> String {
 #[test]
 fn a_policy_that_cannot_be_used_is_refused_where_it_is_written() {
     let verdict =
-        |edit: &[(&str, &str)]| governed(Lookup::Unknown, false, Entry::Policy, &policy_review(edit));
+        |edit: &[(&str, &str)]| governed(Lookup::Unknown, false, Endpoint::Policy, &policy_review(edit));
     let good = verdict(&[]);
     assert_eq!(good.reason, Reason::Validated(ValidationReason::Valid));
     assert_eq!((good.warnings.len(), good.refusal), (1, None));
@@ -250,11 +255,11 @@ fn a_policy_that_cannot_be_used_is_refused_where_it_is_written() {
 #[test]
 fn only_policies_are_reviewed_as_policies() {
     for (edit, expected) in [
-        (("UPDATE", "DELETE"), Untouched::Delete),
-        (("InjectionPolicy", "Pod"), Untouched::NotAPolicy),
-        (("\"name\":\"billing\"", "\"subResource\":\"status\""), Untouched::Subresource),
+        (("UPDATE", "DELETE"), Ignored::Delete),
+        (("InjectionPolicy", "Pod"), Ignored::NotAPolicy),
+        (("\"name\":\"billing\"", "\"subResource\":\"status\""), Ignored::Subresource),
     ] {
-        let verdict = governed(Lookup::Unknown, false, Entry::Policy, &policy_review(&[edit]));
-        assert_eq!(verdict.reason, Reason::Untouched(expected), "{edit:?}");
+        let verdict = governed(Lookup::Unknown, false, Endpoint::Policy, &policy_review(&[edit]));
+        assert_eq!(verdict.reason, Reason::Ignored(expected), "{edit:?}");
     }
 }

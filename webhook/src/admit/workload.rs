@@ -13,7 +13,7 @@ use scaivault_inject::{
 use super::{Refusal, Verdict, deferred};
 use crate::{
     context::{AdmissionContext, Lookup},
-    reason::{Deferral, Reason, Untouched},
+    reason::{Deferral, Ignored, Reason},
     review::{Object, Operation, Request},
 };
 
@@ -27,7 +27,7 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
 
 /// Validates the annotations. Problems that the request introduces reject it.
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    if kind(request) == Err(Untouched::NotAWorkload) {
+    if kind(request) == Err(Ignored::NotAWorkload) {
         return validate_templates(request, context);
     }
     look(request, context, |workload, former| {
@@ -38,7 +38,7 @@ pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Ver
 /// Validates the pod templates in an object of an unknown kind. Kinds whose objects are created by
 /// a workload controller are known and are not validated, because their owners are.
 fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    let not_a_workload = || Reason::Untouched(Untouched::NotAWorkload).into();
+    let not_a_workload = || Reason::Ignored(Ignored::NotAWorkload).into();
     let api_version = request.kind.api_version();
     let is_written = matches!(request.operation, Operation::Create | Operation::Update);
     let Some(Object::Text(object)) = &request.object else { return not_a_workload() };
@@ -92,19 +92,19 @@ fn look(
 ) -> Verdict {
     let kind = match kind(request) {
         Ok(kind) => kind,
-        Err(untouched) => return Reason::Untouched(untouched).into(),
+        Err(ignored) => return Reason::Ignored(ignored).into(),
     };
     if context.settings().excludes(&request.namespace) {
         return Reason::Skipped(SkipReason::ExcludedNamespace).into();
     }
     let Some(Object::Text(object)) = &request.object else {
-        return Reason::Untouched(Untouched::MalformedWorkload).into();
+        return Reason::Ignored(Ignored::MalformedWorkload).into();
     };
     let workload = match WorkloadView::parse(kind, object.get()) {
         Ok(workload) => workload,
         Err(error) => {
             let warnings = vec![format!("not checked: {error}")];
-            return Verdict { warnings, ..Reason::Untouched(Untouched::MalformedWorkload).into() };
+            return Verdict { warnings, ..Reason::Ignored(Ignored::MalformedWorkload).into() };
         }
     };
     if request.operation == Operation::Create {
@@ -114,17 +114,17 @@ fn look(
     decide(&workload, former.as_ref().map_or(Former::Unknown, Former::Workload))
 }
 
-fn kind(request: &Request<'_>) -> Result<WorkloadKind, Untouched> {
+fn kind(request: &Request<'_>) -> Result<WorkloadKind, Ignored> {
     if !request.subresource.is_empty() {
-        return Err(Untouched::Subresource);
+        return Err(Ignored::Subresource);
     }
-    let kind = WorkloadKind::parse(&request.kind.api_version(), &request.kind.kind)
-        .ok_or(Untouched::NotAWorkload)?;
+    let kind =
+        WorkloadKind::parse(&request.kind.api_version(), &request.kind.kind).ok_or(Ignored::NotAWorkload)?;
     match request.operation {
         Operation::Create | Operation::Update => Ok(kind),
-        Operation::Delete => Err(Untouched::Delete),
-        Operation::Connect => Err(Untouched::Connect),
-        Operation::Other => Err(Untouched::OtherOperation),
+        Operation::Delete => Err(Ignored::Delete),
+        Operation::Connect => Err(Ignored::Connect),
+        Operation::Other => Err(Ignored::OtherOperation),
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reason::Untouched;
+use crate::reason::Ignored;
 
 #[test]
 fn the_exposition_is_the_table() {
@@ -29,8 +29,8 @@ fn every_reason_is_counted_apart_for_dry_runs() {
     for (entry, reason) in Reason::all() {
         metrics.admission(entry, reason, true, Duration::from_micros(60), 3);
     }
-    let delete = Reason::Untouched(Untouched::Delete);
-    metrics.admission(Entry::Mode, delete, false, Duration::from_micros(10), 0);
+    let delete = Reason::Ignored(Ignored::Delete);
+    metrics.admission(Endpoint::Mode, delete, false, Duration::from_micros(10), 0);
     let text = metrics.encode().unwrap();
     for (entry, reason) in Reason::all() {
         let (entry, outcome, name) = (entry.name(), reason.outcome(), reason.name());
@@ -39,7 +39,7 @@ fn every_reason_is_counted_apart_for_dry_runs() {
         );
         assert!(text.contains(&line), "{line}\n{text}");
     }
-    assert!(text.contains(r#"entry="mode",outcome="untouched",reason="delete",dry_run="false"} 1"#));
+    assert!(text.contains(r#"entry="mode",outcome="ignored",reason="delete",dry_run="false"} 1"#));
     assert!(text.contains(&format!("patch_bytes_total {}\n", 3 * Reason::all().count())));
     assert!(text.contains(&format!("duration_seconds_count {}\n", Reason::all().count() + 1)));
 }

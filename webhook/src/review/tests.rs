@@ -7,7 +7,7 @@ const REVIEW: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io
 
 #[test]
 fn a_review_is_read() {
-    let request = Request::decode(Entry::Validate, REVIEW.as_bytes()).unwrap();
+    let request = Request::decode(Endpoint::Validate, REVIEW.as_bytes()).unwrap();
     assert_eq!(request.version, ReviewVersion::V1);
     assert_eq!(&*request.uid, "u-1");
     assert_eq!((&*request.kind.group, &*request.kind.version, &*request.kind.kind), ("", "v1", "Pod"));
@@ -22,7 +22,7 @@ fn a_review_is_read() {
 #[test]
 fn the_former_object_is_read() {
     let text = REVIEW.replace(r#""oldObject":null"#, r#""oldObject":{"kind":"Pod"}"#);
-    let request = Request::decode(Entry::Validate, text.as_bytes()).unwrap();
+    let request = Request::decode(Endpoint::Validate, text.as_bytes()).unwrap();
     assert_eq!(request.old_object.unwrap().get(), r#"{"kind":"Pod"}"#);
 }
 
@@ -30,7 +30,7 @@ fn the_former_object_is_read() {
 fn escapes_and_nulls_are_read() {
     let text =
         REVIEW.replace("\"web\"", r#""w\u0065b\n""#).replace("\"shop\"", "null").replace("true", "null");
-    let request = Request::decode(Entry::Validate, text.as_bytes()).unwrap();
+    let request = Request::decode(Endpoint::Validate, text.as_bytes()).unwrap();
     assert_eq!((&*request.name, &*request.namespace), ("web\n", ""));
     assert!(!request.dry_run);
 }
@@ -38,11 +38,11 @@ fn escapes_and_nulls_are_read() {
 #[test]
 fn v1beta1_is_understood() {
     let text = REVIEW.replace("k8s.io/v1", "k8s.io/v1beta1");
-    assert_eq!(Request::decode(Entry::Validate, text.as_bytes()).unwrap().version, ReviewVersion::V1Beta1);
+    assert_eq!(Request::decode(Endpoint::Validate, text.as_bytes()).unwrap().version, ReviewVersion::V1Beta1);
 }
 
 fn error(text: impl AsRef<[u8]>) -> DecodeError {
-    Request::decode(Entry::Validate, text.as_ref()).expect_err("it must be refused")
+    Request::decode(Endpoint::Validate, text.as_ref()).expect_err("it must be refused")
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_request_with_a_uid_is_needed() {
 #[test]
 fn a_pod_is_read_with_its_review_unless_it_is_large() {
     let read_once = |text: &str| {
-        let request = Request::decode(Entry::Mutate, text.as_bytes()).unwrap();
+        let request = Request::decode(Endpoint::Mutate, text.as_bytes()).unwrap();
         matches!(request.object, Some(Object::Pod(_)))
     };
     assert!(read_once(REVIEW));
@@ -104,7 +104,7 @@ fn a_pod_is_read_with_its_review_unless_it_is_large() {
 fn a_review_that_is_read_once_has_few_members() {
     let items = vec!["0"; 25_000].join(",");
     let many = REVIEW.replace(r#""spec":{}"#, &format!(r#""spec":{{"x":[{items}]}}"#));
-    let request = Request::decode(Entry::Mutate, many.as_bytes()).unwrap();
+    let request = Request::decode(Endpoint::Mutate, many.as_bytes()).unwrap();
     let Some(Object::Text(pod)) = request.object else { panic!("the pod is read without a count") };
     assert!(PodView::parse(pod.get()).is_err());
 }
@@ -112,6 +112,6 @@ fn a_review_that_is_read_once_has_few_members() {
 #[test]
 fn a_uid_that_no_api_server_sends_is_refused() {
     let text = REVIEW.replace("u-1", &"u".repeat(UID_BYTES + 1));
-    let error = Request::decode(Entry::Mutate, text.as_bytes()).unwrap_err();
+    let error = Request::decode(Endpoint::Mutate, text.as_bytes()).unwrap_err();
     assert!(matches!(error, DecodeError::LongUid(length) if length == UID_BYTES + 1));
 }

@@ -42,7 +42,7 @@ fn start(limits: Limits) -> Fixture {
         readiness: Readiness::new(),
         limits,
         sources: AllowedSources::default(),
-        notices: PodEvents::default(),
+        pod_events: PodEvents::default(),
     };
     let routes = router(Arc::clone(&server.context), Arc::clone(&metrics), PodEvents::default(), limits);
     let (https, https_accept) = channel(4096);

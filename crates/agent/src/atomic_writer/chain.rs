@@ -24,7 +24,7 @@ const DATA: &str = "..data";
 const GENERATION: &str = "..scaivault-";
 /// The prefix of the link to the generation that the application knows, followed by the chain's id.
 /// After the generation, its target contains the container that set the mark, and the pod.
-const TOLD: &str = "..told-";
+const NOTIFIED: &str = "..notified-";
 /// The init container in that link.
 const INIT: &str = "init";
 /// The sidecar in that link.
@@ -73,8 +73,8 @@ pub(super) struct Generation {
 
 impl<'s> Chain<'s> {
     /// Opens the chain in an existing root.
-    pub(super) fn open(root: &Path, sink: &'s AtomicWriter) -> Result<Self> {
-        let AtomicWriter { id, owner, .. } = sink;
+    pub(super) fn open(root: &Path, writer: &'s AtomicWriter) -> Result<Self> {
+        let AtomicWriter { id, owner, .. } = writer;
         let dir = dirfd::open_path(root)?;
         let own = format!("{DATA}-{id}");
         let found = [DATA, &own].into_iter().find_map(|link| Some((link, own_target(&dir, link, id)?)));
@@ -103,7 +103,7 @@ impl<'s> Chain<'s> {
 
     /// The generation that the application knows, and the writer that set the mark; `None` if it
     /// belongs to another pod.
-    pub(super) fn told(&self) -> Option<(String, Owner)> {
+    pub(super) fn notified(&self) -> Option<(String, Owner)> {
         self.mark().filter(|(_, owner)| !self.owner.is_other_pod(owner))
     }
 
@@ -113,7 +113,7 @@ impl<'s> Chain<'s> {
     }
 
     fn mark(&self) -> Option<(String, Owner)> {
-        let text = dirfd::link_target(&self.dir, &format!("{TOLD}{}", self.id))?;
+        let text = dirfd::link_target(&self.dir, &format!("{NOTIFIED}{}", self.id))?;
         let mut parts = text.split('/').map(str::to_owned);
         let (generation, container, pod_uid) = (parts.next()?, parts.next(), parts.next());
         let is_sidecar = container.is_some_and(|container| container == SIDECAR);
@@ -121,18 +121,18 @@ impl<'s> Chain<'s> {
     }
 
     /// Whether the application knows the current generation.
-    pub(super) fn is_told(&self) -> bool {
-        let told = self.told().map(|(generation, _)| generation);
-        self.current.as_ref().is_some_and(|current| told.as_ref() == Some(&current.name))
+    pub(super) fn is_notified(&self) -> bool {
+        let notified = self.notified().map(|(generation, _)| generation);
+        self.current.as_ref().is_some_and(|current| notified.as_ref() == Some(&current.name))
     }
 
     /// Marks the current generation as known to the application.
-    pub(super) fn set_told(&self) -> Result<()> {
+    pub(super) fn mark_notified(&self) -> Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
         let Owner { is_sidecar, pod_uid } = self.owner;
         let container = if *is_sidecar { SIDECAR } else { INIT };
         let text = format!("{}/{container}/{}", current.name, pod_uid.as_deref().unwrap_or_default());
-        let link = format!("{TOLD}{}", self.id);
+        let link = format!("{NOTIFIED}{}", self.id);
         if dirfd::link_target(&self.dir, &link).as_ref() == Some(&text) {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl<'s> Chain<'s> {
         let service_account = service_account_dirs(&root.volume).map(|path| (path, false));
         for (path, is_file) in service_account.chain(root.mount_points.iter().cloned()) {
             self.make_mount_point(&root.volume, &path, is_file)
-                .map_err(|errno| WriteError::of_mount_point(&root.volume.join(&path), errno))?;
+                .map_err(|errno| WriteError::from_mount_point_errno(&root.volume.join(&path), errno))?;
         }
         Ok(())
     }

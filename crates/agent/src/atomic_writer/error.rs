@@ -69,7 +69,7 @@ impl WriteError {
     }
 
     /// The same for a mount point.
-    pub(super) fn of_mount_point(path: &Path, errno: Errno) -> Self {
+    pub(super) fn from_mount_point_errno(path: &Path, errno: Errno) -> Self {
         match errno {
             Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR => Self::MountPoint(path.to_owned()),
             _ => Self::new(path, errno),

@@ -46,7 +46,7 @@ impl Volume {
         format!("{}/{file}", self.path.display()).parse().unwrap()
     }
 
-    fn sink(&self, files: &[&str]) -> AtomicWriter {
+    fn writer(&self, files: &[&str]) -> AtomicWriter {
         self.sink_with(files, |_| false)
     }
 
@@ -67,8 +67,8 @@ impl Volume {
     }
 
     /// Writes with mode 0444.
-    fn try_write(&self, sink: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Outcome {
-        let mut pending = sink.begin();
+    fn try_write(&self, writer: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Outcome {
+        let mut pending = writer.begin();
         for (file, text) in files {
             pending.put(&self.target(file), FileMode::DEFAULT, text.as_bytes());
         }
@@ -76,8 +76,8 @@ impl Volume {
     }
 
     /// The same, asserting success; returns the changed files.
-    fn write(&self, sink: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Vec<String> {
-        let Outcome { changed, done } = self.try_write(sink, files, mark_incomplete);
+    fn write(&self, writer: &AtomicWriter, files: &[(&str, &str)], mark_incomplete: bool) -> Vec<String> {
+        let Outcome { changed, done } = self.try_write(writer, files, mark_incomplete);
         done.unwrap();
         let below = |target: &TargetFile| {
             Path::new(target.as_str()).strip_prefix(&self.path).unwrap().display().to_string()
@@ -90,17 +90,17 @@ impl Volume {
     }
 
     /// All names, with `ID` instead of the chain's id.
-    fn names(&self, sink: &AtomicWriter) -> Vec<String> {
+    fn names(&self, writer: &AtomicWriter) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(&self.path)
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(&sink.id, "ID"))
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(&writer.id, "ID"))
             .collect();
         names.sort();
         names
     }
 
-    fn generation(&self, sink: &AtomicWriter, number: u64) -> PathBuf {
-        self.path.join(format!("..scaivault-{}-{number}", sink.id))
+    fn generation(&self, writer: &AtomicWriter, number: u64) -> PathBuf {
+        self.path.join(format!("..scaivault-{}-{number}", writer.id))
     }
 }
 
@@ -117,8 +117,8 @@ fn is_silent(file: &TargetFile) -> bool {
     file.as_str().ends_with("/variables")
 }
 
-fn put(sink: &AtomicWriter, target: &TargetFile, mode: &str) -> Outcome {
-    let mut pending = sink.begin();
+fn put(writer: &AtomicWriter, target: &TargetFile, mode: &str) -> Outcome {
+    let mut pending = writer.begin();
     pending.put(target, mode.parse().unwrap(), b"new");
     pending.commit(false)
 }
@@ -130,38 +130,38 @@ fn fifo(path: &Path) {
 #[test]
 fn removed_files_are_in_no_generation_and_can_return() {
     let volume = Volume::new();
-    let sink = volume.sink(&["key", "db/user.json"]);
-    volume.write(&sink, &[("key", "k"), ("db/user.json", "old")], false);
-    volume.write(&sink, &[("db/user.json", "older")], false);
+    let writer = volume.writer(&["key", "db/user.json"]);
+    volume.write(&writer, &[("key", "k"), ("db/user.json", "old")], false);
+    volume.write(&writer, &[("db/user.json", "older")], false);
     let target = volume.target("db/user.json");
     for _ in 0..2 {
-        sink.remove([&target].into_iter()).unwrap();
-        assert!(!sink.is_ready(false) && !sink.is_ready(true));
-        let files = sink.files();
+        writer.remove([&target].into_iter()).unwrap();
+        assert!(!writer.is_ready(false) && !writer.is_ready(true));
+        let files = writer.files();
         assert!(files.has([&volume.target("key")]) && !files.has([&target]));
         assert_eq!((volume.read("key").as_deref(), volume.read("db/user.json")), (Some("k"), None));
-        assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-3", "db", "key"]);
+        assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-3", "db", "key"]);
     }
     // A change of another file does not compensate for it.
-    volume.write(&sink, &[("key", "k")], false);
-    assert!(!sink.is_ready(true));
-    volume.write(&sink, &[("db/user.json", "new")], false);
+    volume.write(&writer, &[("key", "k")], false);
+    assert!(!writer.is_ready(true));
+    volume.write(&writer, &[("db/user.json", "new")], false);
     assert_eq!(volume.read("db/user.json").as_deref(), Some("new"));
-    assert!(sink.is_ready(false));
+    assert!(writer.is_ready(false));
 }
 
 #[test]
 fn files_are_links_into_the_current_generation() {
     let volume = Volume::new();
-    let sink = volume.sink(&["db.json", "tls/key.pem"]);
-    assert!(!sink.is_ready(false));
-    let changed = volume.write(&sink, &[("db.json", "1"), ("tls/key.pem", "k")], false);
+    let writer = volume.writer(&["db.json", "tls/key.pem"]);
+    assert!(!writer.is_ready(false));
+    let changed = volume.write(&writer, &[("db.json", "1"), ("tls/key.pem", "k")], false);
     assert_eq!(changed, ["db.json", "tls/key.pem"]);
-    assert!(sink.is_ready(false));
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "db.json", "tls"]);
+    assert!(writer.is_ready(false));
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-1", "db.json", "tls"]);
     assert_eq!(
         fs::read_link(volume.path.join("..data")).unwrap(),
-        volume.generation(&sink, 1).file_name().unwrap()
+        volume.generation(&writer, 1).file_name().unwrap()
     );
     assert_eq!(fs::read_link(volume.path.join("db.json")).unwrap(), Path::new("..data/db.json"));
     assert_eq!(fs::read_link(volume.path.join("tls/key.pem")).unwrap(), Path::new("../..data/tls/key.pem"));
@@ -171,64 +171,64 @@ fn files_are_links_into_the_current_generation() {
 #[test]
 fn only_a_change_is_written_and_one_older_generation_is_kept() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "b"]);
-    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
-    assert_eq!(volume.write(&sink, &[("a", "1"), ("b", "1")], false), [""; 0]);
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
-    assert_eq!(volume.write(&sink, &[("a", "1"), ("b", "2")], false), ["b"]);
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "..scaivault-ID-2", "a", "b"]);
-    assert_eq!(fs::read_to_string(volume.generation(&sink, 1).join("b")).unwrap(), "1");
-    volume.write(&sink, &[("a", "3"), ("b", "2")], false);
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-2", "..scaivault-ID-3", "a", "b"]);
+    let writer = volume.writer(&["a", "b"]);
+    volume.write(&writer, &[("a", "1"), ("b", "1")], false);
+    assert_eq!(volume.write(&writer, &[("a", "1"), ("b", "1")], false), [""; 0]);
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-1", "a", "b"]);
+    assert_eq!(volume.write(&writer, &[("a", "1"), ("b", "2")], false), ["b"]);
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-1", "..scaivault-ID-2", "a", "b"]);
+    assert_eq!(fs::read_to_string(volume.generation(&writer, 1).join("b")).unwrap(), "1");
+    volume.write(&writer, &[("a", "3"), ("b", "2")], false);
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-2", "..scaivault-ID-3", "a", "b"]);
 }
 
 #[test]
 fn a_change_is_found_in_any_piece_of_a_file() {
     let volume = Volume::new();
-    let sink = volume.sink(&["big"]);
+    let writer = volume.writer(&["big"]);
     let text = "x".repeat(200_000);
-    volume.write(&sink, &[("big", &text)], false);
-    assert_eq!(volume.write(&sink, &[("big", &text)], false), [""; 0]);
+    volume.write(&writer, &[("big", &text)], false);
+    assert_eq!(volume.write(&writer, &[("big", &text)], false), [""; 0]);
     for at in [0, 65_535, 65_536, 199_999] {
         let mut other = text.clone();
         other.replace_range(at..=at, "y");
-        assert_eq!(volume.write(&sink, &[("big", &other)], false), ["big"], "{at}");
+        assert_eq!(volume.write(&writer, &[("big", &other)], false), ["big"], "{at}");
         assert_eq!(volume.read("big").unwrap(), other);
     }
-    assert_eq!(volume.write(&sink, &[("big", "")], false), ["big"]);
-    assert_eq!(volume.write(&sink, &[("big", "")], false), [""; 0]);
+    assert_eq!(volume.write(&writer, &[("big", "")], false), ["big"]);
+    assert_eq!(volume.write(&writer, &[("big", "")], false), [""; 0]);
 }
 
 #[test]
 fn files_that_are_not_put_stay_as_they_were() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "d/b"]);
-    volume.write(&sink, &[("a", "1"), ("d/b", "1")], false);
-    volume.write(&sink, &[("a", "2")], false);
+    let writer = volume.writer(&["a", "d/b"]);
+    volume.write(&writer, &[("a", "1"), ("d/b", "1")], false);
+    volume.write(&writer, &[("a", "2")], false);
     assert_eq!((volume.read("a").unwrap(), volume.read("d/b").unwrap()), ("2".into(), "1".into()));
 }
 
 #[test]
 fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "b"]);
-    let mut pending = sink.begin();
-    assert_eq!(volume.names(&sink), [""; 0]);
+    let writer = volume.writer(&["a", "b"]);
+    let mut pending = writer.begin();
+    assert_eq!(volume.names(&writer), [""; 0]);
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"1");
-    assert_eq!(volume.names(&sink), ["..scaivault-ID-1"]);
+    assert_eq!(volume.names(&writer), ["..scaivault-ID-1"]);
     // If the same file is put twice, the last one counts.
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
-    assert!(!sink.is_ready(true) && volume.read("a").is_none());
+    assert!(!writer.is_ready(true) && volume.read("a").is_none());
     drop(pending);
-    assert_eq!(volume.names(&sink), [""; 0]);
+    assert_eq!(volume.names(&writer), [""; 0]);
 
-    volume.write(&sink, &[("a", "2"), ("a", "3"), ("b", "1")], false);
-    let mut pending = sink.begin();
+    volume.write(&writer, &[("a", "2"), ("a", "3"), ("b", "1")], false);
+    let mut pending = writer.begin();
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"3");
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-1", "a", "b"]);
     pending.put(&volume.target("b"), FileMode::DEFAULT, b"2");
     drop(pending);
-    assert_eq!(volume.names(&sink), ["..data", "..scaivault-ID-1", "a", "b"]);
+    assert_eq!(volume.names(&writer), ["..data", "..scaivault-ID-1", "a", "b"]);
     assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("3".into(), "1".into()));
 }
 
@@ -238,12 +238,12 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
     for has_started in [false, true] {
         for is_committed in [false, true] {
             let volume = Volume::new();
-            let sink = volume.sink(&["a", "b"]);
-            volume.write(&sink, &[("a", "1"), ("b", "1")], false);
-            let mut pending = sink.begin();
+            let writer = volume.writer(&["a", "b"]);
+            volume.write(&writer, &[("a", "1"), ("b", "1")], false);
+            let mut pending = writer.begin();
             let b = volume.target("b");
             pending.put(&b, FileMode::DEFAULT, if has_started { b"2" } else { b"1" });
-            sink.remove([&volume.target("a")].into_iter()).unwrap();
+            writer.remove([&volume.target("a")].into_iter()).unwrap();
             pending.put(&b, FileMode::DEFAULT, b"3");
             if is_committed {
                 assert!(pending.commit(true).done.is_err());
@@ -251,7 +251,7 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
                 drop(pending);
             }
             assert_eq!((volume.read("a"), volume.read("b").as_deref()), (None, Some("1")));
-            volume.write(&sink, &[("a", "2"), ("b", "2")], false);
+            volume.write(&writer, &[("a", "2"), ("b", "2")], false);
             assert_eq!((volume.read("a").unwrap(), volume.read("b").unwrap()), ("2".into(), "2".into()));
         }
     }
@@ -261,9 +261,9 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
 #[test]
 fn a_generation_that_another_agent_removed_does_not_become_current() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a"]);
-    volume.write(&sink, &[("a", "1")], false);
-    let [mut pending, mut other] = [sink.begin(), sink.begin()];
+    let writer = volume.writer(&["a"]);
+    volume.write(&writer, &[("a", "1")], false);
+    let [mut pending, mut other] = [writer.begin(), writer.begin()];
     pending.put(&volume.target("a"), FileMode::DEFAULT, b"2");
     other.put(&volume.target("a"), FileMode::DEFAULT, b"3");
     drop(other);
@@ -275,15 +275,15 @@ fn a_generation_that_another_agent_removed_does_not_become_current() {
 #[test]
 fn modes_are_exact_whatever_the_umask() {
     let volume = Volume::new();
-    let sink = volume.sink(&["open", "group/private"]);
+    let writer = volume.writer(&["open", "group/private"]);
     let (open, private) = (volume.target("open"), volume.target("group/private"));
-    put(&sink, &open, "0666").done.unwrap();
-    put(&sink, &private, "0400").done.unwrap();
+    put(&writer, &open, "0666").done.unwrap();
+    put(&writer, &private, "0400").done.unwrap();
     let mode = |file: &str| fs::metadata(volume.path.join(file)).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode("open"), mode("group/private")), (0o666, 0o400));
     assert_eq!((mode("..data"), mode("..data/group")), (0o755, 0o755));
     // Another mode is a change, too.
-    assert_eq!(put(&sink, &private, "0440").changed, [private]);
+    assert_eq!(put(&writer, &private, "0440").changed, [private]);
     assert_eq!(mode("group/private"), 0o440);
 }
 
@@ -291,84 +291,84 @@ fn modes_are_exact_whatever_the_umask() {
 fn directories_of_links_are_as_open_as_the_root() {
     let volume = Volume::new();
     fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o777)).unwrap();
-    volume.write(&volume.sink(&["tls/key"]), &[("tls/key", "k")], false);
+    volume.write(&volume.writer(&["tls/key"]), &[("tls/key", "k")], false);
     assert_eq!(fs::metadata(volume.path.join("tls")).unwrap().permissions().mode() & 0o7777, 0o777);
 }
 
 #[test]
 fn missing_files_are_ready_only_where_the_agent_gave_them_up() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "b"]);
-    volume.write(&sink, &[], false);
-    assert!(!sink.is_ready(true), "nothing was given up yet");
-    volume.write(&sink, &[], true);
-    assert!(sink.is_ready(true) && !sink.is_ready(false));
+    let writer = volume.writer(&["a", "b"]);
+    volume.write(&writer, &[], false);
+    assert!(!writer.is_ready(true), "nothing was given up yet");
+    volume.write(&writer, &[], true);
+    assert!(writer.is_ready(true) && !writer.is_ready(false));
     // A refresh that still cannot read it does not change that.
-    volume.write(&sink, &[("a", "2")], false);
-    assert!(sink.is_ready(true) && !sink.is_ready(false));
-    volume.write(&sink, &[("b", "1")], false);
-    assert!(sink.is_ready(false));
+    volume.write(&writer, &[("a", "2")], false);
+    assert!(writer.is_ready(true) && !writer.is_ready(false));
+    volume.write(&writer, &[("b", "1")], false);
+    assert!(writer.is_ready(false));
     // After the files of revoked leases were removed, the next run starts from the beginning.
-    sink.remove([&volume.target("b")].into_iter()).unwrap();
-    assert!(!sink.is_ready(true));
-    volume.write(&sink, &[], true);
-    assert!(sink.is_ready(true) && !sink.is_ready(false));
+    writer.remove([&volume.target("b")].into_iter()).unwrap();
+    assert!(!writer.is_ready(true));
+    volume.write(&writer, &[], true);
+    assert!(writer.is_ready(true) && !writer.is_ready(false));
 }
 
 #[test]
 fn optional_files_may_be_missing() {
     let volume = Volume::new();
-    let sink = volume.sink_with(&["a", "b"], |file| file == "b");
-    assert!(!sink.is_ready(false));
-    volume.write(&sink, &[("a", "1")], false);
-    assert!(sink.is_ready(false));
-    volume.write(&sink, &[("b", "1")], false);
-    sink.remove([&volume.target("b")].into_iter()).unwrap();
-    assert!(sink.is_ready(false));
+    let writer = volume.sink_with(&["a", "b"], |file| file == "b");
+    assert!(!writer.is_ready(false));
+    volume.write(&writer, &[("a", "1")], false);
+    assert!(writer.is_ready(false));
+    volume.write(&writer, &[("b", "1")], false);
+    writer.remove([&volume.target("b")].into_iter()).unwrap();
+    assert!(writer.is_ready(false));
 
     let volume = Volume::new();
-    let sink = volume.sink_with(&["a"], |_| true);
-    assert!(!sink.is_ready(true), "it was not tried yet");
-    volume.write(&sink, &[], false);
-    assert!(sink.is_ready(false));
+    let writer = volume.sink_with(&["a"], |_| true);
+    assert!(!writer.is_ready(true), "it was not tried yet");
+    volume.write(&writer, &[], false);
+    assert!(writer.is_ready(false));
 }
 
 #[test]
 fn the_mark_tells_which_generation_the_application_knows() {
     let volume = Volume::new();
     let names = ["a", "variables"];
-    let sink = volume.sink(&names);
-    assert!(sink.is_told() && !sink.was_told());
-    volume.write(&sink, &[("a", "1"), ("variables", "1")], false);
-    assert!(!sink.is_told() && !sink.was_told());
+    let writer = volume.writer(&names);
+    assert!(writer.is_notified() && !writer.was_notified());
+    volume.write(&writer, &[("a", "1"), ("variables", "1")], false);
+    assert!(!writer.is_notified() && !writer.was_notified());
     for _ in 0..2 {
-        sink.set_told().unwrap();
-        assert!(sink.is_told() && sink.was_told());
+        writer.mark_notified().unwrap();
+        assert!(writer.is_notified() && writer.was_notified());
     }
-    volume.write(&sink, &[("a", "1")], false);
-    assert!(sink.is_told());
-    volume.write(&sink, &[("variables", "2")], false);
-    assert!(sink.is_told(), "of variables it is not told");
-    volume.write(&sink, &[("a", "2")], false);
-    let restarted = volume.sink(&names);
-    assert!(!restarted.is_told() && restarted.was_told());
-    volume.write(&sink, &[("variables", "3")], false);
-    assert!(!sink.is_told());
-    sink.set_told().unwrap();
-    sink.remove([&volume.target("a")].into_iter()).unwrap();
-    assert!(sink.is_told(), "it is told when there are new ones");
-    volume.write(&sink, &[("a", "4")], false);
-    assert!(!sink.is_told() && sink.was_told());
+    volume.write(&writer, &[("a", "1")], false);
+    assert!(writer.is_notified());
+    volume.write(&writer, &[("variables", "2")], false);
+    assert!(writer.is_notified(), "of variables it is not told");
+    volume.write(&writer, &[("a", "2")], false);
+    let restarted = volume.writer(&names);
+    assert!(!restarted.is_notified() && restarted.was_notified());
+    volume.write(&writer, &[("variables", "3")], false);
+    assert!(!writer.is_notified());
+    writer.mark_notified().unwrap();
+    writer.remove([&volume.target("a")].into_iter()).unwrap();
+    assert!(writer.is_notified(), "it is told when there are new ones");
+    volume.write(&writer, &[("a", "4")], false);
+    assert!(!writer.is_notified() && writer.was_notified());
 }
 
 #[test]
 fn a_root_of_variables_alone_is_always_told() {
     let volume = Volume::new();
-    let sink = volume.sink(&["variables"]);
-    volume.write(&sink, &[("variables", "1")], false);
-    assert!(sink.is_told() && !sink.was_told());
-    sink.set_told().unwrap();
-    assert!(sink.is_told() && sink.was_told());
+    let writer = volume.writer(&["variables"]);
+    volume.write(&writer, &[("variables", "1")], false);
+    assert!(writer.is_notified() && !writer.was_notified());
+    writer.mark_notified().unwrap();
+    assert!(writer.is_notified() && writer.was_notified());
 }
 
 #[test]
@@ -376,23 +376,23 @@ fn what_another_pod_was_told_does_not_count() {
     let volume = Volume::new();
     let owned = |is_sidecar, uid: Option<&str>| {
         let pod_uid = uid.map(str::to_owned);
-        AtomicWriter { owner: Owner { is_sidecar, pod_uid }, ..volume.sink(&["a"]) }
+        AtomicWriter { owner: Owner { is_sidecar, pod_uid }, ..volume.writer(&["a"]) }
     };
     let (init, sidecar) = (owned(false, Some("one")), owned(true, Some("one")));
     volume.write(&init, &[("a", "1")], false);
-    init.set_told().unwrap();
-    assert!(sidecar.is_told() && sidecar.is_ready(false) && !sidecar.was_told_by_this_sidecar());
-    sidecar.set_told().unwrap();
-    assert!(sidecar.is_told() && sidecar.was_told_by_this_sidecar());
+    init.mark_notified().unwrap();
+    assert!(sidecar.is_notified() && sidecar.is_ready(false) && !sidecar.was_notified_by_this_sidecar());
+    sidecar.mark_notified().unwrap();
+    assert!(sidecar.is_notified() && sidecar.was_notified_by_this_sidecar());
     // The pod is unknown, as without the variable.
     let unknown = owned(true, None);
-    assert!(unknown.is_told() && unknown.is_ready(false) && !unknown.was_told_by_this_sidecar());
+    assert!(unknown.is_notified() && unknown.is_ready(false) && !unknown.was_notified_by_this_sidecar());
 
     let other = owned(true, Some("two"));
-    assert!(!other.is_told() && !other.was_told() && !other.was_told_by_this_sidecar());
+    assert!(!other.is_notified() && !other.was_notified() && !other.was_notified_by_this_sidecar());
     assert!(!other.is_ready(false) && !other.is_ready(true));
-    other.set_told().unwrap();
-    assert!(other.is_told() && other.was_told() && other.is_ready(false) && !sidecar.was_told());
+    other.mark_notified().unwrap();
+    assert!(other.is_notified() && other.was_notified() && other.is_ready(false) && !sidecar.was_notified());
 }
 
 #[test]
@@ -400,8 +400,8 @@ fn each_volume_notes_the_secrets_of_its_own_files() {
     let volume = Volume::new();
     let [one, two] = ["one/a", "two/b"].map(|file| volume.target(file));
     let targets = [(&one, false), (&two, false)];
-    let sink = build(targets.into_iter(), |path| path.parent() == Some(&volume.path));
-    let mut pending = sink.begin();
+    let writer = build(targets.into_iter(), |path| path.parent() == Some(&volume.path));
+    let mut pending = writer.begin();
     for (target, path) in [(&one, "app/a"), (&two, "app/b")] {
         pending.put(target, FileMode::DEFAULT, b"text");
         pending.note_version([target], path, 3);
@@ -414,20 +414,20 @@ fn each_volume_notes_the_secrets_of_its_own_files() {
 #[test]
 fn a_volume_is_opened_once_for_all_of_its_files() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "b"]);
-    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
-    let files = sink.files();
+    let writer = volume.writer(&["a", "b"]);
+    volume.write(&writer, &[("a", "1"), ("b", "1")], false);
+    let files = writer.files();
     assert!(files.has([&volume.target("a")]));
     fs::rename(&volume.path, volume.path.with_extension("moved")).unwrap();
-    assert!(files.has([&volume.target("b")]) && !sink.files().has([&volume.target("b")]));
+    assert!(files.has([&volume.target("b")]) && !writer.files().has([&volume.target("b")]));
 }
 
 #[test]
 fn versions_are_kept_with_the_files() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a", "b"]);
+    let writer = volume.writer(&["a", "b"]);
     let write = |file: &str, text: &str, versions: &[(&str, u64)]| {
-        let mut pending = sink.begin();
+        let mut pending = writer.begin();
         pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
         for (path, version) in versions {
             pending.note_version([&volume.target(file)], path, *version);
@@ -436,7 +436,7 @@ fn versions_are_kept_with_the_files() {
     };
     let expect = |versions: &[(&str, u64)]| {
         let versions = versions.iter().map(|(path, version)| ((*path).to_owned(), *version)).collect();
-        assert_eq!(volume.sink(&["a", "b"]).versions(), versions);
+        assert_eq!(volume.writer(&["a", "b"]).versions(), versions);
     };
     expect(&[]);
     write("a", "1", &[("app/a", 7)]);
@@ -448,8 +448,8 @@ fn versions_are_kept_with_the_files() {
     // created again is lower.
     write("a", "1", &[("app/a", 2), ("app/b", u64::MAX)]);
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
-    assert!(!volume.generation(&sink, 3).exists());
-    sink.remove([&volume.target("a")].into_iter()).unwrap();
+    assert!(!volume.generation(&writer, 3).exists());
+    writer.remove([&volume.target("a")].into_iter()).unwrap();
     expect(&[("app/a", 2), ("app/b", u64::MAX)]);
 
     write("b", "1", &[("app/a", 2)]);
@@ -469,33 +469,33 @@ fn versions_are_kept_with_the_files() {
 #[test]
 fn a_full_volume_is_an_error_before_anything_is_written() {
     let volume = Volume::new();
-    let mut sink = volume.sink(&["a", "b"]);
-    volume.write(&sink, &[("a", "1"), ("b", "1")], false);
+    let mut writer = volume.writer(&["a", "b"]);
+    volume.write(&writer, &[("a", "1"), ("b", "1")], false);
     let file = volume.path.join("a");
-    let error = sink.budget.check(fs::File::open(&volume.path).unwrap(), &file, u64::MAX).unwrap_err();
+    let error = writer.budget.check(fs::File::open(&volume.path).unwrap(), &file, u64::MAX).unwrap_err();
     assert!(matches!(error, WriteError::NoSpace { needed: u64::MAX, .. }), "{error}");
 
     // A container with 64 KiB, half of which is reserved for the agent; its files already have 12
     // KiB.
     let cgroup = volume.dir.path().join("cgroup");
     for (name, limit) in [("v2", "memory.max"), ("v1", "memory/memory.limit_in_bytes")] {
-        sink.budget.cgroups = cgroup.join(name);
-        let limit = sink.budget.cgroups.join(limit);
+        writer.budget.cgroups = cgroup.join(name);
+        let limit = writer.budget.cgroups.join(limit);
         fs::create_dir_all(limit.parent().unwrap()).unwrap();
         fs::write(limit.with_file_name("memory.stat"), "anon 7\nshmem 12288\nshmem_thp 0\n").unwrap();
         fs::write(&limit, "65536\n").unwrap();
         let (little, much) = ("x".repeat(20_480), "x".repeat(20_481));
         let Outcome { changed, done } =
-            volume.try_write(&sink, &[("a", name), ("b", &much), ("a", "3")], false);
+            volume.try_write(&writer, &[("a", name), ("b", &much), ("a", "3")], false);
         let error = done.unwrap_err();
         assert!(matches!(error, WriteError::NoMemory { needed: 20_481, left: 20_480, .. }), "{error}");
         assert!(changed.is_empty());
         assert_ne!(volume.read("a").as_deref(), Some(name));
-        assert_eq!(volume.write(&sink, &[("b", &little)], false), ["b"]);
-        volume.write(&sink, &[("b", "1")], false);
+        assert_eq!(volume.write(&writer, &[("b", &little)], false), ["b"]);
+        volume.write(&writer, &[("b", "1")], false);
         fs::write(&limit, "max\n").unwrap();
-        volume.write(&sink, &[("b", &much)], false);
-        volume.write(&sink, &[("b", "1")], false);
+        volume.write(&writer, &[("b", &much)], false);
+        volume.write(&writer, &[("b", "1")], false);
     }
     let generations = fs::read_dir(&volume.path)
         .unwrap()
@@ -512,13 +512,13 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
     let third = [("a", "3"), ("tls/b", "3")];
     let crash = |has_first: bool, changes: u32, act: &dyn Fn(&Volume, &AtomicWriter) -> bool| {
         let volume = Volume::new();
-        let sink = volume.sink(&names);
+        let writer = volume.writer(&names);
         if has_first {
-            volume.write(&sink, &first, false);
-            sink.set_told().unwrap();
+            volume.write(&writer, &first, false);
+            writer.mark_notified().unwrap();
         }
         CHANGES_LEFT.set(changes);
-        let is_done = act(&volume, &sink);
+        let is_done = act(&volume, &writer);
         let is_over = CHANGES_LEFT.get() > 0;
         CHANGES_LEFT.set(u32::MAX);
         let found = (volume.read("a"), volume.read("tls/b"));
@@ -526,31 +526,31 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
         let is_removed = found == (None, Some("1".to_owned()));
         let is_whole = has_both("1") || has_both("2") || is_removed || found == (None, None);
         assert!(is_whole && (found != (None, None) || !has_first), "step {changes}: {found:?}");
-        assert!(!has_both("2") || !sink.is_told() || is_done, "step {changes}: a signal is lost");
+        assert!(!has_both("2") || !writer.is_notified() || is_done, "step {changes}: a signal is lost");
         // Also with leftovers of a crash during the restart.
-        let restarted = volume.sink(&names);
+        let restarted = volume.writer(&names);
         CHANGES_LEFT.set(changes % 5);
         let _ = volume.try_write(&restarted, &third, false);
         CHANGES_LEFT.set(u32::MAX);
         volume.write(&restarted, &third, false);
         assert_eq!((volume.read("a").unwrap(), volume.read("tls/b").unwrap()), ("3".into(), "3".into()));
         volume.write(&restarted, &second, false);
-        restarted.set_told().unwrap();
+        restarted.mark_notified().unwrap();
         let names = volume.names(&restarted);
         let generations = names.iter().filter(|name| name.starts_with("..scaivault-ID-")).count();
         assert_eq!((generations, names.len()), (2, 6), "step {changes}: {names:?}");
         is_over
     };
-    let write = |volume: &Volume, sink: &AtomicWriter| {
-        let mut pending = sink.begin();
+    let write = |volume: &Volume, writer: &AtomicWriter| {
+        let mut pending = writer.begin();
         for (file, text) in second {
             pending.put(&volume.target(file), FileMode::DEFAULT, text.as_bytes());
         }
         pending.note_version([&volume.target("a")], "app/a", 2);
-        pending.commit(false).done.and_then(|()| sink.set_told()).is_ok()
+        pending.commit(false).done.and_then(|()| writer.mark_notified()).is_ok()
     };
     let remove =
-        |volume: &Volume, sink: &AtomicWriter| sink.remove([&volume.target("a")].into_iter()).is_ok();
+        |volume: &Volume, writer: &AtomicWriter| writer.remove([&volume.target("a")].into_iter()).is_ok();
     for (has_first, act) in
         [(false, &write as &dyn Fn(&Volume, &AtomicWriter) -> bool), (true, &write), (true, &remove)]
     {
@@ -562,8 +562,8 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
 #[test]
 fn what_stands_in_the_way_of_a_generation_is_left_out() {
     let volume = Volume::new();
-    let sink = volume.sink(&["a"]);
-    let generation = |number| volume.generation(&sink, number);
+    let writer = volume.writer(&["a"]);
+    let generation = |number| volume.generation(&writer, number);
     fs::create_dir_all(generation(7).join("deep/er")).unwrap();
     fs::write(generation(7).join("deep/er/file"), "half").unwrap();
     fifo(&generation(7).join("deep/fifo"));
@@ -571,17 +571,17 @@ fn what_stands_in_the_way_of_a_generation_is_left_out() {
     fs::write(generation(1), "a file").unwrap();
     fifo(&generation(2));
     symlink(volume.dir.path(), generation(3)).unwrap();
-    volume.write(&sink, &[("a", "1")], false);
+    volume.write(&writer, &[("a", "1")], false);
     assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), generation(4).file_name().unwrap());
     assert!(!generation(7).exists() && !generation(u64::MAX).exists());
     // A link to a generation that no longer exists, and to the last possible one.
     fs::remove_dir_all(generation(4)).unwrap();
-    assert!(!sink.is_ready(false) && !sink.is_ready(true));
-    volume.write(&sink, &[("a", "1")], false);
-    assert!(sink.is_ready(false));
+    assert!(!writer.is_ready(false) && !writer.is_ready(true));
+    volume.write(&writer, &[("a", "1")], false);
+    assert!(writer.is_ready(false));
     fs::remove_file(volume.path.join("..data")).unwrap();
     symlink(generation(u64::MAX).file_name().unwrap(), volume.path.join("..data")).unwrap();
-    volume.write(&sink, &[("a", "2")], false);
+    volume.write(&writer, &[("a", "2")], false);
     assert_eq!(volume.read("a").unwrap(), "2");
 }
 
@@ -591,35 +591,35 @@ fn nothing_is_written_through_links_that_somebody_left() {
     let outside = tempfile::tempdir().unwrap();
     let victim = outside.path().join("victim");
     fs::write(&victim, "untouched").unwrap();
-    let sink = volume.sink(&["a", "dir/b", "c"]);
+    let writer = volume.writer(&["a", "dir/b", "c"]);
     symlink(&victim, volume.path.join("a")).unwrap();
     symlink(outside.path(), volume.path.join("dir")).unwrap();
     symlink(outside.path(), volume.path.join("..data")).unwrap();
-    symlink(outside.path(), volume.generation(&sink, 1)).unwrap();
-    symlink(&victim, volume.path.join(format!("..scaivault-{}-link", sink.id))).unwrap();
-    symlink(&victim, volume.path.join(format!("..told-{}", sink.id))).unwrap();
-    volume.write(&sink, &[("a", "new"), ("dir/b", "new"), ("c", "new")], false);
+    symlink(outside.path(), volume.generation(&writer, 1)).unwrap();
+    symlink(&victim, volume.path.join(format!("..scaivault-{}-link", writer.id))).unwrap();
+    symlink(&victim, volume.path.join(format!("..notified-{}", writer.id))).unwrap();
+    volume.write(&writer, &[("a", "new"), ("dir/b", "new"), ("c", "new")], false);
     // The name was taken, so the chain uses its own link.
     assert_eq!(fs::read_link(volume.path.join("..data")).unwrap(), outside.path());
-    assert_eq!(fs::read_link(volume.path.join("a")).unwrap(), Path::new(&format!("..data-{}/a", sink.id)));
-    sink.set_told().unwrap();
+    assert_eq!(fs::read_link(volume.path.join("a")).unwrap(), Path::new(&format!("..data-{}/a", writer.id)));
+    writer.mark_notified().unwrap();
 
     // Inside a generation, neither a link nor a pipe is treated as a file, read or taken over.
-    let current = volume.generation(&sink, 2);
+    let current = volume.generation(&writer, 2);
     for file in ["a", "c", "..versions.json"] {
         let _ = fs::remove_file(current.join(file));
     }
     symlink(&victim, current.join("a")).unwrap();
     fifo(&current.join("c"));
     fifo(&current.join("..versions.json"));
-    assert!(!sink.is_ready(false) && sink.versions().is_empty());
-    assert_eq!(volume.write(&sink, &[("dir/b", "newer")], false), ["dir/b"]);
+    assert!(!writer.is_ready(false) && writer.versions().is_empty());
+    assert_eq!(volume.write(&writer, &[("dir/b", "newer")], false), ["dir/b"]);
     for file in ["a", "c"] {
-        assert!(fs::symlink_metadata(volume.generation(&sink, 3).join(file)).is_err(), "{file}");
+        assert!(fs::symlink_metadata(volume.generation(&writer, 3).join(file)).is_err(), "{file}");
     }
-    assert!(!sink.is_ready(false));
-    assert_eq!(volume.write(&sink, &[("a", "untouched"), ("c", "new")], false), ["a", "c"]);
-    assert!(sink.is_ready(false));
+    assert!(!writer.is_ready(false));
+    assert_eq!(volume.write(&writer, &[("a", "untouched"), ("c", "new")], false), ["a", "c"]);
+    assert!(writer.is_ready(false));
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
@@ -633,17 +633,17 @@ fn whatever_has_the_links_name_the_chain_has_its_own() {
     for put in puts {
         let volume = Volume::new();
         put(&volume.path.join("..data"));
-        let sink = volume.sink(&["a"]);
+        let writer = volume.writer(&["a"]);
         for text in ["1", "2"] {
-            volume.write(&sink, &[("a", text)], false);
+            volume.write(&writer, &[("a", text)], false);
             assert_eq!(volume.read("a").unwrap(), text);
-            assert!(volume.sink(&["a"]).is_ready(false));
+            assert!(volume.writer(&["a"]).is_ready(false));
         }
         // The chain keeps its link even if the other name becomes free.
         let _ = fs::remove_file(volume.path.join("..data"));
-        volume.write(&sink, &[("a", "3")], false);
+        volume.write(&writer, &[("a", "3")], false);
         assert_eq!(volume.read("a").unwrap(), "3");
-        assert_eq!(volume.names(&sink).iter().filter(|name| name.starts_with("..data")).count(), {
+        assert_eq!(volume.names(&writer).iter().filter(|name| name.starts_with("..data")).count(), {
             1 + usize::from(volume.path.join("..data").exists())
         });
     }
@@ -655,15 +655,15 @@ fn a_file_in_the_way_is_replaced_and_a_directory_is_used_or_refused() {
     fs::write(volume.path.join("a"), "older").unwrap();
     fs::write(volume.path.join("file"), "older").unwrap();
     fs::create_dir(volume.path.join("dir")).unwrap();
-    let sink = volume.sink(&["a", "dir/b", "file/c"]);
-    volume.write(&sink, &[("a", "1"), ("dir/b", "2"), ("file/c", "3")], false);
+    let writer = volume.writer(&["a", "dir/b", "file/c"]);
+    volume.write(&writer, &[("a", "1"), ("dir/b", "2"), ("file/c", "3")], false);
     let read = ["a", "dir/b", "file/c"].map(|file| volume.read(file).unwrap());
     assert_eq!(read, ["1", "2", "3"]);
 
-    let sink = volume.sink(&["dir"]);
-    let error = volume.try_write(&sink, &[("dir", "")], false).done.unwrap_err();
+    let writer = volume.writer(&["dir"]);
+    let error = volume.try_write(&writer, &[("dir", "")], false).done.unwrap_err();
     assert!(matches!(error, WriteError::InTheWay(_)), "{error}");
-    assert!(!volume.generation(&sink, 1).exists());
+    assert!(!volume.generation(&writer, 1).exists());
 }
 
 #[test]
@@ -672,10 +672,10 @@ fn each_directory_outside_of_volumes_is_a_root() {
     let base = fs::canonicalize(dir.path()).unwrap();
     let targets: [TargetFile; 3] =
         ["x/a", "y/b", "z/c"].map(|file| format!("{}/{file}", base.display()).parse().unwrap());
-    let sink = build(targets.iter().map(|file| (file, false)), |_| false);
+    let writer = build(targets.iter().map(|file| (file, false)), |_| false);
     // A root that cannot be written does not affect the others.
     fs::write(base.join("y"), "in the way").unwrap();
-    let mut pending = sink.begin();
+    let mut pending = writer.begin();
     for target in &targets {
         pending.put(target, FileMode::DEFAULT, b"n");
     }
@@ -683,7 +683,7 @@ fn each_directory_outside_of_volumes_is_a_root() {
     assert_eq!(changed, [targets[0].clone(), targets[2].clone()]);
     assert!(done.unwrap_err().to_string().contains("/y"));
     assert!(base.join("x/..data/a").exists() && base.join("z/..data/c").exists());
-    assert!(!sink.is_ready(true));
+    assert!(!writer.is_ready(true));
 }
 
 #[test]
@@ -701,10 +701,10 @@ fn readers_see_all_of_a_write_or_nothing_of_it() {
     const WRITES: u32 = 60;
     let volume = Volume::new();
     let names = ["a", "b", "deep/c"];
-    let sink = volume.sink(&names);
+    let writer = volume.writer(&names);
     let write = |number: u32| {
         let text = number.to_string().repeat(3000);
-        volume.write(&sink, &names.map(|name| (name, text.as_str())), false);
+        volume.write(&writer, &names.map(|name| (name, text.as_str())), false);
     };
     write(0);
     let is_over = AtomicBool::new(false);
@@ -751,11 +751,11 @@ proptest! {
     ) {
         let names = ["a", "b", "d/c", "d/e/f"];
         let volume = Volume::new();
-        let sink = volume.sink(&names);
+        let writer = volume.writer(&names);
         let mut expected = BTreeMap::new();
         for write in &writes {
             let files: Vec<_> = write.iter().map(|(index, text)| (names[*index], text.as_str())).collect();
-            let changed = volume.write(&sink, &files, false);
+            let changed = volume.write(&writer, &files, false);
             let differ: Vec<_> = files.iter().filter(|(name, text)| expected.get(name) != Some(text)).collect();
             prop_assert_eq!(changed.len(), differ.len());
             expected.extend(files);
@@ -763,9 +763,9 @@ proptest! {
         for (name, text) in &expected {
             prop_assert_eq!(volume.read(name), Some((*text).to_owned()));
         }
-        prop_assert_eq!(sink.is_ready(false), expected.len() == names.len());
+        prop_assert_eq!(writer.is_ready(false), expected.len() == names.len());
         let generations =
-            volume.names(&sink).iter().filter(|name| name.starts_with("..scaivault-")).count();
+            volume.names(&writer).iter().filter(|name| name.starts_with("..scaivault-")).count();
         prop_assert!(generations <= 2);
     }
 }
@@ -781,10 +781,10 @@ fn agents_that_share_a_volume_leave_each_others_files_alone() {
             for name in names {
                 let (volume, barrier) = (&volume, &barrier);
                 scope.spawn(move || {
-                    let sink = volume.sink(&[name]);
+                    let writer = volume.writer(&[name]);
                     barrier.wait();
                     for count in 0..20 {
-                        volume.write(&sink, &[(name, &count.to_string())], false);
+                        volume.write(&writer, &[(name, &count.to_string())], false);
                         assert_eq!(volume.read(name).unwrap(), count.to_string());
                     }
                 });
@@ -802,12 +802,12 @@ fn agents_that_share_a_volume_leave_each_others_files_alone() {
 #[test]
 fn mount_points_are_made_before_the_files_appear() {
     let volume = Volume::new();
-    let sink = volume.sink_mounting(
+    let writer = volume.sink_mounting(
         &["db.json", "eks.amazonaws.com/own.json"],
         &["eks.amazonaws.com/serviceaccount/", "eks.amazonaws.com/other/deep/", "license.key"],
     );
     let files = [("db.json", "d"), ("eks.amazonaws.com/own.json", "o")];
-    volume.write(&sink, &files, false);
+    volume.write(&writer, &files, false);
     for directory in ["eks.amazonaws.com/serviceaccount", "eks.amazonaws.com/other/deep"] {
         let metadata = fs::symlink_metadata(volume.path.join(directory)).unwrap();
         assert!(metadata.is_dir());
@@ -819,7 +819,7 @@ fn mount_points_are_made_before_the_files_appear() {
 
     // A restart finds them, and creates again what another process removed.
     fs::remove_dir(volume.path.join("eks.amazonaws.com/serviceaccount")).unwrap();
-    assert_eq!(volume.write(&sink, &files, false), [""; 0]);
+    assert_eq!(volume.write(&writer, &files, false), [""; 0]);
     assert!(volume.path.join("eks.amazonaws.com/serviceaccount").is_dir());
 }
 
@@ -828,17 +828,17 @@ fn mount_points_are_made_before_the_files_appear() {
 fn mount_points_are_made_in_the_volume_of_the_files() {
     let volume = Volume::new();
     fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o1777)).unwrap();
-    let sink = volume.sink_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
-    assert_eq!(sink.roots.len(), 2);
-    volume.write(&sink, &[("tls/key.pem", "k"), ("db/user.json", "u")], false);
+    let writer = volume.sink_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
+    assert_eq!(writer.roots.len(), 2);
+    volume.write(&writer, &[("tls/key.pem", "k"), ("db/user.json", "u")], false);
     assert!(volume.path.join("cloud/token").is_dir() && volume.path.join("license").is_file());
     let linked = volume.dir.path().join("linked");
     symlink(&volume.path, &linked).unwrap();
     let points = [format!("{}/other/", linked.display()).parse().unwrap(), "/elsewhere/x/".parse().unwrap()];
     let (key, target) =
         (volume.target("tls/key.pem"), |file| Target { file, is_optional: false, is_signalled: true });
-    let sink = AtomicWriter::build([target(&key)], &points, |path| path == volume.path);
-    assert!(put(&sink, &key, "0444").done.is_ok());
+    let writer = AtomicWriter::build([target(&key)], &points, |path| path == volume.path);
+    assert!(put(&writer, &key, "0444").done.is_ok());
     assert!(volume.path.join("other").is_dir() && !Path::new("/elsewhere").exists());
 }
 
@@ -850,8 +850,8 @@ fn a_mount_point_is_not_made_through_a_link() {
     fs::create_dir(&outside).unwrap();
     for (link, mount_points) in [("a", ["a/b/"]), ("a", ["a/"]), ("b", ["b/"]), ("b", ["b"])] {
         symlink(&outside, volume.path.join(link)).unwrap();
-        let sink = volume.sink_mounting(&["db.json"], &mount_points);
-        let error = volume.try_write(&sink, &[("db.json", "d")], false).done.unwrap_err();
+        let writer = volume.sink_mounting(&["db.json"], &mount_points);
+        let error = volume.try_write(&writer, &[("db.json", "d")], false).done.unwrap_err();
         assert!(matches!(&error, WriteError::MountPoint(_)), "{error}");
         assert!(error.to_string().contains(&format!("{}/{link}", volume.path.display())), "{error}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -886,8 +886,8 @@ fn files_belong_to_the_group_of_a_setgid_volume() {
     let gid = if is_root { 4242 } else { rustix::process::getegid().as_raw() };
     std::os::unix::fs::chown(&volume.path, None, Some(gid)).unwrap();
     fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o2777)).unwrap();
-    let sink = volume.sink(&["db.json", "tls/key.pem"]);
-    volume.write(&sink, &[("db.json", "d"), ("tls/key.pem", "k")], false);
+    let writer = volume.writer(&["db.json", "tls/key.pem"]);
+    volume.write(&writer, &[("db.json", "d"), ("tls/key.pem", "k")], false);
     for file in ["db.json", "tls/key.pem"] {
         assert_eq!(fs::metadata(volume.path.join(file)).unwrap().gid(), gid, "{file}");
     }

@@ -10,8 +10,8 @@ use crate::{
     environment::Environment,
 };
 
-fn wanted<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Outputs {
-    Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().wanted))
+fn outputs<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Outputs {
+    Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().outputs))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is an answer, beside those that are errors")]
@@ -25,7 +25,7 @@ fn denied() -> Result<Secret, Failure> {
 
 fn absent() -> Result<Secret, Failure> {
     let (secret, field, present) = ("it".to_owned(), "x".to_owned(), String::new());
-    Err(Failure::of_render("a/two", &RenderError::NoField { secret, field, present }))
+    Err(Failure::from_render_error("a/two", &RenderError::NoField { secret, field, present }))
 }
 
 fn key(text: &str) -> Key {
@@ -49,7 +49,7 @@ fn take(
 #[test]
 fn a_secret_is_written_to_all_of_its_files_and_not_kept() {
     let mut composer =
-        Composer::new(wanted([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
+        Composer::new(outputs([(env::SECRETS, "a/one#k -> /s/k\na/one#l -> /s/l\na/one#x -> /s/x")]));
     let (files, outcome) = take(&mut composer, "a/one", secret(r#"{"k":"v","l":"w"}"#), true);
     assert_eq!(files, ["/s/k: v", "/s/l: w"]);
     assert_eq!(outcome.failures.len(), 1);
@@ -62,11 +62,11 @@ fn a_secret_is_written_to_all_of_its_files_and_not_kept() {
 
 #[test]
 fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
-    let wanted = wanted([(
+    let outputs = outputs([(
         env::SECRETS,
         "x=a/one#k y=a/two#k -> /s/both template=\"{{ secrets.x.data.k }}{{ secrets.y.data.k }}\"\na/one#k -> /s/one",
     )]);
-    let mut composer = Composer::new(wanted);
+    let mut composer = Composer::new(outputs);
     let (files, outcome) = take(&mut composer, "a/one", secret(r#"{"k":"1"}"#), true);
     assert_eq!((files, outcome.needed), (vec!["/s/one: 1".to_owned()], [key("a/two")].into()));
     assert_eq!(take(&mut composer, "a/two", secret(r#"{"k":"2"}"#), true).0, ["/s/both: 12"]);
@@ -89,11 +89,11 @@ fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
 
 #[test]
 fn what_an_optional_file_lacks_is_no_failure() {
-    let wanted = wanted([(
+    let outputs = outputs([(
         env::SECRETS,
         "a/one#x -> /s/x optional=true\nx=a/one y=a/two -> /s/both optional=true\na/two -> /s/two optional=true",
     )]);
-    let mut composer = Composer::new(wanted);
+    let mut composer = Composer::new(outputs);
     assert!(composer.is_optional(&key("a/two")));
     let (_, outcome) = take(&mut composer, "a/one", secret("{}"), true);
     assert_eq!(outcome.absent.iter().map(|file| file.as_str()).collect::<Vec<_>>(), ["/s/x"]);
@@ -101,7 +101,7 @@ fn what_an_optional_file_lacks_is_no_failure() {
     assert_eq!((files.len(), outcome.failures.len(), outcome.not_written.len()), (0, 0, 0));
     assert_eq!(outcome.absent.len(), 2);
     // Every other reason is a failure.
-    let mut composer = Composer::new(wanted);
+    let mut composer = Composer::new(outputs);
     take(&mut composer, "a/one", secret("{}"), true);
     let (_, outcome) = take(&mut composer, "a/two", denied(), false);
     assert_eq!((outcome.absent.len(), outcome.not_written.len()), (0, 2));
@@ -109,13 +109,13 @@ fn what_an_optional_file_lacks_is_no_failure() {
 
 #[test]
 fn variables_are_written_together_or_as_they_are() {
-    let wanted = wanted([
+    let outputs = outputs([
         (env::SECRET_ENV, "a/one#k -> ONE\na/two#k@3 -> TWO"),
         (env::SCAIVAULT_ENV_FILE, "/e/variables"),
     ]);
     let answers = || [("a/one", secret(r#"{"k":"v"}"#)), ("a/two@3", secret(r#"{"k":"it's"}"#))];
     let all = |is_partial| {
-        let mut composer = Composer::new(wanted);
+        let mut composer = Composer::new(outputs);
         composer.set_partial_variables(is_partial);
         answers().map(|(path, answer)| take(&mut composer, path, answer, true))
     };
@@ -126,7 +126,7 @@ fn variables_are_written_together_or_as_they_are() {
     );
     assert_eq!(all(true)[1].0, ["/e/variables: ONE='v'\n"]);
 
-    let mut composer = Composer::new(wanted);
+    let mut composer = Composer::new(outputs);
     composer.set_partial_variables(true);
     take(&mut composer, "a/one", secret(r#"{"k":"v"}"#), true);
     assert_eq!(take(&mut composer, "a/two@3", denied(), false).0, ["/e/variables: ONE='v'\n"]);
@@ -134,7 +134,7 @@ fn variables_are_written_together_or_as_they_are() {
 
 #[test]
 fn more_variables_than_a_kubelet_reads_are_refused() {
-    let mut composer = Composer::new(wanted([(env::SECRET_ENV, "a/one#k -> K")]));
+    let mut composer = Composer::new(outputs([(env::SECRET_ENV, "a/one#k -> K")]));
     let large = serde_json::json!({ "k": "x".repeat(VARIABLES_MAX_BYTES) }).to_string();
     let (files, outcome) = take(&mut composer, "a/one", secret(&large), true);
     assert!(files.is_empty());
@@ -145,7 +145,7 @@ fn more_variables_than_a_kubelet_reads_are_refused() {
 fn secrets_of_one_file_are_limited_together() {
     let names = ["a", "b", "c", "d", "e"];
     let sources = names.map(|name| format!("{name}=s/{name}")).join(" ");
-    let mut composer = Composer::new(wanted([(env::SECRETS, &format!("{sources} -> /s/all"))]));
+    let mut composer = Composer::new(outputs([(env::SECRETS, &format!("{sources} -> /s/all"))]));
     let large = serde_json::json!({ "k": "x".repeat(900 * 1024) }).to_string();
     let taken = names.map(|name| take(&mut composer, &format!("s/{name}"), secret(&large), true).1.failures);
     let counts: Vec<_> = taken.iter().map(Vec::len).collect();
@@ -156,7 +156,7 @@ fn secrets_of_one_file_are_limited_together() {
 
 #[test]
 fn leases_are_written_by_themselves() {
-    let wanted = wanted([
+    let outputs = outputs([
         (env::SECRETS, "a/one -> /s/one"),
         (
             env::DYNAMIC,
@@ -170,7 +170,7 @@ fn leases_are_written_by_themselves() {
     let mut leases = Leases::default();
     leases.insert("engine=e role=r".parse().unwrap(), lease, Instant::now());
     let mut files = Vec::new();
-    let failures = compose_leases(wanted, &leases, |target, _mode, bytes| {
+    let failures = compose_leases(outputs, &leases, |target, _mode, bytes| {
         files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
     });
     assert_eq!((files, failures.len()), (vec!["/s/db: e/r u".to_owned()], 0));
@@ -180,7 +180,7 @@ fn leases_are_written_by_themselves() {
 fn what_is_held_for_all_files_is_bounded_and_asked_for_again() {
     let line = |n| format!("x=a/shared#k y=a/s{n}#k -> /s/f{n} template=\"{{{{ secrets.y.version }}}}\"\n");
     let files = (0..20).map(line).collect::<Vec<_>>().concat();
-    let mut composer = Composer::new(wanted([(env::SECRETS, Box::leak(files.into_boxed_str()))]));
+    let mut composer = Composer::new(outputs([(env::SECRETS, Box::leak(files.into_boxed_str()))]));
     let large = |composer: &mut Composer, path: &str| {
         let json = format!(r#"{{"k":"{}"}}"#, "x".repeat(1023 * 1024));
         take(composer, path, secret(&json), true)

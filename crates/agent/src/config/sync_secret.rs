@@ -20,7 +20,7 @@ const TYPE_MAX_CHARS: usize = 253;
 #[derive(Clone, Debug)]
 pub(crate) struct SyncConfig {
     /// The sources, with the key of each value as a file below `/`.
-    pub(crate) wanted: Outputs,
+    pub(crate) outputs: Outputs,
     /// The connection to ScaiVault.
     pub(crate) server: Settings,
     /// The timeout of all reads from ScaiVault, and of each step with the API server.
@@ -110,7 +110,7 @@ impl SyncConfig {
     pub(crate) fn read(environment: &Environment) -> Result<Self, Problems> {
         let mut reader = Reader { environment, problems: environment.problems.clone() };
         let config = Self {
-            wanted: wanted(&mut reader),
+            outputs: outputs(&mut reader),
             server: server(&mut reader),
             timeout: reader.or_default(env::FETCH_TIMEOUT, positive),
             fail_open: reader.or_default(env::FAIL_OPEN, boolean),
@@ -125,7 +125,7 @@ impl SyncConfig {
         let secret_type = &self.secret.secret_type;
         for group in secret_type.required_keys() {
             let is_given = |spec: &FileSpec| !spec.optional && group.iter().any(|key| spec.file.is_key(key));
-            if !self.wanted.files.iter().any(is_given) {
+            if !self.outputs.files.iter().any(is_given) {
                 let (secret_type, keys) = (secret_type.as_str(), group.join(" or "));
                 reader.problem(
                     env::SYNC_SECRET_TYPE,
@@ -136,7 +136,7 @@ impl SyncConfig {
     }
 }
 
-fn wanted(reader: &mut Reader<'_>) -> Outputs {
+fn outputs(reader: &mut Reader<'_>) -> Outputs {
     let values = pod_values(reader);
     if reader.environment.given(env::SECRETS).is_none() {
         reader.problem(env::SECRETS, "no key is configured; set it to lines such as path#field -> KEY");
@@ -153,7 +153,7 @@ fn wanted(reader: &mut Reader<'_>) -> Outputs {
     let mut files = Vec::new();
     for SecretMapping { source, file, options } in reader.mappings(env::SECRETS, parse_secret_keys) {
         let mapping = SecretMapping { source, file: TargetFile::for_key(&file), options };
-        match FileSpec::of_secret(mapping, &values) {
+        match FileSpec::from_secret(mapping, &values) {
             Ok(spec) => files.push(spec),
             Err(problem) => reader.problem(env::SECRETS, problem),
         }

@@ -22,10 +22,10 @@ fn the_published_init_container_runs_as_it_stands() {
         ],
     )
     .unwrap();
-    let files: Vec<_> = config.wanted.targets().map(TargetFile::as_str).collect();
+    let files: Vec<_> = config.outputs.targets().map(TargetFile::as_str).collect();
     assert_eq!(files, ["/run/secrets/db.json", "/run/secrets/stripe.json"]);
-    assert!(matches!(config.wanted.files[0].style, Style::Format(Format::Json)));
-    assert_eq!(config.wanted.files[0].mode.bits(), 0o444);
+    assert!(matches!(config.outputs.files[0].style, Style::Format(Format::Json)));
+    assert_eq!(config.outputs.files[0].mode.bits(), 0o444);
     assert!(!config.fail_open);
     assert_eq!(config.fetch_timeout, Duration::from_mins(1));
 }
@@ -60,7 +60,7 @@ fn the_published_sidecars_run_as_they_stand() {
         ],
     )
     .unwrap();
-    assert!(matches!(config.wanted.files[0].source, Source::Lease(_)));
+    assert!(matches!(config.outputs.files[0].source, Source::Lease(_)));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn mount_points_are_read_line_by_line() {
     let secrets = (env::SECRETS, "a/b -> /run/secrets/db.json");
     let points = "/run/secrets/eks.amazonaws.com/serviceaccount/\n\n  /run/secrets/license.key\n";
     let config = read(Container::Init, [secrets, (env::MOUNT_POINTS, points)]).unwrap();
-    let read_back: Vec<_> = config.wanted.mount_points.iter().map(ToString::to_string).collect();
+    let read_back: Vec<_> = config.outputs.mount_points.iter().map(ToString::to_string).collect();
     assert_eq!(read_back, ["/run/secrets/eks.amazonaws.com/serviceaccount/", "/run/secrets/license.key"]);
 
     let wrong = "eks/\n/run/secrets/..data/\n/run/secrets/db.json/x/";
@@ -274,9 +274,9 @@ fn pod_and_node_fill_what_is_read() {
         ],
     )
     .unwrap();
-    let read: Vec<_> = config.wanted.files.iter().map(|file| file.source.to_string()).collect();
+    let read: Vec<_> = config.outputs.files.iter().map(|file| file.source.to_string()).collect();
     assert_eq!(read, ["pods/web-0/db", "a=x/node-1 b=y", "engine=pg role=app-web-0"]);
-    assert_eq!(config.wanted.variables[0].secret.to_string(), "nodes/node-1#key");
+    assert_eq!(config.outputs.variables[0].secret.to_string(), "nodes/node-1#key");
 }
 
 #[test]

@@ -9,7 +9,6 @@ use std::{
 
 use scaivault_client::{Error, ErrorKind, HeldLease, LeaseId, Operation, Retry, Timeouts};
 use scaivault_contract::DynamicRef;
-use scaivault_render::Source;
 use tokio::{
     signal::unix::Signal,
     time::{Instant, sleep_until},
@@ -77,7 +76,7 @@ impl Delivery {
                 }
                 Err(error) => {
                     self.not_generated(&dynamic, &error)?;
-                    let failure = Failure::of_error(&dynamic, &error);
+                    let failure = Failure::from_error(&dynamic, &error);
                     if error.retry() == Retry::Never {
                         missing.remove(&dynamic);
                         failures.push(failure);
@@ -121,9 +120,9 @@ impl Delivery {
         }
         let saved = self.save();
         for dynamic in dynamics {
-            let (client, wanted) = (Arc::clone(&self.client), dynamic.clone());
+            let (client, outputs) = (Arc::clone(&self.client), dynamic.clone());
             self.generating.start(&dynamic, async move {
-                let lease = client.generate(&wanted, GENERATION_TIMEOUT).await?;
+                let lease = client.generate(&outputs, GENERATION_TIMEOUT).await?;
                 Ok(HeldLease::generated(lease, SystemTime::now()))
             });
         }
@@ -183,9 +182,9 @@ impl Delivery {
 
     /// The next run on the same volume must not treat revoked credentials as delivered files.
     fn take_files_away(&self) {
-        let files = self.config.wanted.files.iter();
-        let of_leases = files.filter(|spec| matches!(spec.source, Source::Lease(_))).map(|spec| &spec.file);
-        if let Err(error) = self.sink.remove(of_leases) {
+        let files = self.config.outputs.files.iter();
+        let of_leases = files.filter(|spec| spec.source.lease().is_some()).map(|spec| &spec.file);
+        if let Err(error) = self.writer.remove(of_leases) {
             tracing::warn!(%error, "files of revoked leases not removed");
         }
     }

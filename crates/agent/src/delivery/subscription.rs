@@ -40,7 +40,7 @@ impl Delivery {
                 };
                 match next_attempt(&error, &mut backoff, Instant::now(), deadline) {
                     Some(due) => sleep_until(due).await,
-                    None => break Failure::of_error(subject, &error),
+                    None => break Failure::from_error(subject, &error),
                 }
             };
             tracing::warn!(%failure, "subscription not deleted");

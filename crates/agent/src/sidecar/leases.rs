@@ -12,7 +12,7 @@ use scaivault_client::{
 use scaivault_contract::DynamicRef;
 use tokio::time::{Instant, timeout};
 
-use super::{Sidecar, log_unkept};
+use super::{Sidecar, log_unsaved};
 use crate::{
     failure::Failure,
     metrics::{self, Counter},
@@ -43,7 +43,7 @@ impl Sidecar {
     }
 
     /// Starts the renewals, replacements, generations and revocations that are due.
-    pub(super) fn keep_leases(&mut self) {
+    pub(super) fn maintain_leases(&mut self) {
         let (now, time) = (Instant::now(), SystemTime::now());
         let mut missing = Vec::new();
         for dynamic in self.delivery.dynamics() {
@@ -53,7 +53,7 @@ impl Sidecar {
                 _ => {}
             }
         }
-        log_unkept(self.delivery.start_generating(missing));
+        log_unsaved(self.delivery.start_generating(missing));
         self.delivery.start_revoking(now);
     }
 
@@ -107,7 +107,7 @@ impl Sidecar {
                 self.not_renewed.remove(dynamic);
                 self.metrics.count(Counter::LeaseRenewed);
                 tracing::info!(%dynamic, lease = %lease.id, ttl_seconds = term.ttl.as_secs(), "lease renewed");
-                self.keep_state();
+                self.save_state();
             }
             Err(error) if is_about_the_lease(&error) => {
                 lease.refuse_renewal();
@@ -128,10 +128,10 @@ impl Sidecar {
         let kept = match answered {
             Ok(lease) => self.delivery.hold(dynamic.clone(), lease),
             Err(error) => {
-                let failure = Failure::of_error(dynamic, &error);
+                let failure = Failure::from_error(dynamic, &error);
                 tracing::warn!(%failure, "no new lease, trying again");
                 self.lease_failed(&error);
-                return log_unkept(self.delivery.not_generated(dynamic, &error));
+                return log_unsaved(self.delivery.not_generated(dynamic, &error));
             }
         };
         self.not_renewed.remove(dynamic);
@@ -147,7 +147,7 @@ impl Sidecar {
     /// Processes the response to a revocation.
     pub(super) fn revoked(&mut self, lease: &LeaseId, answered: Result<(), Error>) {
         self.delivery.revoked(lease, answered);
-        self.keep_state();
+        self.save_state();
     }
 
     fn lease_failed(&self, error: &Error) {

@@ -73,11 +73,11 @@ impl Sidecar {
     /// starts; a running one is notified, also of files that the previous run wrote without
     /// notifying it.
     pub(super) fn begin_notifying(&mut self, is_running: bool) {
-        if is_running && !self.delivery.sink.is_told() {
+        if is_running && !self.delivery.writer.is_notified() {
             self.notifier.owe();
         } else {
             // If the init container has set the mark, it now records that the sidecar was started.
-            self.delivery.set_told();
+            self.delivery.mark_notified();
         }
     }
 
@@ -88,7 +88,7 @@ impl Sidecar {
             self.metrics.count(Counter::FileChanged);
             tracing::info!(%file, "file changed");
         }
-        let variables = self.delivery.config.wanted.variables_file.as_ref();
+        let variables = self.delivery.config.outputs.variables_file.as_ref();
         if changed.iter().any(|file| Some(file) != variables) {
             self.notifier.owe();
         }
@@ -104,7 +104,7 @@ impl Sidecar {
                     attempts.start(Instant::now());
                 } else {
                     attempts.succeeded();
-                    self.delivery.set_told();
+                    self.delivery.mark_notified();
                 }
             }
             Err(error) => {

@@ -18,7 +18,7 @@ use crate::{
 /// How long a server without the route for batches is not asked for it again.
 const BATCH_RETRY: Duration = Duration::from_hours(1);
 
-type Found = BTreeMap<SecretPath, Result<SecretVersion, Error>>;
+type FoundVersions = BTreeMap<SecretPath, Result<SecretVersion, Error>>;
 
 impl Client {
     /// Reads the current versions of secrets, with one call for [`VERSIONS_BATCH`] paths. No value is asked for or read.
@@ -36,7 +36,7 @@ impl Client {
         versions
     }
 
-    async fn versions_of_batch(&self, paths: &[SecretPath], found: &mut Found) -> Result<(), Error> {
+    async fn versions_of_batch(&self, paths: &[SecretPath], found: &mut FoundVersions) -> Result<(), Error> {
         let is_asked = lock(&self.no_batches_until).is_none_or(|until| until <= Instant::now());
         if is_asked {
             let call = Outgoing::new(Operation::ReadVersions, Method::POST, guessed::BATCH_ROUTE.to_owned())
@@ -57,7 +57,11 @@ impl Client {
         Ok(())
     }
 
-    async fn versions_one_by_one(&self, paths: &[SecretPath], found: &mut Found) -> Result<(), Error> {
+    async fn versions_one_by_one(
+        &self,
+        paths: &[SecretPath],
+        found: &mut FoundVersions,
+    ) -> Result<(), Error> {
         for path in paths {
             let call = Outgoing::new(Operation::ReadVersions, Method::GET, guessed::single_route(path));
             let read = self.call(call, |answer| guessed::of_single(answer, path, SystemTime::now())).await;

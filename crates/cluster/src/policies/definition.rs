@@ -23,7 +23,7 @@ pub(super) enum Definition {
 }
 
 /// Asks the API server for the state of the CRD.
-pub(super) async fn look(client: &Client) -> Definition {
+pub(super) async fn read(client: &Client) -> Definition {
     let Ok(answer) = timeout(ANSWER, client.list_api_group_resources(API_VERSION)).await else {
         return Definition::Unknown(format!("no answer in {ANSWER:?}"));
     };
@@ -49,6 +49,6 @@ mod tests {
         let server = ApiServer::start().await;
         let started = tokio::time::Instant::now();
         let unknown = Definition::Unknown("no answer in 5s".to_owned());
-        assert_eq!((look(&server.client()).await, started.elapsed() < ANSWER * 2), (unknown, true));
+        assert_eq!((read(&server.client()).await, started.elapsed() < ANSWER * 2), (unknown, true));
     }
 }

@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// How often the API server is asked again about the CRD and about policies that have to be read
 /// again.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long policies that were deleted together with their CRD remain in force after the CRD is
 /// served again, if none of them is created again. It is long enough to create all of them. A
@@ -69,7 +69,7 @@ pub async fn keep(client: Client, cache: Arc<PolicyCache>, host: impl Host) {
         held: Held::default(),
         is_listed: false,
         has_more: false,
-        told: None,
+        reported_at: None,
     };
     loop {
         keeper.wait().await;
@@ -87,7 +87,7 @@ struct Keeper<H> {
     /// Whether to run again without a notification.
     has_more: bool,
     /// When the log last said that this replica is not ready.
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 /// Policies that the API server has deleted and that remain in force.
@@ -135,7 +135,7 @@ impl<H: Host> Keeper<H> {
     async fn wait(&self) {
         let news = self.cache.news.notified();
         if self.has_more || !self.held.names.is_empty() {
-            let _ = timeout(LOOK_AGAIN, news).await;
+            let _ = timeout(RETRY_INTERVAL, news).await;
         } else {
             news.await;
         }
@@ -151,11 +151,11 @@ impl<H: Host> Keeper<H> {
         // New versions first: asking the API server why others were deleted may take long.
         self.apply(puts, BTreeSet::new(), now).await;
         if !removed.is_empty() || !self.held.names.is_empty() {
-            let definition = definition::look(&self.client).await;
+            let definition = definition::read(&self.client).await;
             let (was_held, was_quiet) = (self.held.names.len(), self.held.quiet_since.is_some());
             self.held.names.extend(removed);
             let gone = self.held.release(&definition, now);
-            self.tell(was_held, was_quiet, &definition);
+            self.report(was_held, was_quiet, &definition);
             if !gone.is_empty() {
                 self.apply(Vec::new(), gone, now).await;
             }
@@ -176,9 +176,11 @@ impl<H: Host> Keeper<H> {
         if is_set {
             self.host.published();
         }
-        if !lost.is_empty() && self.told.is_none_or(|told| now.duration_since(told) >= REMINDER) {
-            self.told = Some(now);
-            tell_lost(&lost);
+        if !lost.is_empty()
+            && self.reported_at.is_none_or(|reported_at| now.duration_since(reported_at) >= REMINDER)
+        {
+            self.reported_at = Some(now);
+            report_lost(&lost);
         }
         self.has_more = !lost.is_empty() || !to_read.is_empty();
         for name in to_read {
@@ -190,7 +192,7 @@ impl<H: Host> Keeper<H> {
     async fn read_again(&self, name: &Arc<str>) {
         let request = Request::new(InjectionPolicies::url_path()).get(name, &GetParams::default());
         let Ok(request) = request else { return };
-        match timeout(LOOK_AGAIN, self.client.request::<DynamicObject>(request)).await {
+        match timeout(RETRY_INTERVAL, self.client.request::<DynamicObject>(request)).await {
             Ok(Ok(object)) => self.cache.pend(|pending| pending.put_read(name, object)),
             Ok(Err(error)) => {
                 tracing::debug!(policy = &**name, error = reason(&error), "policy not read, trying again");
@@ -206,7 +208,7 @@ impl<H: Host> Keeper<H> {
         pending.removed(names.iter().filter(|name| !self.held.names.contains(*name)))
     }
 
-    fn tell(&self, was_held: usize, was_quiet: bool, definition: &Definition) {
+    fn report(&self, was_held: usize, was_quiet: bool, definition: &Definition) {
         let held = self.held.names.len();
         if let (true, Definition::Unknown(error)) = (held > was_held, definition) {
             tracing::warn!(
@@ -235,7 +237,7 @@ impl<H: Host> Keeper<H> {
     }
 }
 
-fn tell_lost(lost: &[(Arc<str>, String)]) {
+fn report_lost(lost: &[(Arc<str>, String)]) {
     for (name, problems) in lost.iter().take(NAMED) {
         tracing::error!(
             policy = &**name,

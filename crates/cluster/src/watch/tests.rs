@@ -321,9 +321,9 @@ fn a_failing_watch_has_an_age_until_it_works() {
     let error = api_error(StatusCode::SERVICE_UNAVAILABLE);
     follower.fail("watch", &error, now, time);
     follower.fail("watch", &error, now + REMINDER / 2, time + REMINDER / 2);
-    assert_eq!(follower.told, Some(now), "said once in a while");
+    assert_eq!(follower.reported_at, Some(now), "said once in a while");
     follower.fail("watch", &error, now + REMINDER, time + REMINDER);
-    assert_eq!(follower.told, Some(now + REMINDER));
+    assert_eq!(follower.reported_at, Some(now + REMINDER));
     assert_eq!(heard.down(), 1000, "since the first failure");
     follower.works();
     assert_eq!(heard.down(), 0);

@@ -125,11 +125,11 @@ pub(super) struct WatchObserver {
 }
 
 impl WatchObserver {
-    pub(super) fn of_pods(cluster: &Arc<Cluster>) -> Self {
+    pub(super) fn for_pods(cluster: &Arc<Cluster>) -> Self {
         Self { cluster: Arc::clone(cluster), is_for_pods: true }
     }
 
-    pub(super) fn of_namespaces(cluster: &Arc<Cluster>) -> Self {
+    pub(super) fn for_namespaces(cluster: &Arc<Cluster>) -> Self {
         Self { cluster: Arc::clone(cluster), is_for_pods: false }
     }
 }

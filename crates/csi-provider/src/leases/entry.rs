@@ -86,7 +86,7 @@ struct Retired {
 
 /// An entry of the state file.
 #[derive(Clone)]
-pub(crate) struct KeptLeases {
+pub(crate) struct StoredLeases {
     pub(crate) lease: Option<HeldLease>,
     /// With their ends.
     pub(crate) retired: BTreeMap<LeaseId, SystemTime>,
@@ -134,8 +134,8 @@ impl Entry {
     }
 
     /// Continues the leases of an earlier process.
-    pub(super) fn restored(client: Arc<Client>, kept: KeptLeases, now: Instant, time: SystemTime) -> Self {
-        let KeptLeases { lease, retired, volumes } = kept;
+    pub(super) fn restored(client: Arc<Client>, kept: StoredLeases, now: Instant, time: SystemTime) -> Self {
+        let StoredLeases { lease, retired, volumes } = kept;
         let until = |ends: SystemTime| now + ends.duration_since(time).unwrap_or_default();
         let retired = retired.into_iter().map(|(id, ends)| (id, Retired::new(until(ends))));
         let held = lease.map(|lease| Held { until: until(lease.ends), lease });
@@ -149,7 +149,7 @@ impl Entry {
     }
 
     /// The state for the next process; `None` if there is nothing to renew or revoke.
-    pub(super) fn kept(&self, now: Instant, time: SystemTime) -> Option<KeptLeases> {
+    pub(super) fn kept(&self, now: Instant, time: SystemTime) -> Option<StoredLeases> {
         let lease = self.newest().map(|held| held.lease.clone());
         if lease.is_none() && self.retired.is_empty() {
             return None;
@@ -167,7 +167,7 @@ impl Entry {
             Life::Unused(_) => self.requested_by.clone(),
             Life::Ended => BTreeSet::new(),
         };
-        Some(KeptLeases { lease, retired, volumes })
+        Some(StoredLeases { lease, retired, volumes })
     }
 
     /// Records that this lease is in the state file, so it can be used.

@@ -20,7 +20,7 @@ use tonic::{Code, transport::Channel};
 
 use super::*;
 use crate::{
-    config::Given, generated::csi_driver_provider_client::CsiDriverProviderClient, ops,
+    config::ConfigFlags, generated::csi_driver_provider_client::CsiDriverProviderClient, ops,
     serve::serve_incoming, socket::BoundSocket,
 };
 
@@ -184,7 +184,8 @@ fn other_url(world: &World) -> String {
 
 /// A provider with the state of `dir`, which knows of no pod that is gone.
 fn node_provider(world: &World, dir: &Path, node: Option<NodeSettings>, deadlines: Deadlines) -> Provider {
-    let given = Given { url: world.url(), allow_urls: vec![other_url(world)], ca_file: None, file: None };
+    let given =
+        ConfigFlags { url: world.url(), allow_urls: vec![other_url(world)], ca_file: None, file: None };
     let config = Arc::new(Config::read(given).unwrap());
     Provider::new(Parts {
         config,

@@ -27,7 +27,7 @@ pub(super) fn check(
 ) {
     own_places(draft, files, diagnostics);
     let variables: BTreeSet<&str> = draft.variables.keys().map(VariableName::as_str).collect();
-    for container in readers.of(pod) {
+    for container in readers.containers_of(pod) {
         let name = Excerpt::new(&container.name);
         for variable in
             container.env.iter().map(|variable| &*variable.name).filter(|name| variables.contains(name))

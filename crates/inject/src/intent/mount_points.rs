@@ -41,7 +41,7 @@ pub(super) fn resolve(
     let mut found: BTreeMap<MountPoint, Excerpt> = BTreeMap::new();
     // Mounts with a known mount point cost nothing, and mounts beyond the limits are not read.
     let (mut made, mut read) = (BTreeSet::<(&str, &str)>::new(), 0);
-    for container in readers.of(pod) {
+    for container in readers.containers_of(pod) {
         let name = Excerpt::new(&container.name);
         for mount in container.volume_mounts.iter() {
             let is_repeated = !mount.is_partial() && made.contains(&(&*mount.mount_path, &*mount.name));

@@ -25,7 +25,7 @@ pub(super) fn check(
     for (name, file) in draft.files.iter().filter(|(name, _)| is_selected(name)) {
         let Some(mode) = file.mode.filter(|mode| mode.bits() & OTHERS_READ == 0) else { continue };
         let mut unknown = None;
-        let unable = readers.of(pod).find(|container| {
+        let unable = readers.containers_of(pod).find(|container| {
             let can = can_read(mode, owner, identity, pod, container);
             if can.is_none() {
                 unknown = unknown.or(Some(&container.name));

@@ -22,7 +22,10 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// The containers themselves, init containers first.
-    pub(crate) fn of<'a, 'p>(&'a self, pod: &'a PodView<'p>) -> impl Iterator<Item = &'a ContainerView<'p>> {
+    pub(crate) fn containers_of<'a, 'p>(
+        &'a self,
+        pod: &'a PodView<'p>,
+    ) -> impl Iterator<Item = &'a ContainerView<'p>> {
         let pick = |places: &'a [usize], containers: &'a [ContainerView<'p>]| {
             places.iter().filter_map(move |place| containers.get(*place))
         };
@@ -32,12 +35,12 @@ impl Readers {
 
     /// Their names, which are unique in a pod.
     pub(crate) fn names<'a>(&'a self, pod: &'a PodView<'_>) -> BTreeSet<&'a str> {
-        self.of(pod).map(|reader| &*reader.name).collect()
+        self.containers_of(pod).map(|reader| &*reader.name).collect()
     }
 
     /// Whether there are readers and all are known to run with this uid.
     pub(super) fn all_run_as(&self, pod: &PodView<'_>, uid: i64) -> bool {
-        let mut readers = self.of(pod).peekable();
+        let mut readers = self.containers_of(pod).peekable();
         readers.peek().is_some() && readers.all(|container| pod.uid_of(container) == Some(uid))
     }
 }

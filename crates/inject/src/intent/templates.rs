@@ -33,7 +33,7 @@ pub(super) fn check(draft: &Draft, diagnostics: &mut Diagnostics<'_>) {
     for (name, file) in &draft.files {
         let Some(template) = &file.template else { continue };
         let names = match (draft.secrets.get(name), draft.dynamic.get(name)) {
-            (Some(source), _) => TemplateNames::of_source(source),
+            (Some(source), _) => TemplateNames::from_source(source),
             (None, Some(_)) => TemplateNames::Lease,
             // An option without a file is reported separately.
             (None, None) => continue,

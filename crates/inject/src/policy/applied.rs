@@ -12,7 +12,7 @@ use crate::{Context, Namespace, PodView};
 
 /// The policies that select a pod, and those that set an environment for its namespace.
 #[derive(Debug)]
-pub(crate) struct Selected<'a> {
+pub(crate) struct SelectedPolicies<'a> {
     labels: PodLabels<'a>,
     /// In ascending precedence.
     pub(super) policies: Vec<&'a Policy>,
@@ -32,7 +32,7 @@ pub(super) enum Force {
     Audit,
 }
 
-impl<'a> Selected<'a> {
+impl<'a> SelectedPolicies<'a> {
     pub(super) fn new(
         pod: &PodView<'a>,
         namespace: &'a Namespace,
@@ -54,7 +54,7 @@ impl<'a> Selected<'a> {
         self.policies.iter().any(|policy| policy.enforcement() == Enforcement::Audit)
     }
 
-    pub(super) fn applied(&self, force: Force) -> Applied<'_> {
+    pub(super) fn applied(&self, force: Force) -> AppliedPolicies<'_> {
         let is_in_force =
             |policy: &&&Policy| force == Force::Audit || policy.enforcement() != Enforcement::Audit;
         let enforcement = |policy: &Policy| match policy.enforcement() {
@@ -68,7 +68,7 @@ impl<'a> Selected<'a> {
         });
         let environments: Vec<&Policy> = self.environments.iter().filter(is_in_force).copied().collect();
         let (environment, environment_conflict) = Environment::of_namespace(&environments, enforcement);
-        Applied {
+        AppliedPolicies {
             policies: policies.collect(),
             environment,
             environment_conflict,
@@ -80,7 +80,7 @@ impl<'a> Selected<'a> {
 
 /// The policies in force for one pod, and the environment of its namespace.
 #[derive(Debug)]
-pub(crate) struct Applied<'s> {
+pub(crate) struct AppliedPolicies<'s> {
     /// In ascending precedence.
     pub(super) policies: Vec<AppliedPolicy<'s>>,
     pub(crate) environment: Environment<'s>,
@@ -118,7 +118,7 @@ pub(super) fn in_words(names: &[&str]) -> String {
     }
 }
 
-impl<'s> Applied<'s> {
+impl<'s> AppliedPolicies<'s> {
     /// No policies, for a pod with these labels.
     pub(crate) const fn none(labels: &'s PodLabels<'s>) -> Self {
         Self {
@@ -199,16 +199,16 @@ impl<'s> Applied<'s> {
     }
 
     /// The mode of the policy with the highest precedence among those that set one.
-    pub(super) fn mode(&self) -> Option<PolicyWord> {
+    pub(super) fn mode(&self) -> Option<PolicyModeSetting> {
         self.mode_of(|_| true)
     }
 
     /// Likewise, among enforced policies.
-    pub(super) fn enforced_mode(&self) -> Option<PolicyWord> {
+    pub(super) fn enforced_mode(&self) -> Option<PolicyModeSetting> {
         self.mode_of(|enforcement| enforcement == Enforcement::Enforce)
     }
 
-    fn mode_of(&self, counts: impl Fn(Enforcement) -> bool) -> Option<PolicyWord> {
+    fn mode_of(&self, counts: impl Fn(Enforcement) -> bool) -> Option<PolicyModeSetting> {
         let mut policies = self.policies.iter().enumerate().rev();
         policies.find_map(|(at, applied)| {
             let parts = applied.policy.parts();
@@ -218,14 +218,14 @@ impl<'s> Applied<'s> {
             }
             let mode = parts.mutation_mode.unwrap_or_default();
             let may_override = parts.pods_may_override.unwrap_or(mode == PolicyMode::Inject);
-            Some(PolicyWord { at, mode, may_override })
+            Some(PolicyModeSetting { at, mode, may_override })
         })
     }
 }
 
 /// The mode that a policy sets for pods.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PolicyWord {
+pub(super) struct PolicyModeSetting {
     /// The policy's index.
     pub(super) at: usize,
     pub(super) mode: PolicyMode,
@@ -233,7 +233,7 @@ pub(super) struct PolicyWord {
     pub(super) may_override: bool,
 }
 
-impl PolicyWord {
+impl PolicyModeSetting {
     /// Whether pods must not opt out.
     pub(super) fn forbids(self) -> bool {
         self.mode == PolicyMode::Inject && !self.may_override

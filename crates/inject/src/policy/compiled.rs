@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     compile,
-    glob::{self, Subject},
+    glob::{self, GlobText},
     labels::{self, PodLabels},
     limits::Field,
     parts::{Allow, Enforcement, Exception, PolicyParts},
@@ -165,6 +165,6 @@ fn is_named(globs: &[String], name: &str) -> bool {
     if globs.is_empty() {
         return true;
     }
-    let subject = Subject::new(name);
+    let subject = GlobText::new(name);
     globs.iter().any(|glob| glob::covers(glob, &subject))
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use super::{
-    applied::Applied,
+    applied::AppliedPolicies,
     compiled::{Policy, Source},
     labels,
     parts::{Enforcement, PolicyParts},
@@ -128,23 +128,24 @@ pub(super) fn in_namespaces<'a>(
         problem: conflict.problem(),
     }));
     let namespaces = Namespaces { namespaces, environment };
-    let mut compare = |stronger: &[(&'a Policy, Subject<'a>)], policy: &'a Policy, subject: &Subject<'a>| {
-        let differ = |(other, found): &(&'a Policy, Subject<'a>)| {
-            let namespace = namespaces.first_difference((other, found), (policy, subject))?;
-            may_select_the_same(other, policy).then_some((*other, found.clone(), namespace))
+    let mut compare =
+        |stronger: &[(&'a Policy, PolicySetting<'a>)], policy: &'a Policy, subject: &PolicySetting<'a>| {
+            let differ = |(other, found): &(&'a Policy, PolicySetting<'a>)| {
+                let namespace = namespaces.first_difference((other, found), (policy, subject))?;
+                may_select_the_same(other, policy).then_some((*other, found.clone(), namespace))
+            };
+            // Conflicts with enforced policies come first, because pods are rejected for them.
+            let mut others = stronger.iter().filter_map(differ).peekable();
+            let first = others.peek().cloned();
+            let found = others.find(|(other, ..)| are_enforced(other, policy)).or(first);
+            if let Some((first, found, namespace)) = found {
+                let problem = found.about(first, subject, policy);
+                conflicts.push(PolicyConflict { first, second: policy, namespace, problem });
+            }
         };
-        // Conflicts with enforced policies come first, because pods are rejected for them.
-        let mut others = stronger.iter().filter_map(differ).peekable();
-        let first = others.peek().cloned();
-        let found = others.find(|(other, ..)| are_enforced(other, policy)).or(first);
-        if let Some((first, found, namespace)) = found {
-            let problem = found.about(first, subject, policy);
-            conflicts.push(PolicyConflict { first, second: policy, namespace, problem });
-        }
-    };
-    let mut seen: BTreeMap<Name<'a>, Vec<(&'a Policy, Subject<'a>)>> = BTreeMap::new();
+    let mut seen: BTreeMap<Name<'a>, Vec<(&'a Policy, PolicySetting<'a>)>> = BTreeMap::new();
     for policy in policies.iter().rev().copied() {
-        for subject in Subject::of(policy) {
+        for subject in PolicySetting::from_policy(policy) {
             let stronger = seen.entry(subject.name()).or_default();
             compare(stronger, policy, &subject);
             if stronger.len() < COMPARED {
@@ -165,8 +166,8 @@ impl<'a> Namespaces<'_, 'a> {
     /// pod are compared unfilled.
     fn first_difference(
         &self,
-        (stronger, one): (&Policy, &Subject<'_>),
-        (weaker, other): (&Policy, &Subject<'_>),
+        (stronger, one): (&Policy, &PolicySetting<'_>),
+        (weaker, other): (&Policy, &PolicySetting<'_>),
     ) -> Option<&'a Namespace> {
         let has_name = [one, other].iter().any(|subject| subject.text().contains("${namespace}"));
         // Without the variable, all namespaces give the same result.
@@ -194,7 +195,7 @@ fn may_select_the_same(one: &Policy, other: &Policy) -> bool {
 
 /// Finds the conflicts among the policies of one pod.
 pub(crate) fn check(
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
     diagnostics: &mut Diagnostics<'_>,
     notes: &mut Notes,
@@ -204,7 +205,7 @@ pub(crate) fn check(
     if applied.injecting().next().is_none() || applied.giving_at().nth(1).is_none() {
         return;
     }
-    let mut compare = |stronger: usize, one: &Subject<'_>, weaker: usize, other: &Subject<'_>| {
+    let mut compare = |stronger: usize, one: &PolicySetting<'_>, weaker: usize, other: &PolicySetting<'_>| {
         let [first, second] = [stronger, weaker].map(|at| applied.policies[at].policy);
         let fill = |text, place| variables::fill(text, place, values).ok().map(|filled| filled.text);
         if one.differs(first, other, second, fill) {
@@ -214,17 +215,17 @@ pub(crate) fn check(
             report(one.about(first, other, second), is_enforced, &[stronger, weaker], diagnostics, notes);
         }
     };
-    let mut seen: BTreeMap<Name<'_>, Vec<(usize, Subject<'_>)>> = BTreeMap::new();
+    let mut seen: BTreeMap<Name<'_>, Vec<(usize, PolicySetting<'_>)>> = BTreeMap::new();
     let mut giving: Vec<usize> = applied.giving_at().collect();
     giving.reverse();
     for at in giving {
-        for subject in Subject::of(applied.policies[at].policy) {
+        for subject in PolicySetting::from_policy(applied.policies[at].policy) {
             seen.entry(subject.name()).or_default().push((at, subject));
         }
     }
     for subjects in seen.values() {
         // The effective value is from the policy with the highest precedence that sets one.
-        let Some(effective) = subjects.iter().position(|(_, subject)| subject.says_anything()) else {
+        let Some(effective) = subjects.iter().position(|(_, subject)| subject.is_set()) else {
             continue;
         };
         let (at, subject) = &subjects[effective];
@@ -239,7 +240,7 @@ pub(crate) fn check(
 
 /// Rejects a pod because of contradicting environments only if one of the two policies selects it.
 /// If keys use the variable, it has no value and they are reported separately.
-fn environment(applied: &Applied<'_>, diagnostics: &mut Diagnostics<'_>, notes: &mut Notes) {
+fn environment(applied: &AppliedPolicies<'_>, diagnostics: &mut Diagnostics<'_>, notes: &mut Notes) {
     match environment_problem(applied, notes) {
         Some((problem, true)) => diagnostics.problems.push(problem),
         Some((problem, false)) => diagnostics.warn(problem.to_string()),
@@ -248,7 +249,10 @@ fn environment(applied: &Applied<'_>, diagnostics: &mut Diagnostics<'_>, notes: 
 }
 
 /// The conflict about the environment among policies that select a pod, and whether it is enforced.
-pub(super) fn environment_problem(applied: &Applied<'_>, notes: &mut Notes) -> Option<(Problem, bool)> {
+pub(super) fn environment_problem(
+    applied: &AppliedPolicies<'_>,
+    notes: &mut Notes,
+) -> Option<(Problem, bool)> {
     let conflict = applied.environment_conflict?;
     let both = [conflict.first, conflict.second];
     let places: Vec<usize> = both.iter().filter_map(|policy| applied.place(policy.name())).collect();
@@ -286,7 +290,7 @@ fn note(problem: &Problem, is_enforced: bool, places: &[usize], notes: &mut Note
 
 /// A setting that two policies can set differently.
 #[derive(Clone, Debug)]
-enum Subject<'p> {
+enum PolicySetting<'p> {
     /// The source of a file or variable, with its options.
     Source(Source<'p>),
     /// A setting that applies to all secrets of a pod; `None` if the policy does not set it.
@@ -334,18 +338,18 @@ impl Shared {
 
     /// Whether a policy that omits it selects the default containers, instead of leaving the choice
     /// to other policies.
-    const fn is_said_by_silence(self) -> bool {
+    const fn has_default(self) -> bool {
         matches!(self, Self::Containers | Self::InitContainers)
     }
 
     /// The value that a policy sets, in canonical form.
-    fn said_by(self, policy: &Policy) -> Option<String> {
+    fn value_in(self, policy: &Policy) -> Option<String> {
         let values = self.keys().iter().filter_map(|key| policy.injected(key.text()));
         let values: Vec<&str> = values.collect();
         if values.is_empty() {
             return None;
         }
-        if !self.is_said_by_silence() {
+        if !self.has_default() {
             return Some(values.join(" "));
         }
         let mut names: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -355,11 +359,11 @@ impl Shared {
     }
 }
 
-impl<'p> Subject<'p> {
+impl<'p> PolicySetting<'p> {
     /// The settings of a policy.
-    fn of(policy: &'p Policy) -> impl Iterator<Item = Self> {
+    fn from_policy(policy: &'p Policy) -> impl Iterator<Item = Self> {
         let injects = policy.injects();
-        let shared = Shared::ALL.into_iter().map(|shared| (shared, shared.said_by(policy)));
+        let shared = Shared::ALL.into_iter().map(|shared| (shared, shared.value_in(policy)));
         // A policy that adds no secrets leaves unset fields to others.
         let shared = shared.filter(move |(_, said)| injects || said.is_some());
         policy.sources().map(Self::Source).chain(shared.map(|(shared, said)| Self::Shared(shared, said)))
@@ -373,7 +377,7 @@ impl<'p> Subject<'p> {
         }
     }
 
-    fn says_anything(&self) -> bool {
+    fn is_set(&self) -> bool {
         !matches!(self, Self::Shared(_, None))
     }
 
@@ -402,7 +406,7 @@ impl<'p> Subject<'p> {
             (Self::Shared(shared, one), Self::Shared(_, other)) => {
                 let effective = one.as_ref().or(other.as_ref());
                 let loses = |policy: &Policy, own: Option<&String>| {
-                    policy.injects() && (own.is_some() || shared.is_said_by_silence()) && own != effective
+                    policy.injects() && (own.is_some() || shared.has_default()) && own != effective
                 };
                 loses(stronger, one.as_ref()) || loses(weaker, other.as_ref())
             }

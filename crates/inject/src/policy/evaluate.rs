@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::{
-    applied::{Applied, Force, Selected},
+    applied::{AppliedPolicies, Force, SelectedPolicies},
     compiled::Policy,
     labels::PodLabels,
     parts::Enforcement,
@@ -28,12 +28,12 @@ const NAMES_SHOWN: usize = 8;
 pub(crate) fn evaluate<'a>(
     pod: &PodView<'a>,
     context: &Context<'a>,
-    decide: impl Fn(&Applied<'_>, &mut Notes) -> Decision,
+    decide: impl Fn(&AppliedPolicies<'_>, &mut Notes) -> Decision,
 ) -> (Decision, PolicyReport) {
-    let selected = Selected::new(pod, context.namespace, context.policies, context.now);
+    let selected = SelectedPolicies::new(pod, context.namespace, context.policies, context.now);
     if selected.is_empty() {
         let labels = PodLabels::from_pod(pod);
-        return (decide(&Applied::none(&labels), &mut Notes::none()), PolicyReport::default());
+        return (decide(&AppliedPolicies::none(&labels), &mut Notes::none()), PolicyReport::default());
     }
     let run = |force: Force| {
         let applied = selected.applied(force);
@@ -66,8 +66,8 @@ pub(crate) fn evaluate<'a>(
 /// The report on the policies of a pod, from the notes of the policies in force and, if some only
 /// audit, from the notes of an evaluation in which all are enforced.
 pub(super) fn report(
-    selected: &Selected<'_>,
-    applied: &Applied<'_>,
+    selected: &SelectedPolicies<'_>,
+    applied: &AppliedPolicies<'_>,
     real: Notes,
     shadow: Option<Notes>,
 ) -> PolicyReport {
@@ -104,12 +104,12 @@ fn is_repeated(pod: &PodView<'_>, decision: &Decision) -> bool {
 pub(crate) fn with_applied<T>(
     pod: &PodView<'_>,
     context: &Context<'_>,
-    read: impl FnOnce(&Applied<'_>) -> T,
+    read: impl FnOnce(&AppliedPolicies<'_>) -> T,
 ) -> T {
     if context.policies.is_empty() {
-        return read(&Applied::none(&PodLabels::from_pod(pod)));
+        return read(&AppliedPolicies::none(&PodLabels::from_pod(pod)));
     }
-    let selected = Selected::new(pod, context.namespace, context.policies, context.now);
+    let selected = SelectedPolicies::new(pod, context.namespace, context.policies, context.now);
     read(&selected.applied(Force::Real))
 }
 
@@ -143,7 +143,7 @@ fn refusal(decision: &Decision) -> Option<&Problems> {
 
 impl Notes {
     /// Adds the effects that follow from the decision.
-    fn conclude(&mut self, decision: &Decision, applied: &Applied<'_>) {
+    fn conclude(&mut self, decision: &Decision, applied: &AppliedPolicies<'_>) {
         if matches!(decision, Decision::Inject(_)) {
             for at in applied.injecting() {
                 self.add(at, PolicyEffect::Injected, || names(applied.policies[at].policy));

@@ -36,9 +36,9 @@ pub(super) fn fault(glob: &str) -> Option<&'static str> {
 
 /// A text to match against globs. Each variable that the agent fills is replaced by a reserved
 /// character.
-pub(super) struct Subject(Vec<u8>);
+pub(super) struct GlobText(Vec<u8>);
 
-impl Subject {
+impl GlobText {
     pub(super) fn new(text: &str) -> Self {
         let mut bytes = Vec::with_capacity(text.len());
         for part in text_parts(text).unwrap_or_else(|_| vec![TextPart::Literal(text)]) {
@@ -53,10 +53,10 @@ impl Subject {
 }
 
 /// Whether a glob matches a text. The work is at most proportional to the product of their lengths.
-pub(super) fn covers(glob: &str, subject: &Subject) -> bool {
+pub(super) fn covers(glob: &str, subject: &GlobText) -> bool {
     let is_slash = |byte: &u8| *byte == b'/';
     let glob: Cow<'_, [u8]> =
-        if glob.contains('$') { Subject::new(glob).0.into() } else { glob.as_bytes().into() };
+        if glob.contains('$') { GlobText::new(glob).0.into() } else { glob.as_bytes().into() };
     let (mut pattern, mut segments) = (glob.split(is_slash), subject.0.split(is_slash));
     // The position after the last `**` and the segment where the last attempt began. Only the last
     // `**` has to backtrack: it can match whatever an earlier one could.
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn check(glob: &str, text: &str) -> bool {
-        covers(glob, &Subject::new(text))
+        covers(glob, &GlobText::new(text))
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
     fn work_is_bounded_by_the_two_lengths() {
         let glob = format!("{}*a*a*a*a*a*a*b", "**/".repeat(100));
         let text = format!("{}{}", "a/".repeat(9), "a".repeat(490));
-        let subject = Subject::new(&text);
+        let subject = GlobText::new(&text);
         crate::work::take();
         assert!(!covers(&glob, &subject));
         let steps = crate::work::take();

@@ -7,8 +7,8 @@
 use std::{borrow::Cow, ops::RangeInclusive};
 
 use super::{
-    applied::{Applied, in_words},
-    glob::{self, Subject},
+    applied::{AppliedPolicies, in_words},
+    glob::{self, GlobText},
     parts::{Allow, Enforcement},
     report::{Notes, PolicyEffect},
     variables::{self, Place, Values},
@@ -162,7 +162,7 @@ impl UserLimit {
 pub(crate) fn check(
     draft: &Draft,
     settings: &Settings,
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
     diagnostics: &mut Diagnostics<'_>,
     notes: &mut Notes,
@@ -197,7 +197,7 @@ pub(crate) fn check(
 
 struct Check<'c, 'f, 'd> {
     draft: &'c Draft,
-    applied: &'c Applied<'c>,
+    applied: &'c AppliedPolicies<'c>,
     values: &'c Values<'c>,
     diagnostics: &'f mut Diagnostics<'d>,
     notes: &'f mut Notes,
@@ -263,14 +263,14 @@ pub(super) struct Limit<'a> {
     field: Field,
     /// The indices of the policies with a list among the applied ones, in descending precedence.
     limiting: Vec<usize>,
-    applied: &'a Applied<'a>,
+    applied: &'a AppliedPolicies<'a>,
     /// The entries of all lists, with filled variables.
     entries: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Limit<'a> {
     /// `None` if no policy has a list for the field.
-    pub(super) fn new(field: Field, applied: &'a Applied<'a>, values: &Values<'_>) -> Option<Self> {
+    pub(super) fn new(field: Field, applied: &'a AppliedPolicies<'a>, values: &Values<'_>) -> Option<Self> {
         let policies = &applied.policies;
         let list = |at: &usize| field.list(&policies[*at].policy.parts().allow);
         let limiting: Vec<usize> = (0..policies.len()).rev().filter(|at| list(at).is_some()).collect();
@@ -320,7 +320,7 @@ impl<'a> Limit<'a> {
             | Field::Roles
             | Field::CaConfigmaps
             | Field::ClientCredentialsSecrets => {
-                let subject = Subject::new(value);
+                let subject = GlobText::new(value);
                 entries.any(|entry| glob::covers(entry, &subject))
             }
         }

@@ -1,7 +1,7 @@
 //! Whether a pod is injected at all, from the modes of policies, pod, workload and namespace.
 
 use super::{
-    applied::{Applied, PolicyWord},
+    applied::{AppliedPolicies, PolicyModeSetting},
     parts::PolicyMode,
     report::{Notes, PolicyEffect},
 };
@@ -31,7 +31,7 @@ pub(crate) fn mode(
     said: Option<(MutationMode, SkipReason)>,
     pod: &PodView<'_>,
     asks: impl FnOnce() -> bool,
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
     notes: &mut Notes,
 ) -> Mode {
     let opted_out = |said: Option<(MutationMode, SkipReason)>| match said {
@@ -41,14 +41,14 @@ pub(crate) fn mode(
     let Some(strongest) = applied.mode() else { return opted_out(said) };
     // A policy that only warns cannot override an enforced one.
     let decisive = applied.enforced_mode().unwrap_or(strongest);
-    let PolicyWord { at, mode: policy_mode, may_override } = decisive;
+    let PolicyModeSetting { at, mode: policy_mode, may_override } = decisive;
     match (policy_mode.opts_out(), said) {
         (None, None) => {}
         (None, Some((mode, reason))) if !(applied.injects() || asks()) => {
             return Mode::OptOut(mode, reason, None);
         }
         (None, Some((mode, reason))) => {
-            let refusal = |word: PolicyWord| refused(applied.policies[word.at].policy.name(), reason);
+            let refusal = |word: PolicyModeSetting| refused(applied.policies[word.at].policy.name(), reason);
             let warning = (strongest.forbids() && applied.only_warns(strongest.at))
                 .then(|| refusal(strongest).to_string());
             if let Some(text) = &warning {

@@ -78,7 +78,7 @@ pub(crate) enum Place {
 
 impl Place {
     /// The kind of text of an annotation's value; `None` if it may not contain variables.
-    pub(crate) fn of_key(spec: &AnnotationSpec) -> Option<Self> {
+    pub(crate) fn for_key(spec: &AnnotationSpec) -> Option<Self> {
         match spec.value {
             ValueKind::SecretSource | ValueKind::FieldRef => Some(Self::Secrets),
             ValueKind::DynamicRef => Some(Self::Dynamic),
@@ -118,7 +118,7 @@ impl Place {
 
 /// A text with filled variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Filled<'t> {
+pub(crate) struct FilledText<'t> {
     pub(crate) text: Cow<'t, str>,
     /// Whether the text had a variable; then its value is checked like one from the pod.
     pub(crate) has_variables: bool,
@@ -162,10 +162,10 @@ pub(crate) fn fill<'t>(
     text: &'t str,
     place: Place,
     values: &Values<'_>,
-) -> Result<Filled<'t>, VariableFault> {
+) -> Result<FilledText<'t>, VariableFault> {
     match Template::parse(text, place)? {
-        None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
-        Some(template) => Ok(Filled { text: template.fill(values)?.into(), has_variables: true }),
+        None => Ok(FilledText { text: Cow::Borrowed(text), has_variables: false }),
+        Some(template) => Ok(FilledText { text: template.fill(values)?.into(), has_variables: true }),
     }
 }
 
@@ -187,12 +187,12 @@ pub(super) fn fill_in_namespace<'t>(
 
 /// Fills each variable with a sample value, for validation without a pod. Also rejects a text that
 /// can become the same path for two pods although none of their values are the same.
-pub(crate) fn sample(text: &str, place: Place) -> Result<Filled<'_>, VariableFault> {
+pub(crate) fn sample(text: &str, place: Place) -> Result<FilledText<'_>, VariableFault> {
     match Template::parse(text, place)? {
-        None => Ok(Filled { text: Cow::Borrowed(text), has_variables: false }),
+        None => Ok(FilledText { text: Cow::Borrowed(text), has_variables: false }),
         Some(template) => match template.ambiguity() {
             Some(fault) => Err(fault),
-            None => Ok(Filled { text: template.join(sample_value).into(), has_variables: true }),
+            None => Ok(FilledText { text: template.join(sample_value).into(), has_variables: true }),
         },
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use scaivault_contract::PodValues;
 
 use super::{
-    applied::{Applied, Force, Selected},
+    applied::{AppliedPolicies, Force, SelectedPolicies},
     conflicts, evaluate,
     labels::PodLabels,
     limits::{Field, Limit},
@@ -141,10 +141,10 @@ impl VolumeContext<'_> {
         &self,
         read: impl Fn(&VolumeVariables<'_>) -> Result<(T, Vec<Ask>), E>,
     ) -> VolumeReview<T, E> {
-        let selected = Selected::new(self.pod, self.namespace, self.policies, self.now);
+        let selected = SelectedPolicies::new(self.pod, self.namespace, self.policies, self.now);
         if selected.is_empty() {
             let labels = PodLabels::from_pod(self.pod);
-            let answer = read(&self.variables(&Applied::none(&labels)));
+            let answer = read(&self.variables(&AppliedPolicies::none(&labels)));
             let answer = answer.map(|(volume, _)| volume).map_err(VolumeRefusal::Unreadable);
             return VolumeReview { answer, warnings: Vec::new(), report: PolicyReport::default() };
         }
@@ -156,16 +156,16 @@ impl VolumeContext<'_> {
         VolumeReview { answer, warnings, report }
     }
 
-    fn variables<'v>(&'v self, applied: &'v Applied<'v>) -> VolumeVariables<'v> {
+    fn variables<'v>(&'v self, applied: &'v AppliedPolicies<'v>) -> VolumeVariables<'v> {
         let Self { pod, namespace, names, .. } = *self;
-        let Applied { environment, labels, .. } = applied;
+        let AppliedPolicies { environment, labels, .. } = applied;
         let environment = *environment;
         VolumeVariables(Values { pod, labels: *labels, namespace, environment, names: Some(names) })
     }
 
     fn decide<T, E>(
         &self,
-        applied: &Applied<'_>,
+        applied: &AppliedPolicies<'_>,
         read: &impl Fn(&VolumeVariables<'_>) -> Result<(T, Vec<Ask>), E>,
     ) -> (Outcome<T, E>, Notes) {
         let mut notes = Notes::new(applied.len());
@@ -179,7 +179,7 @@ impl VolumeContext<'_> {
         let answer = match read(&variables) {
             Err(error) => Err(VolumeRefusal::Unreadable(error)),
             Ok((volume, asks)) => {
-                match limits::of_volume(asks.len(), applied) {
+                match limits::check_volume(asks.len(), applied) {
                     Some(problem) => diagnostics.refusals.push(|| problem.to_string()),
                     None => check(&asks, applied, &variables.0, &mut diagnostics, &mut notes),
                 }
@@ -237,7 +237,7 @@ struct Diagnostics {
 /// Checks the requests against the lists of all policies that select the pod.
 fn check(
     asks: &[Ask],
-    applied: &Applied<'_>,
+    applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
     diagnostics: &mut Diagnostics,
     notes: &mut Notes,

@@ -42,11 +42,11 @@ fn pods_depend_on_the_injector_only_for_policies_that_enforce() {
 #[test]
 fn a_label_is_lowered_only_by_a_replica_that_has_wanted_it() {
     let [none, audit, enabled] = [Label::None, Label::Audit, Label::Enabled].map(namespace);
-    let mut fresh = Wanted::default();
+    let mut fresh = DesiredLabels::default();
     assert_eq!(fresh.next(&enabled, Label::None), None);
     assert_eq!(fresh.next(&enabled, Label::Audit), None, "others may know a policy that enforces");
     assert_eq!(fresh.next(&audit, Label::None), Some(Label::None), "it has wanted this one itself");
-    let mut labels = Wanted::default();
+    let mut labels = DesiredLabels::default();
     assert_eq!(labels.next(&none, Label::None), None);
     assert_eq!(labels.next(&none, Label::Audit), Some(Label::Audit));
     assert_eq!(labels.next(&audit, Label::Enabled), Some(Label::Enabled));

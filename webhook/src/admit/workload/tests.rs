@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{admit::admit, entry::Entry, testing::context};
+use crate::{admit::admit, endpoint::Endpoint, testing::context};
 
 /// A review of an update of a Deployment from no mode to `ignore`, with one more secret. Each pair
 /// in `edit` replaces a text in the review by another.
@@ -26,27 +26,27 @@ fn review(edit: &[(&str, &str)]) -> String {
     })
 }
 
-fn verdict(entry: Entry, edit: &[(&str, &str)]) -> Verdict {
+fn verdict(entry: Endpoint, edit: &[(&str, &str)]) -> Verdict {
     admit(entry, &Request::decode(entry, review(edit).as_bytes()).unwrap(), &context())
 }
 
-const BOTH: [Entry; 2] = [Entry::Mode, Entry::Validate];
+const BOTH: [Endpoint; 2] = [Endpoint::Mode, Endpoint::Validate];
 
 #[test]
 fn only_the_creation_and_update_of_a_workload_is_decided() {
     for (from, to, expected) in [
-        ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", Untouched::NotAWorkload),
-        ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", Untouched::Subresource),
-        ("UPDATE", "DELETE", Untouched::Delete),
-        ("UPDATE", "CONNECT", Untouched::Connect),
-        ("UPDATE", "PATCH", Untouched::OtherOperation),
-        ("\"object\":{", "\"object\":null,\"other\":{", Untouched::MalformedWorkload),
-        ("\"object\":{", "\"object\":[],\"other\":{", Untouched::MalformedWorkload),
-        ("\"template\":{", "\"mould\":{", Untouched::MalformedWorkload),
+        ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", Ignored::NotAWorkload),
+        ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", Ignored::Subresource),
+        ("UPDATE", "DELETE", Ignored::Delete),
+        ("UPDATE", "CONNECT", Ignored::Connect),
+        ("UPDATE", "PATCH", Ignored::OtherOperation),
+        ("\"object\":{", "\"object\":null,\"other\":{", Ignored::MalformedWorkload),
+        ("\"object\":{", "\"object\":[],\"other\":{", Ignored::MalformedWorkload),
+        ("\"template\":{", "\"mould\":{", Ignored::MalformedWorkload),
     ] {
         for entry in BOTH {
             let verdict = verdict(entry, &[(from, to)]);
-            assert_eq!(verdict.reason, Reason::Untouched(expected), "{to}");
+            assert_eq!(verdict.reason, Reason::Ignored(expected), "{to}");
             assert!(verdict.refusal.is_none() && verdict.patch.is_none(), "{to}");
         }
     }
@@ -57,20 +57,20 @@ fn only_the_creation_and_update_of_a_workload_is_decided() {
 fn the_templates_of_other_kinds_are_validated() {
     let other = ("\"kind\":\"Deployment\"", "\"kind\":\"CloneSet\"");
     let wrong = ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"");
-    assert_eq!(verdict(Entry::Mode, &[other]).reason, Reason::Untouched(Untouched::NotAWorkload));
-    let valid = verdict(Entry::Validate, &[other]);
+    assert_eq!(verdict(Endpoint::Mode, &[other]).reason, Reason::Ignored(Ignored::NotAWorkload));
+    let valid = verdict(Endpoint::Validate, &[other]);
     assert_eq!(valid.reason, Reason::Validated(ValidationReason::Valid));
     assert!(valid.warnings[0].contains("mutation-mode has no effect"), "{:?}", valid.warnings);
-    let refused = verdict(Entry::Validate, &[other, wrong]);
+    let refused = verdict(Endpoint::Validate, &[other, wrong]);
     assert_eq!(refused.reason, Reason::Validated(ValidationReason::Problems));
     assert!(refused.refusal.unwrap().message.contains("pattern"));
     for (edit, expected) in [
         (("\"shop\"", "\"kube-system\""), Reason::Skipped(SkipReason::ExcludedNamespace)),
         (("\"shop\"", "\"unknown\""), Reason::Deferred(Deferral::Namespace)),
-        (("UPDATE", "DELETE"), Reason::Untouched(Untouched::NotAWorkload)),
-        (("\"containers\"", "\"vessels\""), Reason::Untouched(Untouched::NotAWorkload)),
+        (("UPDATE", "DELETE"), Reason::Ignored(Ignored::NotAWorkload)),
+        (("\"containers\"", "\"vessels\""), Reason::Ignored(Ignored::NotAWorkload)),
     ] {
-        assert_eq!(verdict(Entry::Validate, &[other, wrong, edit]).reason, expected);
+        assert_eq!(verdict(Endpoint::Validate, &[other, wrong, edit]).reason, expected);
     }
 }
 
@@ -86,23 +86,23 @@ fn the_mode_of_rollouts_and_deployment_configs_is_carried() {
             ("UPDATE", "CREATE".to_owned()),
         ];
         let edit: Vec<_> = edit.iter().map(|(from, to)| (*from, to.as_str())).collect();
-        let created = verdict(Entry::Mode, &edit);
+        let created = verdict(Endpoint::Mode, &edit);
         assert_eq!(created.reason.name(), "mode-carried", "{kind}");
         assert_eq!(created.patch.unwrap().operations().len(), 1);
-        assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Validated(ValidationReason::Valid));
+        assert_eq!(verdict(Endpoint::Validate, &edit).reason, Reason::Validated(ValidationReason::Valid));
     }
 }
 
 #[test]
 fn the_former_object_is_looked_at() {
-    let frozen = verdict(Entry::Mode, &[]);
+    let frozen = verdict(Endpoint::Mode, &[]);
     assert_eq!((frozen.reason.outcome(), frozen.reason.name()), ("adjusted", "frozen"));
     assert_eq!(frozen.patch.unwrap().operations().len(), 1);
     assert_eq!(frozen.warnings, ["frozen by mutation-mode: ignore; not added: inject-secret-b"]);
-    let created = verdict(Entry::Mode, &[("UPDATE", "CREATE")]);
+    let created = verdict(Endpoint::Mode, &[("UPDATE", "CREATE")]);
     assert_eq!(created.reason.name(), "mode-carried");
     for old in ["\"oldObject\":null,\"other\":{", "\"oldObject\":[],\"other\":{"] {
-        let unknown = verdict(Entry::Mode, &[("\"oldObject\":{", old)]);
+        let unknown = verdict(Endpoint::Mode, &[("\"oldObject\":{", old)]);
         assert_eq!(unknown.reason.name(), "unknown-former");
         assert_eq!((unknown.patch.unwrap().operations().len(), unknown.warnings.len()), (0, 1));
     }
@@ -111,7 +111,7 @@ fn the_former_object_is_looked_at() {
 #[test]
 fn a_refusal_says_all_problems() {
     let wrong = [("\"ignore\"", "\"ingore\""), ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"")];
-    let verdict = verdict(Entry::Validate, &wrong);
+    let verdict = verdict(Endpoint::Validate, &wrong);
     assert_eq!(verdict.reason, Reason::Validated(ValidationReason::Problems));
     let refusal = verdict.refusal.unwrap();
     assert_eq!((refusal.code, refusal.reason), (403, "Forbidden"));
@@ -132,8 +132,8 @@ fn an_excluded_namespace_is_left_alone() {
 #[test]
 fn an_unknown_namespace_defers_the_check_alone() {
     let edit = [("\"shop\"", "\"unknown\"")];
-    assert_eq!(verdict(Entry::Validate, &edit).reason, Reason::Deferred(Deferral::Namespace));
-    assert_eq!(verdict(Entry::Mode, &edit).reason.name(), "frozen");
+    assert_eq!(verdict(Endpoint::Validate, &edit).reason, Reason::Deferred(Deferral::Namespace));
+    assert_eq!(verdict(Endpoint::Mode, &edit).reason.name(), "frozen");
 }
 
 #[test]

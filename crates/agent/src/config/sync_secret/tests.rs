@@ -26,7 +26,7 @@ fn refuses<const N: usize>(pairs: [(&'static str, &str); N], expected: &[&str]) 
 #[test]
 fn two_variables_are_enough() {
     let config = read([(env::SYNC_SECRET_NAME, "billing"), (env::SECRETS, "a/b -> db.json")]).unwrap();
-    assert_eq!(config.wanted.files[0].file.as_str(), "/db.json");
+    assert_eq!(config.outputs.files[0].file.as_str(), "/db.json");
     let SecretSpec { name, secret_type, labels, annotations, immutable } = config.secret;
     assert_eq!((name.as_str(), secret_type.as_str(), immutable), ("billing", "Opaque", false));
     assert!(labels.is_empty() && annotations.is_empty());
@@ -46,12 +46,12 @@ fn everything_can_be_said() {
         (env::SYNC_SECRET_IMMUTABLE, "true"),
         (KUBERNETES_SERVICE_HOST, "fd00::1"),
     ]);
-    let SyncConfig { secret, api, wanted, .. } = config.unwrap();
+    let SyncConfig { secret, api, outputs, .. } = config.unwrap();
     assert_eq!((secret.secret_type.as_str(), secret.immutable), ("kubernetes.io/tls", true));
     assert_eq!(secret.labels["app"], "billing");
     assert_eq!(secret.labels["example.com/team"], "");
     assert_eq!(secret.annotations["note"], "a = b, c");
-    assert_eq!((api.host.as_str(), wanted.files.len()), ("fd00::1", 3));
+    assert_eq!((api.host.as_str(), outputs.files.len()), ("fd00::1", 3));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn secret(version: u64) -> Secret {
 fn refused(operation: Operation, code: &str, retry_after: Option<Duration>) -> Failure {
     let code = ErrorCode::new(code);
     let refusal = Refusal { status: 404, code, message: String::new(), request_id: None, retry_after };
-    Failure::of_error("a/b", &Error { operation, kind: refusal.into() })
+    Failure::from_error("a/b", &Error { operation, kind: refusal.into() })
 }
 
 fn failed(code: &str) -> Failure {

@@ -3,7 +3,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
-    config::{Config, Given, LoginTarget},
+    config::{Config, ConfigFlags, LoginTarget},
     logins::Logins,
 };
 
@@ -20,7 +20,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let url = "http://127.0.0.1:1".to_owned();
-        let given = Given { url, allow_urls: Vec::new(), ca_file: None, file: None };
+        let given = ConfigFlags { url, allow_urls: Vec::new(), ca_file: None, file: None };
         let config = Arc::new(Config::read(given).unwrap());
         let target = LoginTarget { server: 0, audience: "scaivault".to_owned(), role: None };
         let client = Logins::new(config, Arc::new(Notify::new())).unwrap().restored(&target, None);

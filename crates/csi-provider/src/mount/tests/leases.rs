@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    leases::{KeptLeases, LeaseKey},
+    leases::{LeaseKey, StoredLeases},
     serve::stop_listening,
 };
 
@@ -323,7 +323,7 @@ async fn the_leases_of_a_node_are_bounded() {
             ..read.pod.clone()
         };
         let dynamic = "engine=postgres role=readonly".parse().unwrap();
-        let kept = KeptLeases { lease: None, retired: BTreeMap::default(), volumes: BTreeSet::new() };
+        let kept = StoredLeases { lease: None, retired: BTreeMap::default(), volumes: BTreeSet::new() };
         let client = node.provider.0.logins.restored(&target, None);
         leases.restore(LeaseKey { pod, target: target.clone(), dynamic }, client, kept);
     };

@@ -15,7 +15,7 @@ pub const POLICY_PATH: &str = "/policy";
 
 /// A webhook endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum Endpoint {
     /// Pods, CREATE, mutating.
     Mutate,
     /// Workloads, CREATE and UPDATE, mutating.
@@ -26,7 +26,7 @@ pub enum Entry {
     Policy,
 }
 
-impl Entry {
+impl Endpoint {
     /// Every endpoint.
     pub const ALL: [Self; 4] = [Self::Mutate, Self::Mode, Self::Validate, Self::Policy];
 

@@ -10,13 +10,13 @@ use crate::{HeldLease, LeaseId, SecretData, Token};
 /// The stored form of a token. It does not implement `Debug`, because it contains the token as
 /// text.
 #[derive(Serialize, Deserialize)]
-pub struct KeptToken {
+pub struct StoredToken {
     secret: String,
     received: u64,
     use_until: u64,
 }
 
-impl KeptToken {
+impl StoredToken {
     /// The stored form of `token`.
     pub fn new(token: &Token) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl KeptToken {
 
 /// The stored form of a lease with its credentials.
 #[derive(Serialize, Deserialize)]
-pub struct KeptLease {
+pub struct StoredLease {
     /// Its identifier.
     pub id: LeaseId,
     credentials: String,
@@ -46,7 +46,7 @@ pub struct KeptLease {
     is_renewable: bool,
 }
 
-impl KeptLease {
+impl StoredLease {
     /// The stored form of `lease`.
     pub fn new(lease: &HeldLease) -> Self {
         Self {

@@ -9,7 +9,7 @@ use crate::review::{Object, Text};
 /// The names in a pod's metadata. A pod created by a controller has no name yet during admission.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Subject<'a> {
+pub(crate) struct ObjectMeta<'a> {
     #[serde(borrow)]
     pub(crate) generate_name: Text<'a>,
     #[serde(borrow)]
@@ -39,7 +39,7 @@ pub(crate) struct Owner<'a> {
     controller: Option<bool>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ObjectMeta<'a> {
     /// From an object that was read with its review, or from its text.
     pub(crate) fn new(object: &'a Object<'a>) -> Self {
         match object {
@@ -101,7 +101,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
     }
 }
 
-struct Metadata<'s, 'a>(&'s mut Subject<'a>);
+struct Metadata<'s, 'a>(&'s mut ObjectMeta<'a>);
 
 impl<'de: 'a, 'a> de::Visitor<'de> for Metadata<'_, 'a> {
     type Value = ();
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_controller_is_the_owner() {
-        let subject = Subject::parse(
+        let subject = ObjectMeta::parse(
             r#"{"kind":"Pod","metadata":{"generateName":"web-5d-","labels":{},"ownerReferences":[
                  {"kind":"Node","name":"n"},{"kind":"ReplicaSet","name":"web-5d","controller":true}]},"spec": not read"#,
         );
@@ -143,7 +143,7 @@ mod tests {
             r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}}],"generateName":"web-"}}}}"#,
             "{},".repeat(OWNERS_READ)
         );
-        let subject = Subject::parse(&object);
+        let subject = ObjectMeta::parse(&object);
         assert_eq!((subject.owners().len(), &*subject.generate_name), (OWNERS_READ, "web-"));
         assert!(subject.controller().is_none());
     }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_empty() {
         for object in ["", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{"ownerReferences":null}}"#] {
-            let subject = Subject::parse(object);
+            let subject = ObjectMeta::parse(object);
             assert!(subject.generate_name.is_empty() && subject.owner().is_none(), "{object}");
         }
     }
