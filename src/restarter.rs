@@ -8,6 +8,8 @@
 mod args;
 mod controller;
 mod events;
+#[cfg(test)]
+mod fake_api;
 mod kinds;
 mod lease;
 mod lookups;

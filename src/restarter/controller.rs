@@ -166,4 +166,6 @@ fn workloads(memory: &Memory, failed_versions: usize) -> Workloads {
 }
 
 #[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
 mod tests;

@@ -56,6 +56,8 @@ pub(super) struct State {
     outdated: Outdated,
     /// The workloads that are being read again.
     reading: Outdated,
+    /// Since when there is something to be read again, Unix seconds.
+    outdated_since: Option<i64>,
     /// The `metadata.uid` of the namespace `kube-system`: the usual name of a cluster.
     cluster: String,
     /// Deployments of Reloader.
@@ -98,6 +100,7 @@ impl Memory {
                 policies: None,
                 outdated: Outdated::None,
                 reading: Outdated::None,
+                outdated_since: None,
                 cluster: String::new(),
                 reloaders: BTreeSet::new(),
                 missing: BTreeSet::new(),
@@ -118,6 +121,11 @@ impl Memory {
         let mut state = self.lock();
         change(&mut state);
         let is_outdated = state.outdated != Outdated::None;
+        if is_outdated || state.reading != Outdated::None {
+            state.outdated_since.get_or_insert_with(|| unix_seconds(SystemTime::now()));
+        } else {
+            state.outdated_since = None;
+        }
         let is_changed = state.catalog.is_changed();
         drop(state);
         if is_outdated {
@@ -252,6 +260,11 @@ impl State {
         self.reloaders.len()
     }
 
+    /// Since when workloads have had to be read again, Unix seconds; 0 if none has to.
+    pub(super) fn outdated_since(&self) -> i64 {
+        self.outdated_since.unwrap_or_default()
+    }
+
     /// An identifier of the cluster; empty before its namespaces are listed.
     pub(super) fn cluster(&self) -> &str {
         &self.cluster
@@ -309,7 +322,8 @@ impl State {
     pub(super) fn end_reading(&mut self, failed: Outdated) {
         self.reading = Outdated::None;
         match failed {
-            Outdated::None => {}
+            // What is to be read now has become outdated meanwhile.
+            Outdated::None => self.outdated_since = None,
             Outdated::In(namespaces) => namespaces.into_iter().for_each(|name| self.outdated.add(name)),
             Outdated::All => self.outdated = Outdated::All,
         }
@@ -482,6 +496,33 @@ mod tests {
         assert_eq!(decided(&memory), None);
         memory.lock().begin_reading();
         assert_eq!(decided(&memory), None);
+    }
+
+    #[test]
+    fn it_is_known_since_when_workloads_are_outdated() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        let is_outdated = || memory.lock().outdated_since() > 0;
+        let label = |label: &str| memory.change(|state| state.put_namespace(namespace("a", label)));
+        memory.change(|state| {
+            state.put_namespace(namespace("a", "1"));
+            state.put_workload(Kind::Deployment, &deployment("a"));
+        });
+        assert!(!is_outdated());
+        label("2");
+        assert!(is_outdated());
+        memory.lock().outdated_since = Some(5);
+        // An attempt that fails.
+        let outdated = memory.lock().begin_reading();
+        memory.change(|state| state.end_reading(outdated));
+        assert_eq!(memory.lock().outdated_since(), 5);
+        // One that succeeds, while the namespace changes again.
+        memory.lock().begin_reading();
+        label("3");
+        memory.change(|state| state.end_reading(Outdated::None));
+        assert!(memory.lock().outdated_since() > 5);
+        memory.lock().begin_reading();
+        memory.change(|state| state.end_reading(Outdated::None));
+        assert!(!is_outdated());
     }
 
     #[test]

@@ -228,6 +228,9 @@ impl Metrics {
         let help =
             "Unix time of the last decision of this replica on the whole cluster; 0 before the first one.";
         page.single("decided_timestamp_seconds", "gauge", help, decided_at)?;
+        let outdated_since = memory.lock().outdated_since();
+        let help = "Unix time since which workloads have had to be read again, during which nothing is decided about them; 0 if none has to.";
+        page.single("outdated_since_timestamp_seconds", "gauge", help, outdated_since)?;
         let help = "Log lines dropped because the log was not read fast enough.";
         page.single("dropped_log_lines_total", "counter", help, telemetry::dropped_lines())
     }

@@ -80,3 +80,6 @@ async fn read_kind(client: &Client, memory: &Memory, kind: Kind, path: &str) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

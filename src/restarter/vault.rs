@@ -233,3 +233,6 @@ fn converted(version: SecretVersion) -> (Version, Option<i64>) {
     let SecretVersion { number, created, previous_ends } = version;
     (Version::Numbered { time: unix_seconds(created), number }, previous_ends.map(unix_seconds))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,4 +4,5 @@ mod faults;
 mod kinds;
 mod pace;
 mod release;
+mod reloader;
 mod sources;

@@ -4,10 +4,15 @@ use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
-use scaivault_testkit::control_plane;
+use scaivault_testkit::control_plane::{self, ControlPlane};
 use serde_json::{Value, json};
 
-use crate::support::{self, api, create, eventually, run, workload::workload};
+use crate::support::{
+    self, api, create, eventually,
+    restarter::{ARGO, Cluster, rollout},
+    run,
+    workload::workload,
+};
 
 const MARKER: &str = scaivault_restarter::MARKER;
 /// How the messages of the chart's `ValidatingAdmissionPolicy` begin.
@@ -17,18 +22,23 @@ const REFUSAL: &str = "the restart controller must not change";
 async fn restarter() -> (Client, Client, String) {
     let plane = support::control_plane().await;
     let namespace = plane.namespace("rights").await.unwrap();
+    let (client, _) = install(plane, &namespace).await;
+    (plane.client().await.unwrap(), client, namespace)
+}
+
+/// Installs the rights of the chart in a namespace. Returns a client of the service account, and the account's name.
+async fn install(plane: &ControlPlane, namespace: &str) -> (Client, String) {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/scaivault-injector");
     let mut helm = plane.helm().unwrap();
-    helm.args(["template", "rights", chart, "--namespace", &namespace]);
+    helm.args(["template", "rights", chart, "--namespace", namespace]);
     helm.args(["--set", &format!("fullnameOverride={namespace},restarter.enabled=true")]);
     helm.args(["--show-only", "templates/restarter-rbac.yaml"]);
     let file = plane.path().join(format!("{namespace}.yaml"));
     std::fs::write(&file, run(&mut helm)).unwrap();
     run(plane.kubectl().unwrap().args(["apply", "--server-side", "--filename"]).arg(&file));
     let account = format!("{namespace}-restarter");
-    let kubeconfig = plane.kubeconfig_for_service_account(&namespace, &account).await.unwrap();
-    let client = control_plane::client(&kubeconfig).await.unwrap();
-    (plane.client().await.unwrap(), client, namespace)
+    let kubeconfig = plane.kubeconfig_for_service_account(namespace, &account).await.unwrap();
+    (control_plane::client(&kubeconfig).await.unwrap(), account)
 }
 
 async fn patch(workloads: &Api<DynamicObject>, change: Value) -> kube::Result<DynamicObject> {
@@ -78,6 +88,44 @@ async fn the_restarter_changes_nothing_but_its_annotation() {
         patch(&all, json!({"metadata": {"labels": {"team": "payments"}}})).await.unwrap();
         assert_ne!(all.get("web").await.unwrap().metadata.generation, first.metadata.generation);
     }
+}
+
+#[tokio::test]
+async fn the_restarter_only_asks_argo_rollouts_to_restart() {
+    let cluster = Cluster::new("restarter-rights-argo").await;
+    cluster.with_argo().await;
+    let (restarter, account) = install(cluster.plane, &cluster.namespace).await;
+    let all = api(&cluster.client, ARGO, "Rollout", &cluster.namespace);
+    create(&all, rollout("web", "db")).await.unwrap();
+    let rollouts = api(&restarter, ARGO, "Rollout", &cluster.namespace);
+    let mut replicas = 1;
+    eventually("a change to be refused", async || {
+        replicas += 1;
+        let error = patch(&rollouts, json!({"spec": {"replicas": replicas}})).await.err()?.to_string();
+        error.contains(REFUSAL).then_some(())
+    })
+    .await;
+    for change in [
+        json!({"spec": {"replicas": 599}}),
+        json!({"spec": {"paused": true}}),
+        json!({"spec": {"workloadRef": {"kind": "Deployment", "name": "other"}}}),
+        json!({"spec": {"template": {"spec": {"serviceAccountName": "admin"}}}}),
+        json!({"spec": {"template": {"metadata": {"annotations": {"team": "payments"}}}}}),
+        json!({"metadata": {"annotations": {"team": "payments"}}}),
+        json!({"metadata": {"labels": {"team": "payments"}}}),
+    ] {
+        let error = patch(&rollouts, change.clone()).await.expect_err(&change.to_string()).to_string();
+        assert!(error.contains(REFUSAL), "{change}: {error}");
+    }
+    let asked = "2026-11-27T00:00:00Z";
+    let restart = json!({"metadata": {"annotations": {MARKER: "secret:db=@1"}}, "spec": {"restartAt": asked}});
+    let after = patch(&rollouts, restart).await.unwrap();
+    assert_eq!(after.data["spec"]["restartAt"], asked);
+    // The rights are the cluster's.
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy", "clusterrolebinding", "clusterrole"] {
+        run(cluster.plane.kubectl().unwrap().args(["delete", kind, &account, "--ignore-not-found"]));
+    }
+    cluster.end().await;
 }
 
 #[tokio::test]

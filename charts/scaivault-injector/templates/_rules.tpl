@@ -345,13 +345,13 @@ groups:
           description: {{ `'The watch of {{ $labels.resource }} has failed for {{ $value | humanizeDuration }}.'` }}
           runbook_url: {{ $page }}#scaivaultrestarterwatchdown
       - alert: ScaiVaultRestarterUndecided
-        # 0: not yet.
-        expr: (time() - scaivault_restarter_decided_timestamp_seconds{ {{- $selector -}} }) > 600 and {{ $leads }}
+        # 0: not yet; of outdated workloads: none.
+        expr: (time() - scaivault_restarter_decided_timestamp_seconds{ {{- $selector -}} } > 600 or time() - (scaivault_restarter_outdated_since_timestamp_seconds{ {{- $selector -}} } > 0) > 600) and {{ $leads }}
         for: 10m
         labels: {severity: warning}
         annotations:
-          summary: The restart controller runs, but makes no decisions.
-          description: The leader has made no decision for more than ten minutes. Rotations since then restart nothing.
+          summary: The restart controller runs, but makes no decisions, or none about some workloads.
+          description: The leader has made no decision for more than ten minutes, or none about workloads that it has to read again. Rotations since then restart nothing there.
           runbook_url: {{ $page }}#scaivaultrestarterundecided
       - alert: ScaiVaultRestarterWritesFail
         expr: sum by (result) (increase(scaivault_restarter_restarts_total{ {{- $selector -}} ,result=~"refused|unavailable"}[15m]) or increase(scaivault_restarter_record_writes_total{ {{- $selector -}} ,result=~"refused|unavailable"}[15m])) > 0

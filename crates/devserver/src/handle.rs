@@ -47,6 +47,12 @@ impl Handle {
         self.write_by(path, data, Writer::Rotation)
     }
 
+    /// Changes what people write about a secret, such as its tags: `updated_at` changes, and no version.
+    pub fn describe(&self, path: &SecretPath) {
+        let now = self.shared.now();
+        self.shared.vault().secrets.describe(path, now);
+    }
+
     /// Soft-deletes a secret; returns whether it existed.
     pub fn delete(&self, path: &SecretPath) -> bool {
         self.shared.vault().secrets.delete(path, false).is_ok()

@@ -1,16 +1,13 @@
 //! The controller is killed, replaced, cut off, and not alone.
 
-use kube::{
-    api::{Patch, PatchParams},
-    config::Kubeconfig,
-};
-use scaivault_testkit::{balancer::Balancer, control_plane::Directory};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use super::pace::check_waves;
 use crate::support::{
-    api, eventually,
+    api, create, eventually,
     kubectl::Kubectl,
-    restarter::{Cluster, MARKER, Restarter, manifest, size},
+    restarter::{ARGO, Cluster, MARKER, Restarter, manifest, rollout, size},
 };
 
 const AUTO: &str = "scaivault.scailabs.ai/restart";
@@ -103,32 +100,88 @@ async fn a_new_leader_restarts_nothing_by_itself() {
     cluster.end().await;
 }
 
+/// A leader ends while restarts wait, and the next one while a wave runs.
+#[tokio::test]
+async fn a_new_leader_finishes_what_waits_and_what_runs() {
+    let cluster = Cluster::new("restarter-leaders").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    let names: Vec<String> = (0..4).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        // A rollout takes a while.
+        let mut deployment = manifest("Deployment", name, "db", json!({}));
+        deployment["spec"]["minReadySeconds"] = 5.into();
+        create(&api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace), deployment).await.unwrap();
+    }
+    let kubeconfig = cluster.plane.kubeconfig_path();
+    let namespace = format!("--namespace={}", cluster.namespace);
+    let flags = [&*namespace, "--lease=restarter", "--debounce=10s", "--max-wait=1m", "--wave=3"];
+    let leads = async |restarter: &Restarter| {
+        eventually("a leader", async || (restarter.metric("leader").await > 0.0).then_some(())).await;
+    };
+    let first = Restarter::start(&kubeconfig, &flags).await;
+    for name in &names {
+        cluster.until_known("Deployment", name).await;
+    }
+    let second = Restarter::start(&kubeconfig, &flags).await;
+    cluster.rotate("db").await;
+    let count = async |phase: &str| {
+        cluster.records().await.iter().filter(|record| record["phase"] == phase).count()
+    };
+    eventually("restarts that wait", async || (count("Waiting").await == names.len()).then_some(())).await;
+    assert_eq!(cluster.replica_sets_of_all().await, names.len());
+    drop(first);
+    leads(&second).await;
+    let third = Restarter::start(&kubeconfig, &flags).await;
+    eventually("the canary", async || (count("Restarting").await == 1).then_some(())).await;
+    assert_eq!(cluster.replica_sets_of_all().await, names.len() + 1);
+    drop(second);
+    leads(&third).await;
+    let mut records = Vec::new();
+    for name in &names {
+        records.push(cluster.until_restarted("Deployment", name, 1).await);
+        assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
+    }
+    check_waves(&records, 3);
+    third.terminate().await;
+    cluster.end().await;
+}
+
 /// A `GitOps` tool that applies the manifest of the repository again and again neither undoes a restart nor causes another one.
 #[tokio::test]
 async fn an_applier_of_the_whole_manifest_does_not_fight() {
     let applications = size("RESTARTER_APPLICATIONS", 20);
     let cluster = Cluster::new("restarter-applier").await;
+    cluster.with_argo().await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
-    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
-    let server_side = manifest("Deployment", "server-side", "db", json!({}));
+    cluster.rollout("argo", "db").await;
+    let applied: Vec<_> = [("Deployment", "server-side"), ("StatefulSet", "set"), ("DaemonSet", "daemons")]
+        .map(|(kind, name)| ("apps/v1", kind, name, manifest(kind, name, "db", json!({}))))
+        .into_iter()
+        .chain([(ARGO, "Rollout", "argo", rollout("argo", "db"))])
+        .collect();
     let client_side = manifest("Deployment", "client-side", "db", json!({}));
     let kubectl = Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
     let apply = async || {
         let params = PatchParams::apply("argocd-controller").force();
-        deployments.patch("server-side", &params, &Patch::Apply(&server_side)).await.unwrap();
+        for (api_version, kind, name, manifest) in &applied {
+            let objects = api(&cluster.client, api_version, kind, &cluster.namespace);
+            objects.patch(name, &params, &Patch::Apply(manifest)).await.unwrap();
+        }
         kubectl.apply(&client_side).ok();
     };
     apply().await;
-    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
-    let names = ["server-side", "client-side"];
-    for name in names {
-        cluster.until_known("Deployment", name).await;
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &["--namespace-concurrency=9", "--canaries=9"]).await;
+    let mut names: Vec<_> = applied.iter().map(|(_, kind, name, _)| (*kind, *name)).collect();
+    names.push(("Deployment", "client-side"));
+    for (kind, name) in &names {
+        cluster.until_known(kind, name).await;
     }
     cluster.rotate("db").await;
-    for name in names {
+    let asked = cluster.play_argo("argo").await;
+    for (kind, name) in &names {
         eventually("the restart while the applier runs", async || {
             apply().await;
-            let record = cluster.record("Deployment", name).await;
+            let record = cluster.record(kind, name).await;
             (record["phase"] == "Current" && record["restarts"][0].is_string()).then_some(())
         })
         .await;
@@ -136,10 +189,21 @@ async fn an_applier_of_the_whole_manifest_does_not_fight() {
     for _ in 0..applications {
         apply().await;
     }
-    for name in names {
+    for name in ["server-side", "client-side"] {
         let template = &cluster.get("Deployment", name).await["spec"]["template"];
         assert!(template["metadata"]["annotations"][MARKER].is_string(), "{template}");
         assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
+    }
+    for (kind, name) in [("StatefulSet", "set"), ("DaemonSet", "daemons")] {
+        let template = &cluster.get(kind, name).await["spec"]["template"];
+        assert!(template["metadata"]["annotations"][MARKER].is_string(), "{template}");
+        assert_eq!(cluster.revisions(name).await, 2, "{name}");
+    }
+    let argo = api(&cluster.client, ARGO, "Rollout", &cluster.namespace).get("argo").await.unwrap();
+    assert_eq!(argo.data["spec"]["restartAt"], *asked);
+    assert!(argo.metadata.annotations.unwrap().contains_key(MARKER));
+    for (kind, name) in &names {
+        assert_eq!(cluster.record(kind, name).await["restarts"].as_array().unwrap().len(), 1, "{kind} {name}");
     }
     restarter.terminate().await;
     cluster.end().await;
@@ -150,20 +214,10 @@ async fn rotations_while_the_api_server_is_away_are_not_lost() {
     let cluster = Cluster::new("restarter-away").await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
     cluster.workload("Deployment", "web", "db", json!({})).await;
-    // The controller reaches the API server by a way that can be cut.
-    let server = cluster.plane.server_url().strip_prefix("https://").unwrap().parse().unwrap();
-    let way = Balancer::start().await.unwrap();
-    way.set_backends([server]);
-    let mut kubeconfig = Kubeconfig::read_from(cluster.plane.kubeconfig_path()).unwrap();
-    for named in &mut kubeconfig.clusters {
-        named.cluster.as_mut().unwrap().server = Some(format!("https://{}", way.address()));
-    }
-    let directory = Directory::new("scaivault-restarter-way-").unwrap();
-    let path = directory.write("kubeconfig", &serde_json::to_string(&kubeconfig).unwrap()).unwrap();
+    let (way, _directory, path) = cluster.way().await;
     let restarter = Restarter::start(&path, &[]).await;
     cluster.until_known("Deployment", "web").await;
     way.cut();
-    way.set_backends([]);
     eventually("a watch that fails", async || {
         restarter.get("/metrics").await.contains("watch_down_since_timestamp_seconds{").then_some(())
     })
@@ -171,9 +225,53 @@ async fn rotations_while_the_api_server_is_away_are_not_lost() {
     cluster.rotate("db").await;
     cluster.rotate("db").await;
     assert_eq!(cluster.replica_sets("web").await, 1);
-    way.set_backends([server]);
+    way.mend();
     cluster.until_restarted("Deployment", "web", 1).await;
     assert_eq!(cluster.replica_sets("web").await, 2);
     restarter.terminate().await;
+    cluster.end().await;
+}
+
+/// The leader cannot reach the API server for longer than its Lease: another replica acts meanwhile, and the first one does not when
+/// it is back.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_loses_its_lease() {
+    let cluster = Cluster::new("restarter-cut-off").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "web", "db", json!({})).await;
+    let (way, _directory, path) = cluster.way().await;
+    let namespace = format!("--namespace={}", cluster.namespace);
+    let flags = [namespace.as_str(), "--lease=restarter"];
+    let leads = async |restarter: &Restarter, expected: f64| {
+        eventually("the leadership", async || {
+            (restarter.metric("leader").await == expected).then_some(())
+        })
+        .await;
+    };
+    let first = Restarter::start(&path, &flags).await;
+    leads(&first, 1.0).await;
+    cluster.until_known("Deployment", "web").await;
+    let second = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    way.cut();
+    // It stops before the other one begins.
+    leads(&first, 0.0).await;
+    leads(&second, 1.0).await;
+    cluster.rotate("db").await;
+    cluster.until_restarted("Deployment", "web", 1).await;
+    way.mend();
+    eventually("the first one to see the cluster again", async || {
+        let page = first.get("/metrics").await;
+        (!page.contains("watch_down_since_timestamp_seconds{")).then_some(())
+    })
+    .await;
+    cluster.rotate("db").await;
+    cluster.until_restarted("Deployment", "web", 2).await;
+    assert_eq!(first.metric("leader").await, 0.0);
+    second.terminate().await;
+    leads(&first, 1.0).await;
+    cluster.rotate("db").await;
+    cluster.until_restarted("Deployment", "web", 3).await;
+    assert_eq!(cluster.replica_sets("web").await, 4);
+    first.terminate().await;
     cluster.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -13,45 +13,129 @@ use crate::support::{
 
 const AUTO: &str = "scaivault.scailabs.ai/restart";
 
+/// Begin and end of each restart, as text that sorts by time, in the order of the begins.
+fn rollouts(records: &[Value]) -> Vec<(String, String)> {
+    let time = |record: &Value, key: &str| record["rollout"][key].as_str().unwrap().to_owned();
+    let mut times: Vec<_> =
+        records.iter().map(|record| (time(record, "since"), time(record, "finished"))).collect();
+    times.sort();
+    times
+}
+
+/// Each wave began after all before it had ended: the canary, and then so many at once.
+pub(super) fn check_waves(records: &[Value], wave: usize) {
+    let times = rollouts(records);
+    let mut waves = vec![&times[..1]];
+    waves.extend(times[1..].chunks(wave));
+    for pair in waves.windows(2) {
+        let ended = pair[0].iter().map(|(_, ended)| ended).max().unwrap();
+        let began = pair[1].iter().map(|(began, _)| began).min().unwrap();
+        assert!(began >= ended, "{times:?}");
+    }
+}
+
+/// The most restarts that were under way at once.
+fn most_at_once(records: &[Value]) -> usize {
+    let times = rollouts(records);
+    let at_once = |moment: &String| times.iter().filter(|(began, ended)| began <= moment && moment < ended).count();
+    times.iter().map(|(began, _)| at_once(began)).max().unwrap()
+}
+
 #[tokio::test]
 async fn a_shared_secret_rolls_in_waves_within_its_limits() {
     let workloads = size("RESTARTER_SHARED", 12);
-    let (wave, concurrency) = (workloads / 3, workloads / 4);
     let cluster = Cluster::new("restarter-waves").await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
     let names: Vec<String> = (0..workloads).map(|number| format!("web-{number}")).collect();
     for name in &names {
         cluster.workload("Deployment", name, "db", json!({})).await;
     }
-    let flags = [
-        format!("--wave={wave}"),
-        format!("--concurrency={concurrency}"),
-        format!("--namespace-concurrency={concurrency}"),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    // Once the waves are the limit, and once the rollouts at once.
+    let (wave, concurrency) = (workloads / 3, workloads / 4);
+    for (restarts, [wave, concurrency]) in [[wave, workloads], [workloads, concurrency]].into_iter().enumerate() {
+        let flags = [
+            format!("--wave={wave}"),
+            format!("--concurrency={concurrency}"),
+            format!("--namespace-concurrency={concurrency}"),
+        ];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+        for name in &names {
+            cluster.until_known("Deployment", name).await;
+        }
+        cluster.rotate("db").await;
+        let records = eventually("all restarts", async || {
+            let records = cluster.records().await;
+            let is_done = |record: &Value| {
+                let count = record["restarts"].as_array().map_or(0, Vec::len);
+                record["phase"] == "Current" && count == restarts + 1
+            };
+            (records.len() == workloads && records.iter().all(is_done)).then_some(records)
+        })
+        .await;
+        check_waves(&records, wave);
+        let most = most_at_once(&records);
+        assert!((2..=wave.min(concurrency)).contains(&most), "{most} at once, {flags:?}");
+        restarter.terminate().await;
+    }
     for name in &names {
+        assert_eq!(cluster.replica_sets(name).await, 3, "{name}");
+    }
+    cluster.end().await;
+}
+
+/// As `helm upgrade` does it: the Secret, and then the template, which makes new pods by itself.
+#[tokio::test]
+async fn a_secret_and_a_template_written_together_roll_once() {
+    let cluster = Cluster::new("restarter-upgrade").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "web", "db", json!({})).await;
+    let flags = ["--clock-skew=2m", "--observation=5m"];
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    cluster.until_known("Deployment", "web").await;
+    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
+    for upgrades in 1..=3 {
+        // Of another second than the pods before.
+        let written = cluster.rotate("db").await;
+        let change = json!({"spec": {"template": {"metadata": {"annotations": {"checksum": written}}}}});
+        deployments.patch("web", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+        let version = written.parse::<jiff::Timestamp>().unwrap().as_second();
+        cluster
+            .until_record("Deployment", "web", |record| {
+                record["phase"] == "Current" && record["accepted"][0]["version"] == format!("@{version}")
+            })
+            .await;
+        assert_eq!(cluster.replica_sets("web").await, 1 + upgrades);
+    }
+    let record = cluster.record("Deployment", "web").await;
+    assert!(record["restarts"].as_array().is_none_or(Vec::is_empty), "{record}");
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn restarts_wait_for_the_window_of_their_workload() {
+    let cluster = Cluster::new("restarter-window").await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    let windows = "scaivault.scailabs.ai/restart-windows";
+    let hour = (jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour() + 12) % 24;
+    let closed = format!("0 {hour} * * * for 1h");
+    cluster.workload("Deployment", "web", "db", json!({windows: closed})).await;
+    cluster.workload("Deployment", "free", "db", json!({})).await;
+    // What the workload says counts, and not what the controller says.
+    let flags = ["--window=* * * * * for 1h", "--canaries=2"];
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    for name in ["web", "free"] {
         cluster.until_known("Deployment", name).await;
     }
     cluster.rotate("db").await;
-    let mut most = 0;
-    let records = eventually("all restarts", async || {
-        let records = cluster.records().await;
-        most = most.max(records.iter().filter(|record| record["phase"] == "Restarting").count());
-        let is_done = |record: &Value| record["phase"] == "Current" && record["restarts"][0].is_string();
-        (records.len() == workloads && records.iter().all(is_done)).then_some(records)
-    })
-    .await;
-    assert!(most <= concurrency, "{most} at once, allowed: {concurrency}");
-    // The canary alone, and the others after its end.
-    let time = |record: &Value, key: &str| record["rollout"][key].as_str().unwrap().to_owned();
-    let canary = records.iter().min_by_key(|record| time(record, "since")).unwrap();
-    for record in records.iter().filter(|record| *record != canary) {
-        assert!(time(record, "since") >= time(canary, "finished"), "{record} {canary}");
-    }
-    for name in &names {
-        assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
-    }
+    cluster.until_restarted("Deployment", "free", 1).await;
+    let waiting = cluster.until_record("Deployment", "web", |record| record["reason"] == "WindowClosed").await;
+    assert!(waiting["message"].as_str().unwrap().contains(&format!("T{hour:02}:00:00Z")), "{waiting}");
+    assert_eq!(cluster.replica_sets("web").await, 1);
+    cluster.annotate("web", windows, "* * * * * for 1h").await;
+    cluster.until_restarted("Deployment", "web", 1).await;
+    assert_eq!(cluster.replica_sets("web").await, 2);
     restarter.terminate().await;
     cluster.end().await;
 }

@@ -1,19 +1,18 @@
 //! Where versions come from: ScaiVault, CSI volumes, and Argo Rollouts as a kind of their own controller.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use kube::{
-    api::{Patch, PatchParams},
-    core::CustomResourceExt as _,
-};
-use scaivault_devserver::{DevServer, Issuer, Seed, Settings};
-use scaivault_restarter::RotationRollout;
+use kube::api::{Patch, PatchParams};
+use scaivault_devserver::{DevServer, Issuer, Route, Seed, Settings};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{
     api, create, eventually, policies,
-    restarter::{Cluster, MARKER, Restarter, manifest},
+    restarter::{ARGO, Cluster, MARKER, Restarter, Way, definition, manifest, size},
 };
+
+const AUTO: &str = "scaivault.scailabs.ai/restart";
 
 const SEED: &str = r#"
 policies:
@@ -37,17 +36,52 @@ fn injected(name: &str, path: &str, annotations: Value) -> Value {
     deployment
 }
 
+/// A `ScaiVault` that is reached by a way that can be cut, and the flags by which the controller uses it.
+struct Vault {
+    server: DevServer,
+    way: Way,
+    flags: Vec<String>,
+    _directory: TempDir,
+}
+
+impl Vault {
+    async fn start(seed: &str) -> Self {
+        let issuer = Arc::new(Issuer::generate().unwrap());
+        let server = DevServer::start(Settings::for_tests(Seed::new(seed).unwrap(), &issuer)).await.unwrap();
+        let now = jiff::Timestamp::now();
+        let token = issuer.mint("scaivault-system", "restarter", "scaivault", now, 3600).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let token_file = directory.path().join("token");
+        std::fs::write(&token_file, token).unwrap();
+        let way = Way::to(server.address()).await;
+        let flags =
+            vec![format!("--url=http://{}", way.address()), format!("--token-file={}", token_file.display())];
+        Self { server, way, flags, _directory: directory }
+    }
+
+    async fn restarter(&self, cluster: &Cluster, flags: &[&str]) -> Restarter {
+        let all: Vec<&str> = self.flags.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        Restarter::start(&cluster.plane.kubeconfig_path(), &all).await
+    }
+
+    fn rotate(&self, path: &str) -> u64 {
+        let data = json!({"password": "never-in-a-log"}).as_object().cloned().unwrap();
+        self.server.handle().rotate(&path.parse().unwrap(), data)
+    }
+
+    async fn until_subscribed(&self) {
+        let handle = self.server.handle();
+        eventually("a subscription", async || (handle.subscriptions() > 0).then_some(())).await;
+    }
+}
+
+fn accepted(record: &Value) -> String {
+    record["accepted"][0]["version"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_rotation_in_scaivault_restarts_what_reads_at_start() {
-    let issuer = Arc::new(Issuer::generate().unwrap());
-    let vault = DevServer::start(Settings::for_tests(Seed::new(SEED).unwrap(), &issuer)).await.unwrap();
-    let token =
-        issuer.mint("scaivault-system", "restarter", "scaivault", jiff::Timestamp::now(), 3600).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let token_file = directory.path().join("token");
-    std::fs::write(&token_file, token).unwrap();
-
-    let cluster = Cluster::new("restarter-scaivault").await;
+    let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-scaivault").await);
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
     let sidecar = json!({"scaivault.scailabs.ai/pattern": "sidecar"});
     for manifest in [
@@ -57,54 +91,135 @@ async fn a_rotation_in_scaivault_restarts_what_reads_at_start() {
     ] {
         create(&deployments, manifest).await.unwrap();
     }
-    let flags = [format!("--url={}", vault.url()), format!("--token-file={}", token_file.display())];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
+    let restarter = vault.restarter(&cluster, &[]).await;
     let before = cluster.until_known("Deployment", "init").await;
     cluster.until_known("Deployment", "other").await;
-    eventually("a subscription", async || (vault.handle().subscriptions() > 0).then_some(())).await;
-
-    // Another second, so that the new version is later than the pods.
-    let path = PATH.parse().unwrap();
-    let data = json!({"password": "never-in-a-log"}).as_object().cloned().unwrap();
-    let version = |record: &Value| record["accepted"][0]["version"].as_str().unwrap().to_owned();
-    vault.handle().rotate(&path, data);
+    vault.until_subscribed().await;
+    vault.rotate(PATH);
     let record = cluster.until_restarted("Deployment", "init", 1).await;
-    assert!(version(&record).starts_with("2@") && version(&before).starts_with("1@"), "{before} {record}");
+    assert!(accepted(&record).starts_with("2@") && accepted(&before).starts_with("1@"), "{before} {record}");
     let template = &cluster.get("Deployment", "init").await["spec"]["template"];
-    assert_eq!(template["metadata"]["annotations"][MARKER], format!("scaivault:{PATH}={}", version(&record)));
+    assert_eq!(
+        template["metadata"]["annotations"][MARKER],
+        format!("scaivault:{PATH}={}", accepted(&record))
+    );
     for name in ["sidecar", "other"] {
         let template = &cluster.get("Deployment", name).await["spec"]["template"];
         assert!(template["metadata"]["annotations"][MARKER].is_null(), "{name}: {template}");
     }
-
-    // ScaiVault goes away: what is known stays, and nothing is restarted.
-    drop(vault);
-    eventually("a failed call", async || {
-        (restarter.metric("vault_events_connected").await == 0.0).then_some(())
-    })
-    .await;
     assert_eq!(cluster.replica_sets("init").await, 2);
     assert!(!restarter.log().contains("never-in-a-log"), "no value is read");
     restarter.terminate().await;
     cluster.end().await;
 }
 
-/// A CRD of another product with any content.
-fn definition(group: &str, version: &str, kind: &str, plural: &str) -> Value {
-    let mut definition = serde_json::to_value(RotationRollout::crd()).unwrap();
-    definition["metadata"]["name"] = format!("{plural}.{group}").into();
-    definition["spec"] = json!({
-        "group": group, "scope": "Namespaced",
-        "names": {"kind": kind, "plural": plural, "singular": kind.to_ascii_lowercase(), "listKind": format!("{kind}List")},
-        "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-            "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
-    });
-    definition
+#[tokio::test]
+async fn a_rotation_while_scaivault_is_away_restarts_once() {
+    let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-vault-away").await);
+    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
+    create(&deployments, injected("init", PATH, json!({}))).await.unwrap();
+    // Without events, a round would come too late for this test.
+    let restarter = vault.restarter(&cluster, &["--poll-interval=10m"]).await;
+    cluster.until_known("Deployment", "init").await;
+    let connected = async |expected: f64| {
+        eventually("the subscription's state", async || {
+            (restarter.metric("vault_events_connected").await == expected).then_some(())
+        })
+        .await;
+    };
+    connected(1.0).await;
+    vault.way.cut();
+    connected(0.0).await;
+    // Native Secrets go on meanwhile.
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.workload("Deployment", "native", "db", json!({})).await;
+    cluster.until_known("Deployment", "native").await;
+    vault.rotate(PATH);
+    cluster.rotate("db").await;
+    cluster.until_restarted("Deployment", "native", 1).await;
+    assert_eq!(cluster.replica_sets("init").await, 1, "what ScaiVault said last stays");
+    vault.way.mend();
+    let record = cluster.until_restarted("Deployment", "init", 1).await;
+    assert!(accepted(&record).starts_with("2@"), "{record}");
+    assert_eq!(cluster.replica_sets("init").await, 2);
+    connected(1.0).await;
+    vault.rotate(PATH);
+    cluster.until_restarted("Deployment", "init", 2).await;
+    assert_eq!(cluster.replica_sets("init").await, 3);
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+/// Tags, descriptions and owners change the time of a secret's last change, and no version.
+#[tokio::test]
+async fn editing_the_tags_of_a_secret_restarts_nothing() {
+    let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-tags").await);
+    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
+    create(&deployments, injected("init", PATH, json!({}))).await.unwrap();
+    let restarter = vault.restarter(&cluster, &["--poll-interval=2s", "--no-events"]).await;
+    cluster.until_known("Deployment", "init").await;
+    let handle = vault.server.handle();
+    // Of the first version, and of a later one.
+    for restarts in 0..2 {
+        if restarts > 0 {
+            vault.rotate(PATH);
+        }
+        let before = cluster
+            .until_record("Deployment", "init", |record| {
+                let count = record["restarts"].as_array().map_or(0, Vec::len);
+                record["phase"] == "Current" && count == restarts
+            })
+            .await;
+        handle.advance(Duration::from_mins(5));
+        handle.describe(&PATH.parse().unwrap());
+        let calls = handle.requests(Route::ReadVersions);
+        handle.requested(Route::ReadVersions, calls + 4).await;
+        let after = cluster.record("Deployment", "init").await;
+        assert_eq!(accepted(&after), accepted(&before));
+        assert_eq!(cluster.replica_sets("init").await, 1 + restarts);
+    }
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+/// Events of many rotations in a short time: none is lost, and each workload is restarted once.
+#[tokio::test]
+async fn a_storm_of_scaivault_events_restarts_each_workload_once() {
+    let (rotations, workloads) = (size("RESTARTER_STORM", 200), 10);
+    let path = |number: usize| format!("environments/production/web/s{number}");
+    let secrets: String = (0..workloads).map(|number| format!("  {}: {{data: {{a: b}}}}\n", path(number))).collect();
+    let vault = Vault::start(&format!("{SEED}{secrets}")).await;
+    let cluster = Cluster::new("restarter-events").await;
+    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
+    for number in 0..workloads {
+        create(&deployments, injected(&format!("web-{number}"), &path(number), json!({}))).await.unwrap();
+    }
+    let flags = ["--poll-interval=10m", "--debounce=10s", "--max-wait=10m"];
+    let restarter = vault.restarter(&cluster, &flags).await;
+    for number in 0..workloads {
+        cluster.until_known("Deployment", &format!("web-{number}")).await;
+    }
+    eventually("the subscription", async || {
+        (restarter.metric("vault_events_connected").await == 1.0).then_some(())
+    })
+    .await;
+    let mut last = vec![0; workloads];
+    for rotation in 0..rotations {
+        last[rotation % workloads] = vault.rotate(&path(rotation % workloads));
+        // The controller hears of some of them in between.
+        assert!(restarter.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    }
+    for (number, last) in last.into_iter().enumerate() {
+        let name = format!("web-{number}");
+        let record = cluster.until_restarted("Deployment", &name, 1).await;
+        assert!(accepted(&record).starts_with(&format!("{last}@")), "{name}: {last} {record}");
+        assert_eq!(cluster.replica_sets(&name).await, 2, "{name}");
+    }
+    restarter.terminate().await;
+    cluster.end().await;
 }
 
 const CSI: &str = "secrets-store.csi.x-k8s.io/v1";
-const ARGO: &str = "argoproj.io/v1alpha1";
 
 #[tokio::test]
 async fn csi_volumes_restart_once_all_pods_agree() {
@@ -160,35 +275,22 @@ async fn csi_volumes_restart_once_all_pods_agree() {
 #[tokio::test]
 async fn an_argo_rollout_is_restarted_without_a_new_template() {
     let cluster = Cluster::new("restarter-argo").await;
-    policies::apply(cluster.plane, &definition("argoproj.io", "v1alpha1", "Rollout", "rollouts"));
-    cluster.secret("db", json!({"scaivault.scailabs.ai/restart": "auto"})).await;
+    cluster.with_argo().await;
+    cluster.secret("db", json!({AUTO: "auto"})).await;
+    cluster.rollout("web", "db").await;
     let rollouts = api(&cluster.client, ARGO, "Rollout", &cluster.namespace);
-    let mut rollout = manifest("Deployment", "web", "db", json!({}));
-    (rollout["apiVersion"], rollout["kind"]) = (ARGO.into(), "Rollout".into());
-    rollout["status"] = json!({"phase": "Healthy", "replicas": 1});
-    let template = rollout["spec"]["template"].clone();
-    eventually("the kind to be served", async || create(&rollouts, rollout.clone()).await.ok()).await;
-    // A ReplicaSet as Argo's controller makes it, and its pod.
-    let mut set = manifest("Deployment", "web", "db", json!({}));
-    (set["kind"], set["metadata"]["name"]) = ("ReplicaSet".into(), "web-5d".into());
-    set["spec"].as_object_mut().unwrap().remove("revisionHistoryLimit");
-    set["spec"]["template"]["metadata"]["labels"]["rollouts-pod-template-hash"] = "5d".into();
-    create(&api(&cluster.client, "apps/v1", "ReplicaSet", &cluster.namespace), set).await.unwrap();
-    eventually("its pod", async || {
-        let pods = crate::support::workload::pods(&cluster.client, &cluster.namespace, "web").await;
-        (pods.len() == 1).then_some(())
-    })
-    .await;
+    let template = rollouts.get("web").await.unwrap().data["spec"]["template"].clone();
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
     cluster.until_known("Rollout", "web").await;
-    cluster.rotate("db").await;
-    let after = eventually("restartAt", async || {
-        let rollout = rollouts.get("web").await.unwrap();
-        rollout.data["spec"]["restartAt"].is_string().then_some(rollout)
-    })
-    .await;
-    assert_eq!(after.data["spec"]["template"], template);
-    assert!(after.metadata.annotations.unwrap().contains_key(MARKER));
+    for restarts in 1..=2 {
+        cluster.rotate("db").await;
+        cluster.until_record("Rollout", "web", |record| record["phase"] == "Restarting").await;
+        let asked = cluster.play_argo("web").await;
+        cluster.until_restarted("Rollout", "web", restarts).await;
+        let after = rollouts.get("web").await.unwrap();
+        assert_eq!((&after.data["spec"]["template"], &after.data["spec"]["restartAt"]), (&template, &asked.into()));
+        assert!(after.metadata.annotations.unwrap().contains_key(MARKER));
+    }
     restarter.terminate().await;
     cluster.end().await;
 }

@@ -1,12 +1,22 @@
 //! The restart controller as the built program, with a control plane of its own: it acts on all workloads of a cluster.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use kube::{
     Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
+    config::Kubeconfig,
+    core::CustomResourceExt as _,
 };
-use scaivault_testkit::control_plane::{ControlPlane, Directory, Options, Program};
+use scaivault_restarter::RotationRollout;
+use scaivault_testkit::{
+    balancer::Balancer,
+    control_plane::{ControlPlane, Directory, Options, Program},
+};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -176,6 +186,73 @@ impl Cluster {
         api(&self.client, "apps/v1", "ReplicaSet", &self.namespace).list(&list).await.unwrap().items.len()
     }
 
+    /// Has the kind of Argo Rollouts served.
+    pub(crate) async fn with_argo(&self) {
+        policies::apply(self.plane, &definition("argoproj.io", "v1alpha1", "Rollout", "rollouts"));
+        let rollouts = api(&self.client, ARGO, "Rollout", &self.namespace);
+        eventually("the kind to be served", async || rollouts.list(&ListParams::default()).await.ok()).await;
+    }
+
+    /// Makes a Rollout, and the `ReplicaSet` and pod that Argo's controller would make.
+    pub(crate) async fn rollout(&self, name: &str, secret: &str) {
+        let mut rollout = rollout(name, secret);
+        rollout["status"] = json!({"phase": "Healthy", "replicas": 1});
+        create(&api(&self.client, ARGO, "Rollout", &self.namespace), rollout).await.unwrap();
+        let mut set = manifest("Deployment", name, secret, json!({}));
+        (set["kind"], set["metadata"]["name"]) = ("ReplicaSet".into(), format!("{name}-5d").into());
+        set["spec"].as_object_mut().unwrap().remove("revisionHistoryLimit");
+        set["spec"]["template"]["metadata"]["labels"]["rollouts-pod-template-hash"] = "5d".into();
+        create(&api(&self.client, "apps/v1", "ReplicaSet", &self.namespace), set).await.unwrap();
+        eventually("its pod", async || {
+            (super::workload::pods(&self.client, &self.namespace, name).await.len() == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Replaces the pods of a Rollout and says so, as Argo's controller does after `restartAt`. Returns `restartAt`.
+    pub(crate) async fn play_argo(&self, name: &str) -> String {
+        let rollouts = api(&self.client, ARGO, "Rollout", &self.namespace);
+        let asked = eventually("restartAt", async || {
+            rollouts.get(name).await.unwrap().data["spec"]["restartAt"].as_str().map(str::to_owned)
+        })
+        .await;
+        for pod in super::workload::pods(&self.client, &self.namespace, name).await {
+            let pods = api(&self.client, "v1", "Pod", &self.namespace);
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            pods.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+        }
+        let status = json!({"status": {"restartedAt": asked}});
+        rollouts.patch(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        asked
+    }
+
+    /// A kubeconfig that reaches the API server by a way that can be cut.
+    pub(crate) async fn way(&self) -> (Way, Directory, PathBuf) {
+        let server = self.plane.server_url().strip_prefix("https://").unwrap().parse().unwrap();
+        let way = Way::to(server).await;
+        let mut kubeconfig = Kubeconfig::read_from(self.plane.kubeconfig_path()).unwrap();
+        for named in &mut kubeconfig.clusters {
+            named.cluster.as_mut().unwrap().server = Some(format!("https://{}", way.address()));
+        }
+        let directory = Directory::new("scaivault-restarter-way-").unwrap();
+        let path = directory.write("kubeconfig", &serde_json::to_string(&kubeconfig).unwrap()).unwrap();
+        (way, directory, path)
+    }
+
+    /// Sets an annotation of a Deployment's own metadata.
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: &str) {
+        let change = json!({"metadata": {"annotations": {key: value}}});
+        let deployments = api(&self.client, "apps/v1", "Deployment", &self.namespace);
+        deployments.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+    }
+
+    /// How many templates a `StatefulSet` or `DaemonSet` has had.
+    pub(crate) async fn revisions(&self, name: &str) -> usize {
+        let list = ListParams::default().labels(&format!("app={name}"));
+        let revisions = api(&self.client, "apps/v1", "ControllerRevision", &self.namespace);
+        revisions.list(&list).await.unwrap().items.len()
+    }
+
     /// Deletes the namespace's workloads, so that the next test's controller does not see them.
     pub(crate) async fn end(self) {
         let namespaces = cluster_api(&self.client, "v1", "Namespace");
@@ -221,6 +298,57 @@ pub(crate) fn size(variable: &str, small: usize) -> usize {
 fn written(secret: &DynamicObject) -> String {
     let managed = secret.metadata.managed_fields.iter().flatten();
     managed.filter_map(|entry| Some(entry.time.as_ref()?.0.to_string())).max().unwrap()
+}
+
+/// A CRD of another product with any content.
+pub(crate) fn definition(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    let mut definition = serde_json::to_value(RotationRollout::crd()).unwrap();
+    definition["metadata"]["name"] = format!("{plural}.{group}").into();
+    definition["spec"] = json!({
+        "group": group, "scope": "Namespaced",
+        "names": {"kind": kind, "plural": plural, "singular": kind.to_ascii_lowercase(), "listKind": format!("{kind}List")},
+        "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+    });
+    definition
+}
+
+/// The `apiVersion` of Argo Rollouts.
+pub(crate) const ARGO: &str = "argoproj.io/v1alpha1";
+
+/// A Rollout whose container has a variable of the Secret, without a controller of its own.
+pub(crate) fn rollout(name: &str, secret: &str) -> Value {
+    let mut rollout = manifest("Deployment", name, secret, json!({}));
+    (rollout["apiVersion"], rollout["kind"]) = (ARGO.into(), "Rollout".into());
+    rollout
+}
+
+/// A way to a server that can be cut.
+pub(crate) struct Way {
+    balancer: Balancer,
+    server: SocketAddr,
+}
+
+impl Way {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let balancer = Balancer::start().await.unwrap();
+        let way = Self { balancer, server };
+        way.mend();
+        way
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.balancer.address()
+    }
+
+    pub(crate) fn cut(&self) {
+        self.balancer.set_backends([]);
+        self.balancer.cut();
+    }
+
+    pub(crate) fn mend(&self) {
+        self.balancer.set_backends([self.server]);
+    }
 }
 
 /// Some text.

@@ -1,0 +1,70 @@
+//! Coming from Stakater's Reloader: its annotations, and the program itself beside this one.
+
+use serde_json::json;
+
+use crate::support::{
+    eventually,
+    restarter::{Cluster, MARKER, Restarter},
+};
+
+#[tokio::test]
+async fn annotations_of_reloader_restart_as_they_did() {
+    let cluster = Cluster::new("restarter-reloader").await;
+    cluster.secret("db", json!({})).await;
+    cluster.secret("matching", json!({"reloader.stakater.com/match": "true"})).await;
+    cluster.secret("ignored", json!({"reloader.stakater.com/ignore": "true"})).await;
+    for (name, secret, key, value) in [
+        ("auto", "db", "reloader.stakater.com/auto", "true"),
+        ("named", "matching", "secret.reloader.stakater.com/reload", "x,d[bc]"),
+        ("search", "matching", "reloader.stakater.com/search", "true"),
+        ("no-match", "db", "reloader.stakater.com/search", "true"),
+        ("off", "db", "reloader.stakater.com/auto", "false"),
+        ("ignored", "ignored", "reloader.stakater.com/auto", "true"),
+    ] {
+        cluster.workload("Deployment", name, secret, json!({key: value})).await;
+    }
+    let kubeconfig = cluster.plane.kubeconfig_path();
+    // The mode of others is off: only who has asked Reloader is restarted.
+    let restarter = Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
+    let restarted = ["auto", "named", "search"];
+    for name in restarted {
+        cluster.until_known("Deployment", name).await;
+    }
+    for secret in ["ignored", "matching", "db"] {
+        cluster.rotate(secret).await;
+    }
+    for name in restarted {
+        cluster.until_restarted("Deployment", name, 1).await;
+    }
+    for name in ["auto", "named", "search", "no-match", "off", "ignored"] {
+        let expected = if restarted.contains(&name) { 2 } else { 1 };
+        assert_eq!(cluster.replica_sets(name).await, expected, "{name}");
+    }
+    let template = &cluster.get("Deployment", "named").await["spec"]["template"];
+    assert!(template["metadata"]["annotations"][MARKER].as_str().unwrap().starts_with("secret:db=@"), "{template}");
+    restarter.terminate().await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
+    let cluster = Cluster::new("restarter-beside").await;
+    let kubectl = crate::support::kubectl::Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
+    kubectl.run("create deployment web --image=example.com/reloader:1").ok();
+    let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
+    assert_eq!(restarter.metric("reloaders").await, 0.0);
+    let reported = async |expected: f64| {
+        eventually("the report", async || (restarter.metric("reloaders").await == expected).then_some(())).await;
+    };
+    kubectl.run("create deployment old --image=ghcr.io/stakater/reloader:v1.4.0").ok();
+    reported(1.0).await;
+    assert!(restarter.log().contains("Reloader runs in this cluster, too"), "{}", restarter.log());
+    kubectl.run("scale deployment/old --replicas=0").ok();
+    reported(0.0).await;
+    kubectl.run("scale deployment/old --replicas=1").ok();
+    reported(1.0).await;
+    kubectl.run("delete deployment/old").ok();
+    reported(0.0).await;
+    restarter.terminate().await;
+    cluster.end().await;
+}
