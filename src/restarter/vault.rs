@@ -122,7 +122,11 @@ impl Follower {
                 self.covered = paths;
             }
             ListenerUpdate::Changed(changes) => self.lookups.hear(changes, &self.paths.borrow()),
-            ListenerUpdate::Subscribed(_) => self.covered.clear(),
+            // It is connected, and does not say so again.
+            ListenerUpdate::Subscribed(_) => {
+                self.covered.clear();
+                self.metrics.vault_connected(true);
+            }
         }
     }
 

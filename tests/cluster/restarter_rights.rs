@@ -118,11 +118,14 @@ async fn the_restarter_only_asks_argo_rollouts_to_restart() {
         assert!(error.contains(REFUSAL), "{change}: {error}");
     }
     let asked = "2026-11-27T00:00:00Z";
-    let restart = json!({"metadata": {"annotations": {MARKER: "secret:db=@1"}}, "spec": {"restartAt": asked}});
+    let restart =
+        json!({"metadata": {"annotations": {MARKER: "secret:db=@1"}}, "spec": {"restartAt": asked}});
     let after = patch(&rollouts, restart).await.unwrap();
     assert_eq!(after.data["spec"]["restartAt"], asked);
     // The rights are the cluster's.
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy", "clusterrolebinding", "clusterrole"] {
+    for kind in
+        ["validatingadmissionpolicybinding", "validatingadmissionpolicy", "clusterrolebinding", "clusterrole"]
+    {
         run(cluster.plane.kubectl().unwrap().args(["delete", kind, &account, "--ignore-not-found"]));
     }
     cluster.end().await;

@@ -234,6 +234,8 @@ impl<K: Watched> Follower<K> {
 
     fn fail(&mut self, verb: &'static str, error: &kube::Error, now: Instant, time: SystemTime) {
         if is_missing(error) && self.observer.missing() {
+            // If it was down before, the API server answers again.
+            self.works();
             return;
         }
         if self.reported_at.is_none() {

@@ -137,6 +137,20 @@ async fn an_event_brings_the_version_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_new_subscription_is_connected_until_it_fails() {
+    let mut fixture = Fixture::new(&["a/one"]).await;
+    let subscription = "sub_7".parse().unwrap();
+    for (update, expected) in [
+        (ListenerUpdate::Subscribed(subscription), "1"),
+        (ListenerUpdate::Disconnected, "0"),
+        (ListenerUpdate::Connected, "1"),
+    ] {
+        fixture.follower.hear(update);
+        assert_eq!(fixture.metric("vault_events_connected"), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_fails_keeps_what_is_known_and_is_repeated() {
     let mut fixture = Fixture::new(&["a/one"]).await;
     fixture.follower.look_up().await;

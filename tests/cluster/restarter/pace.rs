@@ -37,7 +37,8 @@ pub(super) fn check_waves(records: &[Value], wave: usize) {
 /// The most restarts that were under way at once.
 fn most_at_once(records: &[Value]) -> usize {
     let times = rollouts(records);
-    let at_once = |moment: &String| times.iter().filter(|(began, ended)| began <= moment && moment < ended).count();
+    let at_once =
+        |moment: &String| times.iter().filter(|(began, ended)| began <= moment && moment < ended).count();
     times.iter().map(|(began, _)| at_once(began)).max().unwrap()
 }
 
@@ -52,7 +53,9 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
     }
     // Once the waves are the limit, and once the rollouts at once.
     let (wave, concurrency) = (workloads / 3, workloads / 4);
-    for (restarts, [wave, concurrency]) in [[wave, workloads], [workloads, concurrency]].into_iter().enumerate() {
+    for (restarts, [wave, concurrency]) in
+        [[wave, workloads], [workloads, concurrency]].into_iter().enumerate()
+    {
         let flags = [
             format!("--wave={wave}"),
             format!("--concurrency={concurrency}"),
@@ -130,7 +133,8 @@ async fn restarts_wait_for_the_window_of_their_workload() {
     }
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "free", 1).await;
-    let waiting = cluster.until_record("Deployment", "web", |record| record["reason"] == "WindowClosed").await;
+    let waiting =
+        cluster.until_record("Deployment", "web", |record| record["reason"] == "WindowClosed").await;
     assert!(waiting["message"].as_str().unwrap().contains(&format!("T{hour:02}:00:00Z")), "{waiting}");
     assert_eq!(cluster.replica_sets("web").await, 1);
     cluster.annotate("web", windows, "* * * * * for 1h").await;

@@ -25,7 +25,8 @@ async fn annotations_of_reloader_restart_as_they_did() {
     }
     let kubeconfig = cluster.plane.kubeconfig_path();
     // The mode of others is off: only who has asked Reloader is restarted.
-    let restarter = Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
+    let restarter =
+        Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
     let restarted = ["auto", "named", "search"];
     for name in restarted {
         cluster.until_known("Deployment", name).await;
@@ -41,7 +42,10 @@ async fn annotations_of_reloader_restart_as_they_did() {
         assert_eq!(cluster.replica_sets(name).await, expected, "{name}");
     }
     let template = &cluster.get("Deployment", "named").await["spec"]["template"];
-    assert!(template["metadata"]["annotations"][MARKER].as_str().unwrap().starts_with("secret:db=@"), "{template}");
+    assert!(
+        template["metadata"]["annotations"][MARKER].as_str().unwrap().starts_with("secret:db=@"),
+        "{template}"
+    );
     restarter.terminate().await;
     cluster.end().await;
 }
@@ -54,7 +58,8 @@ async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
     assert_eq!(restarter.metric("reloaders").await, 0.0);
     let reported = async |expected: f64| {
-        eventually("the report", async || (restarter.metric("reloaders").await == expected).then_some(())).await;
+        eventually("the report", async || (restarter.metric("reloaders").await == expected).then_some(()))
+            .await;
     };
     kubectl.run("create deployment old --image=ghcr.io/stakater/reloader:v1.4.0").ok();
     reported(1.0).await;

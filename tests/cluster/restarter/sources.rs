@@ -187,7 +187,8 @@ async fn editing_the_tags_of_a_secret_restarts_nothing() {
 async fn a_storm_of_scaivault_events_restarts_each_workload_once() {
     let (rotations, workloads) = (size("RESTARTER_STORM", 200), 10);
     let path = |number: usize| format!("environments/production/web/s{number}");
-    let secrets: String = (0..workloads).map(|number| format!("  {}: {{data: {{a: b}}}}\n", path(number))).collect();
+    let secrets: String =
+        (0..workloads).map(|number| format!("  {}: {{data: {{a: b}}}}\n", path(number))).collect();
     let vault = Vault::start(&format!("{SEED}{secrets}")).await;
     let cluster = Cluster::new("restarter-events").await;
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
@@ -288,7 +289,10 @@ async fn an_argo_rollout_is_restarted_without_a_new_template() {
         let asked = cluster.play_argo("web").await;
         cluster.until_restarted("Rollout", "web", restarts).await;
         let after = rollouts.get("web").await.unwrap();
-        assert_eq!((&after.data["spec"]["template"], &after.data["spec"]["restartAt"]), (&template, &asked.into()));
+        assert_eq!(
+            (&after.data["spec"]["template"], &after.data["spec"]["restartAt"]),
+            (&template, &asked.into())
+        );
         assert!(after.metadata.annotations.unwrap().contains_key(MARKER));
     }
     restarter.terminate().await;

@@ -79,6 +79,8 @@ struct Heard {
     count: AtomicUsize,
     /// Unix seconds; 0 while the watch works.
     down_since: AtomicI64,
+    /// The kind may be missing.
+    is_optional: bool,
 }
 
 impl Observer for Arc<Heard> {
@@ -98,6 +100,10 @@ impl Observer for Arc<Heard> {
 
     fn created(&self, _: Timestamp, _: SystemTime) -> bool {
         false
+    }
+
+    fn missing(&self) -> bool {
+        self.is_optional
     }
 }
 
@@ -327,4 +333,18 @@ fn a_failing_watch_has_an_age_until_it_works() {
     assert_eq!(heard.down(), 1000, "since the first failure");
     follower.works();
     assert_eq!(heard.down(), 0);
+}
+
+#[test]
+fn a_kind_that_is_not_installed_is_not_down() {
+    for (is_optional, expected) in [(true, 0), (false, 1000)] {
+        let heard = Arc::new(Heard { is_optional, ..Heard::default() });
+        let mut follower =
+            Follower::<Namespaces>::new(memory(), Box::new(Arc::clone(&heard)), Backoff::default());
+        let (now, time) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+        follower.fail("list", &api_error(StatusCode::SERVICE_UNAVAILABLE), now, time);
+        assert_eq!(heard.down(), 1000);
+        follower.fail("list", &api_error(StatusCode::NOT_FOUND), now, time);
+        assert_eq!(heard.down(), expected);
+    }
 }
