@@ -8,8 +8,6 @@
 mod args;
 mod controller;
 mod events;
-#[cfg(test)]
-mod fake_api;
 mod kinds;
 mod lease;
 mod lookups;
@@ -246,3 +244,6 @@ async fn follow_config(config: Follower, memory: Arc<Memory>) {
 fn identity() -> String {
     format!("{}_{:016x}", cluster::host_name(100), RandomState::new().hash_one(()))
 }
+
+#[cfg(test)]
+mod fake_api;

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// A request: method and path with its query, and the body.
-pub(super) type Requests = mpsc::UnboundedReceiver<(String, Value)>;
+pub(super) type Requests = mpsc::Receiver<(String, Value)>;
 
 /// A client of an API server that answers with what `answer` says to method and path, and the requests that arrive there.
 pub(super) async fn start(
     answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Requests) {
-    let (sender, requests) = mpsc::unbounded_channel();
+    let (sender, requests) = mpsc::channel(1024);
     let answer = Arc::new(answer);
     let handle = move |request: Request| {
         let (sender, answer) = (sender.clone(), Arc::clone(&answer));
@@ -22,7 +22,7 @@ pub(super) async fn start(
             let line = format!("{} {}", request.method(), request.uri());
             let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
             let (status, said) = answer(&line);
-            let _ = sender.send((line, serde_json::from_slice(&body).unwrap_or_default()));
+            let _ = sender.try_send((line, serde_json::from_slice(&body).unwrap_or_default()));
             (StatusCode::from_u16(status).unwrap(), Json(said))
         }
     };

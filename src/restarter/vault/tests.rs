@@ -51,6 +51,7 @@ impl Fixture {
             covered: BTreeSet::new(),
             lookups: Lookups::new(Duration::from_mins(10), Instant::now()),
             failing: BTreeSet::new(),
+            first_answers: None,
             backoff: Backoff::new(PAUSES),
             throttle: LogThrottle::new(REMINDER),
         };
@@ -85,7 +86,7 @@ fn deliver(memory: &Memory, paths: &[&str]) {
     let secret = |(index, path): (usize, &&str)| {
         (format!("scaivault.scailabs.ai/inject-secret-{index}"), (*path).to_owned())
     };
-    let annotations: std::collections::BTreeMap<_, _> = paths.iter().enumerate().map(secret).collect();
+    let annotations: BTreeMap<_, _> = paths.iter().enumerate().map(secret).collect();
     let object = json!({
         "metadata": {"namespace": "team", "name": "web", "uid": "u"},
         "spec": {"template": {

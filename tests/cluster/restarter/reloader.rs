@@ -27,18 +27,18 @@ async fn annotations_of_reloader_restart_as_they_did() {
     // The mode of others is off: only who has asked Reloader is restarted.
     let restarter =
         Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
-    let restarted = ["auto", "named", "search"];
-    for name in restarted {
+    let chosen = ["auto", "named", "search"];
+    for name in chosen {
         cluster.until_known("Deployment", name).await;
     }
     for secret in ["ignored", "matching", "db"] {
         cluster.rotate(secret).await;
     }
-    for name in restarted {
+    for name in chosen {
         cluster.until_restarted("Deployment", name, 1).await;
     }
     for name in ["auto", "named", "search", "no-match", "off", "ignored"] {
-        let expected = if restarted.contains(&name) { 2 } else { 1 };
+        let expected = if chosen.contains(&name) { 2 } else { 1 };
         assert_eq!(cluster.replica_sets(name).await, expected, "{name}");
     }
     let template = &cluster.get("Deployment", "named").await["spec"]["template"];
@@ -56,20 +56,19 @@ async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
     let kubectl = crate::support::kubectl::Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
     kubectl.run("create deployment web --image=example.com/reloader:1").ok();
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
-    assert_eq!(restarter.metric("reloaders").await, 0.0);
-    let reported = async |expected: f64| {
-        eventually("the report", async || (restarter.metric("reloaders").await == expected).then_some(()))
-            .await;
+    assert!(!restarter.has("reloaders").await);
+    let reported = async |expected: bool| {
+        eventually("the report", async || (restarter.has("reloaders").await == expected).then_some(())).await;
     };
     kubectl.run("create deployment old --image=ghcr.io/stakater/reloader:v1.4.0").ok();
-    reported(1.0).await;
+    reported(true).await;
     assert!(restarter.log().contains("Reloader runs in this cluster, too"), "{}", restarter.log());
     kubectl.run("scale deployment/old --replicas=0").ok();
-    reported(0.0).await;
+    reported(false).await;
     kubectl.run("scale deployment/old --replicas=1").ok();
-    reported(1.0).await;
+    reported(true).await;
     kubectl.run("delete deployment/old").ok();
-    reported(0.0).await;
+    reported(false).await;
     restarter.terminate().await;
     cluster.end().await;
 }

@@ -393,6 +393,11 @@ impl Restarter {
         ops::metric(self.ops_address, &format!("scaivault_restarter_{name}")).await
     }
 
+    /// Whether a metric is not 0.
+    pub(crate) async fn has(&self, name: &str) -> bool {
+        self.metric(name).await > 0.0
+    }
+
     pub(crate) async fn get(&self, path: &str) -> String {
         ops::get(self.ops_address, path).await
     }
