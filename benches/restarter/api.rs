@@ -23,10 +23,12 @@ use scaivault_restarter::MARKER;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::broadcast};
 
+use crate::vault;
+
 /// Workloads of one namespace.
 const IN_NAMESPACE: usize = 100;
 /// Secrets that each workload uses.
-const SECRETS: usize = 2;
+pub(crate) const SECRETS: usize = 2;
 /// Pods of each workload.
 const PODS: usize = 2;
 /// Watch events that wait for a reader.
@@ -34,9 +36,11 @@ const QUEUE: usize = 1 << 17;
 
 /// What is there.
 pub(crate) struct Api {
+    /// The secrets are native ones.
+    is_native: bool,
     workloads: Mutex<Vec<Workload>>,
     version: AtomicU64,
-    requests: Mutex<BTreeMap<&'static str, u64>>,
+    requests: Mutex<BTreeMap<&'static str, usize>>,
     events: broadcast::Sender<(&'static str, Bytes)>,
     started: i64,
     /// The last patch, and how many there were.
@@ -66,11 +70,12 @@ fn time(seconds: i64) -> String {
 
 impl Api {
     /// Serves so many workloads on a free port. Returns the address.
-    pub(crate) async fn start(workloads: usize) -> (Arc<Self>, String) {
+    pub(crate) async fn start(workloads: usize, is_native: bool) -> (Arc<Self>, String) {
         let started = Timestamp::now().as_second() - 3600;
         let workload =
             Workload { version: 1, created: started, written: [started; SECRETS], ..Workload::default() };
         let api = Arc::new(Self {
+            is_native,
             workloads: Mutex::new(vec![workload; workloads]),
             version: AtomicU64::new(1),
             requests: Mutex::default(),
@@ -86,7 +91,7 @@ impl Api {
     }
 
     /// Requests by what they do, since the last call.
-    pub(crate) fn take_requests(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn take_requests(&self) -> BTreeMap<&'static str, usize> {
         std::mem::take(&mut *lock(&self.requests))
     }
 
@@ -142,15 +147,19 @@ impl Api {
 
     fn deployment(&self, number: usize, workload: &Workload) -> Value {
         let name = format!("web-{number}");
-        let variables: Vec<_> = (0..SECRETS)
+        let natives = if self.is_native { SECRETS } else { 0 };
+        let variables: Vec<_> = (0..natives)
             .map(|which| {
                 let from =
                     json!({"secretKeyRef": {"name": format!("db-{number}-{which}"), "key": "password"}});
                 json!({"name": format!("PASSWORD_{which}"), "valueFrom": from})
             })
             .collect();
-        let mut annotations =
-            json!({"scaivault.scailabs.ai/inject-secret-db": format!("environments/production/{name}/db")});
+        let mut annotations = json!({});
+        for which in natives..SECRETS {
+            let key = format!("scaivault.scailabs.ai/inject-secret-db-{which}");
+            annotations[key] = vault::path(SECRETS * number + which).into();
+        }
         if let Some(marker) = &workload.marker {
             annotations[MARKER] = marker.as_str().into();
         }

@@ -11,10 +11,9 @@ use kube::core::ObjectMeta;
 use scaivault_cluster::{ApiClock, policies::PolicyCache, unix_seconds};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
-use scaivault_policy::Condition;
 use scaivault_restarter::{
-    Catalog, Decision, Defaults, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen, WorkloadKey,
-    decide, is_older, object_name,
+    Catalog, Decision, Defaults, Held, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen,
+    WorkloadKey, decide, is_older, object_name, workload_of,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -81,8 +80,8 @@ pub(super) struct Record {
     pub(super) resource_version: Box<str>,
     /// `status.phase` and `status.reason`.
     pub(super) shown: (Box<str>, Box<str>),
-    /// Without texts: for the times of their transitions.
-    pub(super) conditions: Box<[Condition]>,
+    /// The status of each condition, and when it began.
+    pub(super) held: Box<[Held]>,
 }
 
 impl Memory {
@@ -342,7 +341,7 @@ impl State {
             return;
         }
         self.catalog.put_record(&object);
-        self.records.insert(key, Record::new(version, object.status.as_ref()));
+        self.records.insert(self.catalog.share(key), Record::new(version, object.status.as_ref()));
     }
 
     /// Adds the object in the response to a write of this process.
@@ -353,10 +352,16 @@ impl State {
     }
 
     pub(super) fn remove_record(&mut self, namespace: &str, name: &str) {
-        let mut keys = self.records.keys().filter(|key| &*key.namespace == namespace);
-        let Some(key) = keys.find(|key| object_name(key) == name).cloned() else { return };
+        let named = workload_of(namespace, name).filter(|key| self.records.contains_key(key));
+        let Some(key) = named.or_else(|| self.find_record(namespace, name)) else { return };
         self.records.remove(&key);
         self.catalog.remove_record(&key);
+    }
+
+    /// The workload of a record with a truncated name.
+    fn find_record(&self, namespace: &str, name: &str) -> Option<WorkloadKey> {
+        let mut keys = self.records.keys().filter(|key| &*key.namespace == namespace);
+        keys.find(|key| object_name(key) == name).cloned()
     }
 
     /// Whether the objects that a step is based on are still current.
@@ -388,15 +393,10 @@ impl Record {
         let Some(status) = status else {
             return Self { resource_version: version.into(), ..Self::default() };
         };
-        let conditions = status.conditions.iter().map(|condition| Condition {
-            reason: String::new(),
-            message: String::new(),
-            ..condition.clone()
-        });
         Self {
             resource_version: version.into(),
             shown: (status.phase.as_str().into(), status.reason.as_str().into()),
-            conditions: conditions.collect(),
+            held: status.held(),
         }
     }
 }
@@ -496,6 +496,31 @@ mod tests {
         assert_eq!(decided(&memory), None);
         memory.lock().begin_reading();
         assert_eq!(decided(&memory), None);
+    }
+
+    #[test]
+    fn a_removed_record_is_forgotten_by_its_name() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        let keys = ["db".to_owned(), "x".repeat(250)].map(|name| WorkloadKey {
+            namespace: "team".into(),
+            kind: Kind::StatefulSet,
+            name: name.into(),
+        });
+        let mut state = memory.lock();
+        for key in &keys {
+            state.put_record(&json!({
+                "metadata": {"namespace": "team", "name": object_name(key), "resourceVersion": "5"},
+                "spec": {"kind": "StatefulSet", "name": &*key.name},
+            }));
+        }
+        let known = |state: &State| keys.each_ref().map(|key| state.record(key).is_some());
+        assert_eq!(known(&state), [true, true]);
+        state.remove_record("other", "statefulset-db");
+        assert_eq!(known(&state), [true, true]);
+        state.remove_record("team", "statefulset-db");
+        assert_eq!(known(&state), [false, true]);
+        state.remove_record("team", &object_name(&keys[1]));
+        assert_eq!(known(&state), [false, false]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
         memory,
         metrics,
         paths,
+        collected_at: None,
         covered: BTreeSet::new(),
         lookups: Lookups::new(vault.poll_interval, Instant::now()),
         failing: BTreeSet::new(),
@@ -84,6 +85,8 @@ struct Follower {
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
     paths: watch::Sender<BTreeSet<SecretPath>>,
+    /// `Catalog::path_changes` when the paths were last collected.
+    collected_at: Option<u64>,
     /// Paths of the subscription.
     covered: BTreeSet<SecretPath>,
     lookups: Lookups,
@@ -132,7 +135,14 @@ impl Follower {
 
     /// Adds the paths of new workloads.
     fn find_new_paths(&mut self) {
-        let named = self.memory.lock().catalog.paths();
+        let named = {
+            let state = self.memory.lock();
+            let changes = Some(state.catalog.path_changes());
+            if std::mem::replace(&mut self.collected_at, changes) == changes {
+                return;
+            }
+            state.catalog.paths()
+        };
         let is_same = {
             let known = self.paths.borrow();
             // Both are sorted by text.

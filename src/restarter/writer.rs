@@ -265,7 +265,7 @@ impl Writer {
     fn status(&self, ledger: &Ledger, known: &Record) -> RotationRolloutStatus {
         let now = unix_seconds(SystemTime::now());
         let mut state = self.memory.lock();
-        RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.conditions)
+        RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.held)
     }
 
     /// Creates the `RotationRollout`, which is deleted with its workload. Returns `None` if the workload is

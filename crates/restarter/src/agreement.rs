@@ -12,11 +12,11 @@ use crate::{
 /// not the newest one. Pods that do not run yet are ignored, because they will start with the current
 /// version.
 pub(crate) fn agreements<'a>(
-    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    pods: &[(&Arc<str>, Pod)],
     statuses: Option<&'a BTreeMap<Arc<str>, Vec<ClassStatus>>>,
 ) -> (BTreeMap<&'a str, Agreement>, Box<str>) {
     let running: Vec<&Arc<str>> =
-        pods.into_iter().flatten().filter(|(_, pod)| pod.is_running).map(|(name, _)| name).collect();
+        pods.iter().filter(|(_, pod)| pod.is_running).map(|(name, _)| *name).collect();
     let mut found: BTreeMap<&str, Vec<(&Arc<str>, &ClassStatus)>> = BTreeMap::new();
     for name in &running {
         for status in statuses.and_then(|statuses| statuses.get(*name)).into_iter().flatten() {
@@ -43,12 +43,11 @@ pub(crate) fn agreements<'a>(
 
 /// The pods of a workload, and whether the driver has changed their files.
 pub(crate) fn observed_pods(
-    pods: Option<&BTreeMap<Arc<str>, Pod>>,
+    pods: &[(&Arc<str>, Pod)],
     statuses: Option<&BTreeMap<Arc<str>, Vec<ClassStatus>>>,
-) -> Vec<Pod> {
-    let pods = pods.into_iter().flatten();
-    let observed = pods.map(|(name, pod)| {
-        let statuses = statuses.and_then(|statuses| statuses.get(name));
+) -> Box<[Pod]> {
+    let observed = pods.iter().map(|(name, pod)| {
+        let statuses = statuses.and_then(|statuses| statuses.get(*name));
         let has_changed_files =
             statuses.is_some_and(|statuses| statuses.iter().any(|status| status.is_changed));
         Pod { has_changed_files, ..*pod }

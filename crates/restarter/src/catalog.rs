@@ -16,10 +16,11 @@ use crate::{
     observe::{ClassStatus, class_status, pod, revision, secret_version},
     resource::RotationRollout,
     source::{NativeVersion, SourceKind, SourceRef, Version, digest},
-    workload::{Kind, Mode, Pod, Refusal, Workload, WorkloadKey},
+    workload::{Kind, Mode, Refusal, Workload, WorkloadKey},
 };
 
 use followed::Followed;
+use pods::Pods;
 use template::Template;
 
 /// The provider of this product, whose classes are followed without an annotation.
@@ -44,13 +45,13 @@ type Named<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
 pub struct Catalog {
     defaults: Defaults,
     world: World,
-    templates: BTreeMap<WorkloadKey, Template>,
+    templates: BTreeMap<WorkloadKey, Box<Template>>,
     followed: Followed,
     /// The bytes of the texts of a namespace's templates.
     texts: BTreeMap<Arc<str>, usize>,
     /// The Rollouts that use the template of a workload, by name.
     references: BTreeMap<WorkloadKey, BTreeSet<Arc<str>>>,
-    pods: BTreeMap<WorkloadKey, BTreeMap<Arc<str>, Pod>>,
+    pods: Pods,
     secrets: Named<Known>,
     classes: Named<Known>,
     /// By the name of the pod.
@@ -62,6 +63,8 @@ pub struct Catalog {
     changed_names: BTreeMap<Arc<str>, ChangedNames>,
     /// Whether the version of a source has changed since the world was joined.
     has_new_version: bool,
+    /// The number of times that the secrets of ScaiVault of a workload have changed.
+    path_changes: u64,
     /// The number of used sources at the last search for unused ones.
     sources_used: usize,
 }
@@ -92,31 +95,14 @@ impl Catalog {
     pub fn put_pod(&mut self, object: &Value) {
         let Some((namespace, name)) = names_of(object) else { return };
         match pod(object) {
-            Some((key, mut pod)) => {
-                let pods = self.pods.entry(key.clone()).or_default();
-                let former = pods.get(&name).copied();
-                if let Some(former) = former.filter(|former| former.created == pod.created) {
-                    pod.revision = former.revision;
-                }
-                pods.insert(name, pod);
-                if former != Some(pod) {
-                    self.changed.insert(key);
-                }
-            }
+            Some((key, pod)) => self.changed.extend(self.pods.put(&key, &name, pod)),
             None => self.remove_pod(&namespace, &name),
         }
     }
 
     /// Removes a pod.
     pub fn remove_pod(&mut self, namespace: &str, name: &str) {
-        let owner = in_namespace_mut(&mut self.pods, namespace)
-            .find_map(|(key, pods)| pods.remove(name).map(|_| key.clone()));
-        if let Some(key) = owner {
-            if self.pods.get(&key).is_some_and(BTreeMap::is_empty) {
-                self.pods.remove(&key);
-            }
-            self.changed.insert(key);
-        }
+        self.changed.extend(self.pods.remove(namespace, name));
     }
 
     /// Adds or replaces a native Secret, of which only the metadata is used. `now` is this process's clock.
@@ -198,10 +184,7 @@ impl Catalog {
     }
 
     fn change_pod(&mut self, namespace: &str, pod: &str) {
-        let owner = in_namespace_mut(&mut self.pods, namespace)
-            .find(|(_, pods)| pods.contains_key(pod))
-            .map(|(key, _)| key.clone());
-        self.changed.extend(owner);
+        self.changed.extend(self.pods.owner(namespace, pod));
     }
 
     /// Adds or replaces a `RotationRollout`.
@@ -267,8 +250,32 @@ impl Catalog {
 
     /// Whether a workload of a namespace is known.
     pub fn has_workloads_in(&self, namespace: &str) -> bool {
+        self.first_in(namespace).is_some()
+    }
+
+    fn first_in(&self, namespace: &str) -> Option<&WorkloadKey> {
         let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
-        self.templates.range(first..).next().is_some_and(|(key, _)| &*key.namespace == namespace)
+        let (key, _) = self.templates.range(first..).next()?;
+        (&*key.namespace == namespace).then_some(key)
+    }
+
+    /// The key with the strings of known keys, so that each is in memory once.
+    pub fn share(&self, key: WorkloadKey) -> WorkloadKey {
+        if let Some((known, _)) = self.templates.get_key_value(&key) {
+            return known.clone();
+        }
+        if let Some((known, _)) = self.world.workloads.get_key_value(&key) {
+            return known.clone();
+        }
+        match self.first_in(&key.namespace) {
+            Some(known) => WorkloadKey { namespace: Arc::clone(&known.namespace), ..key },
+            None => key,
+        }
+    }
+
+    /// A counter that increases whenever [`Self::paths`] may have changed.
+    pub fn path_changes(&self) -> u64 {
+        self.path_changes
     }
 
     /// Whether the result of [`Self::world`] would differ from the last one.
@@ -289,9 +296,7 @@ impl Catalog {
 
     /// The pods that are known, by namespace and name.
     pub fn pods(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        let pods = self.pods.iter();
-        pods.flat_map(|(key, pods)| pods.keys().map(|name| (Arc::clone(&key.namespace), Arc::clone(name))))
-            .collect()
+        self.pods.names()
     }
 
     /// The Secrets that are known, by namespace and name.
@@ -332,15 +337,12 @@ impl Catalog {
     }
 
     fn join(&mut self, key: &WorkloadKey) {
-        let Some(template) = self.templates.get(key) else {
+        let Some((key, template)) = self.templates.get_key_value(key) else {
             // A ledger may arrive before its workload.
-            match self.world.workloads.get(key) {
-                Some(Workload { ledger: None, .. }) => {
-                    self.world.workloads.remove(key);
-                }
-                Some(Workload { ledger: Some(_), .. }) => {
-                    let workload = self.world.workloads.entry(key.clone()).or_default();
-                    *workload = Workload {
+            match self.world.workloads.get_mut(key) {
+                Some(workload) if workload.ledger.is_none() => drop(self.world.workloads.remove(key)),
+                Some(workload) => {
+                    **workload = Workload {
                         ledger: workload.ledger.take(),
                         record_version: std::mem::take(&mut workload.record_version),
                         mode: Mode::Off,
@@ -351,9 +353,9 @@ impl Catalog {
             }
             return;
         };
-        let pods = self.pods.get(key);
+        let pods = self.pods.of(key);
         let statuses = self.class_statuses.get(&key.namespace);
-        let (agreements, awaited_pod) = agreements(pods, statuses);
+        let (agreements, awaited_pod) = agreements(&pods, statuses);
         let candidates = (&self.secrets, &self.classes);
         let delivering = template.delivering(&self.templates);
         let (deliveries, not_followed) = delivering.deliveries(
@@ -367,7 +369,7 @@ impl Catalog {
             .marker
             .as_ref()
             .map(|marker| marker.of(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
-        let Template { uid, resource_version, state, choice, .. } = template;
+        let Template { uid, resource_version, state, choice, .. } = &**template;
         let workload = Workload {
             uid: digest(&[uid]),
             resource_version: resource_version.clone(),
@@ -387,13 +389,13 @@ impl Catalog {
             problem: choice.problem.clone(),
             release: choice.release.clone(),
             refusal: self.refusals.get(key).cloned(),
-            pods: observed_pods(pods, statuses),
+            pods: observed_pods(&pods, statuses),
             record_version: Box::default(),
             ledger: None,
         };
         let entry = self.world.workloads.entry(key.clone()).or_default();
         let record_version = std::mem::take(&mut entry.record_version);
-        *entry = Workload { ledger: entry.ledger.take(), record_version, ..workload };
+        **entry = Workload { ledger: entry.ledger.take(), record_version, ..workload };
     }
 }
 
@@ -440,16 +442,6 @@ fn all_names<T>(all: &Named<T>) -> Vec<(Arc<str>, Arc<str>)> {
     names.collect()
 }
 
-/// The entries of a namespace: keys begin with it.
-fn in_namespace_mut<'a, T>(
-    all: &'a mut BTreeMap<WorkloadKey, T>,
-    namespace: &str,
-) -> impl Iterator<Item = (&'a WorkloadKey, &'a mut T)> {
-    let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
-    let namespace = Arc::clone(&first.namespace);
-    all.range_mut(first..).take_while(move |(key, _)| key.namespace == namespace)
-}
-
 /// Whether a `resourceVersion` of an object is older than another one of the same object. Versions that are not numbers have no order.
 pub fn is_older(version: &str, known: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
@@ -457,6 +449,7 @@ pub fn is_older(version: &str, known: &str) -> bool {
 }
 
 mod followed;
+mod pods;
 mod reference;
 mod template;
 mod unused;

@@ -17,8 +17,8 @@ use crate::{
 pub struct World {
     /// The secrets.
     pub sources: Sources,
-    /// The workloads.
-    pub workloads: BTreeMap<WorkloadKey, Workload>,
+    /// The workloads; boxed, because the nodes of a map are half empty.
+    pub workloads: BTreeMap<WorkloadKey, Box<Workload>>,
 }
 
 /// The steps to take now, and when to decide again if nothing changes before.
@@ -73,7 +73,7 @@ pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
     let mut assessed: Vec<_> = world
         .workloads
         .iter()
-        .filter_map(|(key, workload)| Some((key, workload, assess(workload, sources, settings, now)?)))
+        .filter_map(|(key, workload)| Some((key, &**workload, assess(workload, sources, settings, now)?)))
         .collect();
     let mut decision = Decision::default();
     for (_, _, assessment) in &assessed {

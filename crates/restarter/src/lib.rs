@@ -46,8 +46,8 @@ pub use marker::{MARKER, MarkedVersions, Marker};
 pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
 pub use patch::{FIELD_MANAGER, patch};
 pub use resource::{
-    PendingStatus, RolloutStatus, RotationRollout, RotationRolloutSpec, RotationRolloutStatus, VersionStatus,
-    object_name,
+    Held, PendingStatus, RolloutStatus, RotationRollout, RotationRolloutSpec, RotationRolloutStatus,
+    VersionStatus, object_name, workload_of,
 };
 pub use settings::Settings;
 pub use source::{Observed, SourceId, SourceKind, SourceRef, Sources, Version, VersionError, digest};

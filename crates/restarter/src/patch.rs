@@ -47,7 +47,7 @@ mod tests {
     fn check(kind: Kind, expected: Value) {
         let key = WorkloadKey { namespace: "team".into(), kind, name: "web".into() };
         let pods = [50, 1_790_000_000].map(|created| Pod { created, ..Pod::default() });
-        let workload = Workload { resource_version: "7".into(), pods: pods.to_vec(), ..Workload::default() };
+        let workload = Workload { resource_version: "7".into(), pods: pods.into(), ..Workload::default() };
         assert_eq!(patch(&key, &workload, "secret:a=@1"), expected);
     }
 

@@ -166,6 +166,19 @@ pub struct VersionStatus {
     pub failed_here: bool,
 }
 
+/// The types and statuses of conditions.
+const CONDITIONS: [&str; 2] = ["UpToDate", "Succeeded"];
+const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
+
+/// The status of a condition, and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    condition: &'static str,
+    status: &'static str,
+    /// Unix seconds.
+    since: i64,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
@@ -177,6 +190,13 @@ const MESSAGE_MAX: usize = 4096;
 const LIST_MAX: usize = 1024;
 /// The longest name of an object.
 const NAME_MAX: usize = 253;
+
+/// The workload of the `RotationRollout` with this name. It is wrong if [`object_name`] truncated the name.
+pub fn workload_of(namespace: &str, object_name: &str) -> Option<WorkloadKey> {
+    let name = |kind: Kind| object_name.strip_prefix(&*kind.name().to_ascii_lowercase())?.strip_prefix('-');
+    let (kind, name) = Kind::ALL.into_iter().find_map(|kind| Some((kind, name(kind)?)))?;
+    Some(WorkloadKey { namespace: namespace.into(), kind, name: name.into() })
+}
 
 /// The name of a workload's `RotationRollout`.
 pub fn object_name(workload: &WorkloadKey) -> String {
@@ -207,7 +227,7 @@ impl RotationRollout {
 impl RotationRolloutStatus {
     /// The status for a ledger. `previous` are the current conditions, whose times are kept if nothing
     /// changes.
-    pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Condition]) -> Self {
+    pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Held]) -> Self {
         let version = |source: SourceId, version: Version, trial: Trial| {
             let SourceRef { kind, name } = sources.name(source);
             VersionStatus {
@@ -251,6 +271,18 @@ impl RotationRolloutStatus {
             conditions: conditions(ledger, &message, now, previous),
             message,
         }
+    }
+
+    /// The status of each condition and when it began. Conditions that the controller did not write are
+    /// ignored.
+    pub fn held(&self) -> Box<[Held]> {
+        let known = |words: &[&'static str], word: &str| words.iter().find(|known| **known == word).copied();
+        let held = self.conditions.iter().filter_map(|found| {
+            let condition = known(&CONDITIONS, &found.type_)?;
+            let status = known(&STATUSES, &found.status)?;
+            Some(Held { condition, status, since: seconds(&found.last_transition_time)? })
+        });
+        held.collect()
     }
 
     /// The ledger, with interned sources of the workload's namespace. Malformed entries are ignored, because
@@ -350,7 +382,7 @@ impl Start {
     }
 }
 
-fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Condition]) -> Vec<Condition> {
+fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Held]) -> Vec<Condition> {
     let is_current = match ledger.phase {
         Phase::Current => "True",
         Phase::Unknown(_) => "Unknown",
@@ -375,15 +407,15 @@ fn condition(
     reason: &str,
     message: &str,
     now: i64,
-    previous: &[Condition],
+    previous: &[Held],
 ) -> Condition {
-    let same = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+    let same = previous.iter().find(|held| held.condition == type_ && held.status == status);
     Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        last_transition_time: same.map_or_else(|| text::time(now), |same| same.last_transition_time.clone()),
+        last_transition_time: text::time(same.map_or(now, |same| same.since)),
         observed_generation: None,
     }
 }

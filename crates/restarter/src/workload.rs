@@ -224,7 +224,7 @@ pub struct Workload {
     /// The text of the annotation that releases a restart; empty without.
     pub release: Box<str>,
     /// Its running pods.
-    pub pods: Vec<Pod>,
+    pub pods: Box<[Pod]>,
     /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
     pub record_version: Box<str>,
     /// What its `RotationRollout` says.

@@ -48,6 +48,7 @@ impl Fixture {
             memory,
             metrics: Arc::default(),
             paths: watch::channel(BTreeSet::new()).0,
+            collected_at: None,
             covered: BTreeSet::new(),
             lookups: Lookups::new(Duration::from_mins(10), Instant::now()),
             failing: BTreeSet::new(),

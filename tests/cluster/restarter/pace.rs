@@ -1,12 +1,12 @@
 //! How fast workloads are restarted, and what stops them.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
-    api, eventually,
+    TIMEOUT, api, eventually, eventually_within,
     restarter::{Cluster, Restarter, manifest, size},
     run,
 };
@@ -67,7 +67,8 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
             cluster.until_known("Deployment", name).await;
         }
         cluster.rotate("db").await;
-        let records = eventually("all restarts", async || {
+        let limit = TIMEOUT + Duration::from_secs(5) * u32::try_from(workloads).unwrap();
+        let records = eventually_within(limit, "all restarts", async || {
             let records = cluster.records().await;
             let is_done = |record: &Value| {
                 let count = record["restarts"].as_array().map_or(0, Vec::len);

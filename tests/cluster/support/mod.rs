@@ -88,8 +88,18 @@ pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Resu
 /// Polls until there is a result, and returns it.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    eventually_within(TIMEOUT, what, look)
+}
+
+/// The same for what takes longer with the size of a test.
+#[track_caller]
+pub(crate) fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    look: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
     let caller = Location::caller();
-    async move { poll(TIMEOUT, look).await.unwrap_or_else(|| panic!("{caller}: waited {TIMEOUT:?} for {what}")) }
+    async move { poll(limit, look).await.unwrap_or_else(|| panic!("{caller}: waited {limit:?} for {what}")) }
 }
 
 /// Runs a program and returns its standard output; it must succeed.

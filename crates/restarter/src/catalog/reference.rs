@@ -79,9 +79,9 @@ fn bytes(annotations: &Annotations) -> usize {
 
 impl Template {
     /// The template of the workload's pods.
-    pub(super) fn delivering<'a>(&'a self, templates: &'a BTreeMap<WorkloadKey, Self>) -> &'a Self {
-        let reference = self.reference.as_ref();
-        reference.and_then(|reference| templates.get(&reference.workload)).unwrap_or(self)
+    pub(super) fn delivering<'a>(&'a self, templates: &'a BTreeMap<WorkloadKey, Box<Self>>) -> &'a Self {
+        let referenced = self.reference.as_ref().and_then(|reference| templates.get(&reference.workload));
+        referenced.map_or(self, |template| &**template)
     }
 }
 
@@ -128,7 +128,7 @@ impl Catalog {
     fn choice_by(&self, rollout: &WorkloadKey) -> Option<Resolved> {
         let reference = self.templates.get(rollout)?.reference.as_ref()?;
         let unknown = Template::default();
-        let referenced = self.templates.get(&reference.workload).unwrap_or(&unknown);
+        let referenced = self.templates.get(&reference.workload).map_or(&unknown, |template| &**template);
         let Template { shared, secrets, classes, .. } = referenced;
         if shared.is_too_long {
             let problem = format!("the annotations about restarts of {} are too long", reference.workload);

@@ -61,7 +61,7 @@ impl Fixture {
     }
 
     fn workload(&mut self) -> Workload {
-        self.catalog.world().workloads[&key()].clone()
+        (*self.catalog.world().workloads[&key()]).clone()
     }
 }
 
@@ -155,7 +155,7 @@ fn a_rollout_delivers_what_its_referenced_template_does() {
     };
     let rollout = |fixture: &mut Fixture| {
         let world = fixture.catalog.world();
-        let Workload { mode, is_canary, deliveries, .. } = &world.workloads[&rollout_key];
+        let Workload { mode, is_canary, deliveries, .. } = &*world.workloads[&rollout_key];
         let names = deliveries.iter().map(|delivery| world.sources.name(delivery.source).to_string());
         (names.collect::<Vec<_>>(), *mode, *is_canary)
     };
@@ -382,6 +382,46 @@ fn pods_made_just_after_their_secret_have_it() {
         let restarts = (0..50).filter(|round| fixture.decide(1_790_000_110 + round * 20)).count();
         assert_eq!(restarts, usize::from(is_restarted), "{seconds}");
     }
+}
+
+#[test]
+fn paths_have_changed_only_if_a_workload_delivers_others() {
+    let mut fixture = Fixture::new();
+    let annotations = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"});
+    let mut changes = 0;
+    let mut check = |fixture: &Fixture, is_changed: bool, expected: &[&str]| {
+        let now = fixture.catalog.path_changes();
+        assert_eq!(std::mem::replace(&mut changes, now) != now, is_changed, "{expected:?}");
+        assert!(fixture.catalog.paths().iter().map(|path| &**path).eq(expected.iter().copied()));
+    };
+    fixture.put(&json!({}), &template(annotations.clone()));
+    check(&fixture, true, &["a/b"]);
+    fixture.put(&json!({"scaivault.scailabs.ai/restart": "manual"}), &template(annotations));
+    check(&fixture, false, &["a/b"]);
+    fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/c"})));
+    check(&fixture, true, &["a/c"]);
+    fixture.catalog.remove_workload(&key());
+    check(&fixture, true, &[]);
+    fixture.catalog.remove_workload(&key());
+    check(&fixture, false, &[]);
+}
+
+#[test]
+fn a_pod_with_another_owner_leaves_the_first_one() {
+    let mut fixture = Fixture::new();
+    fixture.put(&json!({}), &template(json!({})));
+    fixture.catalog.put_pod(&running("web-1"));
+    assert_eq!(fixture.workload().pods.len(), 1);
+    let mut adopted = running("web-1");
+    adopted["metadata"]["ownerReferences"] =
+        json!([{"kind": "DaemonSet", "name": "web", "controller": true}]);
+    fixture.catalog.put_pod(&adopted);
+    assert!(fixture.workload().pods.is_empty());
+    assert_eq!(fixture.catalog.pods(), [("team".into(), "web-1".into())]);
+    fixture.catalog.put_pod(&running("web-1"));
+    assert_eq!(fixture.workload().pods.len(), 1);
+    fixture.catalog.remove_pod("team", "web-1");
+    assert!(fixture.workload().pods.is_empty() && fixture.catalog.pods().is_empty());
 }
 
 /// A workload with two pods that have the first version of a class.
@@ -648,7 +688,7 @@ fn annotations_that_are_too_long_are_not_kept() {
     let long = "x".repeat(100_000);
     let marked = template(json!({MARKER: long, "scaivault.scailabs.ai/restart-secrets": long}));
     fixture.put(&json!({}), &marked);
-    let Template { marker, text_bytes, shared, .. } = &fixture.catalog.templates[&key()];
+    let Template { marker, text_bytes, shared, .. } = &*fixture.catalog.templates[&key()];
     assert_eq!((marker.as_ref(), shared.bytes()), (Some(&MarkedVersions::parse(&long)), 0));
     assert!(*text_bytes < 1000, "{text_bytes}");
     assert!(

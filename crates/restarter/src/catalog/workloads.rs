@@ -15,7 +15,7 @@ use crate::{
     choice::{Annotations, Choice, Places, choose},
     marker::{MARKER, MarkedVersions, SECRETS_MAX},
     observe::state,
-    source::{SourceKind, SourceRef},
+    source::{SourceId, SourceKind, SourceRef},
     workload::{Kind, Mode, NotFollowed, WorkloadKey},
 };
 
@@ -39,8 +39,10 @@ impl Catalog {
                 return;
             }
         }
-        self.forget(&key);
+        let key = self.share(key);
+        let former_vault = self.forget(&key);
         let template = self.read(&key, object, &annotations, context);
+        self.path_changes += u64::from(template.vault != former_vault);
         let template = Template {
             uid: text("uid").into(),
             resource_version: text("resourceVersion").into(),
@@ -119,7 +121,7 @@ impl Catalog {
         template.text_bytes = template.count_bytes();
         *texts += template.text_bytes;
         self.add_reference(&key, &mut template);
-        self.templates.insert(key.clone(), template);
+        self.templates.insert(key.clone(), Box::new(template));
         self.change_references(&key);
         self.changed.insert(key);
         self.forget_unused_sources();
@@ -127,15 +129,15 @@ impl Catalog {
 
     /// A workload was deleted.
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
-        self.forget(key);
+        self.path_changes += u64::from(!self.forget(key).is_empty());
         self.change_references(key);
         self.refusals.remove(key);
         self.changed.insert(key.clone());
     }
 
-    /// Forgets a template and all that is counted for it.
-    fn forget(&mut self, key: &WorkloadKey) {
-        let Some(template) = self.templates.remove(key) else { return };
+    /// Forgets a template and all that is counted for it. Returns its secrets of ScaiVault.
+    fn forget(&mut self, key: &WorkloadKey) -> Vec<(SourceId, bool)> {
+        let Some(template) = self.templates.remove(key) else { return Vec::new() };
         self.forget_vault_sources(key, &template);
         self.forget_reference(key, &template);
         if let Some(texts) = self.texts.get_mut(&key.namespace) {
@@ -144,6 +146,7 @@ impl Catalog {
                 self.texts.remove(&key.namespace);
             }
         }
+        template.vault
     }
 }
 

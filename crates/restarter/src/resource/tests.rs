@@ -69,7 +69,7 @@ fn a_status_says_what_waits_and_why() {
     let status = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_000, &[]);
     assert_eq!((status.phase.as_str(), status.reason.as_str()), ("Waiting", "NotReleased"));
     assert!(status.message.ends_with("; pending: scaivault:a/b"), "{}", status.message);
-    let again = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_900, &status.conditions);
+    let again = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_900, &status.held());
     assert_eq!(again, status, "times of conditions that hold are kept");
     let words: Vec<_> =
         status.conditions.iter().map(|found| (&*found.type_, &*found.status, &*found.reason)).collect();
@@ -107,6 +107,8 @@ fn objects_are_named_after_their_workloads() {
     let key =
         |name: &str| WorkloadKey { namespace: "team".into(), kind: Kind::StatefulSet, name: name.into() };
     assert_eq!(object_name(&key("db")), "statefulset-db");
+    assert_eq!(workload_of("team", "statefulset-db"), Some(key("db")));
+    assert_eq!(workload_of("team", "job-db"), None);
     let long = object_name(&key(&"x.".repeat(126)));
     assert!(long.len() <= 253 && !long.contains(".-"), "{long}");
     assert_ne!(long, object_name(&key(&format!("{}y", "x.".repeat(125)))));

@@ -217,7 +217,8 @@ impl Controller {
             let id = sources.intern("", &SourceRef::new(SourceKind::ScaiVault, name));
             sources.observe(id, Version::Numbered { time: *time, number: *number }, cluster.old_ends, now);
         }
-        let workloads = objects.iter().map(|(key, object)| (key.clone(), workload(key, object, &sources)));
+        let workloads =
+            objects.iter().map(|(key, object)| (key.clone(), Box::new(workload(key, object, &sources))));
         let workloads = workloads.collect();
         World { sources, workloads }
     }
@@ -254,7 +255,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         problem: object.problem.into(),
         release: object.release.into(),
         refusal: object.refusal.clone(),
-        pods: object.pods.clone(),
+        pods: object.pods.clone().into(),
         record_version: Box::default(),
         ledger: object.ledger.clone(),
     }
