@@ -291,7 +291,7 @@ fn a_variable_without_a_fitting_value_is_malformed() {
         "the environment has 3 mistakes",
         "WATCH_PATHS: it contains ${pod}, but the environment variable SCAIVAULT_POD is not set; set it from the field metadata.name",
         "WATCH_PATHS: it contains ${node}, but the environment variable SCAIVAULT_NODE is not set",
-        "SECRET_ENV: ${pod} is in it",
+        "SECRET_ENV: it contains ${pod}",
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }
