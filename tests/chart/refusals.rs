@@ -46,7 +46,7 @@ fn namespaces_that_are_not_the_injectors_own() {
 fn a_service_account_that_other_pods_have() {
     refused(
         "serviceAccount.create=false",
-        &["serviceAccount.create is false", "`default` would get the injector's rights"],
+        &["serviceAccount.create is false", "`default`, and so every pod of the namespace, would get"],
     );
     for create in [true, false] {
         let set = format!("serviceAccount.create={create},serviceAccount.name=default");
@@ -68,7 +68,7 @@ fn values_of_the_restarter_that_do_not_go_together() {
         "restarter.podLabels.app\\.kubernetes\\.io/name=x",
         &["restarter.podLabels sets app.kubernetes.io/name"],
     );
-    refused("restarter.serviceAccount.create=false", &["`default` would get the rights"]);
+    refused("restarter.serviceAccount.create=false", &["`default`, and so every pod of the namespace, would get"]);
     for account in ["default", "scaivault-injector"] {
         refused(
             &format!("restarter.serviceAccount.name={account}"),
@@ -209,5 +209,5 @@ fn values_that_need_each_other() {
         &["certificates.files.caBundle contains a private key"],
     );
     refused("server.opsPort=8443", &["server.port and server.opsPort"]);
-    refused("autoscaling.enabled=true,autoscaling.maxReplicas=1", &["autoscaling.maxReplicas is less"]);
+    refused("autoscaling.enabled=true,autoscaling.maxReplicas=1", &["autoscaling.maxReplicas must not be less"]);
 }

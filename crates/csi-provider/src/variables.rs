@@ -86,7 +86,7 @@ mod tests {
             ("a/${labels:app}", "${labels:app}\" is not a variable"),
             ("a/$POD", "a $ only starts a variable"),
             ("a/${pod", "has no }"),
-            ("a/${po${pod}}", "inside another"),
+            ("a/${po${pod}}", "cannot contain another"),
             ("a/b#${pod}", "cannot stand in a field"),
             ("a/${label:absent}", "the pod has no label absent"),
         ] {

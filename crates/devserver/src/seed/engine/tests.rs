@@ -27,7 +27,7 @@ fn statements_have_what_they_need() {
     check(&role(""), Ok(()));
     check(&role(r#"creation_statements: ['CREATE ROLE "{{name}}" PASSWORD ''{{password}}''']"#), Ok(()));
     check(&role(r#"creation_statements: ['CREATE ROLE "{{username}}"', '{{password}}']"#), Ok(()));
-    check(&role("creation_statements: ['{{user}}']"), Err("{{user}}; there are {{name}}, {{password}}"));
+    check(&role("creation_statements: ['{{user}}']"), Err("{{user}}; allowed: {{name}}, {{password}}"));
     check(&role("creation_statements: ['CREATE ROLE {{name']"), Err("placeholder"));
     let lacks = "role readonly of the engine db: creation_statements do not contain {{password}}";
     check(&role("creation_statements: ['CREATE ROLE {{name}}']"), Err(lacks));
