@@ -225,7 +225,6 @@ impl State {
     pub(super) fn put_workload_again(&mut self, kind: Kind, object: &Value) {
         let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         if self.catalog.uid(&key) == Some(object["metadata"]["uid"].as_str().unwrap_or_default()) {
-            self.catalog.read_again(&key);
             self.put_workload(kind, object);
         }
     }
@@ -313,7 +312,10 @@ impl State {
     /// Returns the workloads that must be read again. Until then, nothing is written about them.
     pub(super) fn begin_reading(&mut self) -> Outdated {
         self.reading = mem::take(&mut self.outdated);
-        self.reading.clone()
+        let reading = self.reading.clone();
+        // What a watch brings while they are listed is newer than the list.
+        self.catalog.read_again(|namespace| reading.concerns(namespace));
+        reading
     }
 
     /// Records that the workloads were read again, except `failed`. Those that became outdated meanwhile
@@ -496,6 +498,29 @@ mod tests {
         assert_eq!(decided(&memory), None);
         memory.lock().begin_reading();
         assert_eq!(decided(&memory), None);
+    }
+
+    #[test]
+    fn an_event_while_workloads_are_read_again_is_read_too() {
+        let memory = Memory::new(Defaults::default(), Settings::default(), None);
+        let version = |version: &str| {
+            let mut object = deployment("a");
+            object["metadata"]["generation"] = json!(1);
+            object["metadata"]["resourceVersion"] = json!(version);
+            object
+        };
+        let mut off = namespace("a", "1");
+        off.annotations = Some([("scaivault.scailabs.ai/restart".to_owned(), "off".to_owned())].into());
+        let mut state = memory.lock();
+        state.put_namespace(namespace("a", "1"));
+        state.put_workload(Kind::Deployment, &version("5"));
+        state.put_namespace(off);
+        state.begin_reading();
+        state.put_workload(Kind::Deployment, &version("6"));
+        state.put_workload_again(Kind::Deployment, &version("5"));
+        state.end_reading(Outdated::None);
+        let modes: Vec<_> = state.catalog.world().workloads.values().map(|workload| workload.mode).collect();
+        assert_eq!(modes, [Mode::Off]);
     }
 
     #[test]

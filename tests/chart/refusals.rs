@@ -68,7 +68,10 @@ fn values_of_the_restarter_that_do_not_go_together() {
         "restarter.podLabels.app\\.kubernetes\\.io/name=x",
         &["restarter.podLabels sets app.kubernetes.io/name"],
     );
-    refused("restarter.serviceAccount.create=false", &["`default`, and so every pod of the namespace, would get"]);
+    refused(
+        "restarter.serviceAccount.create=false",
+        &["`default`, and so every pod of the namespace, would get"],
+    );
     for account in ["default", "scaivault-injector"] {
         refused(
             &format!("restarter.serviceAccount.name={account}"),
@@ -209,5 +212,8 @@ fn values_that_need_each_other() {
         &["certificates.files.caBundle contains a private key"],
     );
     refused("server.opsPort=8443", &["server.port and server.opsPort"]);
-    refused("autoscaling.enabled=true,autoscaling.maxReplicas=1", &["autoscaling.maxReplicas must not be less"]);
+    refused(
+        "autoscaling.enabled=true,autoscaling.maxReplicas=1",
+        &["autoscaling.maxReplicas must not be less"],
+    );
 }

@@ -123,9 +123,10 @@ impl Assessor<'_> {
         let has_waited =
             |entry: &(SourceId, Version)| pending.is_some_and(|pending| is_among(entry, &pending.versions));
         let is_unknown = |entry: &&(SourceId, Version)| {
-            let known = self.ledger.accepted(entry.0);
-            let is_newer = known.is_some_and(|known| entry.1.is_newer_than(known.version));
-            is_newer && (has_waited(entry) || matches!(entry.1, Version::Numbered { .. }))
+            let Some(Accepted { version: known, .. }) = self.ledger.accepted(entry.0) else { return false };
+            // With clocks that differ, each of two versions may be newer than the other. The accepted one came later.
+            let is_clear = matches!(entry.1, Version::Numbered { .. }) && !known.is_newer_than(entry.1);
+            entry.1.is_newer_than(known) && (has_waited(entry) || is_clear)
         };
         let adopted: Vec<_> = marker.versions.iter().filter(is_unknown).copied().collect();
         if adopted.is_empty() {
@@ -158,7 +159,8 @@ impl Assessor<'_> {
             || crash.is_some_and(|crash| self.now < self.add_wake(crash + self.settings.observation));
         let well_since = self.well_since(rollout, crash).filter(|_| !has_failing_pod);
         let observation = self.settings.observation;
-        let has_recovered = well_since.is_some_and(|since| self.now >= self.add_wake(since + observation));
+        let is_over = well_since.is_some_and(|since| self.now >= self.add_wake(since + observation));
+        let has_recovered = is_over && self.workload.progress == Progress::Complete;
         let outcome = match (self.workload.progress, rollout.outcome) {
             _ if is_failing => Outcome::Failed(Failure::PodsFailing),
             (_, Outcome::Succeeded { at }) => Outcome::Succeeded { at },
@@ -183,12 +185,18 @@ impl Assessor<'_> {
         }
     }
 
-    /// Since when a failed workload has been well: all pods are available, and a restarted one is ready. A
-    /// workload without pods is not well.
+    /// Since when a failed workload has been well: all pods became available, a restarted one is ready, and
+    /// most have been ready since. A workload without pods is not well.
     fn well_since(&self, rollout: Followed, crash: Option<i64>) -> Option<i64> {
         let has_failed = matches!(rollout.outcome, Outcome::Failed(_)) || self.ledger.has_failed();
-        let is_well = self.workload.progress == Progress::Complete
-            && self.workload.pods.iter().any(|pod| pod.is_ready && self.is_restarted(pod));
+        let replaced = self.replaced();
+        // Once it is well, other pods may be starting, as after each change of its scale.
+        let is_well = replaced > 0
+            && match self.workload.progress {
+                Progress::Complete => true,
+                Progress::DeadlineExceeded => false,
+                _ => rollout.well_since.is_some() && replaced.saturating_mul(2) >= self.workload.replicas,
+            };
         let since = rollout.well_since.unwrap_or(self.now).max(crash.unwrap_or_default());
         (has_failed && is_well).then_some(since)
     }
@@ -224,7 +232,12 @@ impl Assessor<'_> {
             Outcome::Failed(Failure::PodsFailing) => rollout.since,
             Outcome::Running | Outcome::Failed(_) => return None,
         };
-        let restarted = self.workload.pods.iter().filter(|pod| self.is_restarted(pod));
+        // A pod that was created later, as by a change of scale, may still be starting.
+        let is_judged = |pod: &&Pod| {
+            let is_later = matches!(rollout.outcome, Outcome::Succeeded { at } if pod.created > at);
+            self.is_restarted(pod) && !is_later
+        };
+        let restarted = self.workload.pods.iter().filter(is_judged);
         let crashes = restarted.map(|pod| pod.crashed_at.min(self.now)).filter(|crash| *crash >= since);
         crashes.max()
     }
@@ -254,11 +267,11 @@ impl Assessor<'_> {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Whether a pod was created by the last restart: it has the template's marker. The pods of an Argo
-    /// Rollout have none.
+    /// Whether a pod was created by the last restart: it has the template's marker, or, where pods have none,
+    /// it is not older.
     fn is_restarted(&self, pod: &Pod) -> bool {
         match (&self.workload.marker, self.ledger.rollout) {
-            (Some(marker), _) if pod.marker != 0 => pod.marker == marker.digest,
+            (Some(marker), _) if self.workload.are_pods_marked => pod.marker == marker.digest,
             (_, Some(rollout)) => pod.created + self.settings.clock_skew >= rollout.since,
             _ => false,
         }

@@ -385,6 +385,7 @@ impl Catalog {
             awaited_pod,
             progress: state.progress,
             replicas: state.replicas,
+            are_pods_marked: key.kind != Kind::Rollout,
             windows: choice.windows.clone(),
             problem: choice.problem.clone(),
             release: choice.release.clone(),

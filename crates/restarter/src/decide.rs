@@ -273,15 +273,21 @@ fn delivered_versions<'a>(
     accepted.map(|accepted| (sources.name(accepted.source), accepted.version)).collect()
 }
 
-/// Adds steps that record changes of workloads that are not restarted.
+/// Adds steps that record changes of workloads that are not restarted. Namespaces take turns, because only
+/// some steps of a decision are carried out.
 fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
+    let (mut turns, mut records) = (BTreeMap::<_, usize>::new(), Vec::new());
     let restarted: BTreeSet<WorkloadKey> =
         decision.steps.iter().map(|step| step.workload().clone()).collect();
     for (key, workload, assessment) in assessed {
         let is_new = workload.ledger.as_ref() != Some(&assessment.ledger);
         if is_new && !restarted.contains(key) {
             let (ledger, seen) = (assessment.ledger, Seen::new(workload));
-            decision.steps.push(Step::Record { workload: key.clone(), ledger, seen });
+            let turn = turns.entry(&key.namespace).or_default();
+            *turn += 1;
+            records.push((*turn, Step::Record { workload: key.clone(), ledger, seen }));
         }
     }
+    records.sort_by_key(|(turn, _)| *turn);
+    decision.steps.extend(records.into_iter().map(|(_, step)| step));
 }

@@ -236,7 +236,8 @@ impl Sources {
         self.failing.remove(&id);
         match observed.current {
             Some(current) if !version.is_newer_than(current) => {
-                let is_changed = current == version && old_ends.is_some() && observed.old_ends != old_ends;
+                let is_changed =
+                    current.is_same(version) && old_ends.is_some() && observed.old_ends != old_ends;
                 if is_changed {
                     observed.old_ends = old_ends;
                 }
@@ -366,6 +367,10 @@ mod tests {
             sources.observed(id),
             Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500), revision: 0 }
         );
+        // A change of the metadata changes the time of the same version.
+        assert!(sources.observe(id, numbered(25, 2), Some(400), 104));
+        let observed = sources.observed(id);
+        assert_eq!((observed.current, observed.old_ends), (Some(numbered(20, 2)), Some(400)));
     }
 
     #[test]

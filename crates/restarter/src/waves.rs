@@ -71,8 +71,9 @@ impl<'a> Waves<'a> {
             let Some(rollout) = assessment.ledger.rollout else { continue };
             for delivery in &workload.deliveries {
                 let Some(accepted) = assessment.ledger.accepted(delivery.source) else { continue };
+                // While the workload's own pods disagree about the version, or there are none, its result remains.
                 let is_current = |current: Version| current.is_same(accepted.version);
-                if accepted.trial != Trial::None && current(delivery, sources).is_some_and(is_current) {
+                if accepted.trial != Trial::None && current(delivery, sources).is_none_or(is_current) {
                     let group = group_key(accepted.source, accepted.version, key);
                     waves.groups.entry(group).or_default().count(accepted.trial, rollout, key);
                 }

@@ -223,6 +223,8 @@ pub struct Workload {
     pub refusal: Option<Refusal>,
     /// The text of the annotation that releases a restart; empty without.
     pub release: Box<str>,
+    /// Its pods have the template's marker. Those of an Argo Rollout have none.
+    pub are_pods_marked: bool,
     /// Its running pods.
     pub pods: Box<[Pod]>,
     /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.

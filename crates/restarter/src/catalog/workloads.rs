@@ -53,11 +53,11 @@ impl Catalog {
         self.keep(key, template);
     }
 
-    /// What the annotations of a workload mean may have changed: it is read whatever its next state says.
-    pub fn read_again(&mut self, key: &WorkloadKey) {
-        if let Some(template) = self.templates.get_mut(key) {
-            template.read = None;
-        }
+    /// What annotations mean may have changed in some namespaces: their workloads are read, even if the next
+    /// event about them says nothing new.
+    pub fn read_again(&mut self, is_concerned: impl Fn(&str) -> bool) {
+        let concerned = self.templates.iter_mut().filter(|(key, _)| is_concerned(&key.namespace));
+        concerned.for_each(|(_, template)| template.read = None);
     }
 
     fn read(
@@ -117,6 +117,8 @@ impl Catalog {
         let texts = self.texts.entry(Arc::clone(&key.namespace)).or_default();
         if *texts + template.count_bytes() > NAMESPACE_TEXT_MAX {
             template.drop_texts();
+            // It is read again with its next event: there may be room then.
+            template.read = None;
         }
         template.text_bytes = template.count_bytes();
         *texts += template.text_bytes;

@@ -1,7 +1,9 @@
 //! New credentials that do not work.
 
 use super::cluster::{Cluster, Controller, key, phase, quick, run, shared, text};
-use crate::{Failure, Outcome, Phase, Queue, RolloutChange, Settings, StoppedBy, Wait};
+use crate::{
+    Agreement, Failure, Outcome, Phase, Pod, Queue, RolloutChange, Settings, StoppedBy, Wait, digest,
+};
 
 fn settings() -> Settings {
     Settings { canaries: 2, wave: 10, observation: 100, ..quick() }
@@ -189,6 +191,17 @@ fn one_crash_of_an_available_pod_stops_the_rest() {
     // It has recovered by itself.
     run(&mut cluster, &mut [&mut controller], 3000, 5);
     assert_eq!(cluster.rollouts(), 30);
+}
+
+#[test]
+fn a_crash_of_a_pod_that_was_added_later_stops_nothing() {
+    let (mut cluster, mut controller) = after_the_canary();
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    let now = cluster.now;
+    let restarted = cluster.objects.values_mut().find(|object| object.rollouts == 1).unwrap();
+    restarted.pods.push(Pod { created: now, crashed_at: now + 5, ..restarted.pods[0] });
+    run(&mut cluster, &mut [&mut controller], 320, 5);
+    assert!(cluster.rollouts() > 1);
 }
 
 #[test]
@@ -427,6 +440,50 @@ fn a_failed_workload_without_pods_has_not_recovered() {
     // Nor after another restart, of which there is nothing to see.
     cluster.rotate("spare");
     run(&mut cluster, &mut [&mut controller], 3600, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn a_failed_workload_whose_pods_name_no_version_has_not_recovered() {
+    let (mut cluster, mut controller) = failed_canary();
+    let object = cluster.object("both");
+    (object.replicas, object.pods) = (0, Vec::new());
+    object.agreement = Agreement::Disagreeing(None);
+    run(&mut cluster, &mut [&mut controller], 3600, 5);
+    assert_eq!(cluster.rollouts(), 1);
+}
+
+#[test]
+fn a_repaired_workload_recovers_while_it_scales() {
+    let (mut cluster, mut controller) = failed_canary();
+    cluster.object("both").crashes = false;
+    set_failing(&mut cluster, false);
+    run(&mut cluster, &mut [&mut controller], 5, 5);
+    for round in 0..20 {
+        // Never complete for as long as it is observed.
+        cluster.object("both").rollout_ends = (round % 2 == 0).then_some(i64::MAX);
+        run(&mut cluster, &mut [&mut controller], 20, 5);
+    }
+    assert!(cluster.rollouts() > 1);
+}
+
+#[test]
+fn pods_that_were_not_replaced_say_nothing() {
+    let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
+    for object in cluster.objects.values_mut() {
+        (object.replicas, object.deadline) = (3, None);
+    }
+    cluster.rotate("shared");
+    while cluster.rollouts() == 0 {
+        run(&mut cluster, &mut [&mut controller], 5, 5);
+    }
+    let now = cluster.now;
+    let canary = cluster.objects.values_mut().find(|object| object.rollouts == 1).unwrap();
+    let marker = digest(&[canary.marker.as_deref().unwrap()]);
+    let old = Pod { created: now - 60, is_ready: true, ..Pod::default() };
+    canary.pods = vec![old, old, Pod { created: now, marker, ..Pod::default() }];
+    canary.rollout_ends = None;
+    run(&mut cluster, &mut [&mut controller], 3000, 5);
     assert_eq!(cluster.rollouts(), 1);
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Object {
     pub(super) replicas: u32,
     /// After so many seconds its own controller gives up a rollout without progress.
     pub(super) deadline: Option<u32>,
+    /// What its pods say about the versions of its secrets.
+    pub(super) agreement: Agreement,
     pub(super) is_partitioned: bool,
     /// How long its rollouts take.
     pub(super) rollout_seconds: i64,
@@ -97,6 +99,7 @@ impl Cluster {
             problem: "",
             replicas: 2,
             deadline: Some(600),
+            agreement: Agreement::NotAsked,
             is_partitioned: false,
             rollout_seconds: ROLLOUT_SECONDS,
             crashes: false,
@@ -211,6 +214,13 @@ impl Controller {
         self.sources = world.sources;
     }
 
+    /// The workloads of the next steps.
+    pub(super) fn steps(&self, cluster: &Cluster) -> Vec<WorkloadKey> {
+        let world = self.world(cluster, &cluster.objects, cluster.now);
+        let decision = decide(cluster.now, &world, &self.settings);
+        decision.steps.iter().map(|step| step.workload().clone()).collect()
+    }
+
     fn world(&self, cluster: &Cluster, objects: &BTreeMap<WorkloadKey, Object>, now: i64) -> World {
         let mut sources = self.sources.clone();
         for (name, (number, time)) in &cluster.versions {
@@ -227,7 +237,7 @@ impl Controller {
 fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
     let find = |name: &&str| sources.find("", &SourceRef::new(SourceKind::ScaiVault, name)).unwrap();
     let ids: Vec<SourceId> = object.secrets.iter().map(find).collect();
-    let delivery = |source: &SourceId| Delivery { source: *source, agreement: Agreement::NotAsked };
+    let delivery = |source: &SourceId| Delivery { source: *source, agreement: object.agreement };
     let is_unavailable = object.pods.iter().any(|pod| pod.is_failing || !pod.is_ready);
     Workload {
         uid: digest(&[&key.namespace, &key.name]),
@@ -252,6 +262,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         },
         replicas: object.replicas,
         windows: None,
+        are_pods_marked: true,
         problem: object.problem.into(),
         release: object.release.into(),
         refusal: object.refusal.clone(),

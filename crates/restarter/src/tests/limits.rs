@@ -298,3 +298,15 @@ fn a_refused_patch_waits_and_keeps_no_place() {
     run(&mut cluster, &mut [&mut controller], 300, 5);
     assert_eq!(cluster.rollouts_of("w000"), 1);
 }
+
+#[test]
+fn records_of_namespaces_take_turns() {
+    let mut cluster = Cluster::new();
+    for number in 0..200 {
+        cluster.add(&format!("a/w{number}"), &["own"]);
+    }
+    cluster.add("z/web", &["own"]);
+    let steps = Controller::new(quick()).steps(&cluster);
+    assert_eq!(steps.len(), 201);
+    assert!(steps[..2].contains(&key("z/web")));
+}

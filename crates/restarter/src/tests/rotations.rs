@@ -126,6 +126,22 @@ fn a_version_that_goes_back_restarts_nothing() {
     assert_eq!(cluster.rollouts(), 2);
 }
 
+/// With clocks that differ, each of two versions is newer than the other.
+#[test]
+fn versions_without_an_order_cause_no_loop() {
+    let (mut cluster, mut controller) = shared(2, quick());
+    let start = cluster.now;
+    cluster.set_version("shared", 8, start);
+    run(&mut cluster, &mut [&mut controller], 1000, 5);
+    cluster.object("w000").mode = Mode::Off;
+    cluster.set_version("shared", 7, start + 1000);
+    run(&mut cluster, &mut [&mut controller], 300, 5);
+    let ledger = cluster.object("w000").ledger.clone();
+    run(&mut cluster, &mut [&mut controller], 60, 1);
+    assert_eq!(cluster.object("w000").ledger, ledger);
+    assert_eq!((cluster.rollouts_of("w000"), cluster.rollouts_of("w001")), (1, 2));
+}
+
 #[test]
 fn a_secret_made_anew_with_version_1_restarts() {
     let (mut cluster, mut controller) = shared(2, quick());
