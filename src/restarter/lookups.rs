@@ -91,15 +91,6 @@ impl Queue {
         batch
     }
 
-    /// Has paths be the first again.
-    fn put_back(&mut self, paths: Vec<SecretPath>) {
-        for path in paths.into_iter().rev() {
-            if self.members.insert(path.clone()) {
-                self.order.push_front(path);
-            }
-        }
-    }
-
     fn retain(&mut self, paths: &BTreeSet<SecretPath>) {
         self.members.retain(|path| paths.contains(path));
         self.order.retain(|path| paths.contains(path));
@@ -193,13 +184,17 @@ impl Lookups {
         }
     }
 
-    /// The call ended before these.
-    pub(super) fn put_back(&mut self, why: Why, rest: Vec<SecretPath>) {
-        match why {
-            Why::Changed => self.changed.put_back(rest),
-            Why::Added => self.added.put_back(rest),
-            Why::Round => self.round.rest.extend(rest),
-        }
+    /// The call ended at the first of these. That one is looked up last, because a secret for which ScaiVault
+    /// always fails must not hold up the others.
+    pub(super) fn put_back(&mut self, why: Why, mut rest: Vec<SecretPath>) {
+        let first = usize::from(!rest.is_empty());
+        rest.rotate_left(first);
+        let queue = match why {
+            Why::Changed => &mut self.changed,
+            Why::Added => &mut self.added,
+            Why::Round => return self.round.rest.extend(rest),
+        };
+        rest.into_iter().for_each(|path| queue.push(path));
     }
 
     /// Whether the versions of all paths were looked up since this was last asked.

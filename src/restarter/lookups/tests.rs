@@ -90,15 +90,27 @@ fn events_about_other_secrets_are_ignored() {
     assert_eq!(lookups.batch(&paths('a', 2), Instant::now()).1, []);
 }
 
+/// Calls end at the same secret each time.
 #[test]
-fn what_a_call_did_not_reach_is_asked_for_again_first() {
+fn a_secret_that_always_fails_holds_up_no_others() {
     let now = Instant::now();
     let followed = paths('a', 250);
-    let mut lookups = Lookups::new(INTERVAL, now);
-    lookups.add(followed.clone());
-    let (why, batch) = lookups.batch(&followed, now);
-    lookups.put_back(why, batch[40..].to_vec());
-    assert_eq!(lookups.batch(&followed, now).1[0], path("a/00040"));
+    for why in [Why::Added, Why::Round] {
+        let mut lookups = Lookups::new(INTERVAL, now);
+        let mut later = now;
+        match why {
+            Why::Added => lookups.add(followed.clone()),
+            _ => later = now + 3 * INTERVAL,
+        }
+        let mut answered = BTreeSet::new();
+        for _ in 0..10 {
+            let (_, batch) = lookups.batch(&followed, later);
+            let end = batch.iter().position(|each| *each == path("a/00040")).unwrap_or(batch.len());
+            answered.extend(batch[..end].iter().cloned());
+            lookups.put_back(why, batch[end..].to_vec());
+        }
+        assert_eq!(answered.len(), 249, "{why:?}");
+    }
 }
 
 #[test]
