@@ -139,7 +139,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
     let bound = Server {
         listen: *listen,
         ops_listen: *ops_listen,
-        tls: tls.context("cannot set TLS up")?,
+        tls: tls.context("cannot set up TLS")?,
         context,
         metrics,
         readiness,
@@ -185,7 +185,7 @@ impl InProcess {
         let bound: Bound = Server {
             listen: loopback,
             ops_listen: loopback,
-            tls: server_config(resolver).context("cannot set TLS up")?,
+            tls: server_config(resolver).context("cannot set up TLS")?,
             context: Arc::new(AdmissionContext::new(settings, kube_version, Arc::new(NoCluster))),
             metrics,
             readiness: Readiness::new(),

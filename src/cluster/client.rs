@@ -79,5 +79,5 @@ async fn from_kubeconfig(
 
 fn from_config(config: Config) -> anyhow::Result<Client> {
     scaivault_cluster::from_config(config, USER_AGENT)
-        .context("cannot set the client of the Kubernetes API up")
+        .context("cannot set up the client of the Kubernetes API")
 }

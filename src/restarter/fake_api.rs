@@ -1,4 +1,4 @@
-//! An API server for tests that answers as it is told.
+//! An API server for tests with scripted answers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What of the cluster is watched, and what becomes of it.
+//! The watched kinds of objects, and how each updates the cache.
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc, time::SystemTime};
 

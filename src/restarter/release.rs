@@ -27,9 +27,10 @@ Examples:
   scaivault-injector restart --all -n billing --secret shared/database
   kubectl get rotationrollouts -n billing      pending restarts and their reasons
 
-Sets the annotation scaivault.scailabs.ai/restart-release of the workload to a new text, which
-releases its pending restart, even if restarts are manual, the time is outside of its windows, or the
-same version failed elsewhere. The controller (`restarter`) then restarts the workload.
+Sets the annotation scaivault.scailabs.ai/restart-release of the workload to a new
+text, which releases its pending restart, even if restarts are manual, the time is
+outside of its windows, or the same version failed elsewhere. The controller
+(`restarter`) then restarts the workload.
 
 With --all, only the restarts with the reason NotReleased or Stopped are released: others begin by
 themselves, or wait for something that a release does not skip.";

@@ -239,7 +239,7 @@ impl KnownPod {
 
 fn not_known(missing: &str, pod: &Pod) -> Failure {
     let text = format!(
-        "{missing} of the mount for {}/{} is not known to the provider yet, so no policy can be applied; the kubelet tries again. If \
+        "{missing} of the mount for {}/{} is not known to the provider yet, so no policy can be applied; the kubelet retries. If \
          this stays, check in the provider's log that its service account may list and watch pods, namespaces and injectionpolicies, \
          or that a policy cannot be used",
         pod.namespace, pod.name

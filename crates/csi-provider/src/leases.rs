@@ -438,7 +438,7 @@ fn transient(text: String) -> Failure {
 
 fn not_known(pod: &Pod) -> Failure {
     transient(format!(
-        "the pod {}/{} is not known to the provider, so its dynamic credentials would never be revoked; the kubelet tries again. If \
+        "the pod {}/{} is not known to the provider, so its dynamic credentials would never be revoked; the kubelet retries. If \
          this stays, check in the provider's log that its service account may list and watch pods",
         pod.namespace, pod.name
     ))
@@ -446,7 +446,7 @@ fn not_known(pod: &Pod) -> Failure {
 
 fn being_revoked(dynamic: &DynamicRef) -> Failure {
     transient(format!(
-        "{dynamic}: the credentials are being revoked, because the pod is gone or no volume has had them for {} min; the kubelet tries again",
+        "{dynamic}: the credentials are being revoked, because the pod is gone or no volume has had them for {} min; the kubelet retries",
         UNUSED_LIMIT.as_secs() / 60
     ))
 }

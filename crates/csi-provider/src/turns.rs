@@ -106,7 +106,7 @@ impl Call<'_> {
 
 fn busy() -> Failure {
     let text = format!(
-        "too many mounts are under way on this node ({AT_ONCE} at once, {OF_NAMESPACE} of a namespace, {OF_POD} of a pod), and the kubelet \
+        "too many mounts are in progress on this node ({AT_ONCE} at once, {OF_NAMESPACE} of a namespace, {OF_POD} of a pod), and the kubelet \
          tries again; if this stays, find mounts that are slow or fail in the provider's log, and use fewer volumes for a pod"
     );
     Failure::new(FailureKind::Busy, text)

@@ -48,7 +48,7 @@ pub struct InjectionPolicyStatus {
     pub in_force: Option<InForce>,
 }
 
-/// One aspect of the policy's state.
+/// One aspect of the object's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {

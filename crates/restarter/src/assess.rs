@@ -338,7 +338,7 @@ impl Assessor<'_> {
         }
     }
 
-    /// Times are in whole seconds, and Helm writes a Secret and what makes new pods within one. Then the order of writes tells.
+    /// Times are in whole seconds, and Helm writes a Secret and what makes new pods within one. Then the order of writes decides.
     fn is_known_to_be_newer(&self, pod: &Pod, accepted: Accepted) -> bool {
         let observed = self.sources.observed(accepted.source);
         observed.current == Some(accepted.version)

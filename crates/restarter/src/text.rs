@@ -95,7 +95,7 @@ impl Doubt {
                 )
             }
             Self::FirstSight(source) => format!(
-                "some pods are older than the current version of {}, which the controller has only written down because it saw it first, or because restarts were off; restart them if they still have the version before",
+                "some pods are older than the current version of {}, which the controller has only recorded, because it was the first version that it saw, or because restarts were off; restart them if they still have the previous version",
                 sources.name(*source)
             ),
         }

@@ -64,7 +64,7 @@ fn next(cron: &Crontab, time: Timestamp) -> Option<Timestamp> {
     cron.find_next(MakeTimestamp(time)).ok().map(|next| next.timestamp())
 }
 
-/// What tells windows apart.
+/// Identifies a list of windows.
 pub(crate) fn digest_of(windows: &[Window]) -> u64 {
     digest(&windows.iter().map(|window| &*window.text).collect::<Vec<_>>())
 }

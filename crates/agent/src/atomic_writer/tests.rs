@@ -47,16 +47,16 @@ impl Volume {
     }
 
     fn writer(&self, files: &[&str]) -> AtomicWriter {
-        self.sink_with(files, |_| false)
+        self.writer_with(files, |_| false)
     }
 
-    fn sink_with(&self, files: &[&str], is_optional: impl Fn(&str) -> bool) -> AtomicWriter {
+    fn writer_with(&self, files: &[&str], is_optional: impl Fn(&str) -> bool) -> AtomicWriter {
         let targets: Vec<_> = files.iter().map(|file| (self.target(file), is_optional(file))).collect();
         build(targets.iter().map(|(file, is_optional)| (file, *is_optional)), |path| path == self.path)
     }
 
     /// With mount points; directories end with a slash.
-    fn sink_mounting(&self, files: &[&str], mount_points: &[&str]) -> AtomicWriter {
+    fn writer_mounting(&self, files: &[&str], mount_points: &[&str]) -> AtomicWriter {
         let targets: Vec<_> = files.iter().map(|file| self.target(file)).collect();
         let points: Vec<MountPoint> = mount_points
             .iter()
@@ -318,7 +318,7 @@ fn missing_files_are_ready_only_where_the_agent_gave_them_up() {
 #[test]
 fn optional_files_may_be_missing() {
     let volume = Volume::new();
-    let writer = volume.sink_with(&["a", "b"], |file| file == "b");
+    let writer = volume.writer_with(&["a", "b"], |file| file == "b");
     assert!(!writer.is_ready(false));
     volume.write(&writer, &[("a", "1")], false);
     assert!(writer.is_ready(false));
@@ -327,7 +327,7 @@ fn optional_files_may_be_missing() {
     assert!(writer.is_ready(false));
 
     let volume = Volume::new();
-    let writer = volume.sink_with(&["a"], |_| true);
+    let writer = volume.writer_with(&["a"], |_| true);
     assert!(!writer.is_ready(true), "it was not tried yet");
     volume.write(&writer, &[], false);
     assert!(writer.is_ready(false));
@@ -348,7 +348,7 @@ fn the_mark_tells_which_generation_the_application_knows() {
     volume.write(&writer, &[("a", "1")], false);
     assert!(writer.is_notified());
     volume.write(&writer, &[("variables", "2")], false);
-    assert!(writer.is_notified(), "of variables it is not told");
+    assert!(writer.is_notified(), "it is not notified of variables");
     volume.write(&writer, &[("a", "2")], false);
     let restarted = volume.writer(&names);
     assert!(!restarted.is_notified() && restarted.was_notified());
@@ -356,7 +356,7 @@ fn the_mark_tells_which_generation_the_application_knows() {
     assert!(!writer.is_notified());
     writer.mark_notified().unwrap();
     writer.remove([&volume.target("a")].into_iter()).unwrap();
-    assert!(writer.is_notified(), "it is told when there are new ones");
+    assert!(writer.is_notified(), "it is notified when there are new ones");
     volume.write(&writer, &[("a", "4")], false);
     assert!(!writer.is_notified() && writer.was_notified());
 }
@@ -802,7 +802,7 @@ fn agents_that_share_a_volume_leave_each_others_files_alone() {
 #[test]
 fn mount_points_are_made_before_the_files_appear() {
     let volume = Volume::new();
-    let writer = volume.sink_mounting(
+    let writer = volume.writer_mounting(
         &["db.json", "eks.amazonaws.com/own.json"],
         &["eks.amazonaws.com/serviceaccount/", "eks.amazonaws.com/other/deep/", "license.key"],
     );
@@ -828,7 +828,7 @@ fn mount_points_are_made_before_the_files_appear() {
 fn mount_points_are_made_in_the_volume_of_the_files() {
     let volume = Volume::new();
     fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o1777)).unwrap();
-    let writer = volume.sink_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
+    let writer = volume.writer_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
     assert_eq!(writer.roots.len(), 2);
     volume.write(&writer, &[("tls/key.pem", "k"), ("db/user.json", "u")], false);
     assert!(volume.path.join("cloud/token").is_dir() && volume.path.join("license").is_file());
@@ -850,7 +850,7 @@ fn a_mount_point_is_not_made_through_a_link() {
     fs::create_dir(&outside).unwrap();
     for (link, mount_points) in [("a", ["a/b/"]), ("a", ["a/"]), ("b", ["b/"]), ("b", ["b"])] {
         symlink(&outside, volume.path.join(link)).unwrap();
-        let writer = volume.sink_mounting(&["db.json"], &mount_points);
+        let writer = volume.writer_mounting(&["db.json"], &mount_points);
         let error = volume.try_write(&writer, &[("db.json", "d")], false).done.unwrap_err();
         assert!(matches!(&error, WriteError::MountPoint(_)), "{error}");
         assert!(error.to_string().contains(&format!("{}/{link}", volume.path.display())), "{error}");
@@ -862,8 +862,8 @@ fn a_mount_point_is_not_made_through_a_link() {
 #[test]
 fn two_agents_make_mount_points_in_one_volume() {
     let volume = Volume::new();
-    let one = volume.sink_mounting(&["one"], &["cloud/one/", "cloud/both/"]);
-    let other = volume.sink_mounting(&["other"], &["cloud/other/", "cloud/both/"]);
+    let one = volume.writer_mounting(&["one"], &["cloud/one/", "cloud/both/"]);
+    let other = volume.writer_mounting(&["other"], &["cloud/other/", "cloud/both/"]);
     volume.write(&one, &[("one", "1")], false);
     volume.write(&other, &[("other", "2")], false);
     for directory in ["cloud/one", "cloud/other", "cloud/both"] {
@@ -871,7 +871,7 @@ fn two_agents_make_mount_points_in_one_volume() {
     }
     assert_eq!((volume.read("one").as_deref(), volume.read("other").as_deref()), (Some("1"), Some("2")));
     // The other agent's file has that name.
-    let late = volume.sink_mounting(&["late"], &["one/"]);
+    let late = volume.writer_mounting(&["late"], &["one/"]);
     let error = volume.try_write(&late, &[("late", "3")], false).done.unwrap_err();
     assert!(matches!(&error, WriteError::MountPoint(_)), "{error}");
 }

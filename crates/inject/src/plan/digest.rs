@@ -1,4 +1,4 @@
-//! A digest, for the receipt, of the parts of a plan that [`crate::present`] does not compare with
+//! A digest, for the receipt, of the parts of a plan that [`crate::reinvocation`] does not compare with
 //! the pod.
 //!
 //! Between two calls, other webhooks may change images, resources and security contexts, so the

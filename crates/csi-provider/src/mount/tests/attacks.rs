@@ -270,7 +270,7 @@ async fn a_tenant_with_slow_mounts_stops_no_other() {
     assert_eq!(waiting.len(), 48);
     for mount in refused {
         let status = mount.await.unwrap().unwrap_err();
-        assert!(status.message().contains("too many mounts are under way"), "{status}");
+        assert!(status.message().contains("too many mounts are in progress"), "{status}");
         assert!(!is_harmful(status.code()), "{status}");
     }
 }
