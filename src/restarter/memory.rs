@@ -423,6 +423,7 @@ impl Outdated {
 
 #[cfg(test)]
 mod tests {
+    use scaivault_restarter::Mode;
     use serde_json::json;
 
     use super::*;

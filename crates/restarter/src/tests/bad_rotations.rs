@@ -297,7 +297,7 @@ fn slow(replaced: usize) -> (Cluster, Controller) {
         run(&mut cluster, &mut [&mut controller], 400, 5);
         assert_eq!(phase(&cluster, "w000"), Phase::Restarting, "{index} of ten");
         let (now, object) = (cluster.now, cluster.object("w000"));
-        object.pods[index].marker = crate::digest(&[object.marker.as_deref().unwrap()]);
+        object.pods[index].marker = digest(&[object.marker.as_deref().unwrap()]);
         object.pods[index].created = now;
     }
     (cluster, controller)
