@@ -194,7 +194,9 @@ impl Lookups {
             Why::Added => &mut self.added,
             Why::Round => return self.round.rest.extend(rest),
         };
-        rest.into_iter().for_each(|path| queue.push(path));
+        for path in rest {
+            queue.push(path);
+        }
     }
 
     /// Whether the versions of all paths were looked up since this was last asked.
