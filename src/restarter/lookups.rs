@@ -49,8 +49,10 @@ pub(super) enum Why {
 
 /// The slow round over all paths.
 struct Round {
-    /// Of the last call, what has to be asked for again.
+    /// What earlier calls did not reach.
     rest: VecDeque<SecretPath>,
+    /// Whether the next part comes before the rest.
+    is_turn_of_part: bool,
     /// The path after which it goes on; none between two rounds.
     next: Option<SecretPath>,
     began: Instant,
@@ -105,7 +107,13 @@ impl Lookups {
             added: Queue::default(),
             awaited: BTreeMap::new(),
             // The first round follows the first look-up of every path.
-            round: Round { rest: VecDeque::new(), next: None, began: now + poll_interval, is_over: false },
+            round: Round {
+                rest: VecDeque::new(),
+                is_turn_of_part: false,
+                next: None,
+                began: now + poll_interval,
+                is_over: false,
+            },
             turn: 0,
             was_complete: false,
         }
@@ -209,11 +217,21 @@ impl Lookups {
 }
 
 impl Round {
-    /// As much of it as is due: its calls are spread over the interval.
+    /// What earlier calls did not reach, and the next part of the round, in turns.
     fn take(&mut self, paths: &BTreeSet<SecretPath>, interval: Duration, now: Instant) -> Vec<SecretPath> {
-        if !self.rest.is_empty() {
-            return self.rest.drain(..).collect();
+        self.is_turn_of_part = !self.is_turn_of_part;
+        if self.is_turn_of_part || self.rest.is_empty() {
+            let part = self.part(paths, interval, now);
+            if !part.is_empty() {
+                return part;
+            }
         }
+        let count = self.rest.len().min(VERSIONS_BATCH);
+        self.rest.drain(..count).collect()
+    }
+
+    /// As much of it as is due: its calls are spread over the interval.
+    fn part(&mut self, paths: &BTreeSet<SecretPath>, interval: Duration, now: Instant) -> Vec<SecretPath> {
         let calls = u32::try_from(paths.len().div_ceil(VERSIONS_BATCH)).unwrap_or(u32::MAX);
         let done = self.next.as_ref().map_or(0, |next| paths.range(..=next).count().div_ceil(VERSIONS_BATCH));
         let done = u32::try_from(done).unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::pace::check_waves;
+use super::pace::{check_waves, rollouts};
 use crate::support::{
     api, create, eventually,
     kubectl::Kubectl,
@@ -135,12 +135,11 @@ async fn a_new_leader_finishes_what_waits_and_what_runs() {
     assert_eq!(cluster.replica_sets_of_all().await, names.len() + 1);
     drop(second);
     leads(&third).await;
-    let mut records = Vec::new();
     for name in &names {
-        records.push(cluster.until_restarted("Deployment", name, 1).await);
+        cluster.until_restarted("Deployment", name, 1).await;
         assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
     }
-    check_waves(&records, 3);
+    check_waves(&rollouts(&cluster).await, 3);
     third.terminate().await;
     cluster.end().await;
 }

@@ -13,18 +13,27 @@ use crate::support::{
 
 const AUTO: &str = "scaivault.scailabs.ai/restart";
 
-/// Begin and end of each restart, as text that sorts by time, in the order of the begins.
-fn rollouts(records: &[Value]) -> Vec<(String, String)> {
-    let time = |record: &Value, key: &str| record["rollout"][key].as_str().unwrap().to_owned();
-    let mut times: Vec<_> =
-        records.iter().map(|record| (time(record, "since"), time(record, "finished"))).collect();
+/// Begin and end of the last restart of each Deployment, as text that sorts by time, in the order of the begins. The end is what
+/// Kubernetes says, because a record may be written some seconds later.
+pub(super) async fn rollouts(cluster: &Cluster) -> Vec<(String, String)> {
+    let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
+    let records =
+        api(&cluster.client, "scaivault.scailabs.ai/v1alpha1", "RotationRollout", &cluster.namespace);
+    let mut times = Vec::new();
+    for record in records.list(&ListParams::default()).await.unwrap() {
+        let began = record.data["status"]["rollout"]["since"].as_str().unwrap().to_owned();
+        let deployment = deployments.get(record.data["spec"]["name"].as_str().unwrap()).await.unwrap();
+        let conditions = deployment.data["status"]["conditions"].as_array().unwrap();
+        let progress = conditions.iter().find(|condition| condition["type"] == "Progressing").unwrap();
+        assert_eq!(progress["reason"], "NewReplicaSetAvailable");
+        times.push((began, progress["lastUpdateTime"].as_str().unwrap().to_owned()));
+    }
     times.sort();
     times
 }
 
 /// Each wave began after all before it had ended: the canary, and then so many at once.
-pub(super) fn check_waves(records: &[Value], wave: usize) {
-    let times = rollouts(records);
+pub(super) fn check_waves(times: &[(String, String)], wave: usize) {
     let mut waves = vec![&times[..1]];
     waves.extend(times[1..].chunks(wave));
     for pair in waves.windows(2) {
@@ -35,8 +44,7 @@ pub(super) fn check_waves(records: &[Value], wave: usize) {
 }
 
 /// The most restarts that were under way at once.
-fn most_at_once(records: &[Value]) -> usize {
-    let times = rollouts(records);
+fn most_at_once(times: &[(String, String)]) -> usize {
     let at_once =
         |moment: &String| times.iter().filter(|(began, ended)| began <= moment && moment < ended).count();
     times.iter().map(|(began, _)| at_once(began)).max().unwrap()
@@ -68,17 +76,18 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
         }
         cluster.rotate("db").await;
         let limit = TIMEOUT + Duration::from_secs(5) * u32::try_from(workloads).unwrap();
-        let records = eventually_within(limit, "all restarts", async || {
+        eventually_within(limit, "all restarts", async || {
             let records = cluster.records().await;
             let is_done = |record: &Value| {
                 let count = record["restarts"].as_array().map_or(0, Vec::len);
                 record["phase"] == "Current" && count == restarts + 1
             };
-            (records.len() == workloads && records.iter().all(is_done)).then_some(records)
+            (records.len() == workloads && records.iter().all(is_done)).then_some(())
         })
         .await;
-        check_waves(&records, wave);
-        let most = most_at_once(&records);
+        let times = rollouts(&cluster).await;
+        check_waves(&times, wave);
+        let most = most_at_once(&times);
         assert!((2..=wave.min(concurrency)).contains(&most), "{most} at once, {flags:?}");
         restarter.terminate().await;
     }
