@@ -176,8 +176,8 @@ pub(super) fn objects(
     }
 }
 
-/// The line of such a finding is relative to the parameter's text, until [`super::lines`] adds
-/// where the text starts.
+/// The line of such a finding is relative to the parameter's text, until [`super::finding::add_lines`]
+/// adds where the text starts.
 fn object_fault(fault: &Fault, places: Option<&Places<'_>>, pointer: &str) -> Finding {
     let line =
         fault.line.or_else(|| super::finding::line_in_text(places?, fault.object?, fault.key.as_deref()));
