@@ -15,7 +15,10 @@ async fn annotations_of_reloader_restart_as_they_did() {
     cluster.secret("ignored", json!({"reloader.stakater.com/ignore": "true"})).await;
     for (name, secret, key, value) in [
         ("auto", "db", "reloader.stakater.com/auto", "true"),
-        ("named", "matching", "secret.reloader.stakater.com/reload", "x,d[bc]"),
+        ("named", "matching", "secret.reloader.stakater.com/reload", "x,db"),
+        // Patterns select among the Secrets that the template uses.
+        ("pattern", "db", "secret.reloader.stakater.com/reload", "x,d[bc]"),
+        ("unused", "matching", "secret.reloader.stakater.com/reload", "x,d[bc]"),
         ("search", "matching", "reloader.stakater.com/search", "true"),
         ("no-match", "db", "reloader.stakater.com/search", "true"),
         ("off", "db", "reloader.stakater.com/auto", "false"),
@@ -27,7 +30,7 @@ async fn annotations_of_reloader_restart_as_they_did() {
     // The mode of others is off: only who has asked Reloader is restarted.
     let restarter =
         Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
-    let chosen = ["auto", "named", "search"];
+    let chosen = ["auto", "named", "pattern", "search"];
     for name in chosen {
         cluster.until_known("Deployment", name).await;
     }
@@ -37,7 +40,7 @@ async fn annotations_of_reloader_restart_as_they_did() {
     for name in chosen {
         cluster.until_restarted("Deployment", name, 1).await;
     }
-    for name in ["auto", "named", "search", "no-match", "off", "ignored"] {
+    for name in ["auto", "named", "pattern", "search", "unused", "no-match", "off", "ignored"] {
         let expected = if chosen.contains(&name) { 2 } else { 1 };
         assert_eq!(cluster.replica_sets(name).await, expected, "{name}");
     }
