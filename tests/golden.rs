@@ -12,7 +12,7 @@ mod program;
 #[test]
 fn golden_cases() {
     insta::glob!("golden/*/input.yaml", |input| {
-        let case = input.parent().expect("an input stands in the directory of its case");
+        let case = input.parent().expect("an input is in the directory of its case");
         let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
         let Output { status, stdout, stderr } = inject(case);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");
@@ -26,7 +26,7 @@ fn golden_cases() {
 #[test]
 fn migration_cases() {
     insta::glob!("migrations/*/input.yaml", |input| {
-        let case = input.parent().expect("an input stands in the directory of its case");
+        let case = input.parent().expect("an input is in the directory of its case");
         let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
         let Output { status, stdout, stderr } = migrate(case);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");

@@ -1,7 +1,7 @@
 //! Which secrets of ScaiVault are looked up next. No I/O and no clock.
 //!
 //! There are three reasons for a look-up: an event names the secret, it was not looked up since it is followed, or it is its turn in
-//! the slow round over all secrets. They take turns, so whoever makes much of one does not keep out the others.
+//! the slow round over all secrets. They take turns, so many look-ups for one reason do not delay the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -50,7 +50,7 @@ pub enum TrustError {
     Pem(PathBuf),
     /// Neither a file nor the public CAs are configured.
     #[error("no certificate authority is trusted; name a file of authorities or trust the public ones")]
-    Nobody,
+    NoRoots,
 }
 
 impl Trust {
@@ -81,7 +81,7 @@ impl Trust {
         if self.public {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        if roots.is_empty() { Err(TrustError::Nobody) } else { Ok(roots) }
+        if roots.is_empty() { Err(TrustError::NoRoots) } else { Ok(roots) }
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         assert!(public > 50);
         assert_eq!(roots(Some(&file), false).unwrap(), 1);
         assert_eq!(roots(Some(&file), true).unwrap(), public + 1);
-        assert!(matches!(roots(None, false), Err(TrustError::Nobody)));
+        assert!(matches!(roots(None, false), Err(TrustError::NoRoots)));
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Failure {
         Self::new(FailureKind::Internal, "the provider has an internal error; see its log")
     }
 
-    /// Fails unless there are no problems.
+    /// Fails with the problems, if there are any.
     pub(crate) fn unless(problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self::all_invalid(problems)) }
     }

@@ -472,7 +472,7 @@ fn too_many_of_pod(pod: &Pod, count: usize) -> Failure {
 fn too_many_former(pod: &Pod) -> Failure {
     transient(format!(
         "the pod {}/{} has {POD_ENTRIES_MAX} dynamic credentials with former ones that are not revoked yet, which is the limit; the \
-         kubelet tries again. Former ones are revoked {} min after the last volume that had them was mounted with others",
+         kubelet retries. Former ones are revoked {} min after the last volume that had them was mounted with others",
         pod.namespace,
         pod.name,
         UNUSED_LIMIT.as_secs() / 60

@@ -88,7 +88,7 @@ impl Metrics {
         for (name, help, value) in [
             ("logins", "Pods that have a login.", logins),
             ("cached_secrets", "Secrets in memory.", secrets),
-            ("event_subscriptions", "Identities that are subscribed to changed secrets.", connected),
+            ("event_subscriptions", "Identities whose events of changed secrets arrive.", connected),
             ("leases", "Leases of dynamic credentials that are held for pods.", leases),
         ] {
             writeln!(

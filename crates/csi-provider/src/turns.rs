@@ -106,17 +106,15 @@ impl Call<'_> {
 
 fn busy() -> Failure {
     let text = format!(
-        "too many mounts are in progress on this node ({AT_ONCE} at once, {OF_NAMESPACE} of a namespace, {OF_POD} of a pod), and the kubelet \
-         tries again; if this stays, find mounts that are slow or fail in the provider's log, and use fewer volumes for a pod"
+        "too many mounts are in progress on this node ({AT_ONCE} at once, {OF_NAMESPACE} of a namespace, {OF_POD} of a pod); the kubelet \
+         retries. If this stays, find mounts that are slow or fail in the provider's log, and use fewer volumes for a pod"
     );
     Failure::new(FailureKind::Busy, text)
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
-    use tokio::time::Instant;
+    use tokio::{sync::watch, time::Instant};
 
     use super::*;
     use crate::attributes::tests::pod;

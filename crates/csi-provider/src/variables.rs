@@ -87,7 +87,7 @@ mod tests {
             ("a/$POD", "a $ only starts a variable"),
             ("a/${pod", "has no }"),
             ("a/${po${pod}}", "cannot contain another"),
-            ("a/b#${pod}", "cannot stand in a field"),
+            ("a/b#${pod}", "cannot be used in a field"),
             ("a/${label:absent}", "the pod has no label absent"),
         ] {
             let said = filled(text).unwrap_err();

@@ -2,10 +2,10 @@
 //! Security Standard `restricted`.
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    injection::{APP, PREFIX},
+    injection::{APP, PREFIX, prefixed},
     kubectl::wait_for,
     running::{Running, START},
     vault::seed,
@@ -43,11 +43,16 @@ pub(super) fn prepare(world: &World<'_>) -> Result<String> {
         world.kubectl.run(&["annotate", "namespace", namespace, &ca_configmap])?;
         world.kubectl.run(&["label", "namespace", namespace, restricted])?;
     }
-    let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
     for namespace in [World::APPS, World::WORKLOADS, World::RESTARTS] {
-        world.kubectl.run(&["create", "configmap", CA, "--namespace", namespace, &ca])?;
+        create_ca(world, namespace)?;
     }
     Ok(format!("{} takes the tokens of the cluster's issuer", world.vault.url()))
+}
+
+/// Creates the CA's `ConfigMap` in a namespace.
+pub(super) fn create_ca(world: &World<'_>, namespace: &str) -> Result<()> {
+    let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
+    world.kubectl.run(&["create", "configmap", CA, "--namespace", namespace, &ca])
 }
 
 /// Annotations for two secrets, and additional ones; keys have no prefix.
@@ -67,9 +72,7 @@ pub(super) fn serving(world: &World<'_>, annotations: &Value) -> Value {
 
 /// The template of pods that run a script.
 pub(super) fn template(world: &World<'_>, annotations: &Value, script: &str) -> Value {
-    let annotations = annotations.as_object().into_iter().flatten();
-    let annotations: Map<_, _> =
-        annotations.map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
+    let annotations = prefixed(annotations);
     json!({
         "metadata": {"labels": {"part-of": "scaivault-e2e"}, "annotations": annotations},
         "spec": {
@@ -115,19 +118,27 @@ pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
 
 /// Waits until the only pod of a Deployment is ready, and returns it.
 pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -> Result<Running> {
-    let timeout = format!("--timeout={}s", START.as_secs());
-    let deployment = format!("deployment/{name}");
-    world.kubectl.text(&["rollout", "status", &deployment, "--namespace", namespace, &timeout])?;
-    let selector = format!("{APP}={name}");
-    // A replaced pod is listed until it has ended.
+    wait_for_rollout(world, namespace, &format!("deployment/{name}"))?;
     wait_for("the Deployment has one pod", START, || {
-        let pods = world.kubectl.items(&["pods", "--namespace", namespace, "--selector", &selector])?;
-        let staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
-        let mut staying = pods.iter().filter(|pod| staying(pod));
-        let name = staying.next().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-        let name = name.filter(|_| staying.next().is_none());
+        let pods = pods_of(world, namespace, name)?;
+        let [pod] = &pods[..] else { return Ok(None) };
+        let name = pod.pointer("/metadata/name").and_then(Value::as_str);
         Ok(name.map(|name| Running { namespace, name: name.to_owned() }))
     })
+}
+
+/// Waits until a workload, written `KIND/NAME`, has rolled out.
+pub(super) fn wait_for_rollout(world: &World<'_>, namespace: &str, workload: &str) -> Result<()> {
+    let timeout = format!("--timeout={}s", START.as_secs());
+    world.kubectl.text(&["rollout", "status", workload, "--namespace", namespace, &timeout]).map(drop)
+}
+
+/// The pods of a workload that are not being deleted. A replaced pod is listed until it has ended.
+pub(super) fn pods_of(world: &World<'_>, namespace: &str, name: &str) -> Result<Vec<Value>> {
+    let selector = format!("{APP}={name}");
+    let mut pods = world.kubectl.items(&["pods", "--namespace", namespace, "--selector", &selector])?;
+    pods.retain(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+    Ok(pods)
 }
 
 /// The pod of a Job that was run once.

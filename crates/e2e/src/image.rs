@@ -4,7 +4,7 @@ use std::{fmt, process::Command, str::FromStr};
 
 use anyhow::Result;
 
-use super::{Args, Part, world::World};
+use super::{Args, CSI, INJECTED, INJECTOR, world::World};
 use crate::process;
 
 /// An image as repository and tag, for which the chart has separate values.
@@ -39,10 +39,10 @@ impl fmt::Display for ImageName {
 pub(super) fn provide(world: &World<'_>) -> Result<String> {
     let Args { image, init_image, sidecar_image, build_image, load_image, csi, .. } = world.args;
     let images = [
-        (&[Part::Injector, Part::Restart][..], "injector", image),
-        (&[Part::Injector, Part::Restart], "init", init_image),
-        (&[Part::Injector], "sidecar", sidecar_image),
-        (&[Part::Csi], "csi-provider", &csi.image),
+        (INJECTED, "injector", image),
+        (INJECTED, "init", init_image),
+        (INJECTOR, "sidecar", sidecar_image),
+        (CSI, "csi-provider", &csi.image),
     ];
     let images: Vec<_> = images.iter().filter(|(parts, ..)| world.args.tests_any(parts)).collect();
     let commands = [("built", build_image), ("loaded", load_image)];

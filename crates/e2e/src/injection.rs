@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{kubectl::wait_for, world::World};
 
@@ -69,11 +69,15 @@ pub(super) fn mistake(world: &World<'_>) -> Result<String> {
     Ok("a pod with a wrong annotation is refused with the reason".to_owned())
 }
 
+/// Annotations whose keys get the injector's prefix.
+pub(super) fn prefixed(annotations: &Value) -> Map<String, Value> {
+    let annotations = annotations.as_object().into_iter().flatten();
+    annotations.map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect()
+}
+
 /// A pod with these annotations (keys without prefix) and a generated name.
 pub(super) fn pod(annotations: &Value) -> Value {
-    let annotations = annotations.as_object().into_iter().flatten();
-    let annotations: serde_json::Map<_, _> =
-        annotations.map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
+    let annotations = prefixed(annotations);
     json!({
         "apiVersion": "v1",
         "kind": "Pod",

@@ -126,7 +126,7 @@ const EVERY: &[Part] = &[Part::Injector, Part::Csi, Part::Restart];
 const INJECTOR: &[Part] = &[Part::Injector];
 const CSI: &[Part] = &[Part::Csi];
 const RESTART: &[Part] = &[Part::Restart];
-/// What installs the injector.
+/// The parts that need the injector.
 const INJECTED: &[Part] = &[Part::Injector, Part::Restart];
 
 const STEPS: &[Step] = &[
@@ -191,8 +191,6 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // On standard output like everything else, because the order of two streams is not
-            // guaranteed.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

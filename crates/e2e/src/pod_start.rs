@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    Part,
+    CSI,
     app::{INIT, SIDECAR, line, pod, template, two_secrets_and},
     csi,
     kubectl::wait_for,
@@ -49,7 +49,7 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
         ));
         pods.push((name.to_owned(), injected));
     }
-    if world.args.tests_any(&[Part::Csi]) {
+    if world.args.tests_any(CSI) {
         pods.push(("CSI volume".to_owned(), csi_pod(world)?));
     }
     let mut times = vec![Vec::new(); pods.len()];

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    app::{CA, SCRIPT, deployment, ready_in, template},
+    app::{CA, SCRIPT, create_ca, deployment, ready_in, template},
     injection::PREFIX,
     kubectl::wait_for,
     patterns::has_variables_of_files,
@@ -142,8 +142,7 @@ fn prepare(world: &World<'_>) -> Result<()> {
     {
         world.kubectl.run(&["label", "namespace", World::POLICIES, label])?;
     }
-    let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
-    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::POLICIES, &ca])
+    create_ca(world, World::POLICIES)
 }
 
 fn refuses(world: &World<'_>) -> Result<()> {

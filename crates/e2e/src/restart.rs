@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    app::template,
-    injection::{APP, PREFIX},
+    app::{SCRIPT, pods_of, template, wait_for_rollout},
+    injection::{APP, prefixed},
     kubectl::wait_for,
-    running::{Running, START},
+    running::Running,
     world::World,
 };
 
@@ -49,9 +49,7 @@ impl Workload {
         let Self { kind, name } = self;
         template["metadata"]["labels"][APP] = json!(name);
         template["spec"]["terminationGracePeriodSeconds"] = json!(5);
-        let annotations = annotations.as_object().into_iter().flatten();
-        let annotations: Map<_, _> =
-            annotations.map(|(key, value)| (format!("{PREFIX}{key}"), value.clone())).collect();
+        let annotations = prefixed(annotations);
         let mut manifest = json!({
             "apiVersion": "apps/v1",
             "kind": kind,
@@ -108,9 +106,7 @@ impl Workload {
     /// Waits until its pods are ready, and the controller has recorded the versions of so many
     /// secrets.
     fn wait_until_known(&self, world: &World<'_>, secrets: usize) -> Result<()> {
-        let timeout = format!("--timeout={}s", START.as_secs());
-        let status = ["rollout", "status", &self.reference(), "--namespace", World::RESTARTS, &timeout];
-        world.kubectl.text(&status)?;
+        wait_for_rollout(world, World::RESTARTS, &self.reference())?;
         self.wait_for_record(world, "the controller knows the workload", |record| {
             let accepted = record["accepted"].as_array().map_or(0, Vec::len);
             record["phase"] == "Current" && accepted == secrets
@@ -127,10 +123,7 @@ impl Workload {
 
     /// Its pods that are not being deleted.
     fn pods(&self, world: &World<'_>) -> Result<Vec<Value>> {
-        let selector = format!("{APP}={}", self.name);
-        let pods = world.kubectl.items(&["pods", "--namespace", World::RESTARTS, "--selector", &selector])?;
-        let is_staying = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
-        Ok(pods.into_iter().filter(is_staying).collect())
+        pods_of(world, World::RESTARTS, &self.name)
     }
 
     /// The uids of its pods.
@@ -155,10 +148,20 @@ impl Workload {
         Ok(())
     }
 
-    /// Waits until as many other pods have taken the place of these, and all are ready.
+    /// Waits until as many other pods have replaced these, and all are ready.
     fn wait_until_replaced(&self, world: &World<'_>, before: &[String]) -> Result<Vec<Running>> {
+        self.wait_until_replaced_within(RESTART, world, before)
+    }
+
+    /// The same with another timeout.
+    fn wait_until_replaced_within(
+        &self,
+        at_most: Duration,
+        world: &World<'_>,
+        before: &[String],
+    ) -> Result<Vec<Running>> {
         let what = format!("other pods of {} are ready", self.reference());
-        wait_for(&what, RESTART, || {
+        wait_for(&what, at_most, || {
             let pods = self.pods(world)?;
             let is_new = |pod: &Value| is_ready(pod) && !before.contains(&uid(pod));
             Ok((pods.len() == before.len() && pods.iter().all(is_new)).then(|| running(&pods)))
@@ -212,6 +215,19 @@ fn rotate(world: &World<'_>, path: &str, number: u32) -> Result<()> {
 fn reads_at_start(world: &World<'_>, path: &str, script: &str) -> Value {
     let annotations = json!({"pattern": "init", "inject-secret-db.json": path});
     template(world, &annotations, script)
+}
+
+/// The same with the usual script.
+fn usual(world: &World<'_>, path: &str) -> Value {
+    reads_at_start(world, path, SCRIPT)
+}
+
+/// The uids of the pods of each workload.
+fn uids<'a>(
+    world: &World<'_>,
+    workloads: impl IntoIterator<Item = &'a Workload>,
+) -> Result<Vec<Vec<String>>> {
+    workloads.into_iter().map(|workload| workload.uids(world)).collect()
 }
 
 /// Fails if the file of one of the pods has not the n-th value.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Args, Part, app, csi, kubectl::Kubectl, release::Helm, vault::Vault};
+use super::{Args, CSI, app, csi, kubectl::Kubectl, release::Helm, vault::Vault};
 
 /// The context of every step.
 pub(super) struct World<'a> {
@@ -80,7 +80,7 @@ impl<'a> World<'a> {
                 );
             }
         }
-        if self.args.tests_any(&[Part::Csi]) {
+        if self.args.tests_any(CSI) {
             csi::claim(self)?;
         }
         for namespace in &Self::NAMESPACES[1..] {
@@ -128,7 +128,7 @@ impl<'a> World<'a> {
             [&["delete", "--ignore-not-found", "--timeout=1m"][..], &Self::DEFINITIONS].concat();
         let undefined = self.kubectl.run(&definitions);
         // The driver is removed last, because it unmounts the volumes of the pods.
-        let csi = if self.args.tests_any(&[Part::Csi]) { csi::clean_up(self) } else { Ok(()) };
+        let csi = if self.args.tests_any(CSI) { csi::clean_up(self) } else { Ok(()) };
         for error in [uninstalled, deleted, undefined, csi].into_iter().filter_map(Result::err) {
             println!("not taken away: {error:#}");
         }

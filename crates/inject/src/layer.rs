@@ -75,8 +75,8 @@ impl fmt::Display for Layer {
 /// The layers that may set a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setters {
-    /// None; the injector writes the key.
-    Nobody,
+    /// None of the layers: the injector itself writes the key.
+    Injector,
     /// Only pods.
     Pod,
     /// Pods, namespaces and the injector's configuration.
@@ -97,7 +97,7 @@ impl Setters {
     /// Whether the layer may set the key.
     pub fn include(self, layer: &Layer) -> bool {
         match (self, layer) {
-            (Self::Nobody | Self::Sources, _) => false,
+            (Self::Injector | Self::Sources, _) => false,
             (Self::Workload, layer) => *layer == Layer::Workload,
             // Whether a policy may set a key is checked when the policy is compiled.
             (_, Layer::BuiltIn | Layer::Pod) | (Self::Pod, Layer::Policy(_)) => true,
@@ -114,7 +114,7 @@ impl Setters {
     /// The layers in words.
     pub const fn places(self) -> &'static str {
         match self {
-            Self::Nobody => "nothing: the injector writes it",
+            Self::Injector => "nothing: the injector writes it",
             Self::Pod => "the pod",
             Self::PodAndDefaults => "the pod, the namespace or in the injector's configuration",
             Self::PodServiceAccountAndDefaults => {
@@ -494,7 +494,7 @@ mod tests {
         ];
         assert!(layers.is_sorted());
         let allowed = |setters: Setters| layers.iter().map(move |layer| setters.include(layer));
-        assert!(allowed(Setters::Nobody).eq([false; 7]));
+        assert!(allowed(Setters::Injector).eq([false; 7]));
         assert!(allowed(Setters::Pod).eq([true, false, true, false, false, false, true]));
         assert!(allowed(Setters::PodAndDefaults).eq([true, true, true, true, false, false, true]));
         assert!(

@@ -21,8 +21,8 @@ pub struct Marker {
     pub versions: Box<[(SourceId, Version)]>,
 }
 
-/// What a marker says, before it is known what the workload delivers. Anybody who may write the workload may write it, so no text
-/// is kept: sources are kept as digests, and entries that cannot be read are left out.
+/// What a marker says, before it is known what the workload delivers. A tenant that can write the workload can write the marker,
+/// so no text is kept: sources are kept as digests, and entries that cannot be read are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarkedVersions {
     digest: u64,

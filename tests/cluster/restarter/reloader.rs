@@ -1,4 +1,4 @@
-//! Coming from Stakater's Reloader: its annotations, and the program itself beside this one.
+//! Migration from Stakater's Reloader: its annotations, and a Reloader that still runs.
 
 use serde_json::json;
 
@@ -55,7 +55,7 @@ async fn annotations_of_reloader_restart_as_they_did() {
 
 #[tokio::test]
 async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
-    let cluster = Cluster::new("restarter-beside").await;
+    let cluster = Cluster::new("restarter-with-reloader").await;
     let kubectl = crate::support::kubectl::Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
     kubectl.run("create deployment web --image=example.com/reloader:1").ok();
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;

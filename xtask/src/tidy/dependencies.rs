@@ -91,7 +91,7 @@ const YAML: [&str; 4] = ["yaml", "yml", "saphyr", "serde_norway"];
 /// A package, and a predicate for crates that must not be built into it.
 type Pure = (&'static str, fn(&str) -> bool);
 
-/// The packages with forbidden crates.
+/// The packages with forbidden crates. The first five are the core, whose `clippy.toml` is checked, too.
 pub(super) const PURE: [Pure; 7] = [
     ("scaivault-contract", is_not_for_the_core),
     ("scaivault-inject", is_not_for_the_core),

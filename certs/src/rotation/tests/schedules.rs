@@ -167,7 +167,7 @@ impl World {
         for _ in 0..3 {
             self.step(index);
         }
-        assert_eq!(self.replicas[index].synced, self.time, "nobody was in between");
+        assert_eq!(self.replicas[index].synced, self.time, "no other replica synced in between");
     }
 
     fn wall(&self, index: usize) -> SystemTime {

@@ -14,8 +14,8 @@ pub(crate) struct Secrets(BTreeMap<SecretPath, Stored>);
 struct Stored {
     secret_type: String,
     created: Timestamp,
-    /// When the description, tags or owner were last changed.
-    described: Option<Timestamp>,
+    /// When the description, tags or owner were last written.
+    described: Timestamp,
     /// Kept for ever, except for those that were aged out.
     versions: BTreeMap<u64, Version>,
     is_deleted: bool,
@@ -52,7 +52,7 @@ impl Secrets {
         let stored = self.0.entry(path.clone()).or_insert_with(|| Stored {
             secret_type: "json".to_owned(),
             created: now,
-            described: None,
+            described: now,
             versions: BTreeMap::new(),
             is_deleted: false,
         });
@@ -82,7 +82,7 @@ impl Secrets {
             "data": version.data,
             "metadata": {},
             "created_at": whole_seconds(stored.created),
-            "updated_at": whole_seconds(stored.described.map_or(version.written, |at| at.max(version.written))),
+            "updated_at": whole_seconds(stored.described.max(version.written)),
             "expires_at": null,
             "rotation_policy_id": null,
         }))
@@ -91,7 +91,7 @@ impl Secrets {
     /// Changes the description of a secret, and no version.
     pub(crate) fn describe(&mut self, path: &SecretPath, now: Timestamp) {
         if let Some(stored) = self.0.get_mut(path) {
-            stored.described = Some(now);
+            stored.described = now;
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{MARKER, RESTART, Workload, install::usual, path, restarts_of, rotate};
+use super::{MARKER, RESTART, Workload, path, restarts_of, rotate, usual};
 use crate::{
     kubectl::{hold, wait_for},
     world::World,

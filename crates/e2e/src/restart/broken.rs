@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{LEFT_ALONE, Workload, check_files, path, reads_at_start, rotate, value};
+use super::{LEFT_ALONE, Workload, check_files, path, reads_at_start, rotate, uids, value};
 use crate::{
     app::SCRIPT,
     kubectl::{hold, wait_for},
@@ -33,9 +33,9 @@ pub(crate) fn stops(world: &World<'_>) -> Result<String> {
     for workload in &workloads {
         workload.wait_until_known(world, 1)?;
     }
-    let others: Vec<_> = workloads.iter().enumerate().filter(|(number, _)| *number != CANARY).collect();
-    let others: Vec<_> = others.into_iter().map(|(_, workload)| workload).collect();
-    let before = uids(world, &others)?;
+    let others = workloads.iter().enumerate().filter(|(number, _)| *number != CANARY);
+    let others: Vec<_> = others.map(|(_, workload)| workload).collect();
+    let before = uids(world, others.iter().copied())?;
 
     rotate(world, &path, BROKEN)?;
     has_failed(world, &workloads[CANARY])?;
@@ -49,7 +49,7 @@ pub(crate) fn stops(world: &World<'_>) -> Result<String> {
         }
     }
     hold(LEFT_ALONE, || {
-        ensure!(uids(world, &others)? == before, "the pods of another workload were replaced");
+        ensure!(uids(world, others.iter().copied())? == before, "the pods of another workload were replaced");
         Ok(())
     })?;
     for other in &others {
@@ -81,8 +81,4 @@ fn has_failed(world: &World<'_>, workload: &Workload) -> Result<()> {
         let is_own = |event: &Value| event["reportingComponent"] == "scaivault.scailabs.ai/restarter";
         Ok(events.iter().any(is_own).then_some(()))
     })
-}
-
-fn uids(world: &World<'_>, workloads: &[&Workload]) -> Result<Vec<Vec<String>>> {
-    workloads.iter().map(|workload| workload.uids(world)).collect()
 }

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::{Workload, check_files, path, rotate};
+use super::{Workload, check_files, path, rotate, value};
 use crate::{
     app::{SCRIPT, template},
     csi,
-    kubectl::wait_for,
-    running::Running,
     world::World,
 };
 
@@ -35,18 +33,11 @@ pub(crate) fn files(world: &World<'_>) -> Result<String> {
     let before = workload.uids(world)?;
     let started = Instant::now();
     rotate(world, &path, 2)?;
-    let mut pods: Vec<Running> = Vec::new();
-    wait_for("the pods are replaced", ROTATION, || {
-        let found = workload.pods(world)?;
-        let is_new = |pod: &_| super::is_ready(pod) && !before.contains(&super::uid(pod));
-        let is_replaced = found.len() == before.len() && found.iter().all(is_new);
-        pods = super::running(&found);
-        Ok(is_replaced.then_some(()))
-    })?;
+    let pods = workload.wait_until_replaced_within(ROTATION, world, &before)?;
     let took = started.elapsed().as_secs_f64();
     check_files(world, &pods, 2)?;
     for pod in &pods {
-        if !pod.said(world, "start db.json: ")?.contains(&super::value(2)) {
+        if !pod.said(world, "start db.json: ")?.contains(&value(2)) {
             bail!("the application of {} started with the old file", pod.name);
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::{LEFT_ALONE, RESTART, Workload, kinds, path, reads_at_start, records, rotate};
+use super::{LEFT_ALONE, RESTART, Workload, kinds, path, records, rotate, uids};
 use crate::{
-    app::{CA, SCRIPT, template},
+    app::{CA, SCRIPT, create_ca, template},
     kubectl::{hold, wait_for},
     vault::seed,
     world::World,
@@ -30,8 +30,7 @@ const DRY_RUN: Duration = Duration::from_secs(10);
 
 /// The log names the restarts of a rotation, and nothing is written.
 pub(crate) fn dry_run(world: &World<'_>) -> Result<String> {
-    let ca = format!("--from-file=ca.crt={}", world.vault.ca_file().display());
-    world.kubectl.run(&["create", "configmap", CA, "--namespace", World::SYSTEM, &ca])?;
+    create_ca(world, World::SYSTEM)?;
     kinds::create(world)?;
     let annotations = json!({"pattern": "sidecar", "inject-secret-db.json": path(kinds::DEPLOYMENT)});
     let sidecar = Workload::deployment(SIDECAR);
@@ -101,18 +100,9 @@ fn wait_for_log(world: &World<'_>, workloads: &[Workload], reason: &str) -> Resu
     })
 }
 
-fn uids(world: &World<'_>, workloads: &[Workload]) -> Result<Vec<Vec<String>>> {
-    workloads.iter().map(|workload| workload.uids(world)).collect()
-}
-
 fn unchanged(world: &World<'_>, workloads: &[Workload], before: &[Vec<String>]) -> Result<()> {
     if uids(world, workloads)? != before {
         bail!("pods were replaced");
     }
     Ok(())
-}
-
-/// A template of the pattern `init` with the usual script.
-pub(super) fn usual(world: &World<'_>, path: &str) -> serde_json::Value {
-    reads_at_start(world, path, SCRIPT)
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::{MARKER, Workload, check_files, path, reads_at_start, rotate};
-use crate::{app::SCRIPT, running::START, world::World};
+use super::{MARKER, Workload, check_files, path, rotate, usual};
+use crate::{app::wait_for_rollout, world::World};
 
 /// The name of the Deployment and of its secret.
 pub(super) const DEPLOYMENT: &str = "web";
@@ -25,13 +25,11 @@ pub(super) fn create(world: &World<'_>) -> Result<()> {
     for workload in workloads() {
         let path = path(&workload.name);
         rotate(world, &path, 1)?;
-        let manifest = workload.manifest(2, &json!({}), reads_at_start(world, &path, SCRIPT));
+        let manifest = workload.manifest(2, &json!({}), usual(world, &path));
         world.kubectl.create(World::RESTARTS, &manifest)?;
     }
-    let timeout = format!("--timeout={}s", START.as_secs());
     for workload in workloads() {
-        let reference = workload.reference();
-        world.kubectl.text(&["rollout", "status", &reference, "--namespace", World::RESTARTS, &timeout])?;
+        wait_for_rollout(world, World::RESTARTS, &workload.reference())?;
     }
     Ok(())
 }

@@ -5,11 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{
-    RESTART, Workload, check_files,
-    install::{CONTROLLER, usual},
-    path, rotate,
-};
+use super::{RESTART, Workload, check_files, install::CONTROLLER, path, rotate, usual};
 use crate::{kubectl::wait_for, world::World};
 
 const SECRET: &str = "led";

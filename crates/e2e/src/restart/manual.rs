@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{LEFT_ALONE, RESTART, Workload, check_files, install::usual, path, rotate};
+use super::{LEFT_ALONE, RESTART, Workload, check_files, path, rotate, usual};
 use crate::{
     app::template,
     injection::{APP, PREFIX},

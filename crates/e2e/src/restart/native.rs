@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::{LEFT_ALONE, Workload, value};
 use crate::{
-    app::{SCRIPT, template},
+    app::{SCRIPT, template, wait_for_rollout},
     injection::PREFIX,
     kubectl::hold,
-    running::START,
     world::World,
 };
 
@@ -27,9 +26,7 @@ pub(crate) fn selected(world: &World<'_>) -> Result<String> {
     let [by_secret, by_workload, unselected] = [BY_SECRET, BY_WORKLOAD, UNSELECTED].map(Workload::deployment);
     by_secret.wait_until_known(world, 1)?;
     by_workload.wait_until_known(world, 1)?;
-    let timeout = format!("--timeout={}s", START.as_secs());
-    let status = ["rollout", "status", &unselected.reference(), "--namespace", World::RESTARTS, &timeout];
-    world.kubectl.text(&status)?;
+    wait_for_rollout(world, World::RESTARTS, &unselected.reference())?;
     let (before, untouched) = (by_secret.uids(world)?, unselected.uids(world)?);
 
     world.kubectl.run(&["label", "secret", BY_SECRET, "--namespace", World::RESTARTS, "team=billing"])?;

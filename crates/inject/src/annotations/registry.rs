@@ -289,7 +289,7 @@ fn file_name(name: &str, is_taken: bool, other: NamedKey) -> Result<String, Name
         return error(Code::InvalidValue, message, fix);
     }
     if is_taken {
-        let message = format!("the name {name} also stands in {other}{name}, and one file cannot be both");
+        let message = format!("the name {name} is also used in {other}{name}, and one file cannot be both");
         let fix = "rename one of the two keys: each file needs a name of its own".to_owned();
         return Err(NameError { code: Code::FileConflict, message, allowed: None, fix });
     }

@@ -190,7 +190,7 @@ fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
         ],
     });
     assert_eq!(secret_version(&metadata), Some(Version::Numbered { time: 1_790_000_005, number: 0 }));
-    // Of one owner of both it cannot be told which has changed.
+    // If one manager owns both, it is not known which of them has changed.
     let both = json!({
         "creationTimestamp": "2026-09-21T14:13:20Z",
         "managedFields": [

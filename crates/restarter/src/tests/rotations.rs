@@ -215,7 +215,7 @@ fn a_lost_record_forgets_no_rotation() {
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(cluster.rollouts(), 2);
-    // Nobody has restarted this one so far.
+    // This one was never restarted.
     cluster.add("w002", &["shared"]);
     for object in cluster.objects.values_mut() {
         object.ledger = None;

@@ -179,7 +179,7 @@ pub(super) static RESTART: &[AnnotationSpec] = &[
         value: ValueKind::Line,
         default: Nothing,
         setters: Setters::Workload,
-        doc: "A new text releases the pending restart, whatever it waits for. `scaivault-injector restart` sets it. \
+        doc: "A new text releases the pending restart. `scaivault-injector restart` sets it. \
               The first 63 characters count.",
         examples: &["2026-11-27T10:00:00Z"],
         set: |_, _| Ok(()),
@@ -227,7 +227,7 @@ pub(super) static WRITTEN: &[AnnotationSpec] = &[
         key: Exact(ExactKey::Status),
         value: ValueKind::Written,
         default: Nothing,
-        setters: Setters::Nobody,
+        setters: Setters::Injector,
         doc: "`injected`, or `skipped/<reason>` if a pod with problems was admitted.",
         examples: &["injected"],
         set: |_, _| Ok(()),
@@ -236,7 +236,7 @@ pub(super) static WRITTEN: &[AnnotationSpec] = &[
         key: Exact(ExactKey::Receipt),
         value: ValueKind::Written,
         default: Nothing,
-        setters: Setters::Nobody,
+        setters: Setters::Injector,
         doc: "Data that `detach` needs and that cannot be derived from the pod.",
         examples: &["{\"v\":1}"],
         set: |_, _| Ok(()),
@@ -245,7 +245,7 @@ pub(super) static WRITTEN: &[AnnotationSpec] = &[
         key: Exact(ExactKey::WorkloadMutationMode),
         value: ValueKind::Written,
         default: Nothing,
-        setters: Setters::Nobody,
+        setters: Setters::Injector,
         doc: "A copy of the workload's own `mutation-mode` for its pods. It is added to and removed from the pod \
               template together with the original, and is absent if a frozen workload keeps its existing injection.",
         examples: &["ignore"],
@@ -255,7 +255,7 @@ pub(super) static WRITTEN: &[AnnotationSpec] = &[
         key: Exact(ExactKey::RestartedFor),
         value: ValueKind::Written,
         default: Nothing,
-        setters: Setters::Nobody,
+        setters: Setters::Injector,
         doc: "The versions of secrets for which the restart controller last restarted the workload. The controller \
               writes it to the pod template.",
         examples: &["scaivault:environments/production/billing/database=7@1790000000"],

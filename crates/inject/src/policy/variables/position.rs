@@ -72,7 +72,7 @@ impl Position {
 
 fn misplaced(part: &str) -> VariableFault {
     VariableFault::new(
-        format!("a variable cannot stand in {part}"),
+        format!("a variable cannot be used in {part}"),
         "use variables in paths, dynamic engines and roles only",
     )
 }

@@ -112,7 +112,7 @@ fn fields_versions_and_aliases_are_not_filled() {
         ("${label:app}=e role=r", Place::Dynamic),
         ("engine=e x${label:app} role=r", Place::Dynamic),
     ] {
-        refused(text, place, &["a variable cannot stand in", "in paths, dynamic engines and roles only"]);
+        refused(text, place, &["a variable cannot be used in", "in paths, dynamic engines and roles only"]);
     }
     refused("sa:${pod}", Place::Role, &["${pod} is only known to the agent"]);
     refused("sa:${node}", Place::RoleGlob, &["${node} is only known to the agent"]);

@@ -116,8 +116,10 @@ fn a_variable_inside_a_variable_is_refused() {
     for source in
         [format!("{OWN}#${{label:x}}"), format!("{OWN}@${{label:x}}"), format!("${{label:x}}={OWN}")]
     {
-        target
-            .refuses(&labelled(asks(&source), "x", "a"), &["policy-variable", "a variable cannot stand in"]);
+        target.refuses(
+            &labelled(asks(&source), "x", "a"),
+            &["policy-variable", "a variable cannot be used in"],
+        );
     }
 }
 
