@@ -74,12 +74,12 @@ impl Inputs {
 
 /// Adds findings to the objects of a document. `injected` is the document after injection.
 pub(crate) fn check(
-    result: &mut [ObjectResult],
+    results: &mut [ObjectResult],
     (value, injected): (&Value, &Value),
     inputs: &Inputs,
     document: &Document<'_>,
 ) {
-    for result in result {
+    for result in results {
         let mut findings = if class::is_class(&result.kind) {
             let Some(object) = value.pointer(&result.pointer) else { continue };
             let (class, findings) = class::read(&result.api_version, object);

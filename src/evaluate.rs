@@ -1,7 +1,5 @@
 //! Evaluates each object of a document: the core's decision, with its patch applied.
 
-use std::iter;
-
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
     Context, Decision, DefaultsReport, Denial, Derived, Explanation, MutationMode, Patch, PodView, Policy,
@@ -99,19 +97,22 @@ impl ObjectResult {
 
     /// Whether it has problems.
     pub(crate) fn has_problems(&self) -> bool {
-        self.outcome.has_problems() || self.csi.iter().any(|finding| finding.severity == Severity::Problem)
+        self.outcome.has_problems() || self.csi_findings(Severity::Problem).next().is_some()
+    }
+
+    /// The findings about classes and their volumes with this severity.
+    pub(crate) fn csi_findings(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.csi.iter().filter(move |finding| finding.severity == severity)
     }
 
     /// The reason why the API server, the driver or the restart controller rejects the object as it
     /// is written, if `check` found that.
     pub(crate) fn rejection(&self) -> Option<&'static str> {
-        let mut problems = self.csi.iter().filter(|finding| finding.severity == Severity::Problem);
-        let first = problems.next()?;
+        let mut problems = self.csi_findings(Severity::Problem).peekable();
+        problems.peek()?;
         Some(match &self.outcome {
             Outcome::Class => "invalid-class",
-            _ if iter::once(first).chain(problems).all(|problem| problem.code == Code::Restart) => {
-                "invalid-restart"
-            }
+            _ if problems.all(|problem| problem.code == Code::Restart) => "invalid-restart",
             _ => "invalid-volume",
         })
     }
@@ -187,8 +188,8 @@ pub(crate) fn evaluate(
 }
 
 /// Combines the patches of all objects to one of their document.
-pub(crate) fn patch(result: &[ObjectResult]) -> Patch {
-    let patches = result.iter().filter_map(|result| {
+pub(crate) fn patch(results: &[ObjectResult]) -> Patch {
+    let patches = results.iter().filter_map(|result| {
         let Outcome::Decided(decision) = &result.outcome else { return None };
         Some(decision.patch()?.clone().below(&result.pod_pointer()?))
     });
@@ -208,7 +209,7 @@ type Decide<'a> = dyn Fn(&Subject<'_>, &Context<'_>) -> (Decision, PolicyReport)
 impl Work<'_> {
     /// Evaluates the object, or each of its templates if its kind is unknown.
     fn object(&self, object: &Object<'_>) -> Vec<ObjectResult> {
-        let alone = |outcome, warnings| vec![result(object, outcome, warnings)];
+        let alone = |outcome, warnings| vec![ObjectResult::new(object, outcome, warnings)];
         if object.kind.is_empty() {
             return alone(Outcome::NoObject, Vec::new());
         }
@@ -305,7 +306,7 @@ impl Work<'_> {
     fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> ObjectResult {
         let Decided { outcome, settings, policies, with_policies } = decided;
         let is_detach_requested = self.action != Action::Inject;
-        let result = result(object, outcome, warnings);
+        let result = ObjectResult::new(object, outcome, warnings);
         ObjectResult { is_detach_requested, settings, policies, with_policies, ..result }
     }
 
@@ -317,7 +318,7 @@ impl Work<'_> {
 /// Evaluates a namespace that is not part of the manifests.
 pub(crate) fn evaluate_namespace(object: &Object<'_>, cluster: &OfflineCluster) -> ObjectResult {
     let (outcome, warnings) = without_pod(object, cluster);
-    result(object, outcome, warnings)
+    ObjectResult::new(object, outcome, warnings)
 }
 
 fn without_pod(object: &Object<'_>, cluster: &OfflineCluster) -> (Outcome, Vec<String>) {
@@ -331,21 +332,23 @@ fn without_pod(object: &Object<'_>, cluster: &OfflineCluster) -> (Outcome, Vec<S
     (Outcome::Decided(Box::new(Decision::Deny(Denial { problems, warnings }))), Vec::new())
 }
 
-fn result(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> ObjectResult {
-    ObjectResult {
-        pointer: object.pointer.clone(),
-        template: None,
-        api_version: object.api_version.to_owned(),
-        kind: object.kind.to_owned(),
-        namespace: object.namespace().to_owned(),
-        name: object.name().to_owned(),
-        outcome,
-        warnings,
-        is_detach_requested: false,
-        settings: Vec::new(),
-        policies: Vec::new(),
-        with_policies: false,
-        csi: Vec::new(),
+impl ObjectResult {
+    fn new(object: &Object<'_>, outcome: Outcome, warnings: Vec<String>) -> Self {
+        Self {
+            pointer: object.pointer.clone(),
+            template: None,
+            api_version: object.api_version.to_owned(),
+            kind: object.kind.to_owned(),
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+            outcome,
+            warnings,
+            is_detach_requested: false,
+            settings: Vec::new(),
+            policies: Vec::new(),
+            with_policies: false,
+            csi: Vec::new(),
+        }
     }
 }
 

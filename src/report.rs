@@ -12,7 +12,7 @@ use scaivault_inject::{
 use scaivault_policy::PolicyProblem;
 
 use crate::{
-    csi::{Finding, Severity},
+    csi::Severity,
     diff,
     document::ParseError,
     edit::Obstacle,
@@ -76,7 +76,7 @@ impl Report {
 
     /// Whether there are warnings.
     pub(crate) fn has_warnings(&self) -> bool {
-        let warns = |entry: &Entry| entry.csi(Severity::Warning).next().is_some();
+        let warns = |entry: &Entry| entry.result.csi_findings(Severity::Warning).next().is_some();
         self.entries.iter().any(|entry| !entry.outcome().warnings.is_empty() || warns(entry))
     }
 
@@ -202,11 +202,6 @@ impl Entry {
             }
             Outcome::Decided(decision) => Reported::decided(decision),
         }
-    }
-
-    /// The findings about classes and their volumes with this severity.
-    fn csi(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        self.result.csi.iter().filter(move |finding| finding.severity == severity)
     }
 
     /// Writes it as text.

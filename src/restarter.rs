@@ -180,9 +180,7 @@ impl Watches {
         let observer = self.observer(K::RESOURCE, is_optional);
         memory.expect(K::RESOURCE);
         tasks.spawn(async move {
-            while memory.is_waiting_for_any(&FIRST) {
-                sleep(LISTED_INTERVAL).await;
-            }
+            until_listed(&memory, &FIRST).await;
             follow::<Objects<K>>(client, memory, observer).await;
         });
     }
@@ -190,6 +188,13 @@ impl Watches {
     fn observer(&self, resource: &'static str, is_optional: bool) -> WatchObserver {
         let (memory, metrics) = (Arc::clone(&self.memory), Arc::clone(&self.metrics));
         WatchObserver { resource, memory, metrics, is_optional }
+    }
+}
+
+/// Waits until these resources are listed.
+async fn until_listed(memory: &Memory, resources: &[&'static str]) {
+    while memory.is_waiting_for_any(resources) {
+        sleep(LISTED_INTERVAL).await;
     }
 }
 
@@ -212,9 +217,7 @@ async fn follow_vault(
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
 ) {
-    while memory.is_waiting_for_any(&[NAMESPACES]) {
-        sleep(LISTED_INTERVAL).await;
-    }
+    until_listed(&memory, &[NAMESPACES]).await;
     let cluster = memory.lock().cluster().to_owned();
     let name = format!("scaivault-restarter/{cluster}/{owner}");
     while leading.wait_for(|leads| *leads).await.is_ok() {

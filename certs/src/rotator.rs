@@ -64,7 +64,7 @@ pub struct SyncReport {
     /// The validity of the signing authority; `None` while the first one is being announced.
     pub authority: Option<Validity>,
     /// The change to the Secret.
-    pub done: Change,
+    pub change: Change,
     /// When the next sync is due at the latest, if time alone can require one.
     pub again_in: Option<Duration>,
     /// How long until the signing authority can be used here, if this replica's clock says that it
@@ -180,7 +180,7 @@ impl Rotator {
         let found = published.found();
         let seen = Observed { found: &found, next_for: self.observation.lasted(started) };
         let due = step(&stored.state, seen, now, &self.policy);
-        let done = Change::from(&due);
+        let change = Change::from(&due);
         if let Some(state) = stored.state.after(due, now, &self.policy)? {
             stored = self.secret.replace(stored, state).await?;
         }
@@ -200,7 +200,7 @@ impl Rotator {
         let again_in = [next_step_in(state, seen, now, &self.policy), waits].into_iter().flatten().min();
         Ok(SyncReport {
             authority: current.map(Authority::validity),
-            done,
+            change,
             again_in,
             waits,
             missing: published.missing(),

@@ -134,15 +134,15 @@ impl Collector {
 
     /// Adds the workloads of a document.
     pub(super) fn document(&mut self, document: &Value, place: Option<&Place>) {
-        let result = evaluate(document, Action::Inject, &self.cluster, false, |subject, context| {
+        let results = evaluate(document, Action::Inject, &self.cluster, false, |subject, context| {
             let (decision, report) = decide_with_policies(subject.pod(), context);
             match subject {
                 Subject::Workload(workload) => (workload::decide(workload, context), report),
                 Subject::Pod(_) => (decision, report),
             }
         });
-        for result in result {
-            self.result(document, result, place);
+        for result in results {
+            self.add_result(document, result, place);
         }
     }
 
@@ -155,10 +155,10 @@ impl Collector {
     pub(super) fn given_namespace(&mut self, entry: Entry) {
         let Entry { file, line, result, .. } = entry;
         let result = ObjectResult { pointer: String::new(), ..result };
-        self.result(&Value::Null, result, Some(&Place { file, line }));
+        self.add_result(&Value::Null, result, Some(&Place { file, line }));
     }
 
-    fn result(&mut self, document: &Value, result: ObjectResult, place: Option<&Place>) {
+    fn add_result(&mut self, document: &Value, result: ObjectResult, place: Option<&Place>) {
         if !result.has_pod() && !result.outcome.has_problems() {
             let object = format!("{}{}", before_name(place), result.display_name());
             self.notes.extend(result.warnings.iter().map(|warning| format!("{object}: {warning}")));
@@ -363,7 +363,7 @@ fn long_lived(secret: &NativeSecret) -> LongLivedToken {
 }
 
 /// The outcome for an object's pods; `None` if it has no pods and no problems.
-pub(super) fn becomes(result: &ObjectResult) -> Option<Becomes> {
+fn becomes(result: &ObjectResult) -> Option<Becomes> {
     let mut becomes = match &result.outcome {
         Outcome::NoObject
         | Outcome::NoPod

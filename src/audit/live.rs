@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use self::lists::{Kind, List, discovered, standard};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kube::{
@@ -20,6 +19,7 @@ use scaivault_usage::SERVICE_ACCOUNT_TOKEN;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use self::lists::{Kind, List, discovered, standard};
 use super::{args::AuditArgs, collect::Collector, owners::ObjectKey};
 use crate::{
     cluster::{self, Named},

@@ -9,7 +9,7 @@ use kube::{
     api::ListParams,
     core::{ApiResource, NotUsed, Object},
 };
-use scaivault_cluster::{is_forbidden, reason};
+use scaivault_cluster::{RETRIED, is_forbidden, reason};
 use scaivault_inject::{KubeVersion, KubeVersionError};
 use scaivault_webhook::{AdmissionContext, Metrics, Readiness};
 use serde::Deserialize;
@@ -160,15 +160,11 @@ async fn answer<T>(
             let fix = if is_forbidden(&error) {
                 "grant the injector's service account list on nodes, or set --kube-version (the chart's server.kubeVersion)"
             } else {
-                "none if the API server becomes available again: retried automatically"
+                RETRIED
             };
             Err(Failure { resource, error: reason(&error), fix })
         }
-        Err(_) => Err(Failure {
-            resource,
-            error: format!("no answer in {ANSWER:?}"),
-            fix: "none if the API server becomes available again: retried automatically",
-        }),
+        Err(_) => Err(Failure { resource, error: format!("no answer in {ANSWER:?}"), fix: RETRIED }),
     }
 }
 

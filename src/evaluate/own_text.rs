@@ -11,9 +11,9 @@ use super::{ObjectResult, Outcome};
 use crate::{edit::Places, yaml_stream::Document};
 
 /// Adds the text and the line of the file to problems about such values.
-pub(crate) fn quote(result: &mut [ObjectResult], document: &Document<'_>) {
+pub(crate) fn quote(results: &mut [ObjectResult], document: &Document<'_>) {
     let mut places = None;
-    for result in result {
+    for result in results {
         let (object, template) = (result.pointer.clone(), result.pod_pointer());
         for problem in problems(result).filter(|problem| problem.code == Code::NotAString) {
             let places = places.get_or_insert_with(|| Places::parse(document));

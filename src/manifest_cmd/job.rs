@@ -113,15 +113,15 @@ impl Job {
             return Ok(document.text.to_owned());
         };
         let place = || format!("{}:{}", source.name, content.line);
-        let mut result = evaluate(&value, self.action, cluster, self.with_settings, |subject, context| {
+        let mut evaluated = evaluate(&value, self.action, cluster, self.with_settings, |subject, context| {
             self.decide(subject, context)
         });
-        own_text::quote(&mut result, &document);
-        let patch = patch(&result);
+        own_text::quote(&mut evaluated, &document);
+        let patch = patch(&evaluated);
         let changed = patched(&value, &patch).with_context(place)?;
         if self.with_csi {
             let injected = changed.as_ref().unwrap_or(&value);
-            csi::check(&mut result, (&value, injected), classes, &document);
+            csi::check(&mut evaluated, (&value, injected), classes, &document);
         }
         let edited = match &changed {
             Some(changed) if self.product == Product::Text || self.with_diff => {
@@ -145,9 +145,9 @@ impl Job {
             value: &value,
             changed: changed.as_ref(),
             edited: edited.and_then(Result::ok),
-            is_single: result.iter().filter(|result| result.is_changed()).count() == 1,
+            is_single: evaluated.iter().filter(|result| result.is_changed()).count() == 1,
         };
-        for result in result {
+        for result in evaluated {
             let diff = if self.with_diff { change.diff(&result).with_context(place)? } else { None };
             results.report.entries.push(Entry {
                 file: source.name.clone(),

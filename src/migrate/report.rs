@@ -5,6 +5,8 @@ use std::{
     io::{self, Write},
 };
 
+use scaivault_audit::Printable;
+
 use super::map::{Missing, skeleton};
 use crate::{
     diff,
@@ -12,7 +14,6 @@ use crate::{
     output::{ADDED, PLACE, REMOVED, STRONG, WARNED},
     report::{self, Unreadable},
 };
-use scaivault_audit::Printable;
 
 /// Every workload with secrets, in the order of the input.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ pub(super) struct Entry {
 /// The result for a workload.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    MigratedObject(Summary),
+    Migrated(Summary),
     /// It is unchanged.
     Left {
         problems: Vec<String>,
@@ -80,7 +81,7 @@ impl Report {
         }
         for entry in &mut self.entries {
             let places = places.get(&key(entry)).map_or(&[][..], Vec::as_slice);
-            if let Outcome::MigratedObject(summary) = &mut entry.outcome
+            if let Outcome::Migrated(summary) = &mut entry.outcome
                 && places.len() > 1
             {
                 summary.warnings.push(format!(
@@ -98,7 +99,7 @@ impl Report {
             .iter()
             .filter_map(|entry| match &entry.outcome {
                 Outcome::Left { missing, .. } => Some(missing),
-                Outcome::MigratedObject(_) => None,
+                Outcome::Migrated(_) => None,
             })
             .flatten()
             .collect();
@@ -203,7 +204,7 @@ impl Entry {
                     writeln!(out, "    {REMOVED}problem:{REMOVED:#} {}", Printable(&reason))?;
                 }
             }
-            Outcome::MigratedObject(summary) => {
+            Outcome::Migrated(summary) => {
                 writeln!(out, "{ADDED}migrated{ADDED:#} ({summary})")?;
                 let warnings: BTreeSet<&String> = summary.warnings.iter().collect();
                 for warning in warnings {

@@ -165,7 +165,7 @@ impl Job<'_> {
                 continue;
             };
             let is_alone = object.pointer.is_empty();
-            let is_migrated = matches!(migrated.outcome, Outcome::MigratedObject(_));
+            let is_migrated = matches!(migrated.outcome, Outcome::Migrated(_));
             let entry = Entry {
                 file: source.name.clone(),
                 line: content.line,
@@ -219,7 +219,7 @@ impl Job<'_> {
         for (_, pod) in &templates {
             for secret_use in scaivault_usage::secrets(pod) {
                 let is_gone = migrated.is_some_and(|migrated| {
-                    matches!(migrated.outcome, Outcome::MigratedObject(_))
+                    matches!(migrated.outcome, Outcome::Migrated(_))
                         && migrated.secrets.contains(&secret_use.secret)
                 });
                 if !is_gone || !secret_use.is_read_by_containers() {
@@ -257,7 +257,7 @@ impl Job<'_> {
             let (operations, secrets, job) = (Vec::new(), BTreeSet::new(), None);
             return Ok(Some(MigratedObject { operations, outcome, has_sidecar: false, secrets, job }));
         }
-        let outcome = Outcome::MigratedObject(super::report::Summary {
+        let outcome = Outcome::Migrated(super::report::Summary {
             files: all.files,
             mount_path: all.mount_path,
             variables: all.variables,

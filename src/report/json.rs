@@ -145,15 +145,15 @@ impl<'a> From<&'a Entry> for JsonEntry<'a> {
                     text: problem.to_string(),
                     fix: None,
                 }))
-                .chain(entry.csi(Severity::Problem).map(JsonProblem::from))
+                .chain(entry.result.csi_findings(Severity::Problem).map(JsonProblem::from))
                 .collect(),
             warnings: outcome
                 .warnings
                 .into_iter()
                 .map(Cow::Borrowed)
-                .chain(entry.csi(Severity::Warning).map(|finding| finding.to_string().into()))
+                .chain(entry.result.csi_findings(Severity::Warning).map(|finding| finding.to_string().into()))
                 .collect(),
-            notes: entry.csi(Severity::Note).map(ToString::to_string).collect(),
+            notes: entry.result.csi_findings(Severity::Note).map(ToString::to_string).collect(),
             diff: entry.diff.as_deref(),
         }
     }

@@ -27,9 +27,9 @@ const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/restarter";
 /// The longest note that the API server takes.
 const NOTE_BYTES: usize = 1024;
 
-/// Something that the owner of a workload should know.
+/// An Event for the owner of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PodEvent {
+pub(super) struct WorkloadEvent {
     pub(super) workload: WorkloadKey,
     pub(super) uid: String,
     pub(super) is_warning: bool,
@@ -42,7 +42,7 @@ pub(super) struct PodEvent {
 pub(super) async fn post(
     client: Client,
     instance: String,
-    mut notices: mpsc::Receiver<PodEvent>,
+    mut notices: mpsc::Receiver<WorkloadEvent>,
     metrics: Arc<Metrics>,
 ) {
     while let Some(notice) = notices.recv().await {
@@ -59,8 +59,8 @@ pub(super) async fn post(
     }
 }
 
-fn event(notice: PodEvent, instance: &str, now: Timestamp) -> Event {
-    let PodEvent { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
+fn event(notice: WorkloadEvent, instance: &str, now: Timestamp) -> Event {
+    let WorkloadEvent { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
         notice;
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
     Event {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::{Json, Router, extract::Request, http::StatusCode};
 use kube::Client;
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc};
+use scaivault_testkit::api_server::{client, failure, serve};
+use serde_json::Value;
+use tokio::sync::mpsc;
 
 /// A request: method and path with its query, and the body.
 pub(super) type Requests = mpsc::Receiver<(String, Value)>;
 
-/// A client of an API server that answers with what `answer` says to method and path, and the requests that arrive there.
+/// A client of an API server that answers with what `answer` returns for a method with a path and a body, and the requests that
+/// arrive there.
 pub(super) async fn start(
-    answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Requests) {
     let (sender, requests) = mpsc::channel(1024);
     let answer = Arc::new(answer);
@@ -21,23 +23,18 @@ pub(super) async fn start(
         async move {
             let line = format!("{} {}", request.method(), request.uri());
             let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-            let (status, said) = answer(&line);
-            let _ = sender.try_send((line, serde_json::from_slice(&body).unwrap_or_default()));
-            (StatusCode::from_u16(status).unwrap(), Json(said))
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let (status, object) = answer(&line, &body);
+            // Not every test looks at them.
+            let _ = sender.try_send((line, body));
+            (StatusCode::from_u16(status).unwrap(), Json(object))
         }
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handle)).await });
-    let mut config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    config.default_retry = false;
-    (Client::try_from(config).unwrap(), requests)
+    let url = serve(Router::new().fallback(handle)).await;
+    (client(&url), requests)
 }
 
 /// An answer with an error.
 pub(super) fn refusal(code: u16) -> (u16, Value) {
-    let status = json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": format!("no, {code}"), "reason": "No",
-    });
-    (code, status)
+    (code, failure(StatusCode::from_u16(code).unwrap(), &format!("no, {code}")))
 }

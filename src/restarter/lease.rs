@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
-use scaivault_cluster::{is_forbidden, reason};
+use scaivault_cluster::{RETRIED, is_forbidden, reason};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -155,7 +155,7 @@ impl Candidate {
             let fix = if is_forbidden {
                 "grant the service account get, create and update on this lease"
             } else {
-                "none if the API server becomes available again: retried automatically"
+                RETRIED
             };
             tracing::warn!(lease = self.name, error, fix, "lease not renewed");
         }

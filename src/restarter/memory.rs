@@ -12,7 +12,7 @@ use scaivault_cluster::{ApiClock, policies::PolicyCache, unix_seconds};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
 use scaivault_restarter::{
-    Catalog, Decision, Defaults, Held, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen,
+    Catalog, Decision, Defaults, Held, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen, Workload,
     WorkloadKey, decide, is_older, object_name, workload_of,
 };
 use serde::Deserialize as _;
@@ -366,11 +366,11 @@ impl State {
         keys.find(|key| object_name(key) == name).cloned()
     }
 
-    /// Whether the objects that a step is based on are still current.
-    pub(super) fn is_present(&mut self, key: &WorkloadKey, seen: &Seen) -> bool {
-        self.catalog.world().workloads.get(key).is_some_and(|workload| {
-            workload.resource_version == seen.workload && workload.record_version == seen.record
-        })
+    /// The workload of a step, if the objects that the step is based on are still current.
+    pub(super) fn current(&mut self, key: &WorkloadKey, seen: &Seen) -> Option<&Workload> {
+        let workload: &Workload = self.catalog.world().workloads.get(key)?;
+        let is_current = workload.resource_version == seen.workload && workload.record_version == seen.record;
+        is_current.then_some(workload)
     }
 
     pub(super) fn record(&self, key: &WorkloadKey) -> Option<&Record> {
@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_told_by_its_oldest_namespace() {
+    fn a_cluster_is_identified_by_kube_system() {
         let memory = Memory::new(Defaults::default(), Settings::default(), None);
         memory.change(|state| {
             state.put_namespace(namespace("kube-system", "1"));

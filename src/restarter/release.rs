@@ -33,7 +33,7 @@ outside of its windows, or the same version failed elsewhere. The controller
 (`restarter`) then restarts the workload.
 
 With --all, only the restarts with the reason NotReleased or Stopped are released: others begin by
-themselves, or wait for something that a release does not skip.";
+themselves, or wait for their owner to change something; their messages say what.";
 
 /// The field manager of the annotation.
 const FIELD_MANAGER: &str = "scaivault-restart";

@@ -43,19 +43,7 @@ pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>,
     let client = Arc::clone(&vault.client);
     let (paths, watched_paths) = watch::channel(BTreeSet::new());
     let (updates, receiver) = mpsc::channel(QUEUE);
-    let mut follower = Follower {
-        client: Arc::clone(&client),
-        memory,
-        metrics,
-        paths,
-        collected_at: None,
-        covered: BTreeSet::new(),
-        lookups: Lookups::new(vault.poll_interval, Instant::now()),
-        failing: BTreeSet::new(),
-        first_answers: Some(Instant::now() + FIRST_ANSWERS),
-        backoff: Backoff::new(PAUSES),
-        throttle: LogThrottle::new(REMINDER),
-    };
+    let mut follower = Follower::new(Arc::clone(&client), memory, metrics, paths, vault.poll_interval);
     if !vault.has_events {
         drop(updates);
         return follower.run(receiver).await;
@@ -99,6 +87,29 @@ struct Follower {
 }
 
 impl Follower {
+    fn new(
+        client: Arc<Client>,
+        memory: Arc<Memory>,
+        metrics: Arc<Metrics>,
+        paths: watch::Sender<BTreeSet<SecretPath>>,
+        poll_interval: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            memory,
+            metrics,
+            paths,
+            collected_at: None,
+            covered: BTreeSet::new(),
+            lookups: Lookups::new(poll_interval, now),
+            failing: BTreeSet::new(),
+            first_answers: Some(now + FIRST_ANSWERS),
+            backoff: Backoff::new(PAUSES),
+            throttle: LogThrottle::new(REMINDER),
+        }
+    }
+
     async fn run(&mut self, mut updates: mpsc::Receiver<ListenerUpdate>) {
         let mut next_look = Instant::now();
         loop {

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    events::PodEvent,
+    events::WorkloadEvent,
     kinds::plural,
     memory::{Memory, Record},
     metrics::{Metrics, Write, lock},
@@ -44,7 +44,7 @@ pub(super) struct Writer {
     client: Client,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
-    notices: mpsc::Sender<PodEvent>,
+    notices: mpsc::Sender<WorkloadEvent>,
     /// Workloads whose `RotationRollout` was refused: how often in a row, and when it may be written next.
     held: Mutex<BTreeMap<WorkloadKey, (u32, Instant)>>,
     /// How often in a row the patch of a workload was refused.
@@ -75,22 +75,12 @@ pub(super) struct Unanswered {
     pub(super) message: String,
 }
 
-impl Unanswered {
-    fn restart(workload: &WorkloadKey, message: String) -> Self {
-        Self { workload: workload.clone(), is_restart: true, message }
-    }
-
-    fn record(workload: &WorkloadKey, message: String) -> Self {
-        Self { workload: workload.clone(), is_restart: false, message }
-    }
-}
-
 impl Writer {
     pub(super) fn new(
         client: Client,
         memory: Arc<Memory>,
         metrics: Arc<Metrics>,
-        notices: mpsc::Sender<PodEvent>,
+        notices: mpsc::Sender<WorkloadEvent>,
     ) -> Self {
         Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
     }
@@ -107,14 +97,14 @@ impl Writer {
             Step::Restart { workload, marker, ledger, seen } => {
                 self.restart(&workload, &marker, ledger, &seen).await
             }
-            Step::Record { workload, seen, .. } if !self.memory.lock().is_present(&workload, &seen) => {
+            Step::Record { workload, seen, .. } if self.memory.lock().current(&workload, &seen).is_none() => {
                 Ok(Carried::LeftOut)
             }
             Step::Record { workload, ledger, seen } => {
                 match self.record(&workload, ledger, &seen).await {
                     Ok(()) => drop(lock(&self.held).remove(&workload)),
                     Err(Refused { write: Write::Unavailable, message }) => {
-                        return Err(Unanswered::record(&workload, message));
+                        return Err(Unanswered { workload, is_restart: false, message });
                     }
                     Err(Refused { write: Write::Refused, message }) => self.hold(&workload, &message),
                     Err(Refused { write: Write::Conflict | Write::Done, .. }) => {}
@@ -153,12 +143,7 @@ impl Writer {
     ) -> Result<Carried, Unanswered> {
         let patch = {
             let mut state = self.memory.lock();
-            if !state.is_present(key, seen) {
-                return Ok(Carried::LeftOut);
-            }
-            let Some(workload) = state.catalog.world().workloads.get(key) else {
-                return Ok(Carried::LeftOut);
-            };
+            let Some(workload) = state.current(key, seen) else { return Ok(Carried::LeftOut) };
             patch(key, workload, marker)
         };
         let api =
@@ -179,7 +164,7 @@ impl Writer {
                 self.notice(key, false, "Restarting", format!("pods are replaced for {marker}"));
             }
             Err(Refused { write: Write::Unavailable, message }) => {
-                return Err(Unanswered::restart(key, message));
+                return Err(Unanswered { workload: key.clone(), is_restart: true, message });
             }
             Err(Refused { write, message }) => {
                 if write == Write::Refused {
@@ -343,7 +328,7 @@ impl Writer {
 
     fn notice(&self, workload: &WorkloadKey, is_warning: bool, reason: &'static str, note: String) {
         let Some(uid) = self.memory.lock().catalog.uid(workload).map(str::to_owned) else { return };
-        let notice = PodEvent { workload: workload.clone(), uid, is_warning, reason, note };
+        let notice = WorkloadEvent { workload: workload.clone(), uid, is_warning, reason, note };
         if self.notices.try_send(notice).is_err() {
             self.metrics.event("dropped");
         }

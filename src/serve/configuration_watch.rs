@@ -19,7 +19,7 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::certificate::REMINDER;
 use crate::telemetry::LogThrottle;
-use scaivault_cluster::{is_forbidden, reason};
+use scaivault_cluster::{RETRIED, is_forbidden, reason};
 
 /// How long to wait before a watch is restarted.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ fn complain(throttle: &mut LogThrottle<SystemTime>, kind: &str, error: &kube::Er
         let fix = if is_forbidden(error) {
             "grant the injector's service account watch on the webhook configurations of this name"
         } else {
-            "none if the API server becomes available again: retried automatically"
+            RETRIED
         };
         tracing::warn!(
             kind,

@@ -125,10 +125,10 @@ impl RotatingCertificateManager {
     }
 
     fn report(&mut self, synced: SyncReport, now: SystemTime) {
-        let SyncReport { authority, done, again_in: _, waits, missing } = synced;
+        let SyncReport { authority, change, again_in: _, waits, missing } = synced;
         let authority_expiry = authority.map(|validity| unix_seconds(validity.not_after));
         self.metrics.ca_bundle_checked(unix_seconds(now), authority_expiry);
-        match done {
+        match change {
             Change::Nothing => {}
             Change::Announced => tracing::info!("new authority published to the API servers"),
             Change::Adopted => {
@@ -152,7 +152,7 @@ impl RotatingCertificateManager {
     }
 
     fn complain(&mut self, error: SyncError, now: SystemTime) {
-        self.metrics.certificate_look_failed(match &error {
+        self.metrics.certificate_sync_failed(match &error {
             SyncError::Secret(_) => SyncFailure::Secret,
             SyncError::Configuration(_) => SyncFailure::Configuration,
             SyncError::Busy => SyncFailure::Conflict,

@@ -126,7 +126,7 @@ fn pod(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
     };
     let ClusterFacts { policies, namespace, role } =
         match ClusterFacts::look_up(pod, &request.namespace, context.cluster()) {
-            Ok(surroundings) => surroundings,
+            Ok(facts) => facts,
             Err(deferral) => return deferred(deferral, request, Some(pod.service_account())),
         };
     let (decision, report) = decide_with_policies(

@@ -170,9 +170,9 @@ impl Share {
             return Ok(());
         }
         self.drawn += more;
-        let from_source = self.source.0.fetch_add(more, Ordering::Relaxed) + more;
+        let of_source = self.source.0.fetch_add(more, Ordering::Relaxed) + more;
         let of_all = drawn.fetch_add(more, Ordering::Relaxed) + more;
-        if from_source > limits.buffered_bytes_per_source() {
+        if of_source > limits.buffered_bytes_per_source() {
             Err(BodyError::MemoryPerSource)
         } else if of_all > limits.buffered_bytes {
             Err(BodyError::Memory)

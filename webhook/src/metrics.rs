@@ -190,7 +190,7 @@ const WATCHED: [&str; 3] = ["injectionpolicies", "namespaces", "serviceaccounts"
 /// start.
 pub struct Metrics {
     registry: Registry,
-    pub(crate) warnings: ThrottledLog,
+    pub(crate) throttled_log: ThrottledLog,
     ready: Gauge,
     /// Counters for requests that are not dry runs, and for dry runs.
     admissions: Vec<((Endpoint, Reason), [Counter; 2])>,
@@ -276,7 +276,7 @@ impl Default for Metrics {
             policy_writes: by_result(&mut registry, POLICY_WRITES),
             events: by_result(&mut registry, EVENTS),
             registry: Registry::default(),
-            warnings: ThrottledLog::default(),
+            throttled_log: ThrottledLog::default(),
         };
         // Created at start, so that the first increase is visible to `rate()`.
         for status in [400, 404, 405, 408, 413, 415, 500, 503] {
@@ -387,7 +387,7 @@ impl Metrics {
     }
 
     /// A sync of the Secret and the webhook configurations failed.
-    pub fn certificate_look_failed(&self, reason: SyncFailure) {
+    pub fn certificate_sync_failed(&self, reason: SyncFailure) {
         count(&self.certificate_sync_failures, reason);
     }
 
@@ -492,13 +492,13 @@ impl Metrics {
 
     pub(crate) fn shed(&self, reason: Shed) {
         count(&self.shed, reason);
-        self.warnings.raise(reason.into(), None);
+        self.throttled_log.raise(reason.into(), None);
     }
 
     pub(crate) fn closed(&self, reason: Closed) {
         count(&self.closed, reason);
         if reason == Closed::Evicted {
-            self.warnings.raise(Cause::Evicted, None);
+            self.throttled_log.raise(Cause::Evicted, None);
         }
     }
 

@@ -128,12 +128,12 @@ mod tests {
 
     #[test]
     fn the_controller_is_the_owner() {
-        let subject = ObjectMeta::parse(
+        let object_meta = ObjectMeta::parse(
             r#"{"kind":"Pod","metadata":{"generateName":"web-5d-","labels":{},"ownerReferences":[
                  {"kind":"Node","name":"n"},{"kind":"ReplicaSet","name":"web-5d","controller":true}]},"spec": not read"#,
         );
-        assert_eq!(&*subject.generate_name, "web-5d-");
-        let owner = subject.owner().unwrap();
+        assert_eq!(&*object_meta.generate_name, "web-5d-");
+        let owner = object_meta.owner().unwrap();
         assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "web-5d"));
     }
 
@@ -143,16 +143,16 @@ mod tests {
             r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}}],"generateName":"web-"}}}}"#,
             "{},".repeat(OWNERS_READ)
         );
-        let subject = ObjectMeta::parse(&object);
-        assert_eq!((subject.owners().len(), &*subject.generate_name), (OWNERS_READ, "web-"));
-        assert!(subject.controller().is_none());
+        let object_meta = ObjectMeta::parse(&object);
+        assert_eq!((object_meta.owners().len(), &*object_meta.generate_name), (OWNERS_READ, "web-"));
+        assert!(object_meta.controller().is_none());
     }
 
     #[test]
     fn what_cannot_be_read_is_empty() {
         for object in ["", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{"ownerReferences":null}}"#] {
-            let subject = ObjectMeta::parse(object);
-            assert!(subject.generate_name.is_empty() && subject.owner().is_none(), "{object}");
+            let object_meta = ObjectMeta::parse(object);
+            assert!(object_meta.generate_name.is_empty() && object_meta.owner().is_none(), "{object}");
         }
     }
 }

@@ -78,8 +78,8 @@ impl PodEvents {
     /// Queues an Event for the owner if the decision needs one.
     pub(crate) fn offer(&self, decided: &Decided<'_>, metrics: &Metrics) {
         if let Some(queue) = &self.queue
-            && let Some(notice) = PodEvent::from_decided(decided)
-            && queue.try_send(notice).is_err()
+            && let Some(event) = PodEvent::from_decided(decided)
+            && queue.try_send(event).is_err()
         {
             metrics.event(EventResult::Dropped);
         }
@@ -97,8 +97,8 @@ impl PodEvent {
             Reason::Skipped(_) | Reason::Injected(_) | Reason::Detached => PodEventReason::InjectionWarning,
             _ => return None,
         };
-        let subject = ObjectMeta::new(request.object.as_ref()?);
-        let owner = subject.controller()?;
+        let object_meta = ObjectMeta::new(request.object.as_ref()?);
+        let owner = object_meta.controller()?;
         let is_plausible = is_label(&request.namespace)
             && is_word(&owner.api_version, 317, b"./-")
             && is_word(&owner.kind, 63, b"")
@@ -180,7 +180,7 @@ mod tests {
         "controller":true}],"annotations":{"scaivault.scailabs.ai/inject-secret-db":"a//b"},"labels""#;
 
     #[track_caller]
-    fn notices(on_problem: OnProblem, edit: &[(&str, &str)], room: usize) -> (Option<PodEvent>, Metrics) {
+    fn events(on_problem: OnProblem, edit: &[(&str, &str)], room: usize) -> (Option<PodEvent>, Metrics) {
         let settings =
             Settings::try_from(InjectorConfig { on_problem, ..InjectorConfig::default() }).unwrap();
         let context = AdmissionContext::new(settings, KubeVersion::OLDEST, Arc::new(NoCluster));
@@ -188,21 +188,21 @@ mod tests {
         let metrics = Metrics::default();
         let text = review(edit);
         let answer = Answer::new(Endpoint::Mutate, text.as_bytes(), &context);
-        let notices = PodEvents::new(sender);
+        let events = PodEvents::new(sender);
         for _ in 0..2 - room {
-            notices.offer(answer.from.as_ref().unwrap(), &metrics);
+            events.offer(answer.from.as_ref().unwrap(), &metrics);
         }
         (receiver.try_recv().ok(), metrics)
     }
 
     #[test]
     fn the_owner_hears_of_pods_that_go_without_their_secrets() {
-        let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, OWNED)], 1);
-        let notice = notice.unwrap();
-        assert_eq!((notice.reason, &*notice.namespace), (PodEventReason::SecretsNotInjected, "shop"));
-        let Owner { api_version, kind, name, uid } = notice.owner;
+        let (event, _) = events(OnProblem::Warn, &[(r#""labels""#, OWNED)], 1);
+        let event = event.unwrap();
+        assert_eq!((event.reason, &*event.namespace), (PodEventReason::SecretsNotInjected, "shop"));
+        let Owner { api_version, kind, name, uid } = event.owner;
         assert_eq!([&*api_version, &*kind, &*name, &*uid], ["apps/v1", "ReplicaSet", "web-5d", "o-1"]);
-        assert!(notice.note.contains("inject-secret-db"), "{}", notice.note);
+        assert!(event.note.contains("inject-secret-db"), "{}", event.note);
     }
 
     #[test]
@@ -215,14 +215,14 @@ mod tests {
             (OnProblem::Warn, &[(r#""labels""#, unowned)]),
             (OnProblem::Warn, &[]),
         ] {
-            assert_eq!(notices(on_problem, edit, 1).0, None, "{on_problem:?} {edit:?}");
+            assert_eq!(events(on_problem, edit, 1).0, None, "{on_problem:?} {edit:?}");
         }
     }
 
     #[test]
     fn a_full_queue_drops_and_counts() {
-        let (notice, metrics) = notices(OnProblem::Warn, &[(r#""labels""#, OWNED)], 0);
-        assert!(notice.is_some());
+        let (event, metrics) = events(OnProblem::Warn, &[(r#""labels""#, OWNED)], 0);
+        assert!(event.is_some());
         assert!(
             metrics.encode().unwrap().contains("scaivault_injector_events_total{result=\"dropped\"} 1\n")
         );
@@ -233,16 +233,16 @@ mod tests {
     fn prose_of_a_review_is_in_no_event() {
         let prose =
             OWNED.replace("inject-secret-db", r"inject-secret-db\nIMPORTANT: reset your password at evil");
-        let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, &prose)], 1);
-        let note = notice.unwrap().note;
+        let (event, _) = events(OnProblem::Warn, &[(r#""labels""#, &prose)], 1);
+        let note = event.unwrap().note;
         assert!(note.starts_with("pods start without their secrets: "), "{note}");
         assert!(!note.contains('\n') && !note.contains("password at evil"), "{note}");
 
         let unknown = OWNED.replace(r#"inject-secret-db":"a//b""#, r#"call us now":"""#);
-        let (notice, _) = notices(OnProblem::Warn, &[(r#""labels""#, &unknown)], 1);
-        let notice = notice.unwrap();
-        assert_eq!(notice.reason, PodEventReason::InjectionWarning);
-        assert!(!notice.note.contains("call us"), "{}", notice.note);
+        let (event, _) = events(OnProblem::Warn, &[(r#""labels""#, &unknown)], 1);
+        let event = event.unwrap();
+        assert_eq!(event.reason, PodEventReason::InjectionWarning);
+        assert!(!event.note.contains("call us"), "{}", event.note);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             let owned = OWNED.replace(from, to);
             let namespace = if from == "\"shop\"" { to } else { "\"shop\"" };
             let edit = [(r#""labels""#, &*owned), ("\"shop\"", namespace)];
-            assert_eq!(notices(OnProblem::Warn, &edit, 1).0, None, "{to}");
+            assert_eq!(events(OnProblem::Warn, &edit, 1).0, None, "{to}");
         }
     }
 

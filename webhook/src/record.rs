@@ -30,7 +30,7 @@ pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Dura
             log(decided, source, duration);
         }
         Err(error) => {
-            metrics.warnings.raise(Cause::NotAReview, None);
+            metrics.throttled_log.raise(Cause::NotAReview, None);
             let source = source.map(display);
             tracing::debug!(uid = error.uid().map(shown), source, %error, "not a review");
         }
@@ -48,8 +48,8 @@ macro_rules! admission {
         if tracing::enabled!($level) {
             let Decided { entry, request, verdict, patch_bytes, codes, policies } = $decided;
             let policy_messages = policy_use::messages(&verdict.policies);
-            let subject = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
-            let owner = subject.owner();
+            let object_meta = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
+            let owner = object_meta.owner();
             tracing::event!(
                 $level,
                 uid = shown(&request.uid),
@@ -57,7 +57,7 @@ macro_rules! admission {
                 entry = entry.name(),
                 namespace = shown(&request.namespace),
                 name = shown(&request.name),
-                generate_name = shown(&subject.generate_name),
+                generate_name = shown(&object_meta.generate_name),
                 owner_kind = owner.map(|owner| shown(&owner.kind)),
                 owner_name = owner.map(|owner| shown(&owner.name)),
                 kind = shown(&request.kind.kind),

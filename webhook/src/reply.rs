@@ -183,32 +183,32 @@ static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 /// Why a request is rejected, as `kubectl` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status<'a> {
+struct Status<'a> {
     /// HTTP status code.
-    pub(crate) code: u16,
+    code: u16,
     /// The `StatusReason` of Kubernetes.
-    pub(crate) reason: &'a str,
+    reason: &'a str,
     /// The message for the user.
-    pub(crate) message: &'a str,
+    message: &'a str,
 }
 
 /// One response.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Response<'a> {
-    pub(crate) version: ReviewVersion,
-    pub(crate) uid: &'a str,
+struct Response<'a> {
+    version: ReviewVersion,
+    uid: &'a str,
     /// Set if the request is rejected.
-    pub(crate) status: Option<Status<'a>>,
+    status: Option<Status<'a>>,
     /// RFC 6902, JSON; empty for none. The API server treats an empty patch with a patch type as a
     /// failed call.
-    pub(crate) patch: &'a [u8],
-    pub(crate) warnings: &'a [String],
+    patch: &'a [u8],
+    warnings: &'a [String],
     /// Key and value. The key has no prefix: the API server adds the webhook's name.
-    pub(crate) audit_annotations: &'a [(&'a str, &'a str)],
+    audit_annotations: &'a [(&'a str, &'a str)],
 }
 
 impl Response<'_> {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let Self { version, uid, status, patch, warnings, audit_annotations } = self;
         let texts =
             warnings.iter().map(String::len).sum::<usize>() + status.map_or(0, |status| status.message.len());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untouched_request_is_allowed_and_audited() {
+    fn an_ignored_request_is_allowed_and_audited() {
         let reply =
             review_to_response(Endpoint::Mutate, review(&[("CREATE", "UPDATE")]).as_bytes(), &context());
         assert_eq!(

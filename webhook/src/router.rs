@@ -124,7 +124,7 @@ async fn review_for_policies(app: State<Arc<App>>, request: extract::Request) ->
     if app.context.cluster().has_policies() {
         return review(Endpoint::Mutate, app, request).await;
     }
-    app.metrics.warnings.raise(Cause::NoPolicies, None);
+    app.metrics.throttled_log.raise(Cause::NoPolicies, None);
     let text = "this replica does not apply policies; start it with --policies\n";
     app.respond(Reply::text(StatusCode::NOT_FOUND, text))
 }
@@ -133,7 +133,7 @@ async fn review(entry: Endpoint, State(app): State<Arc<App>>, request: extract::
     let (mut head, body) = request.into_parts();
     if !is_json(&head.headers) {
         let text = "send an AdmissionReview with Content-Type: application/json\n";
-        app.metrics.warnings.raise(Cause::NotJson, None);
+        app.metrics.throttled_log.raise(Cause::NotJson, None);
         return app.respond(Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     // Routes that are not served by a port of this crate have no account: each request gets its
@@ -243,8 +243,8 @@ impl App {
         if request.dry_run || verdict.is_repeated || verdict.policies.is_empty() {
             return;
         }
-        let subject = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
-        let pod = if request.name.is_empty() { &*subject.generate_name } else { &*request.name };
+        let object_meta = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
+        let pod = if request.name.is_empty() { &*object_meta.generate_name } else { &*request.name };
         self.context.cluster().policies_used(&PolicyUsage {
             namespace: &request.namespace,
             pod,
@@ -257,12 +257,12 @@ impl App {
         let Limits { body_bytes, body_timeout, .. } = self.limits;
         let reply = match error {
             BodyError::TooLarge => {
-                self.metrics.warnings.raise(Cause::BodyTooLong, None);
+                self.metrics.throttled_log.raise(Cause::BodyTooLong, None);
                 let text = format!("the body is longer than {body_bytes} bytes\n");
                 Reply::text(StatusCode::PAYLOAD_TOO_LARGE, text)
             }
             BodyError::Timeout => {
-                self.metrics.warnings.raise(Cause::BodyTooSlow, None);
+                self.metrics.throttled_log.raise(Cause::BodyTooSlow, None);
                 let text = format!("the body was not received within {body_timeout:?}\n");
                 Reply::text(StatusCode::REQUEST_TIMEOUT, text)
             }

@@ -32,8 +32,8 @@ fn replica(api: &FakeApi, settle_delay: Duration) -> (Rotator, Arc<CertResolver>
 async fn serving() -> (FakeApi, Rotator, Arc<CertResolver>) {
     let api = FakeApi::new();
     let (mut rotator, resolver) = replica(&api, Duration::ZERO);
-    assert_eq!(rotator.sync(now()).await.unwrap().done, Change::Announced);
-    assert_eq!(rotator.sync(now()).await.unwrap().done, Change::Promoted);
+    assert_eq!(rotator.sync(now()).await.unwrap().change, Change::Announced);
+    assert_eq!(rotator.sync(now()).await.unwrap().change, Change::Promoted);
     assert!(rotator.is_trusted(now()));
     (api, rotator, resolver)
 }
@@ -52,13 +52,13 @@ async fn nothing_is_served_before_the_authority_has_settled() {
     let settle = Duration::from_secs(30);
     let (mut rotator, resolver) = replica(&api, settle);
     let synced = rotator.sync(now()).await.unwrap();
-    assert_eq!(synced.done, Change::Announced);
+    assert_eq!(synced.change, Change::Announced);
     assert!(synced.again_in.unwrap() <= settle);
     let bundles = api.bundles();
     assert!(bundles.len() == 3 && bundles.iter().all(|bundle| bundle.len() == 1 && *bundle == bundles[0]));
 
     // Setting the wall clock ahead does not cause an early promotion.
-    assert_eq!(rotator.sync(now() + DAY).await.unwrap().done, Change::Nothing);
+    assert_eq!(rotator.sync(now() + DAY).await.unwrap().change, Change::Nothing);
     assert_eq!((served(&resolver), rotator.is_trusted(now() + DAY)), (None, false));
 }
 
@@ -84,7 +84,7 @@ async fn a_second_replica_serves_at_once_with_the_same_authority() {
     let (api, first, _resolver) = serving().await;
     let writes = api.objects().writes;
     let (mut second, resolver) = replica(&api, Duration::from_hours(1));
-    assert_eq!(second.sync(now()).await.unwrap().done, Change::Nothing);
+    assert_eq!(second.sync(now()).await.unwrap().change, Change::Nothing);
     assert!(second.is_trusted(now()) && served(&resolver).is_some());
     assert_eq!(current(&second), current(&first));
     assert_eq!(api.objects().writes, writes, "nothing is written without need");
@@ -164,9 +164,9 @@ async fn an_authority_that_is_over_serves_nobody_and_is_replaced() {
     let (api, _rotator, _resolver) = serving().await;
     let late = now() + 400 * DAY;
     let (mut fresh, resolver) = replica(&api, Duration::ZERO);
-    assert_eq!(fresh.sync(late).await.unwrap().done, Change::Announced);
+    assert_eq!(fresh.sync(late).await.unwrap().change, Change::Announced);
     assert_eq!((served(&resolver), fresh.is_trusted(late)), (None, false));
-    assert_eq!(fresh.sync(late).await.unwrap().done, Change::Promoted);
+    assert_eq!(fresh.sync(late).await.unwrap().change, Change::Promoted);
     assert!(served(&resolver).is_some() && fresh.is_trusted(late));
 }
 
@@ -175,14 +175,14 @@ async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
     let (api, mut rotator, resolver) = serving().await;
     let (old, old_leaf) = (current(&rotator), served(&resolver));
     let late = now() + 250 * DAY;
-    assert_eq!(rotator.sync(late).await.unwrap().done, Change::Announced);
+    assert_eq!(rotator.sync(late).await.unwrap().change, Change::Announced);
     assert_eq!(current(&rotator), old, "the next one does not sign yet");
-    assert_eq!(rotator.sync(late).await.unwrap().done, Change::Promoted);
+    assert_eq!(rotator.sync(late).await.unwrap().change, Change::Promoted);
     let new = current(&rotator);
     assert!(new != old && served(&resolver) != old_leaf);
     assert!(api.bundles().iter().all(|bundle| *bundle == new.clone().union(&old)));
-    assert_eq!(rotator.sync(late + DAY).await.unwrap().done, Change::Nothing);
-    assert_eq!(rotator.sync(late + 2 * DAY).await.unwrap().done, Change::Forgot);
+    assert_eq!(rotator.sync(late + DAY).await.unwrap().change, Change::Nothing);
+    assert_eq!(rotator.sync(late + 2 * DAY).await.unwrap().change, Change::Forgot);
     assert!(api.bundles().iter().all(|bundle| *bundle == new));
 }
 
@@ -192,11 +192,11 @@ async fn an_authority_from_the_future_is_waited_for() {
     let old = current(&rotator);
     let (mut ahead, _) = replica(&api, Duration::ZERO);
     let (late, hour) = (now() + 250 * DAY, Duration::from_hours(1));
-    assert_eq!(ahead.sync(late + hour).await.unwrap().done, Change::Announced);
-    assert_eq!(ahead.sync(late + hour).await.unwrap().done, Change::Promoted);
+    assert_eq!(ahead.sync(late + hour).await.unwrap().change, Change::Announced);
+    assert_eq!(ahead.sync(late + hour).await.unwrap().change, Change::Promoted);
 
     let synced = rotator.sync(late).await.unwrap();
-    assert_eq!((synced.done, synced.waits), (Change::Nothing, Some(hour)));
+    assert_eq!((synced.change, synced.waits), (Change::Nothing, Some(hour)));
     assert!(synced.again_in.unwrap() <= hour);
     assert_eq!(current(&rotator), old);
     assert!(rotator.is_trusted(late), "by the retired one");
@@ -219,10 +219,10 @@ async fn an_emptied_secret_gives_a_new_authority_without_a_gap() {
     let (api, mut rotator, resolver) = serving().await;
     let (old, old_leaf) = (current(&rotator), served(&resolver));
     api.objects().secret.as_mut().unwrap()["data"] = json!(null);
-    assert_eq!(rotator.sync(now()).await.unwrap().done, Change::Announced);
+    assert_eq!(rotator.sync(now()).await.unwrap().change, Change::Announced);
     assert_eq!(served(&resolver), old_leaf);
     assert!(rotator.is_trusted(now()));
-    assert_eq!(rotator.sync(now()).await.unwrap().done, Change::Promoted);
+    assert_eq!(rotator.sync(now()).await.unwrap().change, Change::Promoted);
     let new = current(&rotator);
     assert!(new != old);
     assert!(api.bundles().iter().all(|bundle| *bundle == new.clone().union(&old)));
@@ -268,11 +268,11 @@ async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after
     let validating = api.objects().validating.take();
     let late = now() + 250 * DAY;
     let (mut fresh, _) = replica(&api, Duration::ZERO);
-    for (rotator, done) in [(&mut rotator, Change::Announced), (&mut fresh, Change::Promoted)] {
+    for (rotator, change) in [(&mut rotator, Change::Announced), (&mut fresh, Change::Promoted)] {
         let synced = rotator.sync(late).await.unwrap();
         let missing = synced.missing.unwrap().to_string();
         assert!(missing.contains("ValidatingWebhookConfiguration scaivault-injector does not"), "{missing}");
-        assert_eq!(synced.done, done);
+        assert_eq!(synced.change, change);
         assert!(rotator.is_trusted(late));
     }
     // It exists again, with the previous bundle.

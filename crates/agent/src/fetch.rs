@@ -98,9 +98,9 @@ pub(crate) struct Committed {
 impl Fetcher {
     /// All reads are due at `now`.
     pub(crate) fn new(delivery: &Delivery, start: StartKind, now: Instant) -> Self {
-        let sidecar = &delivery.config.sidecar;
+        let config = &delivery.config.sidecar;
         let composer = Composer::new(&delivery.config.outputs);
-        let schedule = RefreshSchedule::new(sidecar.refresh_interval, sidecar.on_event, now, fastrand::f64());
+        let schedule = RefreshSchedule::new(config.refresh_interval, config.on_event, now, fastrand::f64());
         // When a pod starts, the application has not read any version yet.
         let versions = match start {
             StartKind::Cold => BTreeMap::new(),

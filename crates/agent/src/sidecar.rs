@@ -90,9 +90,9 @@ impl Sidecar {
         refresh: Signal,
     ) -> (Self, Receiver<ListenerUpdate>) {
         let (sender, updates) = mpsc::channel(1);
-        let sidecar = &delivery.config.sidecar;
+        let config = &delivery.config.sidecar;
         let is_restart = start == StartKind::Restart;
-        let listener = sidecar.on_event.then(|| {
+        let listener = config.on_event.then(|| {
             let settings = ListenerSettings {
                 client: watch::channel(Arc::clone(&delivery.client)).1,
                 name: delivery.config.subscription_name(),
@@ -105,7 +105,7 @@ impl Sidecar {
         let mut sidecar = Self {
             renewing: Requests::new(),
             not_renewed: BTreeMap::new(),
-            notifier: Notifier::new(sidecar.reload.clone()),
+            notifier: Notifier::new(config.reload.clone()),
             fetcher,
             listener,
             metrics,

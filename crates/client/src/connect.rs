@@ -41,7 +41,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Opens connections to one address.
 pub(crate) struct Connector {
     pub(crate) address: Address,
-    way: Option<Route>,
+    route: Option<Route>,
     /// `None` for plain HTTP.
     tls: Option<Tls>,
     lookups: Arc<Semaphore>,
@@ -71,8 +71,8 @@ impl Connector {
         } else {
             None
         };
-        let way = proxy.and_then(|proxy| proxy.way_to(&address));
-        Ok(Self { address, way, tls, lookups: Arc::new(Semaphore::new(LOOKUPS)), failed: Mutex::default() })
+        let route = proxy.and_then(|proxy| proxy.route_to(&address));
+        Ok(Self { address, route, tls, lookups: Arc::new(Semaphore::new(LOOKUPS)), failed: Mutex::default() })
     }
 
     /// A new connection with its peer address, within `limit`.
@@ -119,9 +119,9 @@ impl Connector {
     }
 
     fn next_hop(&self) -> (&str, u16) {
-        self.way
+        self.route
             .as_ref()
-            .map_or((self.address.host(), self.address.port()), |way| (way.host.as_str(), way.port))
+            .map_or((self.address.host(), self.address.port()), |route| (route.host.as_str(), route.port))
     }
 
     async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -139,9 +139,9 @@ impl Connector {
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Stream>, ErrorKind> {
-        let stream: Box<dyn Stream> = match &self.way {
+        let stream: Box<dyn Stream> = match &self.route {
             None => Box::new(stream),
-            Some(way) => Box::new(self.tunnel(way, stream).await?),
+            Some(route) => Box::new(self.tunnel(route, stream).await?),
         };
         let Some(tls) = &self.tls else { return Ok(stream) };
         let connector = TlsConnector::from(tls.authorities.config());
@@ -152,9 +152,13 @@ impl Connector {
     }
 
     /// Opens a tunnel through the proxy.
-    async fn tunnel(&self, way: &Route, stream: TcpStream) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
+    async fn tunnel(
+        &self,
+        route: &Route,
+        stream: TcpStream,
+    ) -> Result<TokioIo<upgrade::Upgraded>, ErrorKind> {
         let refused = |status| ErrorKind::Proxy {
-            proxy: format!("{}:{}", way.host, way.port),
+            proxy: format!("{}:{}", route.host, route.port),
             address: self.address.host_and_port(),
             status,
         };
@@ -170,7 +174,7 @@ impl Connector {
         let (mut sender, connection) =
             http1::Builder::new().handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
         tokio::spawn(connection.with_upgrades());
-        let response = match sender.send_request(self.connect_request(way)).await {
+        let response = match sender.send_request(self.connect_request(route)).await {
             Ok(response) if response.status().is_success() => response,
             Ok(response) => return Err(refused(response.status().as_u16())),
             Err(error) => return Err(failed(error)),
@@ -178,10 +182,10 @@ impl Connector {
         Ok(TokioIo::new(upgrade::on(response).await.map_err(failed)?))
     }
 
-    fn connect_request(&self, way: &Route) -> Request<Empty<Bytes>> {
+    fn connect_request(&self, route: &Route) -> Request<Empty<Bytes>> {
         let target = self.address.host_and_port();
         let mut request = Request::connect(&target).header(header::HOST, &target);
-        if let Some(authorization) = &way.authorization {
+        if let Some(authorization) = &route.authorization {
             request = request.header(header::PROXY_AUTHORIZATION, authorization);
         }
         request.body(Empty::new()).expect("an address is a host and a port")

@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     /// The proxy for `address`; `None` for a direct connection.
-    pub(crate) fn way_to(&self, address: &Address) -> Option<Route> {
+    pub(crate) fn route_to(&self, address: &Address) -> Option<Route> {
         let uri: Uri = address.origin().parse().ok()?;
         let found = self.matcher.intercept(&uri)?;
         let host = found.uri().host()?;
@@ -91,12 +91,12 @@ pub enum ProxyError {
 mod tests {
     use super::*;
 
-    fn way(variables: &[(&str, &str)], address: &str) -> Option<Route> {
+    fn route(variables: &[(&str, &str)], address: &str) -> Option<Route> {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
         let address = Address::new(address, PlainHttp::Anywhere).unwrap();
-        Proxy::from_variables(lookup).unwrap().and_then(|proxy| proxy.way_to(&address))
+        Proxy::from_variables(lookup).unwrap().and_then(|proxy| proxy.route_to(&address))
     }
 
     #[test]
@@ -112,30 +112,34 @@ mod tests {
             (&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "*")], None),
             (&[("HTTPS_PROXY", "http://p:1"), ("no_proxy", "other.example")], Some(("p", 1))),
         ] {
-            let found = way(variables, target);
-            assert_eq!(found.as_ref().map(|way| (way.host.as_str(), way.port)), expected, "{variables:?}");
+            let found = route(variables, target);
+            assert_eq!(
+                found.as_ref().map(|route| (route.host.as_str(), route.port)),
+                expected,
+                "{variables:?}"
+            );
         }
     }
 
     #[test]
     fn addresses_and_networks_may_be_left_out() {
         let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "10.0.0.0/8,::1")];
-        assert!(way(&variables, "https://10.96.0.1").is_none());
-        assert!(way(&variables, "https://[::1]:8443").is_none());
-        assert!(way(&variables, "https://192.0.2.1").is_some());
+        assert!(route(&variables, "https://10.96.0.1").is_none());
+        assert!(route(&variables, "https://[::1]:8443").is_none());
+        assert!(route(&variables, "https://192.0.2.1").is_some());
     }
 
     #[test]
     fn plain_http_goes_straight() {
-        assert!(way(&[("ALL_PROXY", "http://p:1")], "http://127.0.0.1:8200").is_none());
+        assert!(route(&[("ALL_PROXY", "http://p:1")], "http://127.0.0.1:8200").is_none());
     }
 
     #[test]
     fn a_password_is_sent_and_not_shown() {
         let proxy = Proxy::new("http://me:swordfish@proxy.example:3128", "").unwrap();
-        let way = proxy.way_to(&Address::new("https://h", PlainHttp::LoopbackOnly).unwrap()).unwrap();
-        assert_eq!(way.authorization.as_ref().unwrap(), "Basic bWU6c3dvcmRmaXNo");
-        assert!(!format!("{proxy:?}{way:?}").contains("bWU6"), "{way:?}");
+        let route = proxy.route_to(&Address::new("https://h", PlainHttp::LoopbackOnly).unwrap()).unwrap();
+        assert_eq!(route.authorization.as_ref().unwrap(), "Basic bWU6c3dvcmRmaXNo");
+        assert!(!format!("{proxy:?}{route:?}").contains("bWU6"), "{route:?}");
     }
 
     #[test]

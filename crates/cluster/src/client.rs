@@ -55,3 +55,6 @@ pub fn reason(error: &kube::Error) -> String {
 pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_forbidden())
 }
+
+/// The fix to log for a failure that ends by itself.
+pub const RETRIED: &str = "none if the API server becomes available again: retried automatically";

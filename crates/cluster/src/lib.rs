@@ -13,7 +13,7 @@ pub mod policies;
 mod watch;
 mod watched;
 
-pub use client::{from_config, is_forbidden, reason};
+pub use client::{RETRIED, from_config, is_forbidden, reason};
 pub use clock::{ApiClock, unix_seconds};
 pub use list::{Content, ListEnd, Page, page_of_items};
 pub use watch::{Observer, follow, key};

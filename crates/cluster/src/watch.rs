@@ -16,7 +16,7 @@ use kube::{
 use tokio::time::{Duration, Instant};
 
 use crate::{
-    client::{is_forbidden, reason},
+    client::{RETRIED, is_forbidden, reason},
     list::{self, Page},
     watched::Watched,
 };
@@ -315,7 +315,7 @@ fn fix(error: &kube::Error, if_missing: &'static str) -> &'static str {
     } else if is_forbidden(error) {
         "grant the service account of this process list and watch on this resource in the whole cluster"
     } else {
-        "none if the API server becomes available again: retried automatically"
+        RETRIED
     }
 }
 

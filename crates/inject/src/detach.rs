@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The pod without the injection. Containers keep their index in the document.
-pub(crate) fn without_injection<'a>(pod: &PodView<'a>, receipt: &Receipt, marks: MatchBy) -> PodView<'a> {
+pub(crate) fn without_injection<'a>(pod: &PodView<'a>, receipt: &Receipt, match_by: MatchBy) -> PodView<'a> {
     let mut before = pod.clone();
     let spec = &mut before.spec;
     for list in [&mut spec.init_containers, &mut spec.containers] {
@@ -23,8 +23,8 @@ pub(crate) fn without_injection<'a>(pod: &PodView<'a>, receipt: &Receipt, marks:
         }
     }
     let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
-    keep(&mut spec.init_containers, |container| !is_our_container(container, marks), init);
-    if marks == MatchBy::Name {
+    keep(&mut spec.init_containers, |container| !is_matched(container, match_by), init);
+    if match_by == MatchBy::Name {
         keep(&mut spec.containers, |container| !ownership::is_reserved(container), Leftover::Empty);
     }
     keep(&mut spec.volumes, |volume| !ownership::is_reserved_volume(&volume.name), volumes);
@@ -55,18 +55,18 @@ fn former_metadata(metadata: &mut MetadataView<'_>, injected: &MetadataView<'_>,
 }
 
 /// The operations that turn the pod into the result of [`without_injection`].
-pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, marks: MatchBy) -> Vec<Operation> {
+pub(crate) fn removals(pod: &PodView<'_>, receipt: &Receipt, match_by: MatchBy) -> Vec<Operation> {
     let mut removals = Removals::default();
     for (list, containers) in
         [("initContainers", &pod.spec.init_containers), ("containers", &pod.spec.containers)]
     {
-        for container in containers.iter().filter(|container| !is_our_container(container, marks)) {
+        for container in containers.iter().filter(|container| !is_matched(container, match_by)) {
             removals.in_container(list, container, receipt);
         }
     }
     let (init, volumes) = (receipt.leftover(receipt::INIT_CONTAINERS), receipt.leftover(receipt::VOLUMES));
-    removals.in_list("/spec/initContainers", &pod.spec.init_containers, |c| is_our_container(c, marks), init);
-    if marks == MatchBy::Name {
+    removals.in_list("/spec/initContainers", &pod.spec.init_containers, |c| is_matched(c, match_by), init);
+    if match_by == MatchBy::Name {
         removals.in_list("/spec/containers", &pod.spec.containers, ownership::is_reserved, Leftover::Empty);
     }
     removals.in_list("/spec/volumes", &pod.spec.volumes, |v| ownership::is_reserved_volume(&v.name), volumes);
@@ -84,8 +84,8 @@ fn is_written(key: &str) -> bool {
     matches!(key.strip_prefix(ANNOTATION_PREFIX), Some(RECEIPT | STATUS))
 }
 
-fn is_our_container(container: &ContainerView<'_>, marks: MatchBy) -> bool {
-    match marks {
+fn is_matched(container: &ContainerView<'_>, match_by: MatchBy) -> bool {
+    match match_by {
         MatchBy::Receipt => ownership::is_injected(container),
         MatchBy::Name => ownership::is_reserved(container),
     }

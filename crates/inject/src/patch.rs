@@ -280,7 +280,7 @@ pub(crate) fn annotation_pointer(key: &str) -> String {
 }
 
 /// The value of the annotation `status` of an injected pod.
-pub(crate) const INJECTED: &str = "injected";
+const INJECTED: &str = "injected";
 
 /// The operations for the missing parts of a plan. `document` is the pod that the operations apply
 /// to. `readers` are indices into `original`, the pod without the injection, whose containers keep

@@ -3,9 +3,8 @@
 use scaivault_contract::{
     VariableMapping,
     names::{
-        API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CLIENT_ID_FILE, CLIENT_SECRET_FILE, CREDENTIALS_DIR,
-        CREDENTIALS_VOLUME, ENV_DIR, ENV_FILE, ENV_VOLUME, SECRETS_VOLUME, STATE_DIR, STATE_VOLUME,
-        TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME,
+        CA_FILE, CA_VOLUME, CLIENT_ID_FILE, CLIENT_SECRET_FILE, CREDENTIALS_VOLUME, ENV_FILE, ENV_VOLUME,
+        SECRETS_VOLUME, STATE_VOLUME, TOKEN_FILE, TOKEN_VOLUME,
     },
 };
 
@@ -147,34 +146,6 @@ fn credentials_items(draft: &Draft) -> Vec<KeyToPath<'_>> {
     ];
     let is_renamed = items.iter().any(|item| item.key != item.path);
     if is_renamed { items.into() } else { Vec::new() }
-}
-
-/// The mounts of the agent's containers.
-fn mounts<'i>(intent: &'i Intent<'_>) -> Vec<VolumeMount<'i>> {
-    let mut mounts = Vec::with_capacity(6);
-    let mut mount = |name, mount_path, read_only| mounts.push(VolumeMount { mount_path, name, read_only });
-    if intent.has_files() {
-        mount(SECRETS_VOLUME, intent.draft.mount_path.as_str(), false);
-    }
-    let (login, login_dir) = match intent.draft.client_credentials_secret {
-        None => (TOKEN_VOLUME, TOKEN_DIR),
-        Some(_) => (CREDENTIALS_VOLUME, CREDENTIALS_DIR),
-    };
-    mount(login, login_dir, true);
-    // Prevents the API server from mounting its own token, which the agent does not need. If the
-    // API server added it after this response, it would call the webhook again. The mounted login
-    // volume contains nothing that the agent does not already have.
-    mount(login, API_TOKEN_DIR, true);
-    if !intent.variables.is_empty() {
-        mount(ENV_VOLUME, ENV_DIR, false);
-    }
-    if intent.has_state() {
-        mount(STATE_VOLUME, STATE_DIR, false);
-    }
-    if intent.draft.ca_configmap.is_some() {
-        mount(CA_VOLUME, CA_DIR, true);
-    }
-    mounts
 }
 
 fn memory<'i>(name: &'static str, size_limit: &'i str) -> Volume<'i> {

@@ -294,7 +294,7 @@ impl Code {
             ),
             Self::ReservedName => (
                 "reserved-name",
-                "A container, volume or annotation has a name that is reserved for the injector, which did not add it.",
+                "A container or volume has a name reserved for the injector, or a container runs the agent or uses a reserved volume, but the injector did not add it.",
             ),
             Self::Windows => ("windows", "The agent has no image for Windows nodes."),
             Self::Configuration => {

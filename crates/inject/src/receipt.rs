@@ -1,6 +1,6 @@
 //! The receipt: what detach needs and cannot see in the pod.
 //!
-//! The injector writes it, but users may write one too, so it is only trusted for three inputs: the
+//! The injector writes it, but users may write one too, so it is only trusted for three facts: the
 //! former state of each list and of metadata, whether the injector set `shareProcessNamespace`, and
 //! which plan the injection came from. The injected parts themselves are identified by reserved
 //! names. With a missing or wrong digest the injector replaces the injection by its own plan; a
@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 /// Maximum number of policies in a receipt.
 const POLICIES: usize = 64;
 
-/// Inputs that cannot be seen in an injected pod. A list that is empty without the injected entries
+/// Facts that cannot be seen in an injected pod. A list that is empty without the injected entries
 /// was absent, unless it is named here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {

@@ -50,7 +50,7 @@ pub(crate) fn is_up_to_date(
             is_reader(container)
                 && has_planned_place(plan, container)
                 && has_planned_variables(plan, container)
-                || !container.mounts(SECRETS_VOLUME) && !has_our_variables(container)
+                || !container.mounts(SECRETS_VOLUME) && !has_injected_variables(container)
         })
 }
 
@@ -162,6 +162,6 @@ fn has_planned_variables(plan: &Plan<'_>, container: &ContainerView<'_>) -> bool
     injected.all(|actual| plan.variables.binary_search_by(|planned| planned.name.cmp(&actual.name)).is_ok())
 }
 
-fn has_our_variables(container: &ContainerView<'_>) -> bool {
+fn has_injected_variables(container: &ContainerView<'_>) -> bool {
     container.env.iter().any(ownership::is_injected_variable)
 }

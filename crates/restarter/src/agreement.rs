@@ -8,8 +8,8 @@ use crate::{
     workload::{Agreement, Pod},
 };
 
-/// The versions of each class that the driver reports for the running pods of a workload, and a pod that has
-/// not the newest one. Pods that do not run yet are ignored, because they will start with the current
+/// The versions of each class that the driver reports for the running pods of a workload, and a pod that does
+/// not have the newest one. Pods that do not run yet are ignored, because they will start with the current
 /// version.
 pub(crate) fn agreements<'a>(
     pods: &[(&Arc<str>, Pod)],
@@ -32,7 +32,9 @@ pub(crate) fn agreements<'a>(
         }
         let brought = said.iter().filter(|(_, status)| status.is_changed).map(|(_, status)| version(status));
         let brought = brought.clone().min().zip(brought.max());
-        let says_nothing = running.iter().find(|name| !said.iter().any(|(pod, _)| pod == *name));
+        // Both are in the order of the pods, each of which has at most one status of a class.
+        let mut reporting = said.iter().map(|(pod, _)| *pod);
+        let says_nothing = running.iter().find(|name| reporting.next() != Some(**name));
         let lags = said.iter().find(|(_, status)| brought.is_some_and(|(_, last)| version(status) != last));
         awaited = says_nothing.copied().or(lags.map(|(name, _)| *name)).map_or(awaited, |name| name);
         (class, Agreement::Disagreeing(brought))

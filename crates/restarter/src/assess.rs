@@ -38,7 +38,7 @@ pub(crate) enum Readiness {
     Released,
 }
 
-/// Assesses a workload. Returns `None` if it has no secret that is followed and no state.
+/// Assesses a workload. Returns `None` for one without state that has no secrets, or whose mode is `off`.
 pub(crate) fn assess(
     workload: &Workload,
     sources: &Sources,
@@ -189,14 +189,12 @@ impl Assessor<'_> {
     /// most have been ready since. A workload without pods is not well.
     fn well_since(&self, rollout: Followed, crash: Option<i64>) -> Option<i64> {
         let has_failed = matches!(rollout.outcome, Outcome::Failed(_)) || self.ledger.has_failed();
-        let replaced = self.replaced();
         // Once it is well, other pods may be starting, as after each change of its scale.
-        let is_well = replaced > 0
-            && match self.workload.progress {
-                Progress::Complete => true,
-                Progress::DeadlineExceeded => false,
-                _ => rollout.well_since.is_some() && replaced.saturating_mul(2) >= self.workload.replicas,
-            };
+        let is_well = match self.workload.progress {
+            Progress::Complete => self.replaced() > 0,
+            Progress::DeadlineExceeded => false,
+            _ => rollout.well_since.is_some() && self.has_replaced_most(),
+        };
         let since = rollout.well_since.unwrap_or(self.now).max(crash.unwrap_or_default());
         (has_failed && is_well).then_some(since)
     }
@@ -207,11 +205,7 @@ impl Assessor<'_> {
         match rollout.outcome {
             Outcome::Running | Outcome::Failed(Failure::Paused) => false,
             Outcome::Succeeded { .. } => self.workload.replicas > 0,
-            Outcome::Failed(Failure::TimedOut) => {
-                let replaced = self.replaced();
-                let is_late = replaced > 0 && replaced.saturating_mul(2) >= self.workload.replicas;
-                rollout.was_healthy && !is_late
-            }
+            Outcome::Failed(Failure::TimedOut) => rollout.was_healthy && !self.has_replaced_most(),
             Outcome::Failed(_) => rollout.was_healthy,
         }
     }
@@ -265,6 +259,12 @@ impl Assessor<'_> {
         let pods = self.workload.pods.iter();
         let count = pods.filter(|pod| pod.is_ready && !pod.is_failing && self.is_restarted(pod)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Whether at least half of the pods are ready ones that the last restart created.
+    fn has_replaced_most(&self) -> bool {
+        let replaced = self.replaced();
+        replaced > 0 && replaced.saturating_mul(2) >= self.workload.replicas
     }
 
     /// Whether a pod was created by the last restart: it has the template's marker, or, where pods have none,
@@ -328,11 +328,9 @@ impl Assessor<'_> {
     fn predates(&self, pod: &Pod, accepted: Accepted) -> bool {
         let is_native = self.sources.name(accepted.source).kind == SourceKind::Secret;
         match accepted.version {
-            Version::Numbered { time, .. } if is_native && pod.created == time => {
-                !self.is_known_to_be_newer(pod, accepted)
+            Version::Numbered { time, .. } if is_native => {
+                pod.created < time || pod.created == time && !self.is_known_to_be_newer(pod, accepted)
             }
-            // The times of a pod and of a native Secret come from one clock.
-            Version::Numbered { time, .. } if is_native => pod.created < time,
             Version::Numbered { time, .. } => pod.created <= time.saturating_add(self.settings.clock_skew),
             Version::Label(_) => pod.has_changed_files,
         }
@@ -533,14 +531,13 @@ impl Assessor<'_> {
     /// A secret whose version was accepted although pods are older than it. Here a difference of clocks does not count: else each
     /// workload that is made soon after its secret would be doubtful.
     fn assumed(&self) -> Option<SourceId> {
-        let is_older = |pod: &Pod, time: i64| {
-            let is_marked = self.workload.marker.as_ref().is_some_and(|marker| marker.digest == pod.marker);
-            pod.created < time && !is_marked
-        };
-        let sources = self.workload.deliveries.iter().map(|delivery| delivery.source);
-        sources.into_iter().find(|source| match self.ledger.accepted(*source) {
+        let marked = self.workload.marker.as_ref().map(|marker| marker.digest);
+        let unmarked = self.workload.pods.iter().filter(|pod| Some(pod.marker) != marked);
+        let oldest = unmarked.map(|pod| pod.created).min()?;
+        let mut sources = self.workload.deliveries.iter().map(|delivery| delivery.source);
+        sources.find(|source| match self.ledger.accepted(*source) {
             Some(Accepted { version: Version::Numbered { time, .. }, trial: Trial::None, .. }) => {
-                self.workload.pods.iter().any(|pod| is_older(pod, time))
+                oldest < time
             }
             _ => false,
         })

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     agreement::{agreements, observed_pods},
-    choice::{Annotations, Candidate},
+    choice::{Annotations, Candidate, reloader},
     decide::World,
     ledger::Ledger,
     observe::{ClassStatus, class_status, pod, revision, secret_version},
@@ -254,9 +254,7 @@ impl Catalog {
     }
 
     fn first_in(&self, namespace: &str) -> Option<&WorkloadKey> {
-        let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
-        let (key, _) = self.templates.range(first..).next()?;
-        (&*key.namespace == namespace).then_some(key)
+        in_namespace(&self.templates, namespace).next().map(|(key, _)| key)
     }
 
     /// The key with the strings of known keys, so that each is in memory once.
@@ -323,10 +321,7 @@ impl Catalog {
     pub fn world(&mut self) -> &World {
         self.has_new_version = false;
         for (namespace, names) in std::mem::take(&mut self.changed_names) {
-            let first =
-                WorkloadKey { namespace: Arc::clone(&namespace), kind: Kind::ALL[0], name: "".into() };
-            let templates = self.templates.range(first..);
-            let templates = templates.take_while(|(key, _)| key.namespace == namespace);
+            let templates = in_namespace(&self.templates, &namespace);
             let concerned = templates.filter(|(_, template)| template.concerns(&names));
             self.changed.extend(concerned.map(|(key, _)| key.clone()));
         }
@@ -370,7 +365,8 @@ impl Catalog {
             .as_ref()
             .map(|marker| marker.of(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
         let Template { uid, resource_version, state, choice, .. } = &**template;
-        let workload = Workload {
+        let entry = self.world.workloads.entry(key.clone()).or_default();
+        **entry = Workload {
             uid: digest(&[uid]),
             resource_version: resource_version.clone(),
             mode: choice.mode,
@@ -391,12 +387,9 @@ impl Catalog {
             release: choice.release.clone(),
             refusal: self.refusals.get(key).cloned(),
             pods: observed_pods(&pods, statuses),
-            record_version: Box::default(),
-            ledger: None,
+            record_version: std::mem::take(&mut entry.record_version),
+            ledger: entry.ledger.take(),
         };
-        let entry = self.world.workloads.entry(key.clone()).or_default();
-        let record_version = std::mem::take(&mut entry.record_version);
-        **entry = Workload { ledger: entry.ledger.take(), record_version, ..workload };
     }
 }
 
@@ -417,7 +410,7 @@ fn names_of(object: &Value) -> Option<(Arc<str>, Arc<str>)> {
 /// The annotations of an object or template that the controller reads.
 fn annotations(object: &Value) -> Annotations {
     let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
-    let is_read = |key: &str| key.starts_with(ANNOTATION_PREFIX) || key.contains("reloader.stakater.com/");
+    let is_read = |key: &str| key.starts_with(ANNOTATION_PREFIX) || reloader::has_key(key);
     let entries = annotations.into_iter().flatten().filter(|(key, _)| is_read(key));
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
@@ -441,6 +434,16 @@ fn all_names<T>(all: &Named<T>) -> Vec<(Arc<str>, Arc<str>)> {
         names.keys().map(move |name| (Arc::clone(namespace), Arc::clone(name)))
     });
     names.collect()
+}
+
+/// The entries of a namespace: keys begin with it.
+fn in_namespace<'a, T>(
+    all: &'a BTreeMap<WorkloadKey, T>,
+    namespace: &str,
+) -> impl Iterator<Item = (&'a WorkloadKey, &'a T)> {
+    let first = WorkloadKey { namespace: namespace.into(), kind: Kind::ALL[0], name: "".into() };
+    let namespace = Arc::clone(&first.namespace);
+    all.range(first..).take_while(move |(key, _)| key.namespace == namespace)
 }
 
 /// Whether a `resourceVersion` of an object is older than another one of the same object. Versions that are not numbers have no order.

@@ -128,6 +128,13 @@ pub struct Candidate {
     pub is_ignored: bool,
 }
 
+impl Choice {
+    /// The choice of a workload whose annotations are not read.
+    pub(crate) fn unread(problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+}
+
 impl Candidate {
     /// Reads the annotations of a Secret or class.
     pub fn new(annotations: &Annotations, with_reloader: bool) -> Self {
@@ -286,8 +293,11 @@ pub fn choose(places: &Places<'_>) -> Choice {
 
 /// Whether an annotation of a workload or template chooses restarts.
 pub(crate) fn is_chosen_by(key: &str) -> bool {
-    let keys = [keys::RESTART, keys::SECRETS, keys::CLASSES, keys::CANARY, keys::WINDOWS, keys::RELEASE];
-    key.strip_prefix(ANNOTATION_PREFIX).is_some_and(|own| keys.contains(&own)) || reloader::has_key(key)
+    // `restart-match` is only read on Secrets and classes.
+    let is_read = |key: &ExactKey| key.is_for_restarts() && *key != ExactKey::RestartMatch;
+    let mut keys = ExactKey::ALL.iter().filter(|key| is_read(key));
+    key.strip_prefix(ANNOTATION_PREFIX).is_some_and(|own| keys.any(|key| key.text() == own))
+        || reloader::has_key(key)
 }
 
 fn parse_windows(text: &str) -> Result<Vec<Window>, String> {
@@ -336,7 +346,7 @@ impl Reader<'_> {
 }
 
 /// Annotations of Stakater's Reloader.
-mod reloader {
+pub(crate) mod reloader {
     use super::{Choice, Mode, NAMES_MAX, Names, Places, Selection, Which};
 
     pub(super) const IGNORE: &str = "reloader.stakater.com/ignore";
@@ -351,7 +361,7 @@ mod reloader {
     const CLASSES_EXCLUDED: &str = "secretproviderclasses.exclude.reloader.stakater.com/reload";
 
     /// Whether a key is one of Reloader's.
-    pub(super) fn has_key(key: &str) -> bool {
+    pub(crate) fn has_key(key: &str) -> bool {
         key.contains("reloader.stakater.com/")
     }
 

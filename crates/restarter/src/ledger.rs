@@ -154,7 +154,7 @@ pub enum Phase {
 /// Why it is not known whether the pods of a workload have the current versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// There is no version of this secret to be had.
+    /// No version of this secret can be read.
     NoVersion(SourceId),
     /// There are too many secrets.
     NotFollowed(NotFollowed),
@@ -179,7 +179,7 @@ pub enum Wait {
     Refused(Box<str>),
     /// The pods to agree on the version of a CSI volume.
     Agreement {
-        /// A pod that has not the newest version; empty if none is known.
+        /// A pod that does not have the newest version; empty if none is known.
         pod: Box<str>,
     },
     /// The debounce, and the workload's share of the jitter.
@@ -291,14 +291,10 @@ impl RolloutChange {
     pub fn between(before: Option<Followed>, after: Option<Followed>) -> Vec<Self> {
         let Some(after) = after else { return Vec::new() };
         // The time of the same restart only changes to an earlier one, if a clock was wrong.
-        let before = before.filter(|before| after.since <= before.since).ok_or(before);
-        let (was, replaced) = match before {
-            Ok(same) => (same.outcome, None),
-            Err(other) => {
-                let is_replaced = other.is_some_and(|other| other.outcome == Outcome::Running);
-                (Outcome::Running, is_replaced.then_some(Self::Replaced))
-            }
-        };
+        let is_same = before.is_some_and(|before| after.since <= before.since);
+        let former = before.map_or(Outcome::Running, |before| before.outcome);
+        let is_replaced = before.is_some() && !is_same && former == Outcome::Running;
+        let was = if is_same { former } else { Outcome::Running };
         let ended = match (was, after.outcome) {
             (Outcome::Running, Outcome::Succeeded { .. }) => Some(Self::Succeeded),
             (Outcome::Failed(_), Outcome::Succeeded { .. }) => Some(Self::Recovered),
@@ -311,7 +307,7 @@ impl RolloutChange {
             }
             _ => None,
         };
-        replaced.into_iter().chain(ended).collect()
+        is_replaced.then_some(Self::Replaced).into_iter().chain(ended).collect()
     }
 }
 

@@ -130,7 +130,7 @@ fn rollout_progress(object: &Value) -> Progress {
     }
 }
 
-/// A running pod and its workload; `None` for a pod that has ended, is being deleted, or belongs to no
+/// A pod and its workload; `None` for a pod that has ended, is being deleted, or belongs to no
 /// workload of a supported kind.
 pub fn pod(object: &Value) -> Option<(WorkloadKey, Pod)> {
     let metadata = object.get("metadata")?;

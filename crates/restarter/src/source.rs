@@ -262,12 +262,12 @@ impl Sources {
         is_changed
     }
 
-    /// Records that there is no version of a source to be had. Returns whether that is new; a version that is known stays.
+    /// Records that no version of a source can be read. Returns whether that is new; a version that is known stays.
     pub fn fail(&mut self, id: SourceId) -> bool {
         self.observed(id).current.is_none() && self.is_known(id) && self.failing.insert(id)
     }
 
-    /// Whether there is no version of a source to be had: a native Secret that is missing, or what `ScaiVault` does not give.
+    /// Whether no version of a source can be read: a native Secret that is missing, or what `ScaiVault` does not give.
     pub(crate) fn is_without_version(&self, id: SourceId) -> bool {
         let is_native = self.name(id).kind == SourceKind::Secret;
         self.observed(id).current.is_none() && (is_native || self.failing.contains(&id))
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_of_two_versions_is_told() {
+    fn the_newer_of_two_versions_is_found() {
         assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "a secret that was made anew");
         assert!(!numbered(10, 8).is_newer_than(numbered(20, 9)), "a lagging replica");
         assert!(numbered(10, 8).is_newer_than(numbered(10, 7)), "two versions in one second");

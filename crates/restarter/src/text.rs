@@ -102,6 +102,10 @@ impl Doubt {
     }
 }
 
+/// How a user releases a restart.
+const HOW_TO_RELEASE: &str = "run `scaivault-injector restart`, or set the annotation \
+                              scaivault.scailabs.ai/restart-release to a new text";
+
 impl Wait {
     /// One word.
     pub const fn reason(&self) -> &'static str {
@@ -126,9 +130,7 @@ impl Wait {
 
     fn message(&self, sources: &Sources) -> String {
         match self {
-            Self::Release => "restarts are manual; run `scaivault-injector restart`, or set the annotation \
-                              scaivault.scailabs.ai/restart-release to a new text"
-                .to_owned(),
+            Self::Release => format!("restarts are manual; {HOW_TO_RELEASE}"),
             Self::Invalid(problem) => problem.to_string(),
             Self::Paused => "spec.paused is true; the restart begins when it is removed".to_owned(),
             Self::OnDelete => "the update strategy is OnDelete; delete the pods to restart them".to_owned(),
@@ -155,8 +157,7 @@ impl Wait {
             }
             Self::Stopped { source, by: StoppedBy::Namespaces(count) } => format!(
                 "restarts for {} failed in {count} other namespaces, and in more than they succeeded in; wait for another version, \
-                 or release this restart: run `scaivault-injector restart`, or set the annotation \
-                 scaivault.scailabs.ai/restart-release to a new text",
+                 or release this restart: {HOW_TO_RELEASE}",
                 sources.name(*source)
             ),
             Self::DryRun => "dry run: a restart would begin now".to_owned(),

@@ -137,7 +137,7 @@ impl NotFollowed {
     }
 }
 
-/// A running pod.
+/// A pod that has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each can be true by itself")]
 pub struct Pod {
@@ -225,7 +225,7 @@ pub struct Workload {
     pub release: Box<str>,
     /// Its pods have the template's marker. Those of an Argo Rollout have none.
     pub are_pods_marked: bool,
-    /// Its running pods.
+    /// Its pods that have not ended.
     pub pods: Box<[Pod]>,
     /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
     pub record_version: Box<str>,

@@ -13,7 +13,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use scaivault_cluster::{is_forbidden, reason};
+use scaivault_cluster::{RETRIED, is_forbidden, reason};
 use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, LABEL_AUDIT, LABEL_ENABLED};
 use scaivault_inject::{Enforcement, Namespace, PolicyMode, PolicySet};
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyWrite};
@@ -180,10 +180,10 @@ async fn write(api: &Api<core::Namespace>, name: &str, label: Label) -> kube::Re
 
 fn warn(namespace: &str, error: &kube::Error) {
     let fix = if is_forbidden(error) {
-        "grant the injector's service account patch on namespaces, and the action label-namespaces on injectionpolicies, or set \
+        "grant the injector's service account patch on namespaces, and the verb label-namespaces on injectionpolicies, or set \
          policies.labelNamespaces to false"
     } else {
-        "none if the API server becomes available again: retried automatically"
+        RETRIED
     };
     tracing::warn!(namespace, error = reason(error), fix, "namespace label not written");
 }

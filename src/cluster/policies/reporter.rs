@@ -8,7 +8,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
-use scaivault_cluster::{is_forbidden, reason};
+use scaivault_cluster::{RETRIED, is_forbidden, reason};
 use scaivault_inject::{PolicySet, Settings};
 use scaivault_policy::InjectionPolicyStatus;
 use scaivault_webhook::{AdmissionContext, Metrics, PolicyState, PolicyWrite};
@@ -218,7 +218,7 @@ impl Reporter {
         let fix = if is_forbidden(error) {
             "grant the injector's service account patch on injectionpolicies/status"
         } else {
-            "none if the API server becomes available again: retried automatically"
+            RETRIED
         };
         tracing::warn!(policy, error = reason(error), fix, "policy status not written");
     }

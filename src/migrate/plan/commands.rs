@@ -103,8 +103,8 @@ fn apply(phase: Phase, directory: &str, what: &str, workload: &PlannedWorkload) 
         (false, false) => vec!["apply", "-f", &file],
     };
     let title = format!("{}/{name}", kind.to_lowercase());
-    let (action, rest) = arguments.split_at(1);
-    step(phase, &title, in_namespace(kubectl(action), namespace, rest))
+    let (verb, rest) = arguments.split_at(1);
+    step(phase, &title, in_namespace(kubectl(verb), namespace, rest))
 }
 
 fn rollout(phase: Phase, workload: &PlannedWorkload) -> Option<Step> {

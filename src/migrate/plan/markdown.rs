@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Batch, Phase, Plan, Step};
 use scaivault_audit::Printable;
+
+use super::{Batch, Phase, Plan, Step};
 
 /// The description of each phase, in order.
 const FORWARD: &[(Phase, &str, &str)] = &[

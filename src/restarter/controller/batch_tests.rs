@@ -11,7 +11,7 @@ const WORKLOADS: usize = 250;
 
 async fn controller(
     settings: Settings,
-    answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Controller, Requests) {
     let (client, requests) = fake_api::start(answer).await;
     let memory = Memory::new(Defaults::default(), InjectSettings::default(), None);
@@ -39,7 +39,7 @@ fn count(requests: &mut Requests) -> usize {
 
 #[tokio::test]
 async fn a_decision_writes_at_most_one_batch() {
-    let (mut controller, mut requests) = controller(Settings::default(), |_| refusal(409)).await;
+    let (mut controller, mut requests) = controller(Settings::default(), |_, _| refusal(409)).await;
     let (_leads, leading) = watch::channel(true);
     assert_eq!(controller.turn(&leading).await, Duration::ZERO, "the rest is next");
     assert_eq!(count(&mut requests), BATCH);
@@ -49,7 +49,7 @@ async fn a_decision_writes_at_most_one_batch() {
 async fn a_batch_ends_with_the_leadership() {
     let (leads, leading) = watch::channel(true);
     // Another replica takes the Lease while the first writes are on their way.
-    let lose = move |_: &str| {
+    let lose = move |_: &str, _: &Value| {
         leads.send_replace(false);
         refusal(409)
     };
@@ -62,7 +62,7 @@ async fn a_batch_ends_with_the_leadership() {
 #[tokio::test]
 async fn a_dry_run_sends_nothing() {
     let settings = Settings { is_dry_run: true, ..Settings::default() };
-    let (mut controller, mut requests) = controller(settings, |_| refusal(409)).await;
+    let (mut controller, mut requests) = controller(settings, |_, _| refusal(409)).await;
     let (_leads, leading) = watch::channel(true);
     controller.turn(&leading).await;
     assert_eq!(count(&mut requests), 0);

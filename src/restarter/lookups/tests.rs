@@ -79,7 +79,7 @@ fn an_announced_version_is_looked_up_until_it_is_there() {
     assert_eq!(looked_up((7, false), &[Some(8)]), 1, "a later one");
     assert_eq!(looked_up((7, false), &[Some(6), None, Some(7)]), 3, "a replica that lags");
     assert_eq!(looked_up((7, false), &[]), 1 + REPEATS.len(), "not for ever");
-    assert_eq!(looked_up((1, true), &[Some(9), Some(1)]), 2, "made anew");
+    assert_eq!(looked_up((1, true), &[Some(9), Some(1)]), 2, "created again");
     assert_eq!(looked_up((7, false), &[Some(0)]), 1, "a server without numbers");
 }
 

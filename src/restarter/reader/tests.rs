@@ -36,7 +36,7 @@ fn paths(memory: &Memory) -> Vec<String> {
 }
 
 /// The API server has new paths, on two pages; Argo Rollouts are not installed.
-fn answer(line: &str) -> (u16, Value) {
+fn answer(line: &str, _: &Value) -> (u16, Value) {
     if line.contains("/rollouts") {
         refusal(404)
     } else if !line.contains("/deployments") {
@@ -63,9 +63,9 @@ async fn known_workloads_are_read_again_page_by_page() {
 #[tokio::test]
 async fn a_namespace_that_cannot_be_read_stays_outdated() {
     for code in [403, 410, 429, 500] {
-        let refuse = move |line: &str| {
+        let refuse = move |line: &str, body: &Value| {
             let is_refused = line.contains("/namespaces/a/") && line.contains("/daemonsets");
-            if is_refused { refusal(code) } else { answer(line) }
+            if is_refused { refusal(code) } else { answer(line, body) }
         };
         let (client, _requests) = fake_api::start(refuse).await;
         let memory = memory();
@@ -77,7 +77,9 @@ async fn a_namespace_that_cannot_be_read_stays_outdated() {
 
 #[tokio::test]
 async fn a_page_that_has_expired_is_read_again() {
-    let expire = |line: &str| if line.contains("continue=next") { refusal(410) } else { answer(line) };
+    let expire = |line: &str, body: &Value| {
+        if line.contains("continue=next") { refusal(410) } else { answer(line, body) }
+    };
     let (client, _requests) = fake_api::start(expire).await;
     let memory = memory();
     assert_eq!(read(&client, &memory, Outdated::All).await, Outdated::All);

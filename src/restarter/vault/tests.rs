@@ -43,19 +43,9 @@ impl Fixture {
             timeouts: Timeouts::default(),
         });
         let memory = Memory::new(Defaults::default(), InjectSettings::default(), None);
-        let mut follower = Follower {
-            client: Arc::new(client.unwrap()),
-            memory,
-            metrics: Arc::default(),
-            paths: watch::channel(BTreeSet::new()).0,
-            collected_at: None,
-            covered: BTreeSet::new(),
-            lookups: Lookups::new(Duration::from_mins(10), Instant::now()),
-            failing: BTreeSet::new(),
-            first_answers: None,
-            backoff: Backoff::new(PAUSES),
-            throttle: LogThrottle::new(REMINDER),
-        };
+        let sender = watch::channel(BTreeSet::new()).0;
+        let client = Arc::new(client.unwrap());
+        let mut follower = Follower::new(client, memory, Arc::default(), sender, Duration::from_mins(10));
         deliver(&follower.memory, paths);
         follower.find_new_paths();
         Self { follower, server, _directory: directory }

@@ -1,10 +1,10 @@
-use axum::{Router, extract::Request, http::StatusCode};
+use axum::http::StatusCode;
 use scaivault_inject::Settings;
 use scaivault_restarter::{Defaults, Followed, Outcome, Start};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::*;
+use crate::restarter::fake_api::{self, Requests, refusal};
 
 const NOW: i64 = 1_790_000_000;
 
@@ -39,30 +39,23 @@ fn record(version: &str) -> Value {
 }
 
 /// A writer to an API server that is overloaded, and the requests that arrive there.
-async fn writer() -> (Writer, mpsc::Receiver<(String, Value)>) {
+async fn writer() -> (Writer, Requests) {
     writer_to(|_| StatusCode::TOO_MANY_REQUESTS).await
 }
 
 /// A writer to an API server that answers so to a method, a path and a body.
-async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, mpsc::Receiver<(String, Value)>) {
-    let (sender, requests) = mpsc::channel(8);
-    let answer = async move |request: Request| {
-        let line = format!("{} {}", request.method(), request.uri().path());
-        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-        let status = status(&format!("{line} {}", String::from_utf8_lossy(&body)));
-        // Not every test looks at them.
-        sender.try_send((line, serde_json::from_slice(&body).unwrap())).ok();
-        status
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    let mut config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    config.default_retry = false;
-    let client = Client::try_from(config).unwrap();
+async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, Requests) {
+    let answer = move |line: &str, body: &Value| refusal(status(&format!("{line} {body}")).as_u16());
+    let (client, requests) = fake_api::start(answer).await;
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     let (notices, _) = mpsc::channel(1);
     (Writer::new(client, memory, Arc::default(), notices), requests)
+}
+
+/// The next request, without its query.
+fn next(requests: &mut Requests) -> (String, Value) {
+    let (line, body) = requests.try_recv().unwrap();
+    (line.split('?').next().unwrap_or_default().to_owned(), body)
 }
 
 /// A writer, and the step that writes down what is first seen of each of these workloads.
@@ -84,7 +77,7 @@ pub(in crate::restarter) async fn with_workloads(
 }
 
 /// Known is a workload with a `RotationRollout` of this version, if any.
-async fn with_record(version: Option<&str>) -> (Writer, mpsc::Receiver<(String, Value)>, Step) {
+async fn with_record(version: Option<&str>) -> (Writer, Requests, Step) {
     let (writer, requests) = writer().await;
     writer.memory.change(|state| {
         state.put_workload(Kind::Deployment, &deployment("5", &json!({})));
@@ -115,15 +108,15 @@ const RECORDS: &str = "/apis/scaivault.scailabs.ai/v1alpha1/namespaces/team/rota
 async fn writes_are_guarded_by_what_was_decided_on() {
     let (writer, mut requests, step) = with_record(None).await;
     writer.carry_out(step).await.unwrap_err();
-    assert_eq!(requests.try_recv().unwrap().0, format!("POST {RECORDS}"));
+    assert_eq!(next(&mut requests).0, format!("POST {RECORDS}"));
 
     let (writer, mut requests, step) = with_record(Some("7")).await;
     writer.carry_out(step.clone()).await.unwrap_err();
-    let (line, body) = requests.try_recv().unwrap();
+    let (line, body) = next(&mut requests);
     assert_eq!(line, format!("PUT {RECORDS}/deployment-web/status"));
     assert_eq!(body["metadata"]["resourceVersion"], "7");
     writer.carry_out(as_restart(step)).await.unwrap_err();
-    let (line, body) = requests.try_recv().unwrap();
+    let (line, body) = next(&mut requests);
     assert_eq!(line, "PATCH /apis/apps/v1/namespaces/team/deployments/web");
     assert_eq!(body["metadata"]["resourceVersion"], "5");
 }
@@ -172,7 +165,7 @@ async fn an_error_about_one_object_is_no_outage() {
 }
 
 #[tokio::test]
-async fn overload_and_silence_are_told_from_refusals() {
+async fn overload_and_silence_are_no_refusals() {
     for (status, expected) in [
         (404, Write::Conflict),
         (409, Write::Conflict),
@@ -210,32 +203,28 @@ fn pauses_of_workloads_that_are_gone_are_forgotten() {
     assert!(refusals.len() <= ENTRIES_KEPT && refusals.contains_key(&key()));
 }
 
-/// A writer to an API server that takes every status, and what it tells.
-async fn accepted_writer() -> (Writer, mpsc::Receiver<PodEvent>) {
-    let answer = async |request: Request| {
-        let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-        let mut object: Value = serde_json::from_slice(&body).unwrap();
+/// A writer to an API server that accepts every status, and the events that it sends.
+async fn accepted_writer() -> (Writer, mpsc::Receiver<WorkloadEvent>) {
+    let accept = |_: &str, body: &Value| {
+        let mut object = body.clone();
         let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
         object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
-        axum::Json(object)
+        (200, object)
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    let client = Client::try_from(kube::Config::new(format!("http://{address}").parse().unwrap())).unwrap();
-    let (notices, told) = mpsc::channel(8);
+    let (client, _) = fake_api::start(accept).await;
+    let (notices, events) = mpsc::channel(8);
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     memory.change(|state| {
         state.put_workload(Kind::Deployment, &deployment("5", &json!({})));
         state.put_record(&record("7"));
     });
-    (Writer::new(client, memory, Arc::default(), notices), told)
+    (Writer::new(client, memory, Arc::default(), notices), events)
 }
 
-/// Records a restart, and returns what was told and counted about restarts by then.
-async fn told_about(
+/// Records a restart, and returns the events, and what was counted about restarts by then.
+async fn record_rollout(
     writer: &Writer,
-    told: &mut mpsc::Receiver<PodEvent>,
+    events: &mut mpsc::Receiver<WorkloadEvent>,
     rollout: Followed,
 ) -> (Vec<&'static str>, Vec<String>) {
     let seen = {
@@ -250,15 +239,15 @@ async fn told_about(
         ..Ledger::default()
     };
     writer.carry_out(Step::Record { workload: key(), ledger, seen }).await.unwrap();
-    let reasons = std::iter::from_fn(|| told.try_recv().ok()).map(|event| event.reason).collect();
+    let reasons = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.reason).collect();
     let metrics = writer.metrics.text(&writer.memory);
     let counts = metrics.lines().filter_map(|line| line.strip_prefix("scaivault_restarter_rollouts_total"));
     (reasons, counts.map(str::to_owned).collect())
 }
 
 #[tokio::test]
-async fn an_end_of_a_restart_is_told_whatever_waits_meanwhile() {
-    let (writer, mut told) = accepted_writer().await;
+async fn the_end_of_a_restart_is_reported_even_if_the_next_one_waits() {
+    let (writer, mut events) = accepted_writer().await;
     let running = Followed {
         since: NOW,
         start: Start::Scheduled,
@@ -285,7 +274,7 @@ async fn an_end_of_a_restart_is_told_whatever_waits_meanwhile() {
     ] {
         expected.extend(count.map(|count| format!("{{outcome=\"{count}\"}} 1")));
         expected.sort_unstable();
-        let found = told_about(&writer, &mut told, rollout).await;
+        let found = record_rollout(&writer, &mut events, rollout).await;
         assert_eq!(found, (reason.into_iter().collect(), expected.clone()));
     }
 }

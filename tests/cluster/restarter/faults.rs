@@ -115,9 +115,6 @@ async fn a_new_leader_finishes_what_waits_and_what_runs() {
     let kubeconfig = cluster.plane.kubeconfig_path();
     let namespace = format!("--namespace={}", cluster.namespace);
     let flags = [&*namespace, "--lease=restarter", "--debounce=10s", "--max-wait=1m", "--wave=3"];
-    let leads = async |restarter: &Restarter| {
-        eventually("a leader", async || (restarter.metric("leader").await > 0.0).then_some(())).await;
-    };
     let first = Restarter::start(&kubeconfig, &flags).await;
     for name in &names {
         cluster.until_known("Deployment", name).await;
@@ -129,12 +126,12 @@ async fn a_new_leader_finishes_what_waits_and_what_runs() {
     eventually("restarts that wait", async || (count("Waiting").await == names.len()).then_some(())).await;
     assert_eq!(cluster.replica_sets_of_all().await, names.len());
     drop(first);
-    leads(&second).await;
+    second.until_has("leader", true).await;
     let third = Restarter::start(&kubeconfig, &flags).await;
     eventually("the canary", async || (count("Restarting").await == 1).then_some(())).await;
     assert_eq!(cluster.replica_sets_of_all().await, names.len() + 1);
     drop(second);
-    leads(&third).await;
+    third.until_has("leader", true).await;
     for name in &names {
         cluster.until_restarted("Deployment", name, 1).await;
         assert_eq!(cluster.replica_sets(name).await, 2, "{name}");
@@ -247,18 +244,14 @@ async fn a_leader_that_is_cut_off_loses_its_lease() {
     let (way, _directory, path) = cluster.way().await;
     let namespace = format!("--namespace={}", cluster.namespace);
     let flags = [namespace.as_str(), "--lease=restarter"];
-    let leads = async |restarter: &Restarter, expected: bool| {
-        eventually("the leadership", async || (restarter.has("leader").await == expected).then_some(()))
-            .await;
-    };
     let first = Restarter::start(&path, &flags).await;
-    leads(&first, true).await;
+    first.until_has("leader", true).await;
     cluster.until_known("Deployment", "web").await;
     let second = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
     way.cut();
     // It stops before the other one begins.
-    leads(&first, false).await;
-    leads(&second, true).await;
+    first.until_has("leader", false).await;
+    second.until_has("leader", true).await;
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "web", 1).await;
     way.mend();
@@ -271,7 +264,7 @@ async fn a_leader_that_is_cut_off_loses_its_lease() {
     cluster.until_restarted("Deployment", "web", 2).await;
     assert!(!first.has("leader").await);
     second.terminate().await;
-    leads(&first, true).await;
+    first.until_has("leader", true).await;
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "web", 3).await;
     assert_eq!(cluster.replica_sets("web").await, 4);

@@ -2,10 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{
-    eventually,
-    restarter::{Cluster, MARKER, Restarter},
-};
+use crate::support::restarter::{Cluster, MARKER, Restarter};
 
 #[tokio::test]
 async fn annotations_of_reloader_restart_as_they_did() {
@@ -27,7 +24,7 @@ async fn annotations_of_reloader_restart_as_they_did() {
         cluster.workload("Deployment", name, secret, json!({key: value})).await;
     }
     let kubeconfig = cluster.plane.kubeconfig_path();
-    // The mode of others is off: only who has asked Reloader is restarted.
+    // The default mode is off: only workloads with annotations of Reloader are restarted.
     let restarter =
         Restarter::start(&kubeconfig, &["--reloader-annotations", "--mode=off", "--canaries=9"]).await;
     let chosen = ["auto", "named", "pattern", "search"];
@@ -60,18 +57,15 @@ async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
     kubectl.run("create deployment web --image=example.com/reloader:1").ok();
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &[]).await;
     assert!(!restarter.has("reloaders").await);
-    let reported = async |expected: bool| {
-        eventually("the report", async || (restarter.has("reloaders").await == expected).then_some(())).await;
-    };
     kubectl.run("create deployment old --image=ghcr.io/stakater/reloader:v1.4.0").ok();
-    reported(true).await;
+    restarter.until_has("reloaders", true).await;
     assert!(restarter.log().contains("Reloader runs in this cluster, too"), "{}", restarter.log());
     kubectl.run("scale deployment/old --replicas=0").ok();
-    reported(false).await;
+    restarter.until_has("reloaders", false).await;
     kubectl.run("scale deployment/old --replicas=1").ok();
-    reported(true).await;
+    restarter.until_has("reloaders", true).await;
     kubectl.run("delete deployment/old").ok();
-    reported(false).await;
+    restarter.until_has("reloaders", false).await;
     restarter.terminate().await;
     cluster.end().await;
 }

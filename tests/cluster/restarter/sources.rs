@@ -121,15 +121,9 @@ async fn a_rotation_while_scaivault_is_away_restarts_once() {
     // Without events, a round would come too late for this test.
     let restarter = vault.restarter(&cluster, &["--poll-interval=10m"]).await;
     cluster.until_known("Deployment", "init").await;
-    let connected = async |expected: bool| {
-        eventually("the subscription's state", async || {
-            (restarter.has("vault_events_connected").await == expected).then_some(())
-        })
-        .await;
-    };
-    connected(true).await;
+    restarter.until_has("vault_events_connected", true).await;
     vault.way.cut();
-    connected(false).await;
+    restarter.until_has("vault_events_connected", false).await;
     // Native Secrets go on meanwhile.
     cluster.secret("db", json!({AUTO: "auto"})).await;
     cluster.workload("Deployment", "native", "db", json!({})).await;
@@ -142,7 +136,7 @@ async fn a_rotation_while_scaivault_is_away_restarts_once() {
     let record = cluster.until_restarted("Deployment", "init", 1).await;
     assert!(accepted(&record).starts_with("2@"), "{record}");
     assert_eq!(cluster.replica_sets("init").await, 2);
-    connected(true).await;
+    restarter.until_has("vault_events_connected", true).await;
     vault.rotate(PATH);
     cluster.until_restarted("Deployment", "init", 2).await;
     assert_eq!(cluster.replica_sets("init").await, 3);
@@ -200,8 +194,7 @@ async fn a_storm_of_scaivault_events_restarts_each_workload_once() {
     for number in 0..workloads {
         cluster.until_known("Deployment", &format!("web-{number}")).await;
     }
-    eventually("the subscription", async || restarter.has("vault_events_connected").await.then_some(()))
-        .await;
+    restarter.until_has("vault_events_connected", true).await;
     let mut last = vec![0; workloads];
     for rotation in 0..rotations {
         last[rotation % workloads] = vault.rotate(&path(rotation % workloads));

@@ -399,6 +399,11 @@ impl Restarter {
         self.metric(name).await > 0.0
     }
 
+    /// Waits until a metric is not 0, or is 0.
+    pub(crate) async fn until_has(&self, name: &str, expected: bool) {
+        eventually(name, async || (self.has(name).await == expected).then_some(())).await;
+    }
+
     pub(crate) async fn get(&self, path: &str) -> String {
         ops::get(self.ops_address, path).await
     }

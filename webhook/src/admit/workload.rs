@@ -19,7 +19,7 @@ use crate::{
 
 /// Updates the pod template to the workload's own `mutation-mode`.
 pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    look(request, context, |workload, former| {
+    with_workload(request, context, |workload, former| {
         let Adjustment { reason, patch, warnings } = adjust(workload, former);
         Verdict { patch: Some(patch), warnings, ..Reason::Adjusted(reason).into() }
     })
@@ -30,8 +30,8 @@ pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Ver
     if kind(request) == Err(Ignored::NotAWorkload) {
         return validate_templates(request, context);
     }
-    look(request, context, |workload, former| {
-        with_surroundings(request, context, |surroundings| check(workload, former, surroundings))
+    with_workload(request, context, |workload, former| {
+        with_namespace(request, context, |inputs| check(workload, former, inputs))
     })
 }
 
@@ -58,13 +58,13 @@ fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verd
         (_, Some(former)) => FormerObject::Object(former.get()),
         (_, None) => FormerObject::Unknown,
     };
-    with_surroundings(request, context, |surroundings| {
-        validate_object(&api_version, object.get(), &templates, former, surroundings)
+    with_namespace(request, context, |inputs| {
+        validate_object(&api_version, object.get(), &templates, former, inputs)
     })
 }
 
 /// The verdict of a check that needs the namespace.
-fn with_surroundings(
+fn with_namespace(
     request: &Request<'_>,
     context: &AdmissionContext,
     check: impl FnOnce(&Context<'_>) -> Validation,
@@ -76,16 +76,16 @@ fn with_surroundings(
         return deferred(Deferral::Namespace, request, None);
     };
     let settings = context.settings();
-    let surroundings = Context::new(&settings, &namespace, context.kube_version())
+    let inputs = Context::new(&settings, &namespace, context.kube_version())
         .with_policies(&policies.set, policies.now);
-    let Validation { reason, problems, warnings } = check(&surroundings);
+    let Validation { reason, problems, warnings } = check(&inputs);
     let refusal = (reason == ValidationReason::Problems).then(|| Refusal::from(&problems));
     Verdict { warnings, problems, refusal, ..Reason::Validated(reason).into() }
 }
 
 /// Reads the workload and its previous version. An object that cannot be read as a workload is
 /// allowed: its pods are checked when they are created.
-fn look(
+fn with_workload(
     request: &Request<'_>,
     context: &AdmissionContext,
     decide: impl Fn(&WorkloadView<'_>, Former<'_, '_>) -> Verdict,

@@ -59,7 +59,7 @@ where
         Ok((stream, source)) => port.take(stream, source),
         Err(error) if is_about_one_connection(&error) => {}
         Err(error) => {
-            port.settings.metrics.warnings.raise(Cause::NotAccepted, Some(&error));
+            port.settings.metrics.throttled_log.raise(Cause::NotAccepted, Some(&error));
             port.make_room();
             sleep(EXHAUSTED_PAUSE).await;
         }

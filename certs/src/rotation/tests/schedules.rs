@@ -25,7 +25,7 @@ enum Event {
     /// One replica takes the next step of its sync.
     Step(usize),
     /// One replica runs a complete sync.
-    Look(usize),
+    Sync(usize),
     /// One replica renews its leaf, as it does if the API server is unavailable.
     Renew(usize),
     Crash(usize),
@@ -44,7 +44,7 @@ fn event(astray: i64) -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         12 => (0..REPLICAS).prop_map(Event::Step),
-        4 => (0..REPLICAS).prop_map(Event::Look),
+        4 => (0..REPLICAS).prop_map(Event::Sync),
         2 => (0..REPLICAS).prop_map(Event::Renew),
         1 => (0..REPLICAS).prop_map(Event::Crash),
         1 => (0..REPLICAS).prop_flat_map(move |replica| {
@@ -119,7 +119,7 @@ impl World {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Step(index) => self.step(index),
-            Event::Look(index) => self.sync(index),
+            Event::Sync(index) => self.sync(index),
             Event::Renew(index) => self.renew(index),
             Event::Crash(index) => {
                 let clock_off = self.replicas[index].clock_off;

@@ -3,7 +3,7 @@
 //! rate limits.
 //!
 //! ```text
-//! cargo bench -p scaivault-agent                                   # all chapters, about half an hour
+//! cargo bench -p scaivault-agent                                   # all sections, about half an hour
 //! cargo bench -p scaivault-agent -- start memory                   # some of them
 //! cargo bench -p scaivault-agent -- --agent PATH/TO/AGENT memory   # of another build
 //! ```
@@ -56,18 +56,18 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--agent" => agent = args.next().ok_or("--agent takes a path")?.into(),
-            chapter if SECTIONS.iter().any(|(name, _)| *name == chapter) => wanted.push(arg),
+            section if SECTIONS.iter().any(|(name, _)| *name == section) => wanted.push(arg),
             other => {
                 let names = SECTIONS.map(|(name, _)| name).join(", ");
                 return Err(format!("{other:?} is none of: --agent PATH, {names}").into());
             }
         }
     }
-    for (chapter, measure) in SECTIONS {
-        if !wanted.is_empty() && !wanted.iter().any(|name| name == chapter) {
+    for (section, measure) in SECTIONS {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == section) {
             continue;
         }
-        println!("\n## {chapter}");
+        println!("\n## {section}");
         measure(&agent)?;
     }
     Ok(())

@@ -120,9 +120,9 @@ impl Delivery {
         }
         let saved = self.save();
         for dynamic in dynamics {
-            let (client, outputs) = (Arc::clone(&self.client), dynamic.clone());
+            let (client, requested) = (Arc::clone(&self.client), dynamic.clone());
             self.generating.start(&dynamic, async move {
-                let lease = client.generate(&outputs, GENERATION_TIMEOUT).await?;
+                let lease = client.generate(&requested, GENERATION_TIMEOUT).await?;
                 Ok(HeldLease::generated(lease, SystemTime::now()))
             });
         }

@@ -65,8 +65,9 @@ async fn agents_are_up_to_date_after_any_weather() {
     let late = fleet.late();
     let settled = calm.elapsed();
     // Notifications follow the files.
-    until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_told)).await;
-    let untold: Vec<_> = agents.iter().filter(|agent| !agent.is_told()).map(Agent::describe).collect();
+    until(|| calm.elapsed() > CALM || agents.iter().all(Agent::is_notified)).await;
+    let unnotified: Vec<_> =
+        agents.iter().filter(|agent| !agent.is_notified()).map(Agent::describe).collect();
     let read = readers.end();
     let news: u32 = agents.iter().map(Agent::news).sum();
     let kills: usize = agents.iter().map(Agent::kills).sum();
@@ -94,7 +95,7 @@ async fn agents_are_up_to_date_after_any_weather() {
         ("times a file was absent", read.absent.to_string()),
         ("files late after a minute of calm", late.len().to_string()),
         ("seconds of calm until all were up to date", format!("{:.1}", settled.as_secs_f64())),
-        ("applications not notified of the last change", untold.len().to_string()),
+        ("applications not notified of the last change", unnotified.len().to_string()),
         ("leases left after SIGTERM", left.len().to_string()),
         ("live leases that no agent could know of", unknown.len().to_string()),
     ] {
@@ -104,7 +105,7 @@ async fn agents_are_up_to_date_after_any_weather() {
     let logs = agents.iter().filter(|agent| late.iter().any(|file| file.contains(&agent.name())));
     let logs: Vec<_> = logs.map(Agent::describe).collect();
     assert!(late.is_empty(), "seed {seed}: late: {late:?}\n{}", logs.join("\n"));
-    assert!(untold.is_empty(), "seed {seed}: not notified: {untold:?}");
+    assert!(unnotified.is_empty(), "seed {seed}: not notified: {unnotified:?}");
     assert!(left.is_empty(), "seed {seed}: leases: {left:?}");
     assert!(codes.iter().all(|code| *code == Some(0)), "seed {seed}: {codes:?}");
     assert_eq!(read.absent, 0, "seed {seed}");

@@ -1,4 +1,5 @@
-//! The current versions of many secrets: metadata, never values. Read in batches, or one by one from a server without the route for batches.
+//! The current versions of many secrets: metadata, never values. They are read in batches, or one by one from a
+//! server without the route for batches.
 
 use std::{
     collections::BTreeMap,
@@ -98,7 +99,7 @@ pub const VERSIONS_BATCH: usize = 100;
 /// The current version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecretVersion {
-    /// Its number; 0 if the server tells only times.
+    /// Its number; 0 if the server only returns times.
     pub number: u32,
     /// When it was created, by the server's clock.
     pub created: SystemTime,

@@ -136,7 +136,7 @@ fn variables(out: &mut String) {
 pub fn json() -> String {
     let rows: Vec<Value> = REGISTRY
         .iter()
-        .flat_map(|chapter| chapter.specs.iter().map(|spec| (chapter.group, spec)))
+        .flat_map(|section| section.specs.iter().map(|spec| (section.group, spec)))
         .map(|(group, spec)| {
             json!({
                 "key": format!("{ANNOTATION_PREFIX}{}", spec.key.display()),

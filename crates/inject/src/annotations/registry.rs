@@ -170,7 +170,7 @@ impl From<&'static str> for Rejection {
 
 /// All rows, in the order of the documentation.
 pub fn specs() -> impl Iterator<Item = &'static AnnotationSpec> {
-    REGISTRY.iter().flat_map(|chapter| chapter.specs)
+    REGISTRY.iter().flat_map(|section| section.specs)
 }
 
 /// The row of a key.
@@ -186,8 +186,8 @@ pub fn spec_of(key: &str) -> Option<(&'static AnnotationSpec, &str)> {
 
 /// Whether a key asks for an injection.
 pub(crate) fn asks_for_secrets(key: &str) -> bool {
-    let secrets = REGISTRY.iter().filter(|chapter| chapter.group == Group::Secrets);
-    secrets.flat_map(|chapter| chapter.specs).any(|spec| spec.key.name_in(key).is_some())
+    let secrets = REGISTRY.iter().filter(|section| section.group == Group::Secrets);
+    secrets.flat_map(|section| section.specs).any(|spec| spec.key.name_in(key).is_some())
 }
 
 /// Maximum length of a `<name>`: a key has at most 63 characters after the slash, and

@@ -2,7 +2,7 @@
 
 mod secret;
 
-use scaivault_contract::{Encoding, Format, Signal};
+use scaivault_contract::{Duration, Encoding, Format, Signal};
 
 use super::{
     draft::Draft,
@@ -76,7 +76,7 @@ fn candidates(kind: ValueKind, value: &str) -> Vec<String> {
         ValueKind::Format => one(word(&lower, &Format::ALL.map(Format::name))),
         ValueKind::Encoding => one(word(&lower.replace("b64", "base64"), &[Encoding::ALLOWED])),
         ValueKind::Signal => one(signal(value)),
-        ValueKind::Duration => one(secret::duration(&lower)),
+        ValueKind::Duration => one(duration(&lower)),
         ValueKind::Number { .. } | ValueKind::RunAsUser => number(&lower),
         ValueKind::FileMode => one(mode(&lower)),
         ValueKind::Quantity => quantity(value),
@@ -153,7 +153,7 @@ fn signal(value: &str) -> Option<String> {
 /// A number without separators, or a duration in seconds.
 fn number(lower: &str) -> Vec<String> {
     let digits = lower.replace(['_', ',', '\''], "");
-    let seconds = secret::duration(lower).and_then(|text| text.parse::<scaivault_contract::Duration>().ok());
+    let seconds = duration(lower).and_then(|text| text.parse::<Duration>().ok());
     let mut found = vec![digits];
     found.extend(seconds.map(|duration| duration.as_secs().to_string()));
     found
@@ -185,6 +185,54 @@ fn reload_url(value: &str) -> Vec<String> {
     let port = rest.split('/').next().and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
     let own = port.map(|port| format!("http://127.0.0.1:{port}{path}"));
     std::iter::once(format!("http://{rest}")).chain(own).collect()
+}
+
+/// Converts `1min`, `60`, `5 m`, `1h30m` or `1.5h` to ScaiVault's notation.
+fn duration(lower: &str) -> Option<String> {
+    let text: String = lower.chars().filter(|c| !c.is_whitespace()).collect();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(format!("{text}s"));
+    }
+    let mut rest = text.as_str();
+    let (mut seconds, mut parts) = (0_u64, 0);
+    let mut only = None;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(end);
+        let end = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
+        let (unit, next) = behind.split_at(end);
+        let (letter, length) = unit_of(unit)?;
+        seconds = seconds.checked_add(times(number, length)?)?;
+        only = number.parse::<u64>().ok().filter(|_| letter != 'w').map(|number| format!("{number}{letter}"));
+        (rest, parts) = (next, parts + 1);
+    }
+    match only.filter(|_| parts == 1) {
+        Some(text) => Some(text),
+        None => (seconds > 0).then(|| Duration::from_secs(seconds).to_string()),
+    }
+}
+
+/// The letter of a unit and its length in seconds.
+fn unit_of(unit: &str) -> Option<(char, u64)> {
+    Some(match unit {
+        "s" | "sec" | "secs" | "second" | "seconds" => ('s', 1),
+        "m" | "min" | "mins" | "minute" | "minutes" => ('m', 60),
+        "h" | "hr" | "hrs" | "hour" | "hours" => ('h', 3_600),
+        "d" | "day" | "days" => ('d', 86_400),
+        "w" | "wk" | "week" | "weeks" => ('w', 604_800),
+        _ => return None,
+    })
+}
+
+/// A number, which may have a fraction, multiplied by the unit's seconds.
+fn times(number: &str, seconds: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut total = whole.parse::<u64>().ok()?.checked_mul(seconds)?;
+    if !fraction.is_empty() {
+        let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        total = total.checked_add(fraction.parse::<u64>().ok()?.checked_mul(seconds)? / scale)?;
+    }
+    Some(total)
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ fn refuse(key: &str, template: &str, error: TemplateError, diagnostics: &mut Dia
             }
         }
         TemplateError::Syntax { .. } => {
-            let fix = if is_go_template(template) { GO_CURE } else { SYNTAX_CURE };
+            let fix = if is_go_template(template) { GO_FIX } else { SYNTAX_FIX };
             diagnostics.problems.push(problem(key, error.to_string(), None, fix.to_owned()));
         }
         TemplateError::Size(_) => {
@@ -88,9 +88,9 @@ fn refuse(key: &str, template: &str, error: TemplateError, diagnostics: &mut Dia
     }
 }
 
-const SYNTAX_CURE: &str =
+const SYNTAX_FIX: &str =
     "correct the tag in this line; text that contains {{, {% or {# goes between {% raw %} and {% endraw %}";
-const GO_CURE: &str = "write it in minijinja's language, such as {{ data.password }}; {{ .Data }} and {{ range }} are Go \
+const GO_FIX: &str = "write it in minijinja's language, such as {{ data.password }}; {{ .Data }} and {{ range }} are Go \
                        templates of Helm, consul-template or vault-k8s";
 
 /// Whether a template is probably written for Go, like those of Helm and vault-k8s.

@@ -1,4 +1,4 @@
-//! The injector's containers and their environment. They set every relevant field themselves and
+//! The injector's containers, their environment and their mounts. They set every relevant field themselves and
 //! pass the Pod Security Standard `restricted` in any pod.
 
 use std::borrow::Cow;
@@ -8,18 +8,16 @@ use scaivault_contract::{
     env::{self, ENVIRONMENT},
     escape_env_value,
     names::{
-        AGENT_BINARY, CA_DIR, CA_FILE, CREDENTIALS_DIR, ENV_DIR, ENV_FILE, GATE_SPARE_SECONDS,
-        HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER, SIDECAR_COMMAND, SIDECAR_CONTAINER, STATE_DIR,
-        TOKEN_DIR, TOKEN_FILE, WAIT_COMMAND,
+        AGENT_BINARY, API_TOKEN_DIR, CA_DIR, CA_FILE, CA_VOLUME, CREDENTIALS_DIR, CREDENTIALS_VOLUME,
+        ENV_DIR, ENV_FILE, ENV_VOLUME, GATE_SPARE_SECONDS, HEALTHZ_COMMAND, INIT_COMMAND, INIT_CONTAINER,
+        SECRETS_VOLUME, SIDECAR_COMMAND, SIDECAR_CONTAINER, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_FILE,
+        TOKEN_VOLUME, WAIT_COMMAND,
     },
 };
 
-use super::{
-    mounts,
-    objects::{
-        Amounts, Capabilities, Container, EnvVar, EnvVarSource, ExecAction, Lifecycle, LifecycleHandler,
-        ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-    },
+use super::objects::{
+    Amounts, Capabilities, Container, EnvVar, EnvVarSource, ExecAction, Lifecycle, LifecycleHandler,
+    ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext, VolumeMount,
 };
 use crate::{
     annotations::StartGate,
@@ -123,6 +121,34 @@ fn resources(resources: &Resources) -> Option<ResourceRequirements<'_>> {
     (!requests.is_empty() || !limits.is_empty()).then_some(ResourceRequirements { limits, requests })
 }
 
+/// The mounts of the agent's containers.
+fn mounts<'i>(intent: &'i Intent<'_>) -> Vec<VolumeMount<'i>> {
+    let mut mounts = Vec::with_capacity(6);
+    let mut mount = |name, mount_path, read_only| mounts.push(VolumeMount { mount_path, name, read_only });
+    if intent.has_files() {
+        mount(SECRETS_VOLUME, intent.draft.mount_path.as_str(), false);
+    }
+    let (login, login_dir) = match intent.draft.client_credentials_secret {
+        None => (TOKEN_VOLUME, TOKEN_DIR),
+        Some(_) => (CREDENTIALS_VOLUME, CREDENTIALS_DIR),
+    };
+    mount(login, login_dir, true);
+    // Prevents the API server from mounting its own token, which the agent does not need. If the
+    // API server added it after this response, it would call the webhook again. The mounted login
+    // volume contains nothing that the agent does not already have.
+    mount(login, API_TOKEN_DIR, true);
+    if !intent.variables.is_empty() {
+        mount(ENV_VOLUME, ENV_DIR, false);
+    }
+    if intent.has_state() {
+        mount(STATE_VOLUME, STATE_DIR, false);
+    }
+    if intent.draft.ca_configmap.is_some() {
+        mount(CA_VOLUME, CA_DIR, true);
+    }
+    mounts
+}
+
 /// The variables of the init container or of the sidecar: published ones first, without values that
 /// are the agent's own default.
 fn environment<'i>(intent: &'i Intent<'_>, settings: &'i Settings, container: Pattern) -> Vec<EnvVar<'i>> {
@@ -224,7 +250,7 @@ impl<'i> Variables<'i> {
 
     /// Adds the source of a `${…}` variable, unless it was already added for another purpose.
     fn pod_variable(&mut self, variable: PodVariable) {
-        if self.0.iter().all(|there| there.name != variable.env()) {
+        if self.0.iter().all(|added| added.name != variable.env()) {
             self.field(variable.env(), variable.field_path());
         }
     }

@@ -195,7 +195,7 @@ impl Checks {
                         }
                         _ => "remove it: defaults are what a namespace may set, but mutation-mode",
                     };
-                    self.problem(field, Some(key), "no key that may stand here", fix);
+                    self.problem(field, Some(key), "this key is not allowed here", fix);
                 }
                 if !seen.insert(key.as_str()) {
                     self.problem(field, Some(key), "is given twice", "keep one");

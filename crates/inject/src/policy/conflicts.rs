@@ -70,11 +70,11 @@ impl<'a> EnvironmentConflict<'a> {
         Some(Self { first, second })
     }
 
-    pub(super) const CURE: &'static str =
+    pub(super) const FIX: &'static str =
         "keep one: change the environment or the namespaceSelector of one of the policies";
 
     fn problem(&self) -> Problem {
-        problem(self.first, self.to_string(), Self::CURE)
+        problem(self.first, self.to_string(), Self::FIX)
     }
 }
 
@@ -129,9 +129,9 @@ pub(super) fn in_namespaces<'a>(
     }));
     let namespaces = Namespaces { namespaces, environment };
     let mut compare =
-        |stronger: &[(&'a Policy, PolicySetting<'a>)], policy: &'a Policy, subject: &PolicySetting<'a>| {
+        |stronger: &[(&'a Policy, PolicySetting<'a>)], policy: &'a Policy, setting: &PolicySetting<'a>| {
             let differ = |(other, found): &(&'a Policy, PolicySetting<'a>)| {
-                let namespace = namespaces.first_difference((other, found), (policy, subject))?;
+                let namespace = namespaces.first_difference((other, found), (policy, setting))?;
                 may_select_the_same(other, policy).then_some((*other, found.clone(), namespace))
             };
             // Conflicts with enforced policies come first, because pods are rejected for them.
@@ -139,17 +139,17 @@ pub(super) fn in_namespaces<'a>(
             let first = others.peek().cloned();
             let found = others.find(|(other, ..)| are_enforced(other, policy)).or(first);
             if let Some((first, found, namespace)) = found {
-                let problem = found.about(first, subject, policy);
+                let problem = found.about(first, setting, policy);
                 conflicts.push(PolicyConflict { first, second: policy, namespace, problem });
             }
         };
     let mut seen: BTreeMap<Name<'a>, Vec<(&'a Policy, PolicySetting<'a>)>> = BTreeMap::new();
     for policy in policies.iter().rev().copied() {
-        for subject in PolicySetting::from_policy(policy) {
-            let stronger = seen.entry(subject.name()).or_default();
-            compare(stronger, policy, &subject);
+        for setting in PolicySetting::from_policy(policy) {
+            let stronger = seen.entry(setting.name()).or_default();
+            compare(stronger, policy, &setting);
             if stronger.len() < COMPARED {
-                stronger.push((policy, subject));
+                stronger.push((policy, setting));
             }
         }
     }
@@ -169,7 +169,7 @@ impl<'a> Namespaces<'_, 'a> {
         (stronger, one): (&Policy, &PolicySetting<'_>),
         (weaker, other): (&Policy, &PolicySetting<'_>),
     ) -> Option<&'a Namespace> {
-        let has_name = [one, other].iter().any(|subject| subject.text().contains("${namespace}"));
+        let has_name = [one, other].iter().any(|setting| setting.text().contains("${namespace}"));
         // Without the variable, all namespaces give the same result.
         let count = if has_name { self.namespaces.len() } else { 1 };
         let mut namespaces = self.namespaces.iter().take(count).copied();
@@ -219,21 +219,21 @@ pub(crate) fn check(
     let mut giving: Vec<usize> = applied.giving_at().collect();
     giving.reverse();
     for at in giving {
-        for subject in PolicySetting::from_policy(applied.policies[at].policy) {
-            seen.entry(subject.name()).or_default().push((at, subject));
+        for setting in PolicySetting::from_policy(applied.policies[at].policy) {
+            seen.entry(setting.name()).or_default().push((at, setting));
         }
     }
-    for subjects in seen.values() {
+    for settings in seen.values() {
         // The effective value is from the policy with the highest precedence that sets one.
-        let Some(effective) = subjects.iter().position(|(_, subject)| subject.is_set()) else {
+        let Some(effective) = settings.iter().position(|(_, setting)| setting.is_set()) else {
             continue;
         };
-        let (at, subject) = &subjects[effective];
-        for (stronger, other) in &subjects[..effective] {
-            compare(*stronger, other, *at, subject);
+        let (at, setting) = &settings[effective];
+        for (stronger, other) in &settings[..effective] {
+            compare(*stronger, other, *at, setting);
         }
-        for (weaker, other) in &subjects[effective + 1..] {
-            compare(*at, subject, *weaker, other);
+        for (weaker, other) in &settings[effective + 1..] {
+            compare(*at, setting, *weaker, other);
         }
     }
 }

@@ -48,7 +48,8 @@ pub(crate) fn mode(
             return Mode::OptOut(mode, reason, None);
         }
         (None, Some((mode, reason))) => {
-            let refusal = |word: PolicyModeSetting| refused(applied.policies[word.at].policy.name(), reason);
+            let refusal =
+                |setting: PolicyModeSetting| refused(applied.policies[setting.at].policy.name(), reason);
             let warning = (strongest.forbids() && applied.only_warns(strongest.at))
                 .then(|| refusal(strongest).to_string());
             if let Some(text) = &warning {

@@ -306,7 +306,7 @@ impl<'t> Variable<'t> {
                     "set environment in the policy that selects the namespace, or write the path without the variable",
                 )),
                 Environment::Contested(conflict) => {
-                    Err(absent(conflict.to_string(), EnvironmentConflict::CURE))
+                    Err(absent(conflict.to_string(), EnvironmentConflict::FIX))
                 }
             },
             Self::Label(key) => labels.get(key).map(Cow::Borrowed).ok_or_else(|| VariableFault {

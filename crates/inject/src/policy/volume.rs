@@ -170,23 +170,23 @@ impl VolumeContext<'_> {
     ) -> (Outcome<T, E>, Notes) {
         let mut notes = Notes::new(applied.len());
         let variables = self.variables(applied);
-        let mut diagnostics = Diagnostics::default();
+        let mut messages = Messages::default();
         match conflicts::environment_problem(applied, &mut notes) {
-            Some((problem, true)) => diagnostics.refusals.push(|| problem.to_string()),
-            Some((problem, false)) => diagnostics.warnings.push(|| problem.to_string()),
+            Some((problem, true)) => messages.refusals.push(|| problem.to_string()),
+            Some((problem, false)) => messages.warnings.push(|| problem.to_string()),
             None => {}
         }
         let answer = match read(&variables) {
             Err(error) => Err(VolumeRefusal::Unreadable(error)),
             Ok((volume, asks)) => {
                 match limits::check_volume(asks.len(), applied) {
-                    Some(problem) => diagnostics.refusals.push(|| problem.to_string()),
-                    None => check(&asks, applied, &variables.0, &mut diagnostics, &mut notes),
+                    Some(problem) => messages.refusals.push(|| problem.to_string()),
+                    None => check(&asks, applied, &variables.0, &mut messages, &mut notes),
                 }
                 Ok(volume)
             }
         };
-        let Diagnostics { refusals, warnings } = diagnostics;
+        let Messages { refusals, warnings } = messages;
         let answer = match (answer, refusals.into_texts()) {
             // Errors that the volume's author can fix come first.
             (Ok(volume), None) => Ok(volume),
@@ -229,7 +229,7 @@ impl Texts {
 }
 
 #[derive(Default)]
-struct Diagnostics {
+struct Messages {
     refusals: Texts,
     warnings: Texts,
 }
@@ -239,7 +239,7 @@ fn check(
     asks: &[Ask],
     applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
-    diagnostics: &mut Diagnostics,
+    messages: &mut Messages,
     notes: &mut Notes,
 ) {
     for kind in [AskKind::Path, AskKind::Dynamic, AskKind::Role, AskKind::Url] {
@@ -247,7 +247,7 @@ fn check(
         for ask in asks.iter().filter(|ask| ask.kind == kind && !limit.covers(&ask.value)) {
             let problem = limit.problem(None, Layer::Pod, &ask.value);
             limit.note(&problem, notes);
-            let texts = if limit.enforces() { &mut diagnostics.refusals } else { &mut diagnostics.warnings };
+            let texts = if limit.enforces() { &mut messages.refusals } else { &mut messages.warnings };
             texts.push(|| format!("{}: {problem}", ask.place));
         }
     }

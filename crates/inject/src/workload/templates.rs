@@ -57,7 +57,7 @@ pub fn validate_object(
     };
     let mut before: BTreeMap<&str, &str> =
         before.iter().map(|template| (template.pointer.as_str(), template.json)).collect();
-    let mut found = Diagnostics { warnings: own.warnings(), ..Diagnostics::default() };
+    let mut found = TemplateResults { warnings: own.warnings(), ..TemplateResults::default() };
     let mut annotated = 0;
     for template in templates {
         let place = shown_place(&template.pointer);
@@ -108,7 +108,7 @@ fn shown_place(pointer: &str) -> Cow<'_, str> {
 
 /// The combined result for all templates of an object.
 #[derive(Default)]
-struct Diagnostics {
+struct TemplateResults {
     refused: Problems,
     allowed: Problems,
     unchanged: Problems,
@@ -117,7 +117,7 @@ struct Diagnostics {
     additions: usize,
 }
 
-impl Diagnostics {
+impl TemplateResults {
     /// Whether no further template is to be validated.
     fn is_full(&self) -> bool {
         let problems = self.refused.len() + self.allowed.len() + self.unchanged.len();
@@ -153,9 +153,9 @@ impl Diagnostics {
     }
 }
 
-impl From<Diagnostics> for Validation {
-    fn from(found: Diagnostics) -> Self {
-        let Diagnostics { refused, allowed, unchanged, mut warnings, additions: _ } = found;
+impl From<TemplateResults> for Validation {
+    fn from(found: TemplateResults) -> Self {
+        let TemplateResults { refused, allowed, unchanged, mut warnings, additions: _ } = found;
         let (reason, problems, others) = if !refused.is_empty() {
             (ValidationReason::Problems, refused, [unchanged, allowed])
         } else if !allowed.is_empty() {
@@ -186,13 +186,13 @@ impl<'a> Own<'a> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let ours = &self.metadata.annotations.injector;
+        let own = &self.metadata.annotations.injector;
         let name = |key: &str| shown_key(key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key)).into_owned();
-        let shown: Vec<_> = ours.iter().take(KEYS_SHOWN).map(|(key, _)| name(key)).collect();
+        let shown: Vec<_> = own.iter().take(KEYS_SHOWN).map(|(key, _)| name(key)).collect();
         if shown.is_empty() {
             return Vec::new();
         }
-        let more = match ours.len() - shown.len() {
+        let more = match own.len() - shown.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };

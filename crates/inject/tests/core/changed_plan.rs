@@ -42,8 +42,8 @@ fn expect_replaced(cluster: &Cluster, pod: &Value, expected: &Value) {
 #[test]
 fn every_changed_setting_gives_a_fresh_injection() {
     let mut tried = 0;
-    let chapters = REGISTRY.iter().filter(|chapter| !matches!(chapter.group, Group::Secrets | Group::Mode));
-    for spec in chapters.flat_map(|chapter| chapter.specs).filter(|spec| spec.setters.include(&Layer::Pod)) {
+    let sections = REGISTRY.iter().filter(|section| !matches!(section.group, Group::Secrets | Group::Mode));
+    for spec in sections.flat_map(|section| section.specs).filter(|spec| spec.setters.include(&Layer::Pod)) {
         let key = match spec.key {
             Key::Exact(key) => key.text().to_owned(),
             Key::Named(key) => format!("{key}db.json"),

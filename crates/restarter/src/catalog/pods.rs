@@ -1,4 +1,4 @@
-//! The running pods, by name and by workload.
+//! The pods that have not ended, by name and by workload.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,16 +25,19 @@ impl Pods {
     /// Adds or replaces a pod, which keeps the revision with which it was first seen. Returns the
     /// workloads that changed.
     pub(super) fn put(&mut self, key: &WorkloadKey, name: &Arc<str>, mut pod: Pod) -> Vec<WorkloadKey> {
-        let former = self.0.get(&key.namespace).and_then(|namespace| namespace.by_name.get(name));
+        let namespace = self.0.get_mut(&key.namespace);
+        let former = namespace.and_then(|namespace| namespace.by_name.get_mut(name));
         if let Some(((kind, owner), former)) = former {
             if former.created == pod.created {
                 pod.revision = former.revision;
             }
-            if (*kind, owner) == (key.kind, &key.name) && *former == pod {
-                return Vec::new();
+            if (*kind, &*owner) == (key.kind, &key.name) {
+                let is_changed = *former != pod;
+                *former = pod;
+                return is_changed.then(|| key.clone()).into_iter().collect();
             }
         }
-        let former_owner = self.remove(&key.namespace, name).filter(|former| former != key);
+        let former_owner = self.remove(&key.namespace, name);
         let namespace = self.0.entry(Arc::clone(&key.namespace)).or_default();
         // The pods of a workload share the allocation of its name.
         let owner = namespace.of(key).next().map(|((kind, owner), _)| (*kind, Arc::clone(owner)));

@@ -130,19 +130,19 @@ impl Catalog {
         let unknown = Template::default();
         let referenced = self.templates.get(&reference.workload).map_or(&unknown, |template| &**template);
         let Template { shared, secrets, classes, .. } = referenced;
-        if shared.is_too_long {
-            let problem = format!("the annotations about restarts of {} are too long", reference.workload);
-            let choice = Choice { problems: vec![problem], ..Choice::default() };
-            return Some(Resolved::new(choice, secrets, classes));
-        }
-        let choice = choose(&Places {
-            workload: &reference.own,
-            template: &shared.annotations,
-            namespace: &reference.namespace,
-            policy: shared.policy,
-            default: self.defaults.mode,
-            with_reloader: self.defaults.with_reloader,
-        });
+        let choice = if shared.is_too_long {
+            let workload = &reference.workload;
+            Choice::unread(format!("the annotations about restarts of {workload} are too long"))
+        } else {
+            choose(&Places {
+                workload: &reference.own,
+                template: &shared.annotations,
+                namespace: &reference.namespace,
+                policy: shared.policy,
+                default: self.defaults.mode,
+                with_reloader: self.defaults.with_reloader,
+            })
+        };
         Some(Resolved::new(choice, secrets, classes))
     }
 }

@@ -29,8 +29,12 @@ impl Fixture {
             "spec": {"replicas": 1, "template": template},
             "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
         });
+        self.put_object(Kind::Deployment, &object);
+    }
+
+    fn put_object(&mut self, kind: Kind, object: &Value) {
         let context = Context::new(&self.settings, &self.namespace, KubeVersion::OLDEST);
-        self.catalog.put_workload(Kind::Deployment, &object, &context);
+        self.catalog.put_workload(kind, object, &context);
     }
 
     /// What the workload delivers, as markers name it.
@@ -150,8 +154,7 @@ fn a_rollout_delivers_what_its_referenced_template_does() {
             "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
             "status": {"phase": "Healthy"},
         });
-        let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
-        fixture.catalog.put_workload(Kind::Rollout, &object, &context);
+        fixture.put_object(Kind::Rollout, &object);
     };
     let rollout = |fixture: &mut Fixture| {
         let world = fixture.catalog.world();
@@ -307,20 +310,15 @@ fn an_older_version_of_a_workload_is_ignored() {
     let mut fixture = Fixture::new();
     let secret = json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"});
     fixture.put(&json!({}), &template(secret));
-    let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
     let mut older = json!({
         "metadata": {"namespace": "team", "name": "web", "uid": "u", "resourceVersion": "4"},
         "spec": {"template": template(json!({}))},
     });
-    fixture.catalog.put_workload(Kind::Deployment, &older, &context);
+    fixture.put_object(Kind::Deployment, &older);
     fixture.check(&["scaivault:a/b"]);
     // Another workload of the same name.
     older["metadata"]["uid"] = "v".into();
-    fixture.catalog.put_workload(
-        Kind::Deployment,
-        &older,
-        &Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST),
-    );
+    fixture.put_object(Kind::Deployment, &older);
     fixture.check(&[]);
 }
 
@@ -477,7 +475,7 @@ fn a_label_of_an_old_marker_is_no_restart() {
 }
 
 #[test]
-fn sources_that_nobody_uses_any_more_are_forgotten() {
+fn unused_sources_are_forgotten() {
     let mut fixture = Fixture::new();
     let path = |number: usize| format!("environments/production/secret-{number}");
     let version = Version::Numbered { time: 20, number: 2 };
@@ -525,8 +523,7 @@ fn a_namespace_has_so_many_secrets_followed() {
             "metadata": {"namespace": "team", "name": format!("web-{workload}"), "uid": "u"},
             "spec": {"template": template(json!(annotations))},
         });
-        let context = Context::new(&fixture.settings, &fixture.namespace, KubeVersion::OLDEST);
-        fixture.catalog.put_workload(Kind::Deployment, &object, &context);
+        fixture.put_object(Kind::Deployment, &object);
     };
     let each = 64;
     let workloads = NAMESPACE_SECRETS_MAX / each;
@@ -551,11 +548,6 @@ fn a_namespace_has_so_many_secrets_followed() {
 }
 
 impl Fixture {
-    fn put_object(&mut self, kind: Kind, object: &Value) {
-        let context = Context::new(&self.settings, &self.namespace, KubeVersion::OLDEST);
-        self.catalog.put_workload(kind, object, &context);
-    }
-
     /// A Deployment that uses these Secrets.
     fn put_using(&mut self, name: &str, secrets: &[String], annotations: &Value) {
         let sources: Vec<_> = secrets.iter().map(|name| json!({"secretRef": {"name": name}})).collect();

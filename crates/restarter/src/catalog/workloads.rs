@@ -88,7 +88,7 @@ impl Catalog {
         let too_long = too_long(workload_annotations, &template_annotations);
         let is_too_long = too_long.is_some();
         let choice = match too_long {
-            Some(problem) => Choice { problems: vec![problem], ..Choice::default() },
+            Some(problem) => Choice::unread(problem),
             None => choose(&Places {
                 workload: workload_annotations,
                 template: &template_annotations,

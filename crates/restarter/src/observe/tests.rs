@@ -78,7 +78,7 @@ fn deployments_give_up_by_themselves() {
 }
 
 #[test]
-fn a_ready_pod_is_told_from_one_that_runs() {
+fn a_running_pod_is_not_always_ready() {
     let mut found = pod_of("StatefulSet", "db", json!({}));
     assert!(!pod(&found).unwrap().1.is_ready);
     for status in ["False", "True"] {

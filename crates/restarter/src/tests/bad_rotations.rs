@@ -236,7 +236,7 @@ fn a_tenant_stops_its_own_namespace_alone() {
 }
 
 #[test]
-fn a_marker_that_an_owner_wrote_stops_nobody() {
+fn a_marker_that_an_owner_wrote_stops_no_other_workload() {
     let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings() });
     cluster.object("w000").crashes = true;
     let time = cluster.now;
@@ -504,7 +504,7 @@ fn a_restart_that_ends_without_pods_is_no_success() {
 }
 
 #[test]
-fn a_paused_canary_holds_up_nobody_for_long() {
+fn a_paused_canary_does_not_delay_others_for_long() {
     let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
     let canary = cluster.object("w007");
     (canary.is_canary, canary.deadline) = (true, Some(3600));
@@ -565,7 +565,7 @@ fn owners_stop_a_version_in_no_other_namespace() {
 }
 
 #[test]
-fn a_crash_is_told_while_another_restart_waits() {
+fn a_crash_is_reported_while_another_restart_waits() {
     let (mut cluster, mut controller) = shared(1, Settings { minimum_interval: 3000, ..settings() });
     cluster.add("w001", &["other"]).is_paused = true;
     cluster.object("w000").secrets.push("other");

@@ -237,7 +237,7 @@ impl Agent {
     }
 
     /// Whether the application has read the content of the files.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_notified(&self) -> bool {
         let files: Vec<_> = self.fleet.files_of(self.number).map(|(_, file)| file).collect();
         self.has_read() == read(&files)
     }

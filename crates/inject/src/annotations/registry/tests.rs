@@ -46,8 +46,8 @@ fn every_key_has_its_row() {
 }
 
 #[test]
-fn no_chapter_stands_twice() {
-    assert!(REGISTRY.iter().map(|chapter| chapter.group).is_sorted_by(|one, other| one < other));
+fn no_section_is_given_twice() {
+    assert!(REGISTRY.iter().map(|section| section.group).is_sorted_by(|one, other| one < other));
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn every_row_sets_something() {
 
 #[test]
 fn namespaces_never_name_secrets_or_images() {
-    let chapters = REGISTRY.iter().filter(|chapter| matches!(chapter.group, Group::Secrets | Group::Files));
+    let sections = REGISTRY.iter().filter(|section| matches!(section.group, Group::Secrets | Group::Files));
     let named = specs().filter(|spec| matches!(spec.key, Key::Exact(ExactKey::Image | ExactKey::Inject)));
-    for spec in chapters.flat_map(|chapter| chapter.specs).chain(named) {
+    for spec in sections.flat_map(|section| section.specs).chain(named) {
         assert!(!spec.setters.include(&Layer::Namespace), "{}", spec.key.display());
     }
 }
