@@ -43,10 +43,13 @@ pub(super) fn check_waves(times: &[(String, String)], wave: usize) {
     }
 }
 
-/// The most restarts that were under way at once.
+/// The most restarts that were in progress at the begin of one. Times are whole seconds, and a restart that
+/// ended in the second in which it began counts as in progress only for those that began with it.
 fn most_at_once(times: &[(String, String)]) -> usize {
-    let at_once =
-        |moment: &String| times.iter().filter(|(began, ended)| began <= moment && moment < ended).count();
+    let is_in_progress = |began: &String, (other_began, other_ended): &(String, String)| {
+        other_began == began || other_began < began && began < other_ended
+    };
+    let at_once = |began: &String| times.iter().filter(|other| is_in_progress(began, other)).count();
     times.iter().map(|(began, _)| at_once(began)).max().unwrap()
 }
 
