@@ -144,7 +144,7 @@ impl Controller {
                 };
                 tracing::info!(%workload, phase, reason, message, "dry run");
             }
-            self.memory.change(|state| state.put_ledger(&workload, ledger));
+            self.memory.change(|state| state.put_ledger(&workload, *ledger));
         }
     }
 }

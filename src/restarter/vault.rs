@@ -41,7 +41,7 @@ const REMINDER: Duration = Duration::from_mins(5);
 /// Keeps the versions up to date. Never returns. `name` is the subscription's.
 pub(super) async fn follow(vault: Arc<Vault>, name: String, memory: Arc<Memory>, metrics: Arc<Metrics>) {
     let client = Arc::clone(&vault.client);
-    let (paths, watched_paths) = watch::channel(BTreeSet::new());
+    let (paths, watched_paths) = watch::channel(Arc::default());
     let (updates, receiver) = mpsc::channel(QUEUE);
     let mut follower = Follower::new(Arc::clone(&client), memory, metrics, paths, vault.poll_interval);
     if !vault.has_events {
@@ -72,11 +72,11 @@ struct Follower {
     client: Arc<Client>,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
-    paths: watch::Sender<BTreeSet<SecretPath>>,
+    paths: watch::Sender<Arc<BTreeSet<SecretPath>>>,
     /// `Catalog::path_changes` when the paths were last collected.
     collected_at: Option<u64>,
     /// Paths of the subscription.
-    covered: BTreeSet<SecretPath>,
+    covered: Arc<BTreeSet<SecretPath>>,
     lookups: Lookups,
     /// Paths without a version.
     failing: BTreeSet<SecretPath>,
@@ -91,7 +91,7 @@ impl Follower {
         client: Arc<Client>,
         memory: Arc<Memory>,
         metrics: Arc<Metrics>,
-        paths: watch::Sender<BTreeSet<SecretPath>>,
+        paths: watch::Sender<Arc<BTreeSet<SecretPath>>>,
         poll_interval: Duration,
     ) -> Self {
         let now = Instant::now();
@@ -101,7 +101,7 @@ impl Follower {
             metrics,
             paths,
             collected_at: None,
-            covered: BTreeSet::new(),
+            covered: Arc::default(),
             lookups: Lookups::new(poll_interval, now),
             failing: BTreeSet::new(),
             first_answers: Some(now + FIRST_ANSWERS),
@@ -138,7 +138,7 @@ impl Follower {
             ListenerUpdate::Changed(changes) => self.lookups.hear(changes, &self.paths.borrow()),
             // It is connected, and does not say so again.
             ListenerUpdate::Subscribed(_) => {
-                self.covered.clear();
+                self.covered = Arc::default();
                 self.metrics.vault_connected(true);
             }
         }
@@ -163,11 +163,11 @@ impl Follower {
         if is_same {
             return;
         }
-        let named: BTreeSet<SecretPath> = named.iter().filter_map(|path| path.parse().ok()).collect();
+        let named: BTreeSet<SecretPath> = named.into_iter().filter_map(|path| path.try_into().ok()).collect();
         self.lookups.add(named.difference(&self.paths.borrow()).cloned());
         self.lookups.retain(&named);
         self.failing.retain(|path| named.contains(path));
-        self.paths.send_replace(named);
+        self.paths.send_replace(Arc::new(named));
     }
 
     /// Sends a request, if one is due. Returns when to call again.

@@ -95,13 +95,13 @@ impl Writer {
     pub(super) async fn carry_out(&self, step: Step) -> Result<Carried, Unanswered> {
         match step {
             Step::Restart { workload, marker, ledger, seen } => {
-                self.restart(&workload, &marker, ledger, &seen).await
+                self.restart(&workload, &marker, *ledger, &seen).await
             }
             Step::Record { workload, seen, .. } if self.memory.lock().current(&workload, &seen).is_none() => {
                 Ok(Carried::LeftOut)
             }
             Step::Record { workload, ledger, seen } => {
-                match self.record(&workload, ledger, &seen).await {
+                match self.record(&workload, *ledger, &seen).await {
                     Ok(()) => drop(lock(&self.held).remove(&workload)),
                     Err(Refused { write: Write::Unavailable, message }) => {
                         return Err(Unanswered { workload, is_restart: false, message });

@@ -63,7 +63,7 @@ pub(crate) fn subscribe(subscription: &NewSubscription) -> Content {
     #[derive(Serialize)]
     struct Request<'a> {
         name: &'a str,
-        paths: &'a [SecretPath],
+        paths: &'a BTreeSet<SecretPath>,
         events: &'a [EventKind],
         delivery: Delivery,
     }

@@ -1,6 +1,6 @@
 //! Subscriptions and the events they deliver.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scaivault_contract::SecretPath;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct NewSubscription {
     /// A name that shows the owner, such as `scaivault-sidecar/billing/web-0`.
     pub name: String,
     /// The secrets.
-    pub paths: Vec<SecretPath>,
+    pub paths: Arc<BTreeSet<SecretPath>>,
     /// The kinds of their events.
     pub events: Vec<EventKind>,
     /// The maximum number of events that the server buffers; its default is 1000.

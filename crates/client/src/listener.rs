@@ -50,7 +50,7 @@ pub enum ListenerUpdate {
     /// reported by events.
     Subscribed(SubscriptionId),
     /// From now on, changes of these secrets are reported. Only sent if the paths can change.
-    Covers(BTreeSet<SecretPath>),
+    Covers(Arc<BTreeSet<SecretPath>>),
     /// Events are being received.
     Connected,
     /// No events are being received. After [`Self::Connected`] the missed ones are delivered.
@@ -64,7 +64,7 @@ pub enum ListenerPaths {
     /// Constant.
     Fixed(BTreeSet<SecretPath>),
     /// Use the latest value. The subscription is updated when a path is added.
-    Changing(watch::Receiver<BTreeSet<SecretPath>>),
+    Changing(watch::Receiver<Arc<BTreeSet<SecretPath>>>),
 }
 
 /// The settings of a listener.
@@ -109,9 +109,9 @@ struct Listener {
     client: watch::Receiver<Arc<Client>>,
     new: NewSubscription,
     /// `None` if they never change.
-    paths: Option<watch::Receiver<BTreeSet<SecretPath>>>,
+    paths: Option<watch::Receiver<Arc<BTreeSet<SecretPath>>>>,
     /// The paths that the subscription is known to cover, if they can change.
-    covered: BTreeSet<SecretPath>,
+    covered: Arc<BTreeSet<SecretPath>>,
     /// When its paths may be changed next.
     change_at: Instant,
     /// The number of consecutive failed changes of its paths.
@@ -148,8 +148,8 @@ impl Listener {
     fn new(settings: ListenerSettings, updates: Sender<ListenerUpdate>) -> Self {
         let ListenerSettings { client, name, paths, kept, may_have_left: _ } = settings;
         let (fixed, paths) = match paths {
-            ListenerPaths::Fixed(paths) => (paths.into_iter().collect(), None),
-            ListenerPaths::Changing(paths) => (Vec::new(), Some(paths)),
+            ListenerPaths::Fixed(paths) => (Arc::new(paths), None),
+            ListenerPaths::Changing(paths) => (Arc::default(), Some(paths)),
         };
         Self {
             client,
@@ -162,7 +162,7 @@ impl Listener {
                 buffer_size: BUFFER_SIZE,
             },
             paths,
-            covered: BTreeSet::new(),
+            covered: Arc::default(),
             change_at: Instant::now(),
             failed_changes: 0,
             is_change_refused: false,
@@ -206,9 +206,9 @@ impl Listener {
     /// Creates a subscription if there is none. Not cancel safe.
     async fn subscribe(&mut self) -> Result<(), Error> {
         if self.subscription.is_none() {
-            let changing = self.paths.as_mut().map(|paths| paths.borrow_and_update().clone());
+            let changing = self.paths.as_mut().map(|paths| Arc::clone(&paths.borrow_and_update()));
             if let Some(paths) = &changing {
-                self.new.paths = paths.iter().cloned().collect();
+                self.new.paths = Arc::clone(paths);
             }
             let id = self.client().subscribe(&self.new).await?;
             tracing::info!(subscription = %id, "subscribed to events");
@@ -290,7 +290,7 @@ impl Listener {
 
     /// Waits until a path is missing in the subscription and a change is allowed.
     fn path_added(&self) -> impl Future<Output = ()> + use<> {
-        let (paths, covered, change_at) = (self.paths.clone(), self.covered.clone(), self.change_at);
+        let (paths, covered, change_at) = (self.paths.clone(), Arc::clone(&self.covered), self.change_at);
         async move {
             let Some(mut paths) = paths else { return pending().await };
             if paths.wait_for(|paths| !paths.is_subset(&covered)).await.is_err() {
@@ -303,7 +303,7 @@ impl Listener {
 
     /// Updates the subscription's paths. If the server rejects that, a new subscription is created.
     async fn change(&mut self, subscription: &SubscriptionId) -> Result<(), Error> {
-        let Some(paths) = self.paths.as_ref().map(|paths| paths.borrow().clone()) else { return Ok(()) };
+        let Some(paths) = self.paths.as_ref().map(|paths| Arc::clone(&paths.borrow())) else { return Ok(()) };
         if !self.is_change_refused {
             match self.client().change_subscription(subscription, &paths).await {
                 Ok(()) => {
@@ -335,8 +335,8 @@ impl Listener {
         Ok(())
     }
 
-    async fn covers(&mut self, paths: BTreeSet<SecretPath>) {
-        self.covered.clone_from(&paths);
+    async fn covers(&mut self, paths: Arc<BTreeSet<SecretPath>>) {
+        self.covered = Arc::clone(&paths);
         self.send(ListenerUpdate::Covers(paths)).await;
     }
 

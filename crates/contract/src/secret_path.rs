@@ -1,6 +1,6 @@
 //! The path of a secret in ScaiVault.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use crate::{Excerpt, VariableFault};
 
 /// Path of a secret, such as `environments/production/billing/database`, by ScaiVault's rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretPath(String);
+pub struct SecretPath(Arc<str>);
 
 impl SecretPath {
     /// The accepted values, for error messages.
@@ -28,8 +28,20 @@ impl FromStr for SecretPath {
 
     fn from_str(text: &str) -> Result<Self, SecretPathError> {
         match fault(text) {
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self(text.into())),
             Some(fault) => Err(SecretPathError { text: Excerpt::new(text), fault }),
+        }
+    }
+}
+
+/// Without a copy of the text.
+impl TryFrom<Arc<str>> for SecretPath {
+    type Error = SecretPathError;
+
+    fn try_from(text: Arc<str>) -> Result<Self, SecretPathError> {
+        match fault(&text) {
+            None => Ok(Self(text)),
+            Some(fault) => Err(SecretPathError { text: Excerpt::new(&text), fault }),
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Events {
 /// The subscription of one identity.
 struct Subscribed {
     client: watch::Sender<Arc<Client>>,
-    paths: watch::Sender<BTreeSet<SecretPath>>,
+    paths: watch::Sender<Arc<BTreeSet<SecretPath>>>,
     coverage: Arc<Mutex<Coverage>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -80,7 +80,7 @@ impl Coverage {
             }
             ListenerUpdate::Covers(paths) => {
                 self.since.retain(|path, _| paths.contains(path));
-                for path in paths {
+                for path in &**paths {
                     self.since.entry(path.clone()).or_insert(now);
                 }
             }
@@ -123,7 +123,7 @@ impl Events {
                 let room = PATHS_MAX.saturating_sub(before);
                 let new: Vec<_> =
                     paths.into_iter().filter(|path| !covered.contains(path)).take(room).collect();
-                covered.extend(new);
+                Arc::make_mut(covered).extend(new);
                 covered.len() > before
             });
         } else if !paths.is_empty() && has_room(identities.keys(), identity) {
@@ -154,7 +154,7 @@ impl Events {
         let Identity { namespace, service_account, .. } = identity;
         let name = format!("{}/{namespace}/{service_account}", self.listener.as_ref()?);
         let (client, clients) = watch::channel(Arc::clone(client));
-        let (paths, wanted) = watch::channel(paths);
+        let (paths, wanted) = watch::channel(Arc::new(paths));
         let (stop, stopped) = oneshot::channel();
         let coverage = Arc::new(Mutex::new(Coverage { subscription: kept.clone(), ..Coverage::default() }));
         let following = Following {
@@ -183,7 +183,7 @@ impl Events {
         for (identity, subscribed) in &*subscribed {
             let used = self.secrets.paths(identity);
             subscribed.paths.send_if_modified(|paths| {
-                paths.retain(|path| used.contains(path));
+                Arc::make_mut(paths).retain(|path| used.contains(path));
                 false
             });
         }

@@ -1,5 +1,7 @@
 //! Assesses a single workload: the versions that its pods do not have, and what a restart would wait for.
 
+use std::ops::Deref;
+
 use crate::{
     ledger::{
         Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Queue, Start, Trial, Wait,
@@ -12,9 +14,9 @@ use crate::{
 
 /// The assessment of a workload, independent of other workloads.
 #[derive(Debug)]
-pub(crate) struct Assessment {
-    /// The new state if the workload is not restarted.
-    pub(crate) ledger: Ledger,
+pub(crate) struct Assessment<'a> {
+    /// The state if the workload is not restarted.
+    pub(crate) ledger: NextLedger<'a>,
     /// The versions that its pods do not have, sorted by source.
     pub(crate) stale: Vec<(SourceId, Version)>,
     /// Whether its own state allows a restart.
@@ -23,6 +25,34 @@ pub(crate) struct Assessment {
     pub(crate) is_healthy: bool,
     /// When to assess it again, Unix seconds.
     pub(crate) wake: Option<i64>,
+}
+
+/// The next state of a workload. Most do not change, and only a changed one is in memory twice.
+#[derive(Debug)]
+pub(crate) enum NextLedger<'a> {
+    Unchanged(&'a Ledger),
+    Changed(Box<Ledger>),
+}
+
+impl NextLedger<'_> {
+    pub(crate) fn set_phase(&mut self, phase: Phase) {
+        match self {
+            Self::Unchanged(ledger) if ledger.phase == phase => {}
+            Self::Unchanged(ledger) => *self = Self::Changed(Box::new(Ledger { phase, ..ledger.clone() })),
+            Self::Changed(ledger) => ledger.phase = phase,
+        }
+    }
+}
+
+impl Deref for NextLedger<'_> {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        match self {
+            Self::Unchanged(ledger) => ledger,
+            Self::Changed(ledger) => ledger,
+        }
+    }
 }
 
 /// Whether the workload's own state allows a restart.
@@ -39,12 +69,12 @@ pub(crate) enum Readiness {
 }
 
 /// Assesses a workload. Returns `None` for one without state that has no secrets, or whose mode is `off`.
-pub(crate) fn assess(
-    workload: &Workload,
+pub(crate) fn assess<'a>(
+    workload: &'a Workload,
     sources: &Sources,
     settings: &Settings,
     now: i64,
-) -> Option<Assessment> {
+) -> Option<Assessment<'a>> {
     let has_secrets = !workload.deliveries.is_empty() || workload.not_followed.count > 0;
     let is_covered = has_secrets && workload.mode != Mode::Off;
     if workload.ledger.is_none() && !is_covered {
@@ -69,7 +99,11 @@ pub(crate) fn assess(
     assessor.ledger.trim(|source| workload.deliveries.iter().any(|delivery| delivery.source == source));
     assessor.ledger.phase = assessor.phase(&readiness);
     let is_healthy = assessor.is_healthy();
-    Some(Assessment { ledger: assessor.ledger, stale, readiness, is_healthy, wake: assessor.wake })
+    let ledger = match &workload.ledger {
+        Some(known) if *known == assessor.ledger => NextLedger::Unchanged(known),
+        _ => NextLedger::Changed(Box::new(assessor.ledger)),
+    };
+    Some(Assessment { ledger, stale, readiness, is_healthy, wake: assessor.wake })
 }
 
 /// The current version of a delivered secret.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    assess::{Assessment, Readiness, assess, current, mix},
+    assess::{Assessment, NextLedger, Readiness, assess, current, mix},
     ledger::{Accepted, Followed, Ledger, Outcome, Phase, Queue, Start, Trial, Wait},
     marker,
     settings::Settings,
@@ -42,7 +42,7 @@ pub enum Step {
         /// The marker.
         marker: String,
         /// The ledger after that.
-        ledger: Ledger,
+        ledger: Box<Ledger>,
         /// The versions of the objects that the decision is based on.
         seen: Seen,
     },
@@ -51,7 +51,7 @@ pub enum Step {
         /// The workload.
         workload: WorkloadKey,
         /// The ledger.
-        ledger: Ledger,
+        ledger: Box<Ledger>,
         /// The versions of the objects that the decision is based on.
         seen: Seen,
     },
@@ -94,7 +94,7 @@ pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
             Turn::Waits { wait, until } => {
                 decision.wake_at(until);
                 if !matches!(assessment.ledger.phase, Phase::Restarting) {
-                    assessment.ledger.phase = Phase::Waiting(wait);
+                    assessment.ledger.set_phase(Phase::Waiting(wait));
                 }
             }
         }
@@ -131,14 +131,14 @@ impl Seen {
     }
 }
 
-type Assessed<'a> = (&'a WorkloadKey, &'a Workload, Assessment);
+type Assessed<'a> = (&'a WorkloadKey, &'a Workload, Assessment<'a>);
 
 /// The workloads that wait for their turn, in order. Within a namespace: first those that a user has
 /// released, then canaries, then healthy workloads (a broken one would prove nothing about the secret), then
 /// those that have waited longest. Namespaces take turns, those with the fewest rollouts first.
 fn order(assessed: &[Assessed<'_>], limits: &Limits<'_>) -> Vec<usize> {
     let is_candidate =
-        |assessment: &Assessment| matches!(assessment.readiness, Readiness::Ready | Readiness::Released);
+        |assessment: &Assessment<'_>| matches!(assessment.readiness, Readiness::Ready | Readiness::Released);
     let mut order: Vec<_> = (0..assessed.len()).filter(|index| is_candidate(&assessed[*index].2)).collect();
     order.sort_by_cached_key(|index| {
         let (_, workload, assessment) = &assessed[*index];
@@ -167,7 +167,7 @@ enum Turn {
 
 fn turn(
     key: &WorkloadKey,
-    assessment: &Assessment,
+    assessment: &Assessment<'_>,
     waves: &Waves<'_>,
     limits: &Limits<'_>,
     settings: &Settings,
@@ -238,11 +238,11 @@ fn restart(
     rollout: Followed,
     key: &WorkloadKey,
     workload: &Workload,
-    assessment: &Assessment,
+    assessment: &Assessment<'_>,
     sources: &Sources,
     settings: &Settings,
 ) -> Step {
-    let mut ledger = assessment.ledger.clone();
+    let mut ledger = Box::new(Ledger::clone(&assessment.ledger));
     ledger.begin(rollout, settings);
     for (source, version) in &assessment.stale {
         ledger.accept(Accepted { source: *source, version: *version, trial: Trial::Running });
@@ -280,9 +280,9 @@ fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
     let restarted: BTreeSet<WorkloadKey> =
         decision.steps.iter().map(|step| step.workload().clone()).collect();
     for (key, workload, assessment) in assessed {
-        let is_new = workload.ledger.as_ref() != Some(&assessment.ledger);
-        if is_new && !restarted.contains(key) {
-            let (ledger, seen) = (assessment.ledger, Seen::new(workload));
+        let NextLedger::Changed(ledger) = assessment.ledger else { continue };
+        if workload.ledger.as_ref() != Some(&*ledger) && !restarted.contains(key) {
+            let seen = Seen::new(workload);
             let turn = turns.entry(&key.namespace).or_default();
             *turn += 1;
             records.push((*turn, Step::Record { workload: key.clone(), ledger, seen }));

@@ -258,8 +258,9 @@ pub enum Queue {
 pub enum StoppedBy {
     /// On a workload of the same namespace: its kind and name.
     Workload(Arc<str>),
-    /// In this number of other namespaces, whose names are not shown.
-    Namespaces(usize),
+    /// In several other namespaces, whose names are not shown. Neither is their number: each change of it would write the status of all
+    /// waiting workloads.
+    Namespaces,
 }
 
 /// A change of the outcome of a restart.

@@ -155,8 +155,8 @@ impl Wait {
             Self::Stopped { source, by: StoppedBy::Workload(by) } => {
                 format!("the restart of {by} for {} failed; repair it, or release this restart", sources.name(*source))
             }
-            Self::Stopped { source, by: StoppedBy::Namespaces(count) } => format!(
-                "restarts for {} failed in {count} other namespaces, and in more than they succeeded in; wait for another version, \
+            Self::Stopped { source, by: StoppedBy::Namespaces } => format!(
+                "restarts for {} failed in several other namespaces, and in more than they succeeded in; wait for another version, \
                  or release this restart: {HOW_TO_RELEASE}",
                 sources.name(*source)
             ),
@@ -234,7 +234,7 @@ mod tests {
             Wait::Breaker { until },
             Wait::Window { opens: None, asked: 0 },
             Wait::Turn(Queue::Others),
-            Wait::Stopped { source, by: StoppedBy::Namespaces(2) },
+            Wait::Stopped { source, by: StoppedBy::Namespaces },
             Wait::DryRun,
         ];
         let page = include_str!("../../../docs/restart.md");

@@ -2,7 +2,10 @@
 //! stops the rest. Namespaces only affect each other through failures in several of them, so that no tenant
 //! can stop another.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     assess::{Assessment, current},
@@ -20,8 +23,8 @@ const FAILED_NAMESPACES: usize = 2;
 pub(crate) struct Waves<'a> {
     groups: BTreeMap<GroupKey, Group<'a>>,
     /// Versions that failed in several namespaces, and in more of them than they succeeded in, and whose
-    /// previous version does not end soon; with the number of namespaces in which they failed.
-    bad: BTreeMap<(SourceId, Version), usize>,
+    /// previous version does not end soon.
+    bad: BTreeSet<(SourceId, Version)>,
     settings: &'a Settings,
     now: i64,
 }
@@ -61,12 +64,12 @@ pub(crate) enum Gate {
 impl<'a> Waves<'a> {
     /// Counts the restarts for each current version.
     pub(crate) fn new(
-        assessed: &[(&'a WorkloadKey, &'a Workload, Assessment)],
+        assessed: &[(&'a WorkloadKey, &'a Workload, Assessment<'a>)],
         sources: &Sources,
         settings: &'a Settings,
         now: i64,
     ) -> Self {
-        let mut waves = Self { groups: BTreeMap::new(), bad: BTreeMap::new(), settings, now };
+        let mut waves = Self { groups: BTreeMap::new(), bad: BTreeSet::new(), settings, now };
         for (key, workload, assessment) in assessed {
             let Some(rollout) = assessment.ledger.rollout else { continue };
             for delivery in &workload.deliveries {
@@ -80,7 +83,7 @@ impl<'a> Waves<'a> {
             }
         }
         waves.bad = bad(&waves.groups);
-        waves.bad.retain(|(source, _), _| !is_ending(*source, sources, settings, now));
+        waves.bad.retain(|(source, _)| !is_ending(*source, sources, settings, now));
         waves
     }
 
@@ -92,8 +95,8 @@ impl<'a> Waves<'a> {
             let by_own = group.and_then(|group| group.failed).map(|failed| StoppedBy::Workload(name(failed)));
             // Results in the namespace itself take precedence over results in others.
             let has_succeeded = group.is_some_and(|group| group.finished > 0);
-            let by_others = self.bad.get(&(*source, version.identity())).filter(|_| !has_succeeded);
-            if let Some(by) = by_own.or(by_others.map(|count| StoppedBy::Namespaces(*count))) {
+            let is_bad = !has_succeeded && self.bad.contains(&(*source, version.identity()));
+            if let Some(by) = by_own.or(is_bad.then_some(StoppedBy::Namespaces)) {
                 return Gate::Closed { wait: Wait::Stopped { source: *source, by }, until: None };
             }
             let Some(group) = group else { continue };
@@ -136,9 +139,8 @@ fn is_ending(source: SourceId, sources: &Sources, settings: &Settings, now: i64)
     ends.is_some_and(|ends| now >= ends.saturating_sub(settings.before_end))
 }
 
-/// The versions that failed in several namespaces, and in more of them than they succeeded in, with the number
-/// of namespaces in which they failed.
-fn bad(groups: &BTreeMap<GroupKey, Group<'_>>) -> BTreeMap<(SourceId, Version), usize> {
+/// The versions that failed in several namespaces, and in more of them than they succeeded in.
+fn bad(groups: &BTreeMap<GroupKey, Group<'_>>) -> BTreeSet<(SourceId, Version)> {
     let mut namespaces: BTreeMap<(SourceId, Version), (usize, usize)> = BTreeMap::new();
     for ((source, version, _), group) in groups {
         let (failed, succeeded) = namespaces.entry((*source, *version)).or_default();
@@ -146,8 +148,7 @@ fn bad(groups: &BTreeMap<GroupKey, Group<'_>>) -> BTreeMap<(SourceId, Version), 
         *succeeded += usize::from(group.failed.is_none() && group.finished > 0);
     }
     let is_bad = |(failed, succeeded): &(usize, usize)| *failed >= FAILED_NAMESPACES && failed > succeeded;
-    let bad = namespaces.into_iter().filter(|(_, counts)| is_bad(counts));
-    bad.map(|(version, (failed, _))| (version, failed)).collect()
+    namespaces.into_iter().filter(|(_, counts)| is_bad(counts)).map(|(version, _)| version).collect()
 }
 
 impl<'a> Group<'a> {

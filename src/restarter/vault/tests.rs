@@ -43,7 +43,7 @@ impl Fixture {
             timeouts: Timeouts::default(),
         });
         let memory = Memory::new(Defaults::default(), InjectSettings::default(), None);
-        let sender = watch::channel(BTreeSet::new()).0;
+        let sender = watch::channel(Arc::default()).0;
         let client = Arc::new(client.unwrap());
         let mut follower = Follower::new(client, memory, Arc::default(), sender, Duration::from_mins(10));
         deliver(&follower.memory, paths);
@@ -123,7 +123,7 @@ async fn an_event_brings_the_version_that_it_names() {
     assert_eq!(fixture.number("a/two"), Some(2));
     // So is what a new subscription covers.
     fixture.rotate("a/two");
-    fixture.follower.hear(ListenerUpdate::Covers(["a/two".parse().unwrap()].into()));
+    fixture.follower.hear(ListenerUpdate::Covers(Arc::new(["a/two".parse().unwrap()].into())));
     fixture.follower.look_up().await;
     assert_eq!(fixture.number("a/two"), Some(3));
 }

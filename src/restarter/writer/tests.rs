@@ -233,11 +233,11 @@ async fn record_rollout(
         let workload = state.catalog.world().workloads[&key()].resource_version.clone();
         Seen { workload, record }
     };
-    let ledger = Ledger {
+    let ledger = Box::new(Ledger {
         rollout: Some(rollout),
         phase: Phase::Waiting(Wait::Interval { until: NOW + 300 }),
         ..Ledger::default()
-    };
+    });
     writer.carry_out(Step::Record { workload: key(), ledger, seen }).await.unwrap();
     let reasons = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.reason).collect();
     let metrics = writer.metrics.text(&writer.memory);

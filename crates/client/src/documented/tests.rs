@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
@@ -32,7 +34,7 @@ fn routes_are_as_published() {
 fn bodies_are_as_published() {
     let subscription = NewSubscription {
         name: "n".to_owned(),
-        paths: vec![path("a/b")],
+        paths: Arc::new([path("a/b")].into()),
         events: vec![EventKind::Rotated, EventKind::Updated],
         buffer_size: 7,
     };

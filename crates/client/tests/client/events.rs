@@ -1,6 +1,6 @@
 //! Subscriptions: created, polled, acknowledged, deleted.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use scaivault_client::{Class, Client, EventKind, NewSubscription, Poll, Settings, Timeouts};
 use scaivault_devserver::{Category, Route};
@@ -12,7 +12,7 @@ use crate::fixture::{DATABASE, Fixture, STRIPE, data, path};
 fn subscription() -> NewSubscription {
     NewSubscription {
         name: "scaivault-sidecar/billing/web-0".to_owned(),
-        paths: vec![path(DATABASE)],
+        paths: Arc::new([path(DATABASE)].into()),
         events: vec![EventKind::Rotated, EventKind::Updated],
         buffer_size: 1000,
     }

@@ -56,7 +56,7 @@ impl Fixture {
             Some(Step::Record { ledger, .. }) => (false, ledger),
             None => return false,
         };
-        self.catalog.put_ledger(&key(), Some(ledger), "");
+        self.catalog.put_ledger(&key(), Some(*ledger), "");
         is_restart
     }
 

@@ -208,7 +208,7 @@ impl Controller {
             };
             let object = cluster.objects.get_mut(&key).unwrap();
             // Each process numbers the sources anew, and here all in the same order.
-            object.ledger = Some(ledger);
+            object.ledger = Some(*ledger);
             object.resource_version += 1;
         }
         self.sources = world.sources;

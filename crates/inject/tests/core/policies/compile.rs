@@ -38,7 +38,10 @@ fn each_mistake_names_field_and_value() {
     check(policy("p").select_namespaces("app/", "a"), &["namespaceSelector", "app/", "key of a label"]);
     check(policy("p").service_account("a//b"), &["serviceAccounts[0] (of", "empty segment"]);
     check(policy("p").service_account("${namespace}"), &["serviceAccounts", "variables are not filled"]);
-    check(policy("p").inject("inject", "true"), &["inject (of the policy p): \"inject\": this key is not allowed here"]);
+    check(
+        policy("p").inject("inject", "true"),
+        &["inject (of the policy p): \"inject\": this key is not allowed here"],
+    );
     check(policy("p").inject("image", "x"), &["\"image\""]);
     check(policy("p").inject("inject-secert-db", DATABASE), &["inject-secert-db"]);
     check(policy("p").defaults("mutation-mode", "ignore"), &["defaults", "mutation-mode"]);
