@@ -22,7 +22,9 @@ pub(crate) use container::{
     ContainerView, MountView, ResourcesView, SecurityView, VariableValue, VariableView,
 };
 pub(crate) use list::List;
-pub(crate) use read::{Annotations, NotText, Presence, QuantityText, Text, object, shown_error};
+pub(crate) use read::{
+    Annotations, AnyValue, NotText, Presence, QuantityText, Text, last_of_each, object, shown_error,
+};
 pub(crate) use volume::{ItemView, MountKind, VolumeView};
 
 use crate::limits;

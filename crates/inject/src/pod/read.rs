@@ -21,8 +21,8 @@ const NOT_TEXT_KEPT: usize = 32;
 
 /// A string, borrowed unless it has escapes. serde's derive borrows a plain `Cow`, but not one
 /// inside an `Option`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Text<'a>(Cow<'a, str>);
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Deref for Text<'_> {
     type Target = str;
@@ -51,28 +51,6 @@ impl PartialOrd for Text<'_> {
 impl Ord for Text<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         (**self).cmp(&**other)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
     }
 }
 
@@ -227,14 +205,14 @@ impl Annotations<'_> {
         let at = self.foreign.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
         let (_, json) = self.foreign.get(at)?;
         match serde_json::from_str(json.get()) {
-            Ok(AnnotationValue::Text(Text(value))) => Some(value),
+            Ok(AnyValue::Text(Text(value))) => Some(value),
             _ => None,
         }
     }
 }
 
 /// Sorts by key and keeps the last value of each key, as in any JSON object.
-fn last_of_each<V>(entries: &mut Vec<(Text<'_>, V)>) {
+pub(crate) fn last_of_each<V>(entries: &mut Vec<(Text<'_>, V)>) {
     // A stable sort, so that the last of a repeated key remains last.
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries.reverse();
@@ -266,12 +244,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
                                 "more than {most} annotations that start with {ANNOTATION_PREFIX}"
                             )));
                         }
-                        match map.next_value::<AnnotationValue<'de>>()? {
-                            AnnotationValue::Text(value) => read.injector.push((key, value)),
-                            AnnotationValue::Other(value) if read.not_text.len() < NOT_TEXT_KEPT => {
+                        match map.next_value::<AnyValue<'de>>()? {
+                            AnyValue::Text(value) => read.injector.push((key, value)),
+                            AnyValue::Other(value) if read.not_text.len() < NOT_TEXT_KEPT => {
                                 read.not_text.push((key, value));
                             }
-                            AnnotationValue::Other(_) => {}
+                            AnyValue::Other(_) => {}
                         }
                     } else {
                         read.others += 1;
@@ -291,7 +269,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     }
 }
 
-/// An annotation's value that is not a string.
+/// A value that is not a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotText {
     /// Null.
@@ -302,59 +280,59 @@ pub(crate) enum NotText {
     Tree,
 }
 
-/// The value of an annotation of any type. The API server sends only strings, but a manifest may
-/// have anything.
-enum AnnotationValue<'a> {
+/// The value of an annotation or a label. The API server sends only strings, but a manifest may have
+/// anything.
+pub(crate) enum AnyValue<'a> {
     Text(Text<'a>),
     Other(NotText),
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for AnnotationValue<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for AnyValue<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ValueVisitor;
         impl<'de> Visitor<'de> for ValueVisitor {
-            type Value = AnnotationValue<'de>;
+            type Value = AnyValue<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Text(Text(Cow::Borrowed(text))))
+                Ok(AnyValue::Text(Text(Cow::Borrowed(text))))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Text(Text(Cow::Owned(text.to_owned()))))
+                Ok(AnyValue::Text(Text(Cow::Owned(text.to_owned()))))
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Other(NotText::Null))
+                Ok(AnyValue::Other(NotText::Null))
             }
 
             fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Other(NotText::Scalar(value.to_string())))
+                Ok(AnyValue::Other(NotText::Scalar(value.to_string())))
             }
 
             fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+                Ok(AnyValue::Other(NotText::Scalar(number.to_string())))
             }
 
             fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+                Ok(AnyValue::Other(NotText::Scalar(number.to_string())))
             }
 
             fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(AnnotationValue::Other(NotText::Scalar(number.to_string())))
+                Ok(AnyValue::Other(NotText::Scalar(number.to_string())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(AnnotationValue::Other(NotText::Tree))
+                Ok(AnyValue::Other(NotText::Tree))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(AnnotationValue::Other(NotText::Tree))
+                Ok(AnyValue::Other(NotText::Tree))
             }
         }
         deserializer.deserialize_any(ValueVisitor)

@@ -1,10 +1,10 @@
 //! Labels, and matching them with selectors.
 
-use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -12,7 +12,7 @@ use super::{
     parts::{Expression, Operator, Selector},
     variables::Texts,
 };
-use crate::pod::PodView;
+use crate::pod::{AnyValue, PodView, Text, last_of_each};
 
 impl Texts for BTreeMap<String, String> {
     fn get(&self, key: &str) -> Option<&str> {
@@ -44,7 +44,7 @@ impl<'a> PodLabels<'a> {
         Self { json, read: OnceCell::new() }
     }
 
-    fn read(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+    fn read(&self) -> &[(Text<'a>, Text<'a>)] {
         let parse = || self.json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default();
         &self.read.get_or_init(parse).0
     }
@@ -56,8 +56,6 @@ impl<'a> PodLabels<'a> {
 
 impl Texts for PodLabels<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        #[cfg(test)]
-        crate::work::look(key.len());
         let labels = self.read();
         let at = labels.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
         labels.get(at).map(|(_, value)| &**value)
@@ -66,7 +64,7 @@ impl Texts for PodLabels<'_> {
 
 /// Labels, sorted by unique key.
 #[derive(Debug, Default)]
-struct Map<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+struct Map<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -84,89 +82,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut labels = Vec::new();
-                while let Some(key) = map.next_key::<Label<'de>>()? {
-                    match map.next_value::<Label<'de>>()? {
-                        Label::Text(value) => labels.extend(key.text().map(|key| (key, value))),
-                        Label::Other => {}
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if let AnyValue::Text(value) = map.next_value::<AnyValue<'de>>()? {
+                        labels.push((key, value));
                     }
                 }
-                // The sort is stable, so of a repeated key the last value is kept, as in any JSON
-                // object.
-                labels.sort_by(|(one, _), (other, _)| one.cmp(other));
-                labels.reverse();
-                labels.dedup_by(|(one, _), (other, _)| one == other);
-                labels.reverse();
+                last_of_each(&mut labels);
                 Ok(Map(labels))
             }
         }
         deserializer.deserialize_any(LabelsVisitor)
-    }
-}
-
-/// A key or value of a label; may have an unexpected type.
-enum Label<'a> {
-    Text(Cow<'a, str>),
-    Other,
-}
-
-impl<'a> Label<'a> {
-    fn text(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Other => None,
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LabelVisitor;
-        impl<'de> Visitor<'de> for LabelVisitor {
-            type Value = Label<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a label")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Label::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Label::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Label::Other)
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Label::Other)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Label::Other)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Label::Other)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Label::Other)
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Label::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Label::Other)
-            }
-        }
-        deserializer.deserialize_any(LabelVisitor)
     }
 }
 
