@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::{
     config::{Config, Container, SyncConfig},
     delivery,
-    environment::{Environment, Problems},
+    environment::{Environment, EnvironmentProblems},
     exit::{Exit, Fatal, refresh_signal},
     init, sidecar, sync_secret, telemetry, verify,
 };
@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Hooks that run in the container of another process leave the termination message to that
     // process.
     let is_hook = matches!(command, Ok(Command::Wait | Command::Healthz | Command::VerifyPod));
-    let ended = Problems::or(problems, ())
+    let ended = EnvironmentProblems::or(problems, ())
         .map_err(Fatal::from)
         .and(command)
         .and_then(|command| execute(&command, &environment));

@@ -14,7 +14,7 @@ use scaivault_contract::{
 use scaivault_render::{Source, Style, TemplateError};
 use thiserror::Error;
 
-use crate::environment::{Environment, Problem, Problems, default};
+use crate::environment::{Environment, EnvironmentProblems, VariableProblem, default};
 
 mod sync_secret;
 
@@ -105,7 +105,7 @@ pub(crate) enum Reload {
 
 impl Config {
     /// Reads the variables of one container.
-    pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, Problems> {
+    pub(crate) fn read(environment: &Environment, container: Container) -> Result<Self, EnvironmentProblems> {
         let mut reader = Reader { environment, problems: environment.problems.clone() };
         let values = pod_values(&mut reader);
         let config = Self {
@@ -118,7 +118,7 @@ impl Config {
             state_dir: reader.path(env::SCAIVAULT_STATE_DIR),
             sidecar: sidecar(&mut reader, values.pod),
         };
-        Problems::or(reader.problems, config)
+        EnvironmentProblems::or(reader.problems, config)
     }
 
     /// The name of the subscription to events. It contains the UID, because pods in two namespaces
@@ -324,7 +324,7 @@ fn process_name(text: &str) -> Result<String, &'static str> {
 /// Reads values and collects problems.
 struct Reader<'a> {
     environment: &'a Environment,
-    problems: Vec<Problem>,
+    problems: Vec<VariableProblem>,
 }
 
 impl Reader<'_> {
@@ -354,7 +354,7 @@ impl Reader<'_> {
         match parse(self.environment.value(name)) {
             Ok(mappings) => mappings,
             Err(errors) => {
-                self.problems.extend(errors.iter().map(|error| Problem::new(name, error)));
+                self.problems.extend(errors.iter().map(|error| VariableProblem::new(name, error)));
                 Vec::new()
             }
         }
@@ -369,7 +369,7 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, variable: &'static str, what: impl Display) {
-        self.problems.push(Problem::new(variable, what));
+        self.problems.push(VariableProblem::new(variable, what));
     }
 }
 

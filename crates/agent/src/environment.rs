@@ -15,7 +15,7 @@ use thiserror::Error;
 pub(crate) struct Environment {
     values: BTreeMap<&'static str, String>,
     /// Values that cannot be used, regardless of their variable.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<VariableProblem>,
 }
 
 /// If these were empty, the default would log in at another server, use other credentials, or trust
@@ -47,7 +47,9 @@ impl Environment {
             match variable(spec.name).map(OsString::into_string) {
                 None => {}
                 Some(Ok(value)) => environment.set(spec.name, value),
-                Some(Err(_)) => environment.problems.push(Problem::new(spec.name, "its value is not UTF-8")),
+                Some(Err(_)) => {
+                    environment.problems.push(VariableProblem::new(spec.name, "its value is not UTF-8"));
+                }
             }
         }
         for name in OTHER_VARIABLES {
@@ -72,7 +74,8 @@ impl Environment {
         if !value.is_empty() {
             self.values.insert(name, value);
         } else if NEVER_EMPTY.contains(&name) {
-            self.problems.push(Problem::new(name, "it is set but empty; give it a value or remove it"));
+            self.problems
+                .push(VariableProblem::new(name, "it is set but empty; give it a value or remove it"));
         }
     }
 }
@@ -107,19 +110,19 @@ const PROBLEMS_SHOWN: usize = 16;
 
 /// A malformed variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct VariableProblem {
     variable: &'static str,
     what: String,
 }
 
-impl Problem {
+impl VariableProblem {
     /// `what` describes the problem and the fix.
     pub(crate) fn new(variable: &'static str, what: impl fmt::Display) -> Self {
         Self { variable, what: what.to_string() }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for VariableProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.variable, self.what)
     }
@@ -127,16 +130,16 @@ impl fmt::Display for Problem {
 
 /// All problems in the environment; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) struct Problems(Vec<Problem>);
+pub(crate) struct EnvironmentProblems(Vec<VariableProblem>);
 
-impl Problems {
+impl EnvironmentProblems {
     /// `value` if there are no problems.
-    pub(crate) fn or<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
+    pub(crate) fn or<T>(problems: Vec<VariableProblem>, value: T) -> Result<T, Self> {
         if problems.is_empty() { Ok(value) } else { Err(Self(problems)) }
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for EnvironmentProblems {
     /// On one line, because Events and termination messages are displayed on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(problems) = self;

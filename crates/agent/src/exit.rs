@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    atomic_writer::WriteError, environment::Problems, failure::Failures, state::StateError,
+    atomic_writer::WriteError, environment::EnvironmentProblems, failure::Failures, state::StateError,
     sync_secret::SyncError,
 };
 
@@ -59,7 +59,7 @@ pub(crate) enum Fatal {
     )]
     Command,
     #[error(transparent)]
-    Environment(#[from] Problems),
+    Environment(#[from] EnvironmentProblems),
     #[error(transparent)]
     Client(#[from] SetupError),
     #[error("cannot start the runtime: {0}")]

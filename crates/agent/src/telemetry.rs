@@ -5,7 +5,7 @@ use scaivault_contract::env::{LOG_FORMAT, LOG_LEVEL};
 use scaivault_log_queue::{Format, LogQueue};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::environment::{Environment, Problem};
+use crate::environment::{Environment, VariableProblem};
 
 /// The log of this process. A separate thread writes it, so that a blocked reader of the log does
 /// not block the agent.
@@ -13,17 +13,17 @@ static LOG: LogQueue = LogQueue::new(64 * 1024);
 
 /// Installs the logger and the panic hook. A malformed setting is returned, and its default is
 /// used, because the log is needed to report it.
-pub(crate) fn init(environment: &Environment) -> Vec<Problem> {
+pub(crate) fn init(environment: &Environment) -> Vec<VariableProblem> {
     let mut problems = Vec::new();
     let level = level(environment.value(LOG_LEVEL)).unwrap_or_else(|| {
-        problems.push(Problem::new(LOG_LEVEL, "allowed are error, warn, info, debug and trace"));
+        problems.push(VariableProblem::new(LOG_LEVEL, "allowed are error, warn, info, debug and trace"));
         LevelFilter::INFO
     });
     let format = match environment.value(LOG_FORMAT) {
         "json" => Format::Json,
         "text" => Format::Text,
         _ => {
-            problems.push(Problem::new(LOG_FORMAT, "allowed are json and text"));
+            problems.push(VariableProblem::new(LOG_FORMAT, "allowed are json and text"));
             Format::Json
         }
     };

@@ -10,7 +10,9 @@ use scaivault_contract::{
 };
 
 use super::{FileSpec, Outputs, Reader, boolean, pod_values, positive, server};
-use crate::environment::{Environment, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT, Problems};
+use crate::environment::{
+    Environment, EnvironmentProblems, KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT,
+};
 
 /// The maximum length of a type in characters: that of a DNS subdomain, which Kubernetes
 /// recommends.
@@ -107,7 +109,7 @@ impl SecretType {
 
 impl SyncConfig {
     /// Reads the variables of `sync-secret`.
-    pub(crate) fn read(environment: &Environment) -> Result<Self, Problems> {
+    pub(crate) fn read(environment: &Environment) -> Result<Self, EnvironmentProblems> {
         let mut reader = Reader { environment, problems: environment.problems.clone() };
         let config = Self {
             outputs: outputs(&mut reader),
@@ -118,7 +120,7 @@ impl SyncConfig {
             api: api_server(&mut reader),
         };
         config.check_required_keys(&mut reader);
-        Problems::or(reader.problems, config)
+        EnvironmentProblems::or(reader.problems, config)
     }
 
     fn check_required_keys(&self, reader: &mut Reader<'_>) {

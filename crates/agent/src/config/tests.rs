@@ -3,7 +3,10 @@ use scaivault_render::{Source, Style};
 
 use super::*;
 
-fn read<const N: usize>(container: Container, pairs: [(&'static str, &str); N]) -> Result<Config, Problems> {
+fn read<const N: usize>(
+    container: Container,
+    pairs: [(&'static str, &str); N],
+) -> Result<Config, EnvironmentProblems> {
     Config::read(&Environment::from(pairs), container)
 }
 

@@ -2,7 +2,7 @@ use super::*;
 
 const API: [(&str, &str); 2] = [(KUBERNETES_SERVICE_HOST, "10.96.0.1"), (KUBERNETES_SERVICE_PORT, "443")];
 
-fn read<const N: usize>(pairs: [(&'static str, &str); N]) -> Result<SyncConfig, Problems> {
+fn read<const N: usize>(pairs: [(&'static str, &str); N]) -> Result<SyncConfig, EnvironmentProblems> {
     let mut environment = Environment::from(API);
     for (name, value) in pairs {
         environment.set(name, value.to_owned());
