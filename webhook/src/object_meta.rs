@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use scaivault_inject::each_item;
 use serde::{Deserialize, de};
 
 use crate::review::{Object, Text};
@@ -78,26 +79,14 @@ impl<'a> ObjectMeta<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OwnersVisitor;
-        impl<'de> de::Visitor<'de> for OwnersVisitor {
-            type Value = Owners<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
+        let mut owners = Vec::new();
+        each_item(deserializer, |owner| {
+            if owners.len() < OWNERS_READ {
+                owners.push(owner);
             }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut owners = Vec::new();
-                while owners.len() < OWNERS_READ
-                    && let Some(owner) = list.next_element()?
-                {
-                    owners.push(owner);
-                }
-                while list.next_element::<de::IgnoredAny>()?.is_some() {}
-                Ok(Owners(owners))
-            }
-        }
-        deserializer.deserialize_seq(OwnersVisitor)
+            Ok(())
+        })?;
+        Ok(Self(owners))
     }
 }
 

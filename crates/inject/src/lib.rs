@@ -53,7 +53,7 @@ pub use layer::{Layer, Setters};
 pub use mutation_mode::MutationMode;
 pub use patch::{Operation, Patch, Value};
 pub use pattern::Pattern;
-pub use pod::{MalformedPod, PodView};
+pub use pod::{MalformedPod, PodView, each_item};
 pub use policy::{
     Allow, Ask, AskKind, Enforcement, Exception, Expression, Operator, Policy, PolicyConflict, PolicyEffect,
     PolicyMode, PolicyParts, PolicyReport, PolicyRestart, PolicySet, PolicyUse, Selector, VariablePlace,

@@ -22,6 +22,7 @@ pub(crate) use container::{
     ContainerView, MountView, ResourcesView, SecurityView, VariableValue, VariableView,
 };
 pub(crate) use list::List;
+pub use read::each_item;
 pub(crate) use read::{
     Annotations, AnyValue, NotText, Presence, QuantityText, Text, last_of_each, object, shown_error,
 };

@@ -6,15 +6,12 @@
 //! names. With a missing or wrong digest the injector replaces the injection by its own plan; a
 //! correct one only means that the parts that cannot be compared with the pod are unchanged.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error as _, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::RECEIPT_LISTS;
-use crate::pod::{ContainerView, List, MetadataView, PodView, Presence};
+use crate::pod::{ContainerView, List, MetadataView, PodView, Presence, each_item};
 
 /// The lists that an injection may add to, by their names in a receipt.
 pub(crate) const METADATA: &str = "metadata";
@@ -54,27 +51,13 @@ pub(crate) struct Receipt {
 
 /// Reads as many names as an injection can leave: users can write a receipt of any length.
 fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
-    struct NamesVisitor;
-    impl<'de> Visitor<'de> for NamesVisitor {
-        type Value = BTreeSet<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of names")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let (mut names, mut read) = (BTreeSet::new(), 0);
-            while let Some(name) = list.next_element()? {
-                read += 1;
-                if read > RECEIPT_LISTS {
-                    return Err(A::Error::custom(format_args!("more than {RECEIPT_LISTS} names")));
-                }
-                names.insert(name);
-            }
-            Ok(names)
-        }
-    }
-    deserializer.deserialize_seq(NamesVisitor)
+    let (mut names, mut read) = (BTreeSet::new(), 0);
+    each_item(deserializer, |name| {
+        read += 1;
+        names.insert(name);
+        if read > RECEIPT_LISTS { Err(format!("more than {RECEIPT_LISTS} names")) } else { Ok(()) }
+    })?;
+    Ok(names)
 }
 
 /// The former state of a list that is empty without the injected entries.

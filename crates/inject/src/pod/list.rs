@@ -1,15 +1,10 @@
 //! Lists that distinguish absent, null and empty, with a maximum length.
 
-use std::{fmt, marker::PhantomData};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer};
 
 use super::{
     container::{ContainerView, MountView, VariableView},
-    read::Text,
+    read::{Text, each_item},
     volume::{ItemView, ProjectionView, VolumeView},
 };
 use crate::limits;
@@ -98,25 +93,14 @@ struct Items<T>(Vec<T>);
 
 impl<'de, T: Listed + Deserialize<'de>> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ItemsVisitor<T>(PhantomData<T>);
-        impl<'de, T: Listed + Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
-            type Value = Items<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
+        let mut items = Vec::new();
+        each_item(deserializer, |item| {
+            if items.len() == T::MOST {
+                return Err(format!("more than {} {}", T::MOST, T::PLURAL));
             }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = list.next_element()? {
-                    if items.len() == T::MOST {
-                        return Err(A::Error::custom(format_args!("more than {} {}", T::MOST, T::PLURAL)));
-                    }
-                    items.push(item);
-                }
-                Ok(Items(items))
-            }
-        }
-        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
+            items.push(item);
+            Ok(())
+        })?;
+        Ok(Self(items))
     }
 }

@@ -162,6 +162,29 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
+/// Reads a list item by item, so that a long one takes no memory.
+pub fn each_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+    each: impl FnMut(T) -> Result<(), String>,
+) -> Result<(), D::Error> {
+    struct ListVisitor<F, T>(F, PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> Visitor<'de> for ListVisitor<F, T> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+            while let Some(item) = list.next_element()? {
+                (self.0)(item).map_err(A::Error::custom)?;
+            }
+            Ok(())
+        }
+    }
+    deserializer.deserialize_seq(ListVisitor(each, PhantomData))
+}
+
 /// The pod's annotations. Those without the injector's prefix are not parsed:
 /// `last-applied-configuration` alone may be as large as the pod.
 #[derive(Clone, Debug, Default)]

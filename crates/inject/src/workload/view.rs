@@ -1,20 +1,15 @@
 //! The read model of a workload: its own annotations, its template, and whether the template may
 //! change.
 
-use std::fmt;
-
 use scaivault_contract::names::ANNOTATION_PREFIX;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::WorkloadKind;
 use crate::{
     mutation_mode::{MUTATION_MODE, MutationMode, WORKLOAD_MUTATION_MODE},
-    pod::{Annotations, MalformedPod, PodView, Presence, Text, object, shown_error},
+    pod::{Annotations, MalformedPod, PodView, Presence, Text, each_item, object, shown_error},
 };
 
 /// The parts of a workload that the core reads, borrowed from the text of the review.
@@ -183,23 +178,12 @@ struct Owners {
 
 impl<'de> Deserialize<'de> for Owners {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OwnersVisitor;
-        impl<'de> Visitor<'de> for OwnersVisitor {
-            type Value = Owners;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Owners, A::Error> {
-                let mut cron_job = false;
-                while let Some(owner) = list.next_element::<Owner<'de>>()? {
-                    cron_job |= owner.is_cron_job();
-                }
-                Ok(Owners { cron_job })
-            }
-        }
-        deserializer.deserialize_seq(OwnersVisitor)
+        let mut cron_job = false;
+        each_item(deserializer, |owner: Owner<'de>| {
+            cron_job |= owner.is_cron_job();
+            Ok(())
+        })?;
+        Ok(Self { cron_job })
     }
 }
 
