@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use crate::args::DemoArgs;
+use crate::{args::DemoArgs, runtime};
 
 mod additions;
 #[cfg(all(feature = "demo", target_os = "linux"))]
@@ -20,8 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the demonstration.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(chain::run(args))
+    runtime::run(chain::run(args))
 }
 
 /// Runs the agent or the application, if a demo started this process as one of them. Must be called

@@ -22,6 +22,7 @@ mod policy;
 mod reference_cmd;
 mod report;
 mod restarter;
+mod runtime;
 mod self_test;
 mod serve;
 mod strict_json;

@@ -25,10 +25,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use kube::Client;
-use rustls::crypto::CryptoProvider;
-use scaivault_certs::{Checked, provider};
+use scaivault_certs::Checked;
 use scaivault_cluster::{
     follow,
     policies::{InjectionPolicies, PolicyCache, keep},
@@ -44,7 +43,7 @@ use tokio::{
 pub(crate) use args::{HELP, RestarterArgs};
 pub(crate) use release::{HELP as RESTART_HELP, RestartArgs, run as release};
 
-use crate::{cluster, config::Follower, serve::Signals};
+use crate::{cluster, config::Follower, runtime, serve::Signals};
 use controller::Controller;
 use kinds::{
     Cataloged, ClassStatuses, Classes, DaemonSets, Deployments, NAMESPACES, Namespaces, Objects, POLICIES,
@@ -64,15 +63,7 @@ const RELEASE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: &RestarterArgs) -> anyhow::Result<()> {
-    // The Kubernetes client takes the process's default.
-    CryptoProvider::install_default((*provider()).clone())
-        .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(serve(args))
+    runtime::serve(2, serve(args))
 }
 
 async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {

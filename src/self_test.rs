@@ -10,7 +10,7 @@ use kube::{
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use serde_json::json;
 
-use crate::{args::SelfTestArgs, cluster, output};
+use crate::{args::SelfTestArgs, cluster, output, runtime};
 
 /// Longer than the API server's maximum timeout of an admission webhook (30 s), so that its own
 /// answer is reported.
@@ -21,11 +21,7 @@ const SECRET: &str = "environments/self-test/nothing";
 
 /// Reports on standard output that the pod was injected; every other answer is an error.
 pub(crate) fn run(args: &SelfTestArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(ask(&args.namespace))?;
+    runtime::run(ask(&args.namespace))?;
     let said = format!("a pod of the namespace {} is injected\n", args.namespace);
     output::write_stdout(said.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -15,9 +15,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, anyhow, bail};
-use rustls::crypto::CryptoProvider;
-use scaivault_certs::{mutual_server_config, provider, server_config};
+use anyhow::{Context as _, bail};
+use scaivault_certs::{mutual_server_config, server_config};
 use scaivault_cluster::unix_seconds;
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
@@ -36,7 +35,7 @@ pub(crate) use args::ServeArgs;
 use crate::{
     cluster::{self, ClusterCache},
     config::Follower,
-    telemetry,
+    runtime, telemetry,
 };
 use args::ClusterArgs;
 use certificate::{CertificateManager, SelfSigned};
@@ -51,17 +50,8 @@ const MOST_WORKERS: usize = 8;
 
 /// Serves until SIGTERM or SIGINT; a second signal closes connections with requests in flight.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    // The Kubernetes client uses the process's default provider; the injector's own code names it
-    // explicitly.
-    CryptoProvider::install_default((*provider()).clone())
-        .map_err(|_| anyhow!("a crypto provider is installed already; this is a bug"))?;
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let Stopped { aborted } = runtime.block_on(serve(args))?;
+    let Stopped { aborted } = runtime::serve(workers, serve(args))?;
     if aborted > 0 {
         bail!("closed {aborted} connections with requests in progress");
     }

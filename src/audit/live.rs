@@ -27,6 +27,7 @@ use crate::{
     object::Object,
     offline_cluster::OfflineCluster,
     policy::PolicyFiles,
+    runtime,
 };
 
 mod lists;
@@ -45,11 +46,7 @@ const RESTARTS: usize = 3;
 pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     let settings = config::read(args.config.config.as_deref())?;
     let policies = PolicyFiles::read(&args.policies)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    runtime::run(async {
         let Named { client, server, context } = cluster::named(
             args.kubeconfig.as_deref(),
             args.context.as_deref(),

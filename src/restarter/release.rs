@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::writer::resource;
-use crate::{cluster, output};
+use crate::{cluster, output, runtime};
 
 pub(crate) const HELP: &str = "\
 Examples:
@@ -79,11 +79,7 @@ pub(crate) struct RestartArgs {
 
 /// Releases pending restarts and prints the result.
 pub(crate) fn run(args: &RestartArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    runtime::run(async {
         let named = cluster::named(args.kubeconfig.as_deref(), args.context.as_deref(), "");
         let client = answered(named).await?.client;
         let namespace = args.namespace.as_deref().unwrap_or_else(|| client.default_namespace());

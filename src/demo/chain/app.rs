@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output;
+use crate::{output, runtime};
 
 /// A report of the application, one line of JSON.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -37,8 +37,7 @@ impl fmt::Display for Reason {
 
 /// Runs until a signal ends it.
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime::run(async {
         // Installed before the first report, because its reader may send the signal at once.
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         report(Reason::Start, file)?;
