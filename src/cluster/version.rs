@@ -218,7 +218,7 @@ impl Oldest {
 mod tests {
     use axum::http::StatusCode;
     use scaivault_inject::Settings;
-    use scaivault_testkit::poll;
+    use scaivault_testkit::eventually;
     use scaivault_webhook::NoCluster;
     use serde_json::{Value, json};
 
@@ -269,7 +269,7 @@ mod tests {
                 server.refuse("/api/v1/nodes", status, "nodes is forbidden").await;
             }
             let opened = async || readiness.check().ok();
-            poll(Duration::from_secs(20), opened).await.expect("the cluster was asked");
+            eventually(Duration::from_secs(20), "the version", opened).await;
             assert_eq!(context.kube_version(), expected);
             if status == StatusCode::OK {
                 let text = metrics.encode().unwrap();

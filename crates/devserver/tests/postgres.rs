@@ -17,7 +17,7 @@ use std::{
 use hyper::Request;
 use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{DevServer, Issuer, Seed, Settings};
-use scaivault_testkit::postgres::Postgres;
+use scaivault_testkit::{eventually, postgres::Postgres};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
@@ -106,13 +106,8 @@ impl World {
     }
 
     async fn until_gone(&self, user: &Credentials) {
-        let gone = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
-            while self.valid_until(user).await.is_some() {
-                ticks.tick().await;
-            }
-        };
-        tokio::time::timeout(TIMEOUT, gone).await.expect("the user stays");
+        eventually(TIMEOUT, "the user's end", async || self.valid_until(user).await.is_none().then_some(()))
+            .await;
     }
 }
 

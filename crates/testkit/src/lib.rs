@@ -6,7 +6,7 @@
 
 mod apply;
 mod pod;
-#[cfg(feature = "control-plane")]
+#[cfg(feature = "poll")]
 mod poll;
 mod program;
 mod shuffle;
@@ -31,8 +31,8 @@ pub mod world;
 
 pub use apply::{ApplyError, apply};
 pub use pod::{PodBuilder, container, pod};
-#[cfg(feature = "control-plane")]
-pub use poll::poll;
+#[cfg(feature = "poll")]
+pub use poll::{eventually, poll};
 pub use program::copy_program;
 pub use shuffle::shuffle_keys;
 pub use split_mix::SplitMix;

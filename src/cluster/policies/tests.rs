@@ -8,7 +8,7 @@ use std::{
 use axum::http::StatusCode;
 use scaivault_cluster::policies::{API_VERSION, KIND, Store};
 use scaivault_inject::{KubeVersion, Namespace, Settings};
-use scaivault_testkit::api_server::ApiServer;
+use scaivault_testkit::{api_server::ApiServer, eventually};
 use scaivault_webhook::{
     AdmissionContext, Cluster as _, Endpoint, Lookup, Metrics, Readiness, review_to_response,
 };
@@ -91,12 +91,8 @@ impl Fixture {
     /// Waits until one policy is counted in this state.
     async fn until_counted(&self, state: &str) {
         let line = format!("scaivault_injector_policies{{state=\"{state}\"}} 1\n");
-        let waiting = async {
-            while !self.metrics.encode().unwrap().contains(&line) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), waiting).await.expect(state);
+        let is_counted = async || self.metrics.encode().unwrap().contains(&line).then_some(());
+        eventually(Duration::from_mins(1), state, is_counted).await;
     }
 
     fn context(&self) -> AdmissionContext {

@@ -6,7 +6,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
-    TIMEOUT, api, eventually, eventually_within,
+    TIMEOUT, api, eventually,
     restarter::{Cluster, Restarter, manifest, size},
     run,
 };
@@ -79,7 +79,7 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
         }
         cluster.rotate("db").await;
         let limit = TIMEOUT + Duration::from_secs(5) * u32::try_from(workloads).unwrap();
-        eventually_within(limit, "all restarts", async || {
+        scaivault_testkit::eventually(limit, "all restarts", async || {
             let records = cluster.records().await;
             let is_done = |record: &Value| {
                 let count = record["restarts"].as_array().map_or(0, Vec::len);

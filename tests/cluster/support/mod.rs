@@ -16,7 +16,6 @@ pub(crate) mod restarter;
 pub(crate) mod workload;
 
 use std::{
-    panic::Location,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -26,10 +25,7 @@ use kube::{
     api::{Api, ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
 };
-use scaivault_testkit::{
-    control_plane::{ControlPlane, Options},
-    poll,
-};
+use scaivault_testkit::control_plane::{ControlPlane, Options};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -88,18 +84,7 @@ pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Resu
 /// Polls until there is a result, and returns it.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
-    eventually_within(TIMEOUT, what, look)
-}
-
-/// The same for what takes longer with the size of a test.
-#[track_caller]
-pub(crate) fn eventually_within<T>(
-    limit: Duration,
-    what: &str,
-    look: impl AsyncFnMut() -> Option<T>,
-) -> impl Future<Output = T> {
-    let caller = Location::caller();
-    async move { poll(limit, look).await.unwrap_or_else(|| panic!("{caller}: waited {limit:?} for {what}")) }
+    scaivault_testkit::eventually(TIMEOUT, what, look)
 }
 
 /// Runs a program and returns its standard output; it must succeed.

@@ -6,12 +6,12 @@
 mod support;
 
 use scaivault_devserver::Route;
-use scaivault_testkit::postgres::Postgres;
+use scaivault_testkit::{eventually, postgres::Postgres};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 
-use support::{Pod, start, terminate, until, within};
+use support::{Pod, TIMEOUT, start, terminate, until, within};
 
 /// A pod with a database.
 struct World {
@@ -111,13 +111,8 @@ async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
 
     // After two renewals, it is older than its first term.
     world.pod.requested(Route::Renew, 2).await;
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
-    within(async {
-        while world.users().await[0].1 < first[0].1 + 9 {
-            ticks.tick().await;
-        }
-    })
-    .await;
+    eventually(TIMEOUT, "two renewals", async || (world.users().await[0].1 >= first[0].1 + 9).then_some(()))
+        .await;
     assert_eq!(world.credentials().await, credentials);
     assert!(world.log_in(&credentials).await.is_ok());
     session.batch_execute("SELECT 1").await.unwrap();

@@ -14,6 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use scaivault_devserver::{DevServer, Handle, Issuer, Route, Seed, Settings};
+use scaivault_testkit::eventually;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -172,14 +173,9 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Polls until a condition is true.
-pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
-    within(async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !is_so() {
-            ticks.tick().await;
-        }
-    })
-    .await;
+#[track_caller]
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    eventually(TIMEOUT, "this condition", async move || is_so().then_some(()))
 }
 
 pub(crate) async fn until_exists(file: &Path) {

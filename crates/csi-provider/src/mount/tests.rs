@@ -11,6 +11,7 @@ use std::{
 use scaivault_devserver::{DevServer, Effect, Fault, Handle, Issuer, Route, Seed, Settings};
 use scaivault_testkit::{
     api_server::ApiServer,
+    eventually,
     world::{Door, World},
 };
 use serde_json::{Map, Value, json};
@@ -23,6 +24,9 @@ use crate::{
     config::ConfigFlags, generated::csi_driver_provider_client::CsiDriverProviderClient, ops,
     serve::serve_incoming, socket::BoundSocket,
 };
+
+/// How long a test waits for an event.
+const LIMIT: Duration = Duration::from_mins(1);
 
 const SEED: &str = r#"
 policies:
@@ -205,13 +209,7 @@ async fn run(provider: Provider, path: PathBuf, stopped: oneshot::Receiver<()>) 
 }
 
 async fn connect(path: PathBuf) -> Channel {
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    loop {
-        ticks.tick().await;
-        if let Ok(channel) = ops::connect(path.clone()).await {
-            return channel;
-        }
-    }
+    eventually(LIMIT, "the socket", async || ops::connect(path.clone()).await.ok()).await
 }
 
 fn contents<'a>(response: &'a MountResponse, path: &str) -> &'a str {
@@ -516,13 +514,8 @@ mod attacks;
 mod events;
 mod leases;
 
-/// Waits until something is so.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let waiting = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !is_so() {
-            ticks.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("it takes too long");
+/// Polls until a condition is true.
+#[track_caller]
+fn until(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    eventually(LIMIT, "this condition", async move || is_so().then_some(()))
 }

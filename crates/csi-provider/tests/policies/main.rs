@@ -30,7 +30,7 @@ use kube::{
 use scaivault_devserver::{DevServer, Issuer, Seed, Settings};
 use scaivault_testkit::{
     control_plane::{ControlPlane, Options},
-    poll,
+    eventually, poll,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -77,8 +77,8 @@ impl Provider {
 
     async fn driver(&self) -> CsiDriverProviderClient<Channel> {
         let socket = self.socket();
-        let connecting = poll(LIMIT, async || connect(socket.clone()).await.ok());
-        CsiDriverProviderClient::new(connecting.await.expect("the provider listens"))
+        let connecting = eventually(LIMIT, "the provider", async || connect(socket.clone()).await.ok());
+        CsiDriverProviderClient::new(connecting.await)
     }
 }
 
@@ -142,8 +142,7 @@ secrets: {{app/one: {{data: {{key: a}}}}, app/two: {{data: {{key: b}}}}}}
     async fn define_policies(&self) {
         self.create(scaivault_policy::definition().clone()).await;
         let policies = self.api(POLICY.0, POLICY.1);
-        let served = poll(LIMIT, async || policies.list(&ListParams::default()).await.ok());
-        served.await.expect("policies are served");
+        eventually(LIMIT, "policies", async || policies.list(&ListParams::default()).await.ok()).await;
     }
 
     /// The rights of the chart, as a kubeconfig.

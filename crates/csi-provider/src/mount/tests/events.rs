@@ -11,17 +11,11 @@ impl Node {
 
     /// Mounts until the key of Stripe is so, without letting the refresh interval pass.
     async fn mount_until(&self, attributes: &Map<String, Value>, key: &str) -> MountResponse {
-        let mounting = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(10));
-            loop {
-                ticks.tick().await;
-                let response = self.mount(attributes.clone()).await.unwrap();
-                if contents(&response, "stripe/key") == key {
-                    return response;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(50), mounting).await.expect("events do not arrive")
+        eventually(Duration::from_secs(50), key, async || {
+            let response = self.mount(attributes.clone()).await.unwrap();
+            (contents(&response, "stripe/key") == key).then_some(response)
+        })
+        .await
     }
 
     async fn connected(&self, identities: usize) {

@@ -164,22 +164,19 @@ async fn leases_follow_the_pods_of_the_node() {
     assert_eq!((last.files.len(), node.generated()), (1, 3));
     // The kubelet may publish the volumes of a pod for a while that was deleted by force.
     for pod in [("web-0", "u-0"), ("web-1", "u-1")] {
-        let mounting = async {
-            loop {
-                let status = node.mount(node.attributes_of_unknown(pod, DYNAMIC)).await.unwrap_err();
-                assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-                // Before that, its leases are being revoked.
-                if status.message().contains("is not known to the provider") {
-                    break;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("its leases stay");
+        eventually(LIMIT, "the end of its leases", async || {
+            let status = node.mount(node.attributes_of_unknown(pod, DYNAMIC)).await.unwrap_err();
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+            // Before that, its leases are being revoked.
+            status.message().contains("is not known to the provider").then_some(())
+        })
+        .await;
     }
     watch.send("ADDED", &pod("u-3")).await;
-    let mounting =
-        async { while node.mount(node.attributes_of_unknown(("web-3", "u-3"), DYNAMIC)).await.is_err() {} };
-    tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("the pod is not known");
+    eventually(LIMIT, "the new pod", async || {
+        node.mount(node.attributes_of_unknown(("web-3", "u-3"), DYNAMIC)).await.ok()
+    })
+    .await;
     assert_eq!((node.vault.live_leases(), node.generated()), (2, 4));
     drop((following, watch));
     renewing.abort();
@@ -256,8 +253,7 @@ async fn a_refused_generation_keeps_its_reason() {
     }
     node.vault.clear_faults();
     // It has made no user: the pause does not grow.
-    let mounting = async { while node.mount_objects(DYNAMIC).await.is_err() {} };
-    tokio::time::timeout(Duration::from_mins(1), mounting).await.expect("a long pause");
+    eventually(LIMIT, "the end of the pause", async || node.mount_objects(DYNAMIC).await.ok()).await;
     node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
     for note in ["", "it may have created a database user"] {
         let status = node.mount(node.attributes(("web-1", "u-1"), DYNAMIC)).await.unwrap_err();

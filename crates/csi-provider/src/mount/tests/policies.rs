@@ -102,12 +102,10 @@ fn objects(path: &str) -> String {
 }
 
 async fn until_refused(node: &Node, path: &str, is_refused: bool) {
-    let waiting = async {
-        while node.mount_objects(&objects(path)).await.is_err() != is_refused {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("it takes too long");
+    eventually(LIMIT, path, async || {
+        (node.mount_objects(&objects(path)).await.is_err() == is_refused).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -227,15 +225,9 @@ async fn variables_come_from_pod_node_and_namespace() {
         let mut forged = pod(&json!({"app": value}));
         forged["metadata"]["resourceVersion"] = json!("9");
         cluster.send(PODS, "MODIFIED", &forged).await;
-        let waiting = async {
-            loop {
-                let status = node.mount_objects(&objects("pods/${label:app}-0")).await;
-                if let Err(status) = status {
-                    break status;
-                }
-            }
-        };
-        let status = tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
+        let path = objects("pods/${label:app}-0");
+        let refused = eventually(LIMIT, "a refusal", async || node.mount_objects(&path).await.err());
+        let status = refused.await;
         assert!(
             status.code() == Code::InvalidArgument && status.message().contains("${label:app}"),
             "{status}"
