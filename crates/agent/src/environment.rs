@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, env, ffi::OsString, fmt};
 
-use scaivault_contract::env::{
-    ENVIRONMENT, SCAIKEY_TOKEN_URL, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIVAULT_TOKEN_FILE,
-    SCAIVAULT_URL,
+use scaivault_contract::{
+    env::{
+        ENVIRONMENT, SCAIKEY_TOKEN_URL, SCAIVAULT_CA_FILE, SCAIVAULT_CREDENTIALS_DIR, SCAIVAULT_TOKEN_FILE,
+        SCAIVAULT_URL,
+    },
+    write_errors,
 };
 use thiserror::Error;
 
@@ -140,20 +143,10 @@ impl EnvironmentProblems {
 }
 
 impl fmt::Display for EnvironmentProblems {
-    /// On one line, because Events and termination messages are displayed on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(problems) = self;
-        if let [only] = problems.as_slice() {
-            return write!(f, "{only}");
-        }
-        write!(f, "the environment has {} mistakes:", problems.len())?;
-        for (index, problem) in problems.iter().take(PROBLEMS_SHOWN).enumerate() {
-            write!(f, " ({}) {problem}", index + 1)?;
-        }
-        match problems.len().checked_sub(PROBLEMS_SHOWN) {
-            Some(more @ 1..) => write!(f, " and {more} more"),
-            _ => Ok(()),
-        }
+        let heading = format_args!("the environment has {} mistakes:", problems.len());
+        write_errors(f, heading, problems, PROBLEMS_SHOWN, 0)
     }
 }
 

@@ -16,6 +16,7 @@ mod deferred;
 mod duration;
 mod encoding;
 mod engine;
+mod error_list;
 mod excerpt;
 mod field;
 mod file;
@@ -47,6 +48,7 @@ pub use deferred::{
 pub use duration::{Duration, DurationError, DurationFault};
 pub use encoding::{Encoding, EncodingError};
 pub use engine::{DeferredDynamic, DynamicRef, DynamicRefError, EngineName, NameError, RoleName};
+pub use error_list::write_errors;
 pub use excerpt::{EXCERPT_CHARS, Excerpt};
 pub use field::{DeferredSecret, FieldName, FieldNameError, SecretRef, SecretRefError};
 pub use file::{

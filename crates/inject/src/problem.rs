@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 pub use scaivault_contract::Excerpt;
-use scaivault_contract::names::ANNOTATION_PREFIX;
+use scaivault_contract::{names::ANNOTATION_PREFIX, write_errors};
 
 pub(crate) use crate::layer::Layer;
 
@@ -337,11 +337,7 @@ impl Problems {
 
     /// Adds a problem; after the first 32 it is only counted.
     pub fn push(&mut self, problem: Problem) {
-        if self.kept.len() < PROBLEMS_KEPT {
-            self.kept.push(problem);
-        } else {
-            self.more += 1;
-        }
+        self.push_with(|| problem);
     }
 
     /// Adds all of `others`.
@@ -424,26 +420,15 @@ impl<'a> IntoIterator for &'a Problems {
 }
 
 impl fmt::Display for Problems {
-    /// One problem as it is; several as a numbered list on one line, because `kubectl` and Events
-    /// show one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.kept.as_slice() {
-            return write!(f, "{only}");
-        }
-        write!(f, "{} problems", self.len())?;
+        let texts: Vec<_> = self.kept.iter().map(ToString::to_string).collect();
         let mut bytes = 0;
-        for (index, problem) in self.kept.iter().enumerate() {
-            let text = problem.to_string();
+        let fits = |text: &&String| {
             bytes += text.len();
-            if index > 0 && bytes > TEXT_BYTES {
-                return write!(f, " and {} more", self.len() - index);
-            }
-            write!(f, " ({}) {text}", index + 1)?;
-        }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+            bytes <= TEXT_BYTES
+        };
+        let shown = texts.iter().take_while(fits).count().max(1);
+        write_errors(f, format_args!("{} problems", self.len()), &texts, shown, self.more)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use scaivault_contract::write_errors;
+
 /// Maximum number of problems that are spelled out; the others are counted.
 const PROBLEMS_KEPT: usize = 32;
 
@@ -111,19 +113,8 @@ impl<'a> IntoIterator for &'a PolicyProblems {
 }
 
 impl fmt::Display for PolicyProblems {
-    /// One problem as it is; several as a numbered list on one line, because `kubectl` shows one
-    /// line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.kept.as_slice() {
-            return write!(f, "{only}");
-        }
-        write!(f, "{} problems", self.len())?;
-        for (index, problem) in self.kept.iter().enumerate() {
-            write!(f, " ({}) {problem}", index + 1)?;
-        }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        let heading = format_args!("{} problems", self.len());
+        write_errors(f, heading, &self.kept, PROBLEMS_KEPT, self.more)
     }
 }

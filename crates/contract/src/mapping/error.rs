@@ -8,7 +8,7 @@ use super::{MAPPINGS_LIMIT, line::TEMPLATE};
 use crate::{
     DynamicRefError, EncodingError, Excerpt, FileModeError, Format, FormatError, SecretAlias, SecretKey,
     SecretKeyError, SecretRefError, SecretSourceError, TargetFile, TargetFileError, VariableName,
-    VariableNameError,
+    VariableNameError, write_errors,
 };
 
 /// Maximum number of errors that are spelled out: the kubelet truncates a termination message at 4
@@ -43,19 +43,8 @@ impl<'a> IntoIterator for &'a MappingErrors {
 }
 
 impl fmt::Display for MappingErrors {
-    /// On one line, because Events and termination messages are shown on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.0.as_slice() {
-            return write!(f, "{only}");
-        }
-        write!(f, "{} mistakes", self.0.len())?;
-        for (index, error) in self.0.iter().take(ERRORS_SHOWN).enumerate() {
-            write!(f, " ({}) {error}", index + 1)?;
-        }
-        match self.0.len().checked_sub(ERRORS_SHOWN) {
-            Some(more @ 1..) => write!(f, " and {more} more"),
-            _ => Ok(()),
-        }
+        write_errors(f, format_args!("{} mistakes", self.0.len()), &self.0, ERRORS_SHOWN, 0)
     }
 }
 
