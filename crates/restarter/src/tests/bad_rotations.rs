@@ -83,14 +83,17 @@ fn a_crash_soon_after_a_rollout_stops_the_rest() {
 
 #[test]
 fn a_workload_that_was_broken_before_stops_nobody() {
-    let (mut cluster, mut controller) = shared(20, settings());
-    let broken = cluster.object("w003");
-    broken.crashes = true;
-    broken.pods.iter_mut().for_each(|pod| pod.is_failing = true);
-    run(&mut cluster, &mut [&mut controller], 60, 5);
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 4000, 5);
-    assert!(cluster.objects.values().all(|object| object.rollouts == 1));
+    for (workloads, canaries, is_canary) in [(20, 2, false), (10, 1, true)] {
+        let (mut cluster, mut controller) = shared(workloads, Settings { canaries, ..settings() });
+        let broken = cluster.object("w003");
+        broken.is_canary = is_canary;
+        broken.crashes = true;
+        broken.pods.iter_mut().for_each(|pod| pod.is_failing = true);
+        run(&mut cluster, &mut [&mut controller], 60, 5);
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], 4000, 5);
+        assert!(cluster.objects.values().all(|object| object.rollouts == 1), "{workloads} workloads");
+    }
 }
 
 #[test]
@@ -343,19 +346,6 @@ fn a_deadline_of_the_workload_is_the_one_that_counts() {
     assert_eq!(phase(&cluster, "w000"), Phase::Restarting);
     run(&mut cluster, &mut [&mut controller], 3600 + 900, 5);
     assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::TimedOut));
-}
-
-#[test]
-fn a_broken_canary_stops_nobody() {
-    let (mut cluster, mut controller) = shared(10, Settings { canaries: 1, ..settings() });
-    let broken = cluster.object("w003");
-    broken.is_canary = true;
-    broken.crashes = true;
-    broken.pods.iter_mut().for_each(|pod| pod.is_failing = true);
-    run(&mut cluster, &mut [&mut controller], 60, 5);
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 4000, 5);
-    assert!(cluster.objects.values().all(|object| object.rollouts == 1));
 }
 
 #[test]

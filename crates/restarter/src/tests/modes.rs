@@ -33,30 +33,18 @@ fn a_release_that_meets_nothing_is_used_up() {
 
 #[test]
 fn a_changed_mode_holds_from_the_next_rotation() {
-    let (mut cluster, mut controller) = shared(1, quick());
-    cluster.object("w000").mode = Mode::Manual;
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 60, 5);
-    cluster.object("w000").mode = Mode::Auto;
-    run(&mut cluster, &mut [&mut controller], 300, 5);
-    assert_eq!(cluster.rollouts(), 0);
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 300, 5);
-    assert_eq!(cluster.rollouts(), 1);
-}
-
-#[test]
-fn off_forgets_what_was_missed() {
-    let (mut cluster, mut controller) = shared(1, quick());
-    cluster.object("w000").mode = Mode::Off;
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 300, 5);
-    cluster.object("w000").mode = Mode::Auto;
-    run(&mut cluster, &mut [&mut controller], 300, 5);
-    assert_eq!(cluster.rollouts(), 0);
-    cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 300, 5);
-    assert_eq!(cluster.rollouts(), 1);
+    for (mode, time) in [(Mode::Manual, 60), (Mode::Off, 300)] {
+        let (mut cluster, mut controller) = shared(1, quick());
+        cluster.object("w000").mode = mode;
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], time, 5);
+        cluster.object("w000").mode = Mode::Auto;
+        run(&mut cluster, &mut [&mut controller], 300, 5);
+        assert_eq!(cluster.rollouts(), 0, "{mode:?}");
+        cluster.rotate("shared");
+        run(&mut cluster, &mut [&mut controller], 300, 5);
+        assert_eq!(cluster.rollouts(), 1, "{mode:?}");
+    }
 }
 
 #[test]
