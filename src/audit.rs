@@ -23,19 +23,13 @@ pub(crate) use args::{AuditArgs, HELP};
 
 use args::AuditOutput;
 
-use crate::output::{self, PROBLEMS, UNREADABLE, until_closed};
+use crate::output::{self, until_closed};
 
 /// Audits and writes the report to standard output.
 pub(crate) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let audit = if args.filenames.is_empty() { live::audit(args)? } else { manifests::audit(args)? };
     write(&audit, args)?;
-    Ok(if !audit.errors.is_empty() {
-        ExitCode::from(UNREADABLE)
-    } else if audit.has_problems() {
-        ExitCode::from(PROBLEMS)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(output::exit_code(!audit.errors.is_empty(), audit.has_problems()))
 }
 
 fn write(audit: &Audit, args: &AuditArgs) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use crate::{
     input::{self, InputFiles, UsageError},
     object::objects,
     offline_cluster::OfflineCluster,
-    output::{self, PROBLEMS, UNREADABLE, until_closed},
+    output::{self, PROBLEMS, until_closed},
     policy::PolicyFiles,
     report::{Entry, Report},
     yaml_stream,
@@ -181,7 +181,7 @@ fn write_manifests(results: &Results, output: ManifestOutput) -> anyhow::Result<
         }
     }
     until_closed(write_findings(report, withheld))?;
-    Ok(exit_code(report))
+    Ok(output::exit_code(!report.errors.is_empty(), report.has_problems()))
 }
 
 fn write_findings(report: &Report, withheld: bool) -> io::Result<()> {
@@ -200,15 +200,5 @@ fn write_report(report: &Report, output: ReportOutput) -> anyhow::Result<ExitCod
         ReportOutput::Json => stdout.write_all(report.to_json()?.as_bytes()),
     };
     until_closed(written.and_then(|()| stdout.flush()))?;
-    Ok(exit_code(report))
-}
-
-fn exit_code(report: &Report) -> ExitCode {
-    if !report.errors.is_empty() {
-        ExitCode::from(UNREADABLE)
-    } else if report.has_problems() {
-        ExitCode::from(PROBLEMS)
-    } else {
-        ExitCode::SUCCESS
-    }
+    Ok(output::exit_code(!report.errors.is_empty(), report.has_problems()))
 }

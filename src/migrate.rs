@@ -38,7 +38,7 @@ use crate::{
     document::emit_yaml,
     input::{self, InputFiles},
     manifest_cmd,
-    output::{self, PROBLEMS, UNREADABLE, until_closed},
+    output::{self, until_closed},
     yaml_stream,
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot write {}", directory.display()))?;
     }
     write_report(&migration.report, is_readable.then_some(directory))?;
-    Ok(exit_code(&migration.report))
+    Ok(output::exit_code(!migration.report.errors.is_empty(), migration.report.has_problems()))
 }
 
 /// Runs `verify`.
@@ -76,7 +76,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     until_closed(output::write_stdout(text.as_bytes()))?;
     let mut stderr = output::stderr();
     until_closed(migration.report.write_left(&mut stderr))?;
-    Ok(exit_code(&migration.report))
+    Ok(output::exit_code(!migration.report.errors.is_empty(), migration.report.has_problems()))
 }
 
 fn migrate(args: &SourceArgs, with_diff: bool) -> anyhow::Result<Migration> {
@@ -112,7 +112,7 @@ fn write_manifests(migration: &Migration) -> anyhow::Result<ExitCode> {
             "nothing is written to standard output until all manifests can be read"
         ))?;
     }
-    Ok(exit_code(&migration.report))
+    Ok(output::exit_code(!migration.report.errors.is_empty(), migration.report.has_problems()))
 }
 
 fn write_report(report: &Report, directory: Option<&Path>) -> anyhow::Result<()> {
@@ -124,14 +124,4 @@ fn write_report(report: &Report, directory: Option<&Path>) -> anyhow::Result<()>
     };
     until_closed(written.and_then(|()| stdout.flush()))?;
     Ok(())
-}
-
-fn exit_code(report: &Report) -> ExitCode {
-    if !report.errors.is_empty() {
-        ExitCode::from(UNREADABLE)
-    } else if report.has_problems() {
-        ExitCode::from(PROBLEMS)
-    } else {
-        ExitCode::SUCCESS
-    }
 }

@@ -23,7 +23,12 @@ pub(crate) const STRONG: Style = Style::new().bold();
 /// The exit code for problems in the input.
 pub(crate) const PROBLEMS: u8 = 1;
 /// The exit code for unreadable input and for wrong usage, the same as clap's.
-pub(crate) const UNREADABLE: u8 = 2;
+const UNREADABLE: u8 = 2;
+
+/// The exit code of a command that reads manifests or a cluster.
+pub(crate) fn exit_code(is_unreadable: bool, has_problems: bool) -> ExitCode {
+    ExitCode::from(if is_unreadable { UNREADABLE } else { u8::from(has_problems) * PROBLEMS })
+}
 
 /// Standard output, locked, for coloured text.
 pub(crate) fn stdout() -> AutoStream<StdoutLock<'static>> {
