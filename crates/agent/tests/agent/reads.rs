@@ -10,7 +10,7 @@ use scaivault_devserver::{Fault, Route};
 use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, Seen, World};
 use serde_json::json;
 
-use crate::support::{Pod, Sidecar, data, start, terminate, until, within};
+use crate::support::{Outputs, Pod, Sidecar, data, start, terminate, until, within};
 
 /// How long the client waits for progress of a request.
 const IDLE: Duration = Duration::from_secs(15);
@@ -125,15 +125,8 @@ async fn a_throttled_secret_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_restart_in_an_outage_renews_leases_at_once() {
     let pod = Pod::new().await;
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
-    let state = pod.path("state");
-    let variables = [
-        ("WATCH_PATHS", watch.as_str()),
-        ("DYNAMIC", dynamic.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-        ("FETCH_TIMEOUT", "10m"),
-    ];
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly ttl=6s");
+    let variables = outputs.variables(&[("FETCH_TIMEOUT", "10m")]);
     let mut first = start(&mut pod.agent("sidecar", &variables));
     pod.run("wait", &variables).await.check(0, &[]);
     let lease = pod.secret("db.json");

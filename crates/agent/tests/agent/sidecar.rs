@@ -4,7 +4,7 @@ use scaivault_devserver::{Fault, Route};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::{Pod, data, start, terminate, until, until_exists, within};
+use crate::support::{Outputs, Pod, data, start, terminate, until, until_exists, within};
 
 #[tokio::test]
 async fn the_gate_opens_when_the_files_are_there() {
@@ -97,16 +97,8 @@ async fn a_lease_is_renewed_and_revoked_at_the_end() {
 #[tokio::test]
 async fn a_crash_costs_neither_a_login_nor_a_lease_nor_the_gate() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-        ("REFRESH_INTERVAL", "1s"),
-        ("FETCH_TIMEOUT", "1s"),
-    ];
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
+    let variables = outputs.variables(&[("REFRESH_INTERVAL", "1s"), ("FETCH_TIMEOUT", "1s")]);
     // The first start has enough time.
     let mut sidecar = start(&mut pod.agent("sidecar", &variables[..4]));
     pod.run("wait", &variables).await.check(0, &[]);

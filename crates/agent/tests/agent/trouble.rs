@@ -9,7 +9,7 @@ use std::{
 
 use scaivault_devserver::{Fault, Route};
 
-use crate::support::{Pod, Sidecar, data, start, terminate, until};
+use crate::support::{Outputs, Pod, Sidecar, data, start, terminate, until};
 
 #[tokio::test]
 async fn leases_that_end_at_once_are_not_generated_in_a_row() {
@@ -119,18 +119,11 @@ async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
 #[tokio::test]
 async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("REFRESH_ON_EVENT", "true"),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-    ];
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
+    let variables = outputs.variables(&[("REFRESH_ON_EVENT", "true")]);
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     let is_kept = |state: String| state.contains("\"subscription\":\"");
-    until(|| fs::read_to_string(state.join("state.json")).is_ok_and(is_kept)).await;
+    until(|| fs::read_to_string(pod.path("state/state.json")).is_ok_and(is_kept)).await;
     pod.vault.add_fault(Fault::hang(Route::Unsubscribe));
     terminate(sidecar).await.check(0, &["lease revoked"]);
     assert_eq!(pod.live_leases(), 0);

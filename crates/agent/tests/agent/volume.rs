@@ -4,34 +4,13 @@ use std::{fs, process::Stdio};
 
 use scaivault_devserver::{Fault, Route};
 
-use crate::support::{Pod, Sidecar, data, start, terminate, until};
-
-/// A file of a lease, a file of a secret, and a state directory.
-struct Outputs {
-    dynamic: String,
-    watch: String,
-    state: String,
-}
-
-impl Outputs {
-    fn new(pod: &Pod) -> Self {
-        Self {
-            dynamic: pod.mapping(&[("engine=postgres role=readonly", "db.json")]),
-            watch: pod.mapping(&[("app/stripe#key", "key")]),
-            state: pod.path("state").to_str().unwrap().to_owned(),
-        }
-    }
-
-    fn variables(&self) -> [(&str, &str); 3] {
-        [("DYNAMIC", &self.dynamic), ("WATCH_PATHS", &self.watch), ("SCAIVAULT_STATE_DIR", &self.state)]
-    }
-}
+use crate::support::{Outputs, Pod, Sidecar, data, start, terminate, until};
 
 #[tokio::test]
 async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
     let pod = Pod::new().await;
-    let wanted = Outputs::new(&pod);
-    let variables = wanted.variables();
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
+    let variables = outputs.variables(&[]);
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     let before = pod.secret("db.json");
@@ -49,15 +28,8 @@ async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
 #[tokio::test]
 async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
     let pod = Pod::new().await;
-    let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=20s", "db.json")]);
-    let watch = pod.mapping(&[("app/stripe#key", "key")]);
-    let state = pod.path("state");
-    let variables = [
-        ("DYNAMIC", dynamic.as_str()),
-        ("WATCH_PATHS", watch.as_str()),
-        ("SCAIVAULT_STATE_DIR", state.to_str().unwrap()),
-        ("REFRESH_INTERVAL", "1s"),
-    ];
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly ttl=20s");
+    let variables = outputs.variables(&[("REFRESH_INTERVAL", "1s")]);
     let mut first = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("key").is_some() && pod.secret("db.json").is_some()).await;
     first.kill().await.unwrap();
@@ -81,8 +53,8 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
 #[tokio::test]
 async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
     let pod = Pod::new().await;
-    let wanted = Outputs::new(&pod);
-    let variables = wanted.variables();
+    let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
+    let variables = outputs.variables(&[]);
     let sidecar = start(&mut pod.agent("sidecar", &variables));
     until(|| pod.secret("db.json").is_some()).await;
     terminate(sidecar).await.check(0, &["lease revoked"]);

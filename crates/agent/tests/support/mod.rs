@@ -157,6 +157,30 @@ impl Ended {
     }
 }
 
+/// A file of a lease, a file of a secret, and a state directory.
+pub(crate) struct Outputs {
+    dynamic: String,
+    watch: String,
+    state: String,
+}
+
+impl Outputs {
+    pub(crate) fn new(pod: &Pod, lease: &str) -> Self {
+        Self {
+            dynamic: pod.mapping(&[(lease, "db.json")]),
+            watch: pod.mapping(&[("app/stripe#key", "key")]),
+            state: pod.path("state").to_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The variables of a sidecar, and `others`.
+    pub(crate) fn variables<'a>(&'a self, others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let Self { dynamic, watch, state } = self;
+        let own = [("DYNAMIC", &**dynamic), ("WATCH_PATHS", watch), ("SCAIVAULT_STATE_DIR", state)];
+        [&own, others].concat()
+    }
+}
+
 /// A secret's data with one field `key`.
 pub(crate) fn data(value: &str) -> Map<String, Value> {
     json!({ "key": value }).as_object().unwrap().clone()
