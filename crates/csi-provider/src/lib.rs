@@ -14,14 +14,6 @@ mod cluster;
 mod config;
 mod events;
 mod failure;
-#[allow(
-    clippy::pedantic,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "written by crates/csi-provider/generate"
-)]
 mod generated;
 mod leases;
 mod logins;

@@ -12,14 +12,6 @@
 #[allow(dead_code, reason = "shared with the benchmark of the agent")]
 mod figures;
 #[path = "../../src/generated.rs"]
-#[allow(
-    clippy::pedantic,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated"
-)]
 mod generated;
 mod node;
 

@@ -4,6 +4,16 @@
 
 use std::{error::Error, fs, path::Path};
 
+const ALLOW: &str = r#"#![allow(
+    clippy::pedantic,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "written by crates/csi-provider/generate"
+)]
+"#;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let proto = root.join("proto/service.proto");
@@ -18,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .out_dir(&scratch)
         .compile_fds(set)?;
     let code = fs::read_to_string(scratch.join("v1alpha1.rs"))?;
-    fs::write(root.join("src/generated.rs"), code)?;
+    fs::write(root.join("src/generated.rs"), format!("{ALLOW}{code}"))?;
     // A test compares the two, and fails after a change of the contract until this program is run again.
     fs::copy(&proto, root.join("src/generated.proto"))?;
     Ok(())

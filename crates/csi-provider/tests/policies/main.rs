@@ -1,14 +1,6 @@
 //! The provider beside a real API server, with the rights that its chart gives: policies, pods and namespaces as they change.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
-#[allow(
-    clippy::pedantic,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated code"
-)]
 #[path = "../../src/generated.rs"]
 mod generated;
 
