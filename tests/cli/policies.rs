@@ -61,6 +61,12 @@ impl Files {
             .collect();
         run(words)
     }
+
+    /// Runs a command on the pod with the namespace and the policy.
+    fn run_on_pod(&self, command: &str, more: &[&str]) -> Outcome {
+        let words = ["-f", "@pod.yaml", "--namespace-file", "@namespace.yaml", "--policy", "@policy.yaml"];
+        self.run(&[&[command], &words[..], more].concat())
+    }
 }
 
 fn ordinary() -> Files {
@@ -73,7 +79,7 @@ fn a_policy_injects_into_a_pod_without_annotations() {
     let words = ["check", "-f", "@pod.yaml", "--namespace-file", "@namespace.yaml"];
     let without = files.run(&words).exits(0).stdout;
     assert!(without.contains("pod/one: skipped"), "{without}");
-    let with = files.run(&[&words[..], &["--policy", "@policy.yaml", "--explain"]].concat()).exits(0).stdout;
+    let with = files.run_on_pod("check", &["--explain"]).exits(0).stdout;
     for expected in [
         "pod/one: injected",
         "inject-secret-db.json = environments/production/billing/database (policy billing)",
@@ -81,16 +87,7 @@ fn a_policy_injects_into_a_pod_without_annotations() {
     ] {
         assert!(with.contains(expected), "{expected}: {with}");
     }
-    let manifest = files.run(&[
-        "inject",
-        "-f",
-        "@pod.yaml",
-        "--namespace-file",
-        "@namespace.yaml",
-        "--policy",
-        "@policy.yaml",
-    ]);
-    let manifest = manifest.exits(0).stdout;
+    let manifest = files.run_on_pod("inject", &[]).exits(0).stdout;
     assert!(
         manifest.contains("environments/production/billing/database -> /run/secrets/db.json"),
         "{manifest}"
@@ -104,9 +101,7 @@ fn what_a_policy_does_not_allow_is_a_problem() {
         "annotations: {scaivault.scailabs.ai/inject-secret-x: environments/production/shop/x}, labels:",
     );
     let files = Files::new(&[("policy.yaml", POLICY), ("namespace.yaml", NAMESPACE), ("pod.yaml", &pod)]);
-    let words =
-        ["check", "-f", "@pod.yaml", "--namespace-file", "@namespace.yaml", "--policy", "@policy.yaml"];
-    let report = files.run(&[&words[..], &["-o", "json"]].concat()).exits(1).stdout;
+    let report = files.run_on_pod("check", &["-o", "json"]).exits(1).stdout;
     let report: Value = serde_json::from_str(&report).unwrap();
     let object = &report["objects"][0];
     assert_eq!(object["outcome"], "denied", "{report:#}");
@@ -198,19 +193,10 @@ fn exceptions_end_with_the_given_day() {
     );
     let pod = POD.replace("labels:", "annotations: {scaivault.scailabs.ai/inject-secret-x: old/x}, labels:");
     let files = Files::new(&[("policy.yaml", &policy), ("namespace.yaml", NAMESPACE), ("pod.yaml", &pod)]);
-    let words = [
-        "check",
-        "-f",
-        "@pod.yaml",
-        "--namespace-file",
-        "@namespace.yaml",
-        "--policy",
-        "@policy.yaml",
-        "--date",
-    ];
-    files.run(&[&words[..], &["2027-01-31"]].concat()).exits(0);
-    files.run(&[&words[..], &["2027-02-01"]].concat()).exits(1);
-    files.run(&[&words[..], &["soon"]].concat()).exits(2).says("expected a date such as 2027-01-31");
+    files.run_on_pod("check", &["--date", "2027-01-31"]).exits(0);
+    files.run_on_pod("check", &["--date", "2027-02-01"]).exits(1);
+    let invalid = files.run_on_pod("check", &["--date", "soon"]);
+    invalid.exits(2).says("expected a date such as 2027-01-31");
 }
 
 #[test]
