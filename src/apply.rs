@@ -128,13 +128,13 @@ mod tests {
         ];
         for length in 1..=operations.len() {
             let patch = Patch::new(operations[..length].to_vec());
-            let mut ours = document();
-            apply(&mut ours, &patch).unwrap();
+            let mut patched = document();
+            apply(&mut patched, &patch).unwrap();
             let mut reference = document();
             let reference_patch: json_patch::Patch =
                 serde_json::from_value(serde_json::to_value(&patch).unwrap()).unwrap();
             json_patch::patch(&mut reference, &reference_patch).unwrap();
-            assert_eq!(ours, reference, "after {:?}", operations[length - 1]);
+            assert_eq!(patched, reference, "after {:?}", operations[length - 1]);
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn an_operation_that_does_not_apply_is_named() {
         for operation in [
             add_text("/absent/x"),
             add_text("/list/3"),

@@ -25,7 +25,7 @@ use scaivault_webhook::{
 };
 use tokio::{sync::watch as channel, task::JoinSet};
 
-pub(crate) use client::{Named, client, named};
+pub(crate) use client::{SelectedCluster, client, named};
 pub(crate) use events::{QUEUE, generate_name, host_name, post as post_events};
 pub(crate) use version::{follow as follow_version, oldest as oldest_version};
 

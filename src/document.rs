@@ -113,22 +113,22 @@ pub(crate) fn emit_yaml(value: &Value) -> Result<String, EmitError> {
         // Never `>`: a folded block would change the visible line breaks.
         folded_wrap_chars: usize::MAX,
     };
-    Ok(digits::restore(&serde_saphyr::to_string_with_options(&Emitted(value), options)?, Format::Yaml))
+    Ok(digits::restore(&serde_saphyr::to_string_with_options(&YamlValue(value), options)?, Format::Yaml))
 }
 
 /// Wraps a value for writing: text whose literal block would start with a tab is quoted instead,
 /// because the YAML library of `kubectl` takes that tab for indentation and rejects it.
-struct Emitted<'a>(&'a Value);
+struct YamlValue<'a>(&'a Value);
 
-impl Serialize for Emitted<'_> {
+impl Serialize for YamlValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::String(text) if text.contains('\n') && text.trim_start_matches('\n').starts_with('\t') => {
                 DoubleQuoted(text).serialize(serializer)
             }
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Emitted)),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(YamlValue)),
             Value::Object(map) => {
-                serializer.collect_map(map.iter().map(|(key, value)| (key, Emitted(value))))
+                serializer.collect_map(map.iter().map(|(key, value)| (key, YamlValue(value))))
             }
             other => other.serialize(serializer),
         }

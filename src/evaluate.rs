@@ -2,8 +2,8 @@
 
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{
-    Context, Decision, DefaultsReport, Denial, Derived, Explanation, MutationMode, Patch, PodView, Policy,
-    PolicyReport, PolicySet, PolicyUse, Problems, Selector, SkipReason,
+    Context, Decision, DefaultsReport, Denial, DerivedSetting, Explanation, MutationMode, Patch, PodView,
+    Policy, PolicyReport, PolicySet, PolicyUse, Problems, Selector, SkipReason,
     annotations::MisplacedKey,
     derived, explain, manifest,
     workload::{self, WorkloadKind, WorkloadView},
@@ -303,8 +303,8 @@ impl Work<'_> {
         )]
     }
 
-    fn decided(&self, object: &Object<'_>, decided: Decided, warnings: Vec<String>) -> ObjectResult {
-        let Decided { outcome, settings, policies, with_policies } = decided;
+    fn decided(&self, object: &Object<'_>, decided: PodEvaluation, warnings: Vec<String>) -> ObjectResult {
+        let PodEvaluation { outcome, settings, policies, with_policies } = decided;
         let is_detach_requested = self.action != Action::Inject;
         let result = ObjectResult::new(object, outcome, warnings);
         ObjectResult { is_detach_requested, settings, policies, with_policies, ..result }
@@ -353,14 +353,14 @@ impl ObjectResult {
 }
 
 /// The outcome for a pod (template).
-struct Decided {
+struct PodEvaluation {
     outcome: Outcome,
     settings: Vec<Setting>,
     policies: Vec<PolicyUse>,
     with_policies: bool,
 }
 
-impl Decided {
+impl PodEvaluation {
     fn malformed(message: String) -> Self {
         Self {
             outcome: Outcome::Malformed(message),
@@ -374,7 +374,13 @@ impl Decided {
 impl Work<'_> {
     /// The decision on the pod (template) at `pointer`, or on the workload of that kind that
     /// contains it.
-    fn pod(&self, object: &Object<'_>, pointer: &str, pod: &Value, kind: Option<WorkloadKind>) -> Decided {
+    fn pod(
+        &self,
+        object: &Object<'_>,
+        pointer: &str,
+        pod: &Value,
+        kind: Option<WorkloadKind>,
+    ) -> PodEvaluation {
         let Self { action, cluster, with_settings, decide } = *self;
         let json = kind.map_or(pod, |_| object.value).to_string();
         let subject = match kind {
@@ -385,7 +391,7 @@ impl Work<'_> {
         };
         let subject = match subject {
             Ok(subject) => subject,
-            Err(message) => return Decided::malformed(message),
+            Err(message) => return PodEvaluation::malformed(message),
         };
         let namespace = match action {
             Action::Inject => cluster.namespace(object.namespace()),
@@ -414,7 +420,7 @@ impl Work<'_> {
                 Outcome::Decided(Box::new(decision))
             }
         };
-        Decided { outcome, settings, policies: report.uses, with_policies: with_settings }
+        PodEvaluation { outcome, settings, policies: report.uses, with_policies: with_settings }
     }
 }
 
@@ -463,7 +469,7 @@ fn settings_of(pod: &PodView<'_>, context: &Context<'_>, decision: &Decision) ->
         rule: None,
     });
     let derived = if decision.leaves_alone() { Vec::new() } else { derived(pod, context) };
-    let derived = derived.into_iter().map(|Derived { key, value, rule }| Setting {
+    let derived = derived.into_iter().map(|DerivedSetting { key, value, rule }| Setting {
         key,
         value,
         layer: "derived".to_owned(),

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_manifests_is_an_error_and_the_others_are_found() {
+    fn a_directory_without_manifests_is_an_error() {
         let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(full.path().join("a.yaml"), "").unwrap();
         let found = find(&[empty.path().to_owned(), full.path().to_owned()]).unwrap();

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_list_says_what_its_items_are() {
+    fn a_typed_list_determines_the_kind_of_its_items() {
         let document = json!({
             "apiVersion": "apps/v1",
             "kind": "DeploymentList",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_kind_is_no_kubernetes_object_and_is_not_lost() {
+    fn a_document_without_a_kind_is_kept() {
         for document in [json!([]), json!("text"), json!({"kind": "Pod"}), json!({"kind": 1})] {
             let found = objects(&document);
             assert_eq!((found.len(), found[0].kind), (1, ""), "{document}");

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_brings_its_own_annotations_under_our_prefix() {
+    fn a_namespace_has_its_prefixed_annotations() {
         let found = given(&[namespace("a"), namespace("b")]).namespace("b");
         assert_eq!(found.name, "b");
         let annotations: Vec<_> = found.annotations.into_iter().collect();
@@ -153,7 +153,7 @@ mod tests {
 
     /// kubectl decides the namespace of a manifest without one, independent of other manifests.
     #[test]
-    fn a_namespace_among_the_manifests_is_for_its_own_and_a_given_one_wins() {
+    fn a_given_namespace_overrides_the_manifests_one() {
         let mut cluster = noted(&[namespace("a")]);
         assert_eq!(cluster.namespace("a").annotations.len(), 1);
         assert_eq!(cluster.namespace("").annotations.len(), 0);

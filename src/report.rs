@@ -129,7 +129,7 @@ impl Report {
 }
 
 /// An outcome as reported, with the same words as in logs and metrics.
-struct Reported<'a> {
+struct ReportedOutcome<'a> {
     word: &'static str,
     reason: &'static str,
     note: Option<&'a str>,
@@ -139,7 +139,7 @@ struct Reported<'a> {
     warnings: Vec<&'a str>,
 }
 
-impl<'a> Reported<'a> {
+impl<'a> ReportedOutcome<'a> {
     fn new(word: &'static str, reason: &'static str, note: Option<&'a str>) -> Self {
         Self { word, reason, note, problems: Vec::new(), policy_problems: Vec::new(), warnings: Vec::new() }
     }
@@ -170,7 +170,7 @@ fn is_detached(decision: &Decision) -> bool {
 }
 
 impl Entry {
-    fn outcome(&self) -> Reported<'_> {
+    fn outcome(&self) -> ReportedOutcome<'_> {
         let mut reported = self.decided();
         if let Some(reason) = self.result.rejection().filter(|_| reported.word != "denied") {
             (reported.word, reported.reason, reported.note) = ("denied", reason, None);
@@ -179,17 +179,19 @@ impl Entry {
         reported
     }
 
-    fn decided(&self) -> Reported<'_> {
+    fn decided(&self) -> ReportedOutcome<'_> {
         match &self.result.outcome {
-            Outcome::NoObject => Reported::new("skipped", "no-object", None),
-            Outcome::NoPod => Reported::new("skipped", "no-pod", None),
-            Outcome::Class => Reported::new("accepted", "class", None),
-            Outcome::Malformed(message) => Reported::new("denied", MalformedPod::REASON, Some(message)),
-            Outcome::InvalidPolicy(problems) => Reported {
+            Outcome::NoObject => ReportedOutcome::new("skipped", "no-object", None),
+            Outcome::NoPod => ReportedOutcome::new("skipped", "no-pod", None),
+            Outcome::Class => ReportedOutcome::new("accepted", "class", None),
+            Outcome::Malformed(message) => {
+                ReportedOutcome::new("denied", MalformedPod::REASON, Some(message))
+            }
+            Outcome::InvalidPolicy(problems) => ReportedOutcome {
                 policy_problems: problems.iter().collect(),
-                ..Reported::new("denied", Code::InvalidPolicy.name(), None)
+                ..ReportedOutcome::new("denied", Code::InvalidPolicy.name(), None)
             },
-            Outcome::NoReceipt => Reported::new(
+            Outcome::NoReceipt => ReportedOutcome::new(
                 "kept",
                 SkipReason::NoReceipt.name(),
                 Some(
@@ -198,16 +200,16 @@ impl Entry {
                 ),
             ),
             Outcome::Decided(decision) if self.result.is_detach_requested && is_detached(decision) => {
-                Reported::new(decision.outcome(), REQUESTED, None)
+                ReportedOutcome::new(decision.outcome(), REQUESTED, None)
             }
-            Outcome::Decided(decision) => Reported::decided(decision),
+            Outcome::Decided(decision) => ReportedOutcome::decided(decision),
         }
     }
 
     /// Writes it as text.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { file, line, result, rewritten, diff } = self;
-        let Reported { word, reason, note, problems, policy_problems, warnings } = self.outcome();
+        let ReportedOutcome { word, reason, note, problems, policy_problems, warnings } = self.outcome();
 
         write!(out, "{PLACE}{}:{line}{PLACE:#} ", Printable(file))?;
         if let Some(pointer) = result.pointer.strip_prefix('/') {

@@ -1,5 +1,5 @@
-//! `restarter`: restarts workloads after rotations of their secrets. What to do is decided by `scaivault_restarter`; here it is fed with
-//! the cluster and ScaiVault, and its steps are carried out.
+//! `restarter`: restarts workloads after rotations of their secrets. `scaivault_restarter` decides; this
+//! module supplies the state of the cluster and of ScaiVault, and executes the steps.
 //!
 //! ```text
 //! watches, versions -> Memory (Catalog) -> decide -> Writer: patch of the template, RotationRollout
@@ -27,7 +27,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use kube::Client;
-use scaivault_certs::Checked;
+use scaivault_certs::CheckResult;
 use scaivault_cluster::{
     follow,
     policies::{InjectionPolicies, PolicyCache, keep},
@@ -54,11 +54,11 @@ use memory::Memory;
 use metrics::Metrics;
 use writer::Writer;
 
-/// How often it is looked at whether the first lists are complete.
+/// How often to check whether the first lists are complete.
 const LISTED_INTERVAL: Duration = Duration::from_millis(100);
-/// What has to be known before workloads are read.
+/// The resources that must be listed before workloads are read.
 const FIRST: [&str; 2] = [NAMESPACES, POLICIES];
-/// How long giving the Lease back may take.
+/// How long the release of the Lease may take.
 const RELEASE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
@@ -126,12 +126,12 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
     tracing::info!("stopping");
     stop.send_replace(true);
     tasks.shutdown().await;
-    // The next leader does not have to wait until the Lease expires.
+    // Releases the Lease, so that the next leader does not have to wait until it expires.
     let _ = timeout(RELEASE, candidate.join_next()).await;
     Ok(())
 }
 
-/// What watches need.
+/// The parameters of the watches.
 struct Watches {
     client: Client,
     memory: Arc<Memory>,
@@ -139,7 +139,8 @@ struct Watches {
 }
 
 impl Watches {
-    /// Follows the cluster for ever. Namespaces and policies come first: what a template delivers depends on them.
+    /// Starts all watches. Namespaces and policies are listed first, because the secrets of a template depend
+    /// on them.
     fn start(&self, policies: Option<Arc<PolicyCache>>, has_secrets: bool, tasks: &mut JoinSet<()>) {
         let Self { client, memory, .. } = self;
         memory.expect(NAMESPACES);
@@ -189,7 +190,7 @@ async fn until_listed(memory: &Memory, resources: &[&'static str]) {
     }
 }
 
-/// Whether this replica leads, as a metric.
+/// Exports leadership as a metric.
 async fn follow_leadership(mut leading: watch::Receiver<bool>, metrics: Arc<Metrics>) {
     loop {
         metrics.leads(*leading.borrow_and_update());
@@ -199,8 +200,8 @@ async fn follow_leadership(mut leading: watch::Receiver<bool>, metrics: Arc<Metr
     }
 }
 
-/// The leader alone asks ScaiVault. Its subscription is named after the cluster and the Lease, so that the next leader takes it up
-/// and no other cluster does.
+/// Reads versions from ScaiVault while this replica leads. The subscription is named after the cluster and
+/// the Lease, so that the next leader continues it and no other cluster does.
 async fn follow_vault(
     mut leading: watch::Receiver<bool>,
     vault: Arc<args::Vault>,
@@ -219,22 +220,22 @@ async fn follow_vault(
     }
 }
 
-/// The configuration file of the injector, read again when it changes.
+/// Reloads the injector's configuration file when it changes.
 async fn follow_config(config: Follower, memory: Arc<Memory>) {
     let take = |config: &mut Follower| match config.check() {
-        Checked::Unchanged => {}
-        Checked::Replaced(settings) => {
+        CheckResult::Unchanged => {}
+        CheckResult::Replaced(settings) => {
             tracing::info!("configuration replaced");
             memory.settings_changed(settings);
         }
-        Checked::Kept(error) => {
+        CheckResult::Kept(error) => {
             tracing::error!(error, "configuration rejected, keeping the previous one");
         }
     };
     config.each_interval(take).await;
 }
 
-/// The name of this process among the replicas: two of them on one host are two.
+/// A unique name of this process among the replicas, also of those on the same host.
 fn identity() -> String {
     format!("{}_{:016x}", cluster::host_name(100), RandomState::new().hash_one(()))
 }

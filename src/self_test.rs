@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
+    fn a_refusal_has_a_fix() {
         for (code, message, fix) in [
             (500, r#"Internal error occurred: failed calling webhook "pods": refused"#, "caBundle"),
             (400, r#"admission webhook "other" denied the request: no"#, "denies the pod"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_is_let_in_everywhere() {
+    fn the_pod_is_admitted_everywhere() {
         let pod = pod();
         let spec = &pod.data["spec"];
         let mut container = spec["containers"][0].clone();

@@ -21,7 +21,7 @@ use scaivault_cluster::unix_seconds;
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
     AdmissionContext, AllowedSources, Bound, Cluster, Limits, Metrics, NoCluster, PodEvents, Readiness,
-    Running, Server, Shutdown, Stopped,
+    RunningServer, Server, Shutdown, ShutdownReport,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -51,14 +51,14 @@ const MOST_WORKERS: usize = 8;
 /// Serves until SIGTERM or SIGINT; a second signal closes connections with requests in flight.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
-    let Stopped { aborted } = runtime::serve(workers, serve(args))?;
+    let ShutdownReport { aborted } = runtime::serve(workers, serve(args))?;
     if aborted > 0 {
         bail!("closed {aborted} connections with requests in progress");
     }
     Ok(())
 }
 
-async fn serve(args: &ServeArgs) -> anyhow::Result<Stopped> {
+async fn serve(args: &ServeArgs) -> anyhow::Result<ShutdownReport> {
     let ServeArgs { listen, ops_listen, tls, config, cluster, allow_source, limits } = args;
     let ClusterArgs { cluster: in_cluster, namespace, kube_version, policies: _, label_namespaces: _ } =
         cluster;
@@ -160,7 +160,7 @@ pub(crate) struct InProcess {
     /// The CA certificate for clients, PEM.
     pub(crate) ca_pem: String,
     shutdown: Shutdown,
-    running: Running,
+    running: RunningServer,
 }
 
 impl InProcess {
@@ -190,7 +190,7 @@ impl InProcess {
     }
 
     /// Stops it, once its requests are answered.
-    pub(crate) async fn stop(self) -> Stopped {
+    pub(crate) async fn stop(self) -> ShutdownReport {
         self.shutdown.drain();
         self.running.stopped().await
     }
@@ -236,6 +236,6 @@ mod tests {
         let server = InProcess::start(Settings::default(), KubeVersion::OLDEST).await.unwrap();
         assert!(server.address.ip().is_loopback() && server.address.port() != 0);
         assert!(server.ca_pem.starts_with("-----BEGIN CERTIFICATE-----"));
-        assert_eq!(server.stop().await, Stopped { aborted: 0 });
+        assert_eq!(server.stop().await, ShutdownReport { aborted: 0 });
     }
 }

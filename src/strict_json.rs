@@ -80,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_serde_json_reads() {
+    fn the_parser_agrees_with_serde_json() {
         let json = r#"{"a": [1, -1, 1.5, true, null, "é\ud83d\ude00"], "b": {}, "c": 18446744073709551615}"#;
         assert_eq!(parse(json).unwrap(), serde_json::from_str::<Value>(json).unwrap());
     }
 
     #[test]
-    fn a_key_twice_is_an_error_with_its_place() {
+    fn a_repeated_key_is_an_error_with_its_place() {
         let error = parse("{\"a\": {\n\"b\": 1,\n\"b\": 2}}").unwrap_err();
         assert!(error.to_string().starts_with("duplicate key \"b\""), "{error}");
         assert_eq!(error.line(), 3);

@@ -90,7 +90,7 @@ pub(crate) enum LogFormat {
 
 /// Treats an empty environment variable as unset, because manifest templates write it so.
 pub(crate) fn ignore_empty_env(arg: Arg) -> Arg {
-    #[expect(clippy::disallowed_methods, reason = "what clap itself has read, which it does not show")]
+    #[expect(clippy::disallowed_methods, reason = "clap does not return this variable")]
     let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(Resettable::Reset) } else { arg }
 }

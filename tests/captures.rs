@@ -193,7 +193,7 @@ fn annotations<'v>(object: &'v mut Value, pointer: &str) -> &'v mut serde_json::
 }
 
 #[test]
-fn workloads_that_ask_for_nothing_go_through_both_entries() {
+fn workloads_without_requests_pass_both_endpoints() {
     let server = Server::start();
     let mut connection = server.connect();
     for (name, _) in CAPTURES {
@@ -238,7 +238,7 @@ fn a_created_workload_carries_its_mode_in_its_template() {
 }
 
 #[test]
-fn a_frozen_deployment_is_told_what_was_not_added() {
+fn a_frozen_deployment_gets_a_warning_about_omissions() {
     let server = Server::start();
     let mut connection = server.connect();
     for (name, kind, mut review) in workloads("UPDATE") {
@@ -256,7 +256,7 @@ fn a_frozen_deployment_is_told_what_was_not_added() {
             "{name}: {warnings}"
         );
         let changed = apply(&review["request"]["object"], &patch(&response).unwrap()).unwrap();
-        let ours = |object: &Value| {
+        let injected = |object: &Value| {
             let annotations = object.pointer(&format!("{template}/metadata/annotations")).cloned();
             let mut annotations: serde_json::Map<_, _> = annotations
                 .map(|annotations| serde_json::from_value(annotations).unwrap())
@@ -264,12 +264,12 @@ fn a_frozen_deployment_is_told_what_was_not_added() {
             annotations.retain(|key, _| key.starts_with("scaivault.scailabs.ai/"));
             annotations
         };
-        assert_eq!(ours(&changed), ours(&former), "{name}");
+        assert_eq!(injected(&changed), injected(&former), "{name}");
     }
 }
 
 #[test]
-fn a_mistake_is_refused_where_it_is_made_and_a_warning_later() {
+fn a_mistake_is_refused_once_and_later_a_warning() {
     let server = Server::start();
     let mut connection = server.connect();
     for (name, kind, mut review) in workloads("UPDATE") {
@@ -318,8 +318,8 @@ fn check_effect(name: &str, object: &Value, patch: Option<&Value>, words: Words)
 
 fn check_volumes(name: &str, injected: &Value) {
     let volumes = inspect::names(inspect::entries(injected, "volumes"));
-    let ours: BTreeSet<_> = volumes.into_iter().filter(|volume| volume.starts_with("scaivault-")).collect();
-    assert_eq!(ours, BTreeSet::from(["scaivault-secrets", "scaivault-token"]), "{name}");
+    let added: BTreeSet<_> = volumes.into_iter().filter(|volume| volume.starts_with("scaivault-")).collect();
+    assert_eq!(added, BTreeSet::from(["scaivault-secrets", "scaivault-token"]), "{name}");
     let secrets = &inspect::volume(injected, "scaivault-secrets").unwrap()["emptyDir"];
     assert_eq!(*secrets, json!({"medium": "Memory", "sizeLimit": "8Mi"}), "{name}");
 }

@@ -58,7 +58,7 @@ fn inject(manifest: &str) -> Outcome {
 }
 
 #[test]
-fn inject_adds_and_keeps_what_it_does_not_change() {
+fn inject_keeps_everything_else() {
     let injected = inject(MANIFEST).exits(0).says("deployment/billing: injected (init, 1 secret)");
     let documents = values(&injected.stdout);
     let pod = &documents[0]["spec"]["template"]["spec"];
@@ -107,7 +107,7 @@ fn json_keeps_its_layout_and_its_digits() {
 }
 
 #[test]
-fn where_an_alias_is_in_the_way_the_document_is_rewritten_with_a_warning() {
+fn an_alias_causes_a_rewrite_with_a_warning() {
     let manifest = MANIFEST.replace(
         "containers:\n",
         "initContainers: &list\n      - {name: prepare, image: x}\n      containers: *list\n      other:\n",
@@ -162,7 +162,7 @@ fn problems_are_all_reported_and_nothing_is_written() {
 }
 
 #[test]
-fn problems_that_the_configuration_lets_through_are_reported_and_the_rest_is_written() {
+fn tolerated_problems_are_reported_and_the_rest_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.yaml");
     fs::write(&config, "onProblem: warn\n").unwrap();
@@ -182,7 +182,7 @@ fn json_stays_json() {
 }
 
 #[test]
-fn the_json_list_holds_the_result() {
+fn the_json_list_has_the_result() {
     let written = run_with(MANIFEST, ["inject", "--output", "json"]).exits(0).stdout;
     let list: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(list["items"], Value::from(values(&inject(MANIFEST).stdout)));
@@ -237,7 +237,7 @@ fn a_typed_list_is_walked() {
 }
 
 #[test]
-fn a_namespace_among_the_manifests_is_the_layer_of_its_workloads() {
+fn a_namespace_in_the_manifests_is_a_layer() {
     let namespace = |annotation: &str| {
         format!(
             "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n    \
@@ -261,7 +261,7 @@ fn a_namespace_among_the_manifests_is_the_layer_of_its_workloads() {
 }
 
 #[test]
-fn the_diff_shows_what_is_added() {
+fn the_diff_shows_the_additions() {
     let checked = run_with(MANIFEST, ["check", "--diff"]).exits(0).stdout;
     assert!(
         checked.contains("--- deployment/billing (before)\n+++ deployment/billing (after)\n"),
@@ -357,7 +357,7 @@ fn every_workload_among_the_examples_is_injected() {
 
 /// Kinds with their own pod template, each with the same mistake.
 #[test]
-fn the_templates_of_other_kinds_are_checked_injected_and_detached() {
+fn templates_of_other_kinds_are_checked_and_injected() {
     let template = |column: usize| {
         let indent = " ".repeat(column);
         format!(
@@ -420,7 +420,7 @@ fn the_mode_of_a_rollout_is_its_own() {
 }
 
 #[test]
-fn a_pod_without_annotations_is_left_alone() {
+fn a_pod_without_annotations_is_not_changed() {
     assert_eq!(inject(POD).exits(0).stdout, POD);
 }
 

@@ -80,7 +80,7 @@ mod chain {
     }
 
     #[test]
-    fn the_whole_chain_works_and_nothing_is_left() {
+    fn the_whole_chain_works_and_cleans_up() {
         let directory = directory();
         let child = command(["demo"]).env("TMPDIR", directory.path()).spawn().unwrap();
         let output = child.wait_with_output().unwrap();
@@ -89,7 +89,7 @@ mod chain {
         assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""), "{shown}");
 
         let shown = shown.replace(&directory.path().display().to_string(), "/tmp");
-        assert_eq!(masked(&shown), masked(transcript()), "docs/getting-started.md shows what is seen");
+        assert_eq!(masked(&shown), masked(transcript()), "docs/getting-started.md shows the output");
         // The numbers are masked above, so this checks that nothing was done twice. Reading all
         // secrets after a subscription may find the rotation before its event arrives, and then no
         // further read is needed.
@@ -124,7 +124,7 @@ mod chain {
     }
 
     #[test]
-    fn interrupted_it_ends_what_it_started() {
+    fn an_interrupted_run_ends_its_processes() {
         let directory = directory();
         let mut child = command(["demo"]).env("TMPDIR", directory.path()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -140,7 +140,7 @@ mod chain {
     }
 
     #[test]
-    fn killed_it_takes_its_processes_with_it() {
+    fn a_killed_run_ends_its_processes() {
         let directory = directory();
         let mut child = command(["demo"]).env("TMPDIR", directory.path()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

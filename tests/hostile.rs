@@ -50,7 +50,7 @@ fn begin(server: &Server, length: usize, sent: &[u8]) -> Connection {
 }
 
 #[test]
-fn what_is_no_review_is_refused_and_said() {
+fn a_request_that_is_no_review_is_refused_and_logged() {
     let mut server = Server::start();
     let review = review();
     let long = vec![b' '; 20 * MIB];
@@ -94,7 +94,7 @@ fn a_client_that_sends_a_byte_at_a_time_waits_alone() {
 }
 
 #[test]
-fn thousands_of_idle_connections_keep_no_review_out() {
+fn idle_connections_do_not_block_reviews() {
     let server = Server::start();
     let mut api_server = server.connect();
     assert_patched(&api_server.post(MUTATE, &review()));
@@ -106,7 +106,7 @@ fn thousands_of_idle_connections_keep_no_review_out() {
 }
 
 #[test]
-fn unfinished_large_bodies_keep_no_review_out() {
+fn unfinished_large_bodies_do_not_block_reviews() {
     let server = Server::start();
     let sent = vec![b' '; 3 * MIB];
     let unfinished: Vec<_> = (0..20).map(|_| begin(&server, 6 * MIB, &sent)).collect();
@@ -147,7 +147,7 @@ fn a_log_that_cannot_be_written_costs_no_request() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_no_admission() {
+fn a_blocked_log_stops_no_admission() {
     let server = Server::start_unread(Stdio::piped());
     let dropped = || server.metric("scaivault_injector_log_lines_dropped_total");
     let mut connection = server.connect();
@@ -162,7 +162,7 @@ fn a_log_that_nobody_reads_stops_no_admission() {
 }
 
 #[test]
-fn an_environment_that_says_no_or_nothing_is_heard() {
+fn false_and_empty_variables_are_respected() {
     let refused = |value: &str| {
         let ended = server::program()
             .arg("serve")

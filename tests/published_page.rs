@@ -228,7 +228,7 @@ fn annotations_on_top_of_the_hand_written_block() {
 }
 
 #[test]
-fn the_hand_written_block_without_annotations_is_left_alone() {
+fn the_hand_written_block_is_not_changed() {
     for pattern in [&INIT_CONTAINER, &SIDECAR, &DYNAMIC] {
         let decision = decision(&template(pattern));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! An API server with as many objects as are asked for, which are made when they are listed. Rollouts end at once.
+//! An API server with any number of objects, which are generated when they are listed. Rollouts end at once.
 
 use std::{
     collections::BTreeMap,
@@ -31,19 +31,19 @@ const IN_NAMESPACE: usize = 100;
 pub(crate) const SECRETS: usize = 2;
 /// Pods of each workload.
 const PODS: usize = 2;
-/// Watch events that wait for a reader.
+/// Watch events that may be queued.
 const QUEUE: usize = 1 << 17;
 
-/// What is there.
+/// The objects of the cluster.
 pub(crate) struct Api {
-    /// The secrets are native ones.
+    /// Whether the secrets are native ones.
     is_native: bool,
     workloads: Mutex<Vec<Workload>>,
     version: AtomicU64,
     requests: Mutex<BTreeMap<&'static str, usize>>,
     events: broadcast::Sender<(&'static str, Bytes)>,
     started: i64,
-    /// The last patch, and how many there were.
+    /// The time of the last patch and the number of patches.
     patches: Mutex<(Option<Instant>, usize)>,
 }
 
@@ -69,7 +69,7 @@ fn time(seconds: i64) -> String {
 }
 
 impl Api {
-    /// Serves so many workloads on a free port. Returns the address.
+    /// Serves this number of workloads on a free port. Returns the address.
     pub(crate) async fn start(workloads: usize, is_native: bool) -> (Arc<Self>, String) {
         let started = Timestamp::now().as_second() - 3600;
         let workload =
@@ -90,17 +90,17 @@ impl Api {
         (api, address)
     }
 
-    /// Requests by what they do, since the last call.
+    /// The requests since the last call, by their purpose.
     pub(crate) fn take_requests(&self) -> BTreeMap<&'static str, usize> {
         std::mem::take(&mut *lock(&self.requests))
     }
 
-    /// How many workloads have a record.
+    /// The number of workloads with a record.
     pub(crate) fn records(&self) -> usize {
         lock(&self.workloads).iter().filter(|workload| workload.record.is_some()).count()
     }
 
-    /// When the last patch came, and how many there were.
+    /// The time of the last patch and the number of patches.
     pub(crate) fn patches(&self) -> (Option<Instant>, usize) {
         *lock(&self.patches)
     }
@@ -110,14 +110,14 @@ impl Api {
         let now = Timestamp::now().as_second();
         lock(&self.workloads)[number].written[0] = now;
         let secret = self.secret(number, 0, now);
-        self.tell("secrets", "MODIFIED", &secret);
+        self.send_event("secrets", "MODIFIED", &secret);
     }
 
     fn next_version(&self) -> u64 {
         self.version.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn tell(&self, resource: &'static str, kind: &str, object: &Value) {
+    fn send_event(&self, resource: &'static str, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
         let _ = self.events.send((resource, line.into()));
     }
@@ -237,7 +237,7 @@ impl Api {
         let mut workloads = lock(&self.workloads);
         let workload = &mut workloads[number];
         for which in 0..PODS {
-            self.tell("pods", "DELETED", &self.pod(number, which, workload));
+            self.send_event("pods", "DELETED", &self.pod(number, which, workload));
         }
         let marker = &body["spec"]["template"]["metadata"]["annotations"][MARKER];
         workload.marker = marker.as_str().map(str::to_owned);
@@ -245,9 +245,9 @@ impl Api {
         workload.created = Timestamp::now().as_second();
         workload.round += 1;
         let deployment = self.deployment(number, workload);
-        self.tell("deployments", "MODIFIED", &deployment);
+        self.send_event("deployments", "MODIFIED", &deployment);
         for which in 0..PODS {
-            self.tell("pods", "ADDED", &self.pod(number, which, workload));
+            self.send_event("pods", "ADDED", &self.pod(number, which, workload));
         }
         let mut patches = lock(&self.patches);
         *patches = (Some(Instant::now()), patches.1 + 1);
@@ -259,7 +259,7 @@ impl Api {
         body["metadata"]["resourceVersion"] = version.to_string().into();
         let mut workloads = lock(&self.workloads);
         workloads[number].record = Some((version, body.clone()));
-        self.tell("rotationrollouts", "MODIFIED", &body);
+        self.send_event("rotationrollouts", "MODIFIED", &body);
         body
     }
 

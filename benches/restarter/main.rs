@@ -33,15 +33,17 @@ use report::Report;
 use serde_json::json;
 use vault::Vault;
 
-/// The most resident memory, in MiB, for 10,000 workloads.
+/// The maximum resident memory for 10,000 workloads, in MiB.
 const MEMORY: f64 = 64.0;
-/// The most requests to the API server in a minute at rest: kinds that are not installed are asked for again and again.
+/// The maximum number of requests to the API server in a minute at rest. Kinds that are not installed are
+/// polled.
 const API_REQUESTS: f64 = 30.0;
-/// What ScaiVault grants to an identity in a minute: batches of versions.
+/// The batches of versions that ScaiVault allows an identity in a minute.
 const VAULT_REQUESTS: f64 = 100.0;
-/// The pace that the benchmark sets, in seconds.
+/// The intervals that the benchmark sets, in seconds.
 const DEBOUNCE: f64 = 2.0;
-/// From the begin of a rollout to that of the one that takes its place: two decisions, with a pause of a second each.
+/// The time from the start of a rollout to the start of its successor: two decisions, with a pause of a
+/// second each.
 const TURN: f64 = 2.5;
 
 fn size(variable: &str, default: usize) -> usize {
@@ -148,9 +150,9 @@ impl Run {
         flags
     }
 
-    /// Nothing changes.
+    /// A period without changes.
     async fn rest(&self, api: &Api, vault: Option<&Vault>, restarter: &Restarter, report: &mut Report) {
-        // What was written answers for a moment.
+        // Writes are visible for a moment.
         pause(Duration::from_secs(15)).await;
         api.take_requests();
         let (cpu, before) = (restarter.cpu(), vault.map(Vault::requests));
@@ -201,7 +203,7 @@ impl Run {
         println!("patches: {patches}; requests: {:?}", api.take_requests());
     }
 
-    /// The slow round over all secrets.
+    /// A complete round over all secrets.
     async fn sweep(&self, vault: &Vault, restarter: &Restarter, report: &mut Report) {
         let complete = restarter.metric(COMPLETE).await;
         let calls = vault.requests()["versions"];

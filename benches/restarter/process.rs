@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How often it is looked whether something has happened.
+/// The polling interval.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a phase may take.
 const PHASE: Duration = Duration::from_mins(20);
@@ -78,7 +78,7 @@ impl Restarter {
         ticks / 100.0
     }
 
-    /// The value of a metric without labels; 0 where it is not there.
+    /// The value of a metric without labels; 0 if it does not exist.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let log = fs::read_to_string(&self.log).unwrap();
         let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

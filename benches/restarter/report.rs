@@ -1,13 +1,13 @@
 //! Figures and their limits.
 
-/// Prints figures, and remembers which exceed their limits.
+/// Prints figures, and records those that exceed their limits.
 #[derive(Default)]
 pub(crate) struct Report {
     exceeded: Vec<String>,
 }
 
 impl Report {
-    /// A figure and the most that it may be.
+    /// A figure and its maximum.
     pub(crate) fn at_most(&mut self, what: &str, figure: f64, limit: f64, unit: &str) {
         let line = format!("{what}: {figure:.1} {unit}, limit {limit:.1} {unit}");
         let is_exceeded = figure > limit;

@@ -16,7 +16,7 @@ pub(crate) struct Vault {
 }
 
 impl Vault {
-    /// Starts it with so many secrets. The controller's token is a file in `directory`.
+    /// Starts it with this number of secrets. The controller's token is a file in `directory`.
     pub(crate) async fn start(secrets: usize, directory: &Path) -> Self {
         let mut seed = String::from(
             r#"

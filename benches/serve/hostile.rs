@@ -49,7 +49,7 @@ pub(crate) fn measure(out: &mut impl std::io::Write, directory: &Path) -> Result
     let ops = server.ops.ok_or("the server has no operations port")?;
     writeln!(
         out,
-        "\n| beside {CLIENTS} hostile clients, ms | number | p50 | p99 | max |\n|---|---:|---:|---:|---:|"
+        "\n| with {CLIENTS} hostile clients, ms | number | p50 | p99 | max |\n|---|---:|---:|---:|---:|"
     )?;
     let quiet = latencies(&server, ops, MEASURED / 6)?;
     let mut hostile = Command::new("nice")

@@ -9,7 +9,7 @@
 //! ```text
 //! cargo bench --bench serve                         # all of it, some minutes
 //! cargo bench --bench serve -- --reviews 100000     # fewer reviews for the memory figure
-//! cargo bench --bench serve -- --hostile            # an ordinary client beside 64 hostile ones
+//! cargo bench --bench serve -- --hostile            # an ordinary client with 64 hostile ones
 //! ```
 
 mod client;

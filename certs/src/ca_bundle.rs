@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_and_what_is_too_much_goes() {
+    fn expired_and_surplus_certificates_are_removed() {
         let (short, long) = (authority(1), authority(9));
         let both = bundle(&[&short, &long]);
         let later = both.clone().without_expired(now() + Duration::from_hours(24));

@@ -21,7 +21,7 @@ use rustls::{
 use thiserror::Error;
 
 use crate::{
-    content::{Checked, ContentInUse},
+    content::{CheckResult, ContentInUse},
     tls::provider,
 };
 
@@ -52,7 +52,7 @@ pub enum ClientAuthoritiesError {
         /// The file.
         path: PathBuf,
         /// The certificates that cannot be used.
-        skipped: Skipped,
+        skipped: SkippedCertificates,
     },
     /// The TLS library rejects the certificates.
     #[error("the certificates in {path} cannot be used to check clients")]
@@ -66,16 +66,16 @@ pub enum ClientAuthoritiesError {
 
 /// The certificates of a file that are ignored, with the reasons. The others are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Skipped(Vec<(usize, String)>);
+pub struct SkippedCertificates(Vec<(usize, String)>);
 
-impl Skipped {
+impl SkippedCertificates {
     /// Whether every certificate is used.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-impl fmt::Display for Skipped {
+impl fmt::Display for SkippedCertificates {
     /// Each follows a semicolon, with its number from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, reason) in &self.0 {
@@ -159,20 +159,20 @@ impl ClientAuthoritiesReloader {
     /// the certificates that are ignored.
     pub fn new(
         path: impl Into<PathBuf>,
-    ) -> Result<(Self, ClientAuthorities, Skipped), ClientAuthoritiesError> {
+    ) -> Result<(Self, ClientAuthorities, SkippedCertificates), ClientAuthoritiesError> {
         let path = path.into();
         let pem = read(&path)?;
-        let Parsed { verifier, skipped } = parse(&path, &pem)?;
+        let ParsedAuthorities { verifier, skipped } = parse(&path, &pem)?;
         let authorities = ClientAuthorities { current: Arc::new(ArcSwap::from_pointee(verifier)) };
         let reloader = Self { path, authorities: authorities.clone(), content: ContentInUse::new(&pem) };
         Ok((reloader, authorities, skipped))
     }
 
     /// Checks the file once. Returns the ignored certificates if other authorities are now in use.
-    pub fn check(&mut self) -> Checked<Skipped, ClientAuthoritiesError> {
+    pub fn check(&mut self) -> CheckResult<SkippedCertificates, ClientAuthoritiesError> {
         let Self { path, authorities, content } = self;
         content.check(read(path), |pem| {
-            let Parsed { verifier, skipped } = parse(path, pem)?;
+            let ParsedAuthorities { verifier, skipped } = parse(path, pem)?;
             authorities.current.store(Arc::new(verifier));
             Ok(skipped)
         })
@@ -204,15 +204,15 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-struct Parsed {
+struct ParsedAuthorities {
     verifier: Arc<dyn ClientCertVerifier>,
-    skipped: Skipped,
+    skipped: SkippedCertificates,
 }
 
 /// An invalid certificate in a bundle does not prevent the others from being used.
-fn parse(path: &Path, pem: &[u8]) -> Result<Parsed, ClientAuthoritiesError> {
+fn parse(path: &Path, pem: &[u8]) -> Result<ParsedAuthorities, ClientAuthoritiesError> {
     let mut roots = RootCertStore::empty();
-    let mut skipped = Skipped::default();
+    let mut skipped = SkippedCertificates::default();
     for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
         let added = certificate
             .map_err(|error| format!("not PEM: {error}"))
@@ -227,7 +227,7 @@ fn parse(path: &Path, pem: &[u8]) -> Result<Parsed, ClientAuthoritiesError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|source| ClientAuthoritiesError::Unusable { path: path.to_owned(), source })?;
-    Ok(Parsed { verifier, skipped })
+    Ok(ParsedAuthorities { verifier, skipped })
 }
 
 #[cfg(test)]

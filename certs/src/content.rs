@@ -7,7 +7,7 @@ use std::{
 
 /// The result of a check of the files.
 #[derive(Debug)]
-pub enum Checked<T, E> {
+pub enum CheckResult<T, E> {
     /// No change, or an error that was already reported.
     Unchanged,
     /// Other content is now in use.
@@ -37,18 +37,18 @@ impl ContentInUse {
         &mut self,
         content: Result<C, E>,
         load: impl FnOnce(&C) -> Result<T, E>,
-    ) -> Checked<T, E> {
+    ) -> CheckResult<T, E> {
         let error = match content {
             Ok(content) => {
                 let fingerprint = fingerprint(&content);
                 if fingerprint == self.fingerprint {
                     self.reported = None;
-                    return Checked::Unchanged;
+                    return CheckResult::Unchanged;
                 }
                 match load(&content) {
                     Ok(loaded) => {
                         *self = Self { fingerprint, reported: None };
-                        return Checked::Replaced(loaded);
+                        return CheckResult::Replaced(loaded);
                     }
                     Err(error) => error,
                 }
@@ -58,10 +58,10 @@ impl ContentInUse {
         // `Display` omits the cause, so `Debug` is compared.
         let text = format!("{error:?}");
         if self.reported.as_ref() == Some(&text) {
-            return Checked::Unchanged;
+            return CheckResult::Unchanged;
         }
         self.reported = Some(text);
-        Checked::Kept(error)
+        CheckResult::Kept(error)
     }
 
     /// Whether the last check found content that cannot be used.

@@ -166,7 +166,7 @@ impl Objects {
 fn merge(stored: &mut Value, sent: &Value) {
     for webhook in sent["webhooks"].as_array().unwrap() {
         let owned: Vec<_> = webhook.as_object().unwrap().keys().collect();
-        assert_eq!(owned, ["name", "clientConfig"], "nothing else is ours");
+        assert_eq!(owned, ["name", "clientConfig"], "other fields have other owners");
         assert_eq!(webhook["clientConfig"].as_object().unwrap().len(), 1);
         let all = stored["webhooks"].as_array_mut().unwrap();
         let stored = all.iter_mut().find(|stored| stored["name"] == webhook["name"]).expect("known");

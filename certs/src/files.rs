@@ -123,7 +123,7 @@ impl Validity {
 }
 
 /// A certificate that can be served.
-pub struct Loaded {
+pub struct ServableCertificate {
     /// Chain and key.
     pub key: CertifiedKey,
     /// The validity period of the leaf.
@@ -131,7 +131,7 @@ pub struct Loaded {
 }
 
 /// Reads and checks the pair in `directory`; `now` is used to check its validity.
-pub fn load(directory: &Path, now: SystemTime) -> Result<Loaded, LoadError> {
+pub fn load(directory: &Path, now: SystemTime) -> Result<ServableCertificate, LoadError> {
     Material::read(directory)?.check(now)
 }
 
@@ -173,7 +173,7 @@ impl Material {
         })
     }
 
-    pub(crate) fn check(&self, now: SystemTime) -> Result<Loaded, LoadError> {
+    pub(crate) fn check(&self, now: SystemTime) -> Result<ServableCertificate, LoadError> {
         let certificate_path = self.directory.join(CERTIFICATE_FILE);
         let key_path = self.directory.join(KEY_FILE);
         let chain = CertificateDer::pem_slice_iter(&self.certificate)
@@ -205,7 +205,7 @@ impl Material {
             let not_before = shown(validity.not_before);
             return Err(LoadError::NotYetValid { path: certificate_path, not_before });
         }
-        Ok(Loaded { key, validity })
+        Ok(ServableCertificate { key, validity })
     }
 }
 

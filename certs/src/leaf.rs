@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn a_leaf_is_good_until_its_renewal_under_its_authority() {
         let authority = || Arc::new(Authority::new("tests", now(), 30 * DAY).unwrap());
-        let (ours, other) = (authority(), authority());
-        let (leaf, _) = MintedLeaf::mint(&ours, &["localhost".to_owned()], now(), DAY).unwrap();
-        assert!(leaf.is_good(&ours, now()) && !leaf.is_good(&other, now()));
-        assert!(leaf.is_good(&ours, now() + DAY / 2) && !leaf.is_good(&ours, now() + DAY * 2 / 3));
-        assert!(!leaf.is_good(&ours, now() - DAY), "the clock was set back");
+        let (own, other) = (authority(), authority());
+        let (leaf, _) = MintedLeaf::mint(&own, &["localhost".to_owned()], now(), DAY).unwrap();
+        assert!(leaf.is_good(&own, now()) && !leaf.is_good(&other, now()));
+        assert!(leaf.is_good(&own, now() + DAY / 2) && !leaf.is_good(&own, now() + DAY * 2 / 3));
+        assert!(!leaf.is_good(&own, now() - DAY), "the clock was set back");
     }
 }

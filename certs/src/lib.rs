@@ -24,14 +24,16 @@ mod tls;
 pub use authority::{Authority, AuthorityError, IssueError, Leaf};
 pub use ca_bundle::BundleError;
 pub use call::CallError;
-pub use client_authorities::{ClientAuthorities, ClientAuthoritiesError, ClientAuthoritiesReloader, Skipped};
-pub use content::{Checked, ContentInUse};
-pub use files::{LoadError, Loaded, Validity, load};
+pub use client_authorities::{
+    ClientAuthorities, ClientAuthoritiesError, ClientAuthoritiesReloader, SkippedCertificates,
+};
+pub use content::{CheckResult, ContentInUse};
+pub use files::{LoadError, ServableCertificate, Validity, load};
 pub use leaf::MintError;
 pub use publish::PublishError;
 pub use reload::{DEFAULT_RELOAD_INTERVAL, Reloader};
 pub use rotation::{Policy, PolicyError};
-pub use rotator::{Change, Managed, Rotator, SyncError, SyncReport};
+pub use rotator::{Change, ManagedCertificate, Rotator, SyncError, SyncReport};
 pub use secret_store::StoreError;
 pub use state::StateError;
 pub use tls::{CertResolver, client_config, mutual_server_config, provider, server_config};

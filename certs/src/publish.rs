@@ -78,7 +78,7 @@ pub(crate) struct Publisher {
 /// without webhooks: no API server calls through it, and calls through the other still need the
 /// injector.
 #[derive(Clone, Debug)]
-pub(crate) struct Published {
+pub(crate) struct WebhookBundles {
     mutating: Option<Configuration>,
     validating: Option<Configuration>,
     name: String,
@@ -98,10 +98,10 @@ impl Publisher {
     }
 
     /// Reads both; at least one has to exist.
-    pub(crate) async fn read(&self) -> Result<Published, PublishError> {
+    pub(crate) async fn read(&self) -> Result<WebhookBundles, PublishError> {
         let mutating = self.read_one(&self.mutating).await?;
         let validating = self.read_one(&self.validating).await?;
-        let published = Published { mutating, validating, name: self.name.clone() };
+        let published = WebhookBundles { mutating, validating, name: self.name.clone() };
         if let (None, None, Some(missing)) = (&published.mutating, &published.validating, published.missing())
         {
             return Err(missing);
@@ -111,7 +111,11 @@ impl Publisher {
 
     /// Writes `bundle` to every webhook in `published` that has another, unless the configuration
     /// was written since it was read: then `bundle` may be outdated.
-    pub(crate) async fn write(&self, published: &Published, bundle: &CaBundle) -> Result<(), PublishError> {
+    pub(crate) async fn write(
+        &self,
+        published: &WebhookBundles,
+        bundle: &CaBundle,
+    ) -> Result<(), PublishError> {
         let pem = bundle.to_pem();
         self.write_one(&self.mutating, published.mutating.as_ref(), &pem).await?;
         self.write_one(&self.validating, published.validating.as_ref(), &pem).await
@@ -163,7 +167,7 @@ impl Publisher {
     }
 }
 
-impl Published {
+impl WebhookBundles {
     /// Whether every webhook trusts this authority.
     pub(crate) fn contains(&self, authority: &CertificateDer<'_>) -> bool {
         self.webhooks().all(|bundle| parse(bundle).contains(authority))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    content::{Checked, ContentInUse},
+    content::{CheckResult, ContentInUse},
     files::{LoadError, Material, Validity},
     tls::CertResolver,
 };
@@ -42,7 +42,7 @@ impl Reloader {
     }
 
     /// Checks the directory once. Returns the validity of a pair that is served from now on.
-    pub fn check(&mut self, now: SystemTime) -> Checked<Validity, LoadError> {
+    pub fn check(&mut self, now: SystemTime) -> CheckResult<Validity, LoadError> {
         let Self { directory, resolver, content } = self;
         content.check(Material::read(directory), |material| {
             let loaded = material.check(now)?;

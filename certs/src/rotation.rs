@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::{
     authority::{Authority, BACKDATE, IssueError},
     ca_bundle::CaBundle,
-    state::{Retired, State},
+    state::{RetiredAuthorities, State},
 };
 
 /// The common name of every authority.
@@ -162,7 +162,7 @@ pub(crate) fn step(state: &State, seen: Observed<'_>, now: SystemTime, policy: &
     }
 }
 
-fn forget(retired: Option<&Retired>, now: SystemTime) -> Step {
+fn forget(retired: Option<&RetiredAuthorities>, now: SystemTime) -> Step {
     match retired {
         Some(retired) if now >= retired.until => Step::Forget,
         _ => Step::Keep,
@@ -222,10 +222,10 @@ impl State {
     ) -> Result<Option<Self>, IssueError> {
         let retire = |bundle: CaBundle| {
             let Some(before) = &self.retired else {
-                return Some(Retired { bundle, until: policy.retirement(now) });
+                return Some(RetiredAuthorities { bundle, until: policy.retirement(now) });
             };
             let bundle = before.bundle.clone().without_expired(now).union(&bundle);
-            Some(Retired { bundle, until: policy.retirement(now).max(before.until) })
+            Some(RetiredAuthorities { bundle, until: policy.retirement(now).max(before.until) })
         };
         Ok(match step {
             Step::Keep => None,

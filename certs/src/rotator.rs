@@ -13,7 +13,7 @@ use crate::{
     authority::{Authority, IssueError},
     files::Validity,
     leaf::{MintError, MintedLeaf},
-    publish::{PublishError, Published, Publisher},
+    publish::{PublishError, Publisher, WebhookBundles},
     rotation::{Observation, Observed, Policy, Step, next_step_in, signer, step, trusted_from},
     secret_store::{SecretStore, StoreError},
     tls::CertResolver,
@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 5;
 
 /// The location and the settings of a self-managed certificate.
 #[derive(Clone, Debug)]
-pub struct Managed {
+pub struct ManagedCertificate {
     /// The injector's namespace.
     pub namespace: String,
     /// The Secret with the authority.
@@ -107,8 +107,8 @@ pub struct Rotator {
 
 impl Rotator {
     /// Starts with a resolver that has no certificate.
-    pub fn new(client: Client, managed: Managed) -> (Self, Arc<CertResolver>) {
-        let Managed { namespace, secret, webhook_configuration, names, policy } = managed;
+    pub fn new(client: Client, managed: ManagedCertificate) -> (Self, Arc<CertResolver>) {
+        let ManagedCertificate { namespace, secret, webhook_configuration, names, policy } = managed;
         let resolver = Arc::new(CertResolver::empty());
         let rotator = Self {
             secret: SecretStore::new(client.clone(), &namespace, &secret),
@@ -208,7 +208,7 @@ impl Rotator {
     }
 
     /// Updates `is_published`: another client may have removed the authority from a configuration.
-    fn judge(&mut self, published: &Published) {
+    fn judge(&mut self, published: &WebhookBundles) {
         if let Some(authority) = &self.authority {
             self.is_published = published.contains(authority.certificate_der());
         }

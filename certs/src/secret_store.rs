@@ -65,7 +65,7 @@ pub(crate) struct SecretStore {
 }
 
 /// The Secret as it was read, as the base for a replacement.
-pub(crate) struct Stored {
+pub(crate) struct StoredSecret {
     secret: Secret,
     /// The parsed content.
     pub(crate) state: State,
@@ -77,7 +77,7 @@ impl SecretStore {
         Self { api, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    pub(crate) async fn read(&self) -> Result<Stored, StoreError> {
+    pub(crate) async fn read(&self) -> Result<StoredSecret, StoreError> {
         let secret = bounded(self.api.get(&self.name)).await.map_err(|source| {
             if source.is_not_found() {
                 StoreError::Missing { namespace: self.namespace.clone(), name: self.name.clone() }
@@ -88,7 +88,7 @@ impl SecretStore {
         let data: BTreeMap<String, Vec<u8>> =
             secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         match State::parse(&data) {
-            Ok(state) => Ok(Stored { secret, state }),
+            Ok(state) => Ok(StoredSecret { secret, state }),
             Err(source) => {
                 let (namespace, name) = (self.namespace.clone(), self.name.clone());
                 Err(StoreError::Malformed { namespace, name, source })
@@ -98,7 +98,11 @@ impl SecretStore {
 
     /// Replaces the stored state, if the Secret has not been written since it was read. Labels,
     /// annotations and type are preserved.
-    pub(crate) async fn replace(&self, stored: Stored, state: State) -> Result<Stored, StoreError> {
+    pub(crate) async fn replace(
+        &self,
+        stored: StoredSecret,
+        state: State,
+    ) -> Result<StoredSecret, StoreError> {
         let mut secret = stored.secret;
         let data = state.to_data();
         secret.data = Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect());
@@ -108,7 +112,7 @@ impl SecretStore {
         let secret = bounded(self.api.replace(&self.name, &params, &secret))
             .await
             .map_err(|source| self.failed("update", source))?;
-        Ok(Stored { secret, state })
+        Ok(StoredSecret { secret, state })
     }
 
     fn failed(&self, verb: &'static str, source: CallError) -> StoreError {

@@ -75,12 +75,12 @@ pub(crate) struct State {
     /// Will become the current one; it is being announced.
     pub(crate) next: Option<Arc<Authority>>,
     /// Authorities of leaves that may still be served.
-    pub(crate) retired: Option<Retired>,
+    pub(crate) retired: Option<RetiredAuthorities>,
 }
 
 /// Authorities that no longer sign and are trusted for a while. Only their certificates are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Retired {
+pub(crate) struct RetiredAuthorities {
     pub(crate) bundle: CaBundle,
     /// The time from which none of their leaves is served; whole seconds.
     pub(crate) until: SystemTime,
@@ -105,7 +105,7 @@ impl State {
                 .map_err(|source| StateError::Authority { certificate, key, source })
         };
         let retired = match pair(RETIRED, RETIRED_UNTIL)? {
-            Some((bundle, until)) => Some(Retired {
+            Some((bundle, until)) => Some(RetiredAuthorities {
                 bundle: CaBundle::parse(bundle).map_err(StateError::Retired)?,
                 until: parse_time(until).ok_or(StateError::Until)?,
             }),
@@ -131,7 +131,7 @@ impl State {
                 put(key, authority.key_pem());
             }
         }
-        if let Some(Retired { bundle, until }) = retired {
+        if let Some(RetiredAuthorities { bundle, until }) = retired {
             put(RETIRED, bundle.to_pem());
             put(RETIRED_UNTIL, Timestamp::try_from(*until).unwrap_or(Timestamp::MAX).to_string());
         }
@@ -174,11 +174,15 @@ mod tests {
         let authority = || Arc::new(Authority::new("tests", now(), Duration::from_hours(24)).unwrap());
         let (current, next, old) = (authority(), authority(), authority());
         let bundle = CaBundle::parse(old.certificate_pem().as_bytes()).unwrap();
-        State { current: Some(current), next: Some(next), retired: Some(Retired { bundle, until: now() }) }
+        State {
+            current: Some(current),
+            next: Some(next),
+            retired: Some(RetiredAuthorities { bundle, until: now() }),
+        }
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn a_written_state_can_be_read() {
         let state = full();
         let data = state.to_data();
         assert!(data.len() == KEYS.len() && KEYS.iter().all(|key| data.contains_key(*key)));

@@ -28,7 +28,7 @@ pub(crate) fn check_under(pod: &Value, namespace: &Namespace, policies: &PolicyS
     assert_eq!(decision, decide_on(pod, namespace), "equal input gives equal output");
     let others = policies.iter().filter(|policy| policy.enforcement() != Enforcement::Audit);
     let others = PolicySet::new(others.cloned().collect());
-    assert_eq!(decision, decide_under(pod, namespace, &others), "what audits changes nothing");
+    assert_eq!(decision, decide_under(pod, namespace, &others), "auditing policies change nothing");
     match &decision {
         Decision::Deny(denial) => {
             assert!(!denial.problems.is_empty(), "a refusal has its reasons");
@@ -36,7 +36,7 @@ pub(crate) fn check_under(pod: &Value, namespace: &Namespace, policies: &PolicyS
         }
         Decision::Inject(_) => {
             let injected = patched(pod, &decision);
-            assert_eq!(users_content(&injected), users_content(pod), "what is the user's stays as it is");
+            assert_eq!(users_content(&injected), users_content(pod), "the user's fields do not change");
             check_injected(pod, &injected, namespace, policies);
         }
         Decision::Skip(_) | Decision::Detach(_) => {
@@ -59,7 +59,7 @@ fn check_injected(pod: &Value, injected: &Value, namespace: &Namespace, policies
     let detaching = Namespace { annotations, ..namespace.clone() };
     let detach = decide_under(injected, &detaching, PolicySet::empty());
     assert!(matches!(detach, Decision::Detach(_)), "detach comes to {detach:?}");
-    assert_eq!(patched(injected, &detach), *pod, "detach gives back what was injected");
+    assert_eq!(patched(injected, &detach), *pod, "detach restores the pod");
 }
 
 fn decide_under(pod: &Value, namespace: &Namespace, policies: &PolicySet) -> Decision {

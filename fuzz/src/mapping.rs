@@ -17,7 +17,7 @@ pub fn mapping(bytes: &[u8]) {
     round_trip(text, parse_secret_keys);
     round_trip(text, parse_dynamic);
     round_trip(text, parse_variables);
-    assert_eq!(expand_env_value(&escape_env_value(text)), text, "the kubelet gives back what was escaped");
+    assert_eq!(expand_env_value(&escape_env_value(text)), text, "the kubelet restores escaped text");
 }
 
 fn round_trip<T>(text: &str, parse: impl Fn(&str) -> Result<Vec<T>, MappingErrors>)
@@ -28,9 +28,9 @@ where
         Ok(entries) => {
             let lines: Vec<_> = entries.iter().map(ToString::to_string).collect();
             assert!(lines.iter().all(|line| !line.contains(char::is_control)), "an entry is one line");
-            let again = parse(&lines.join("\n")).expect("what was written can be read");
+            let again = parse(&lines.join("\n")).expect("written mappings can be parsed");
             assert_eq!(again, entries);
         }
-        Err(errors) => assert!(!errors.to_string().is_empty(), "an error says something"),
+        Err(errors) => assert!(!errors.to_string().is_empty(), "an error has a message"),
     }
 }

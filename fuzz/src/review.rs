@@ -23,7 +23,7 @@ pub fn review(bytes: &[u8]) {
 
 fn answered(entry: Endpoint, bytes: &[u8]) {
     let reply = review_to_response(entry, bytes, &CONTEXT);
-    assert!(!reply.body.is_empty(), "an answer says something");
+    assert!(!reply.body.is_empty(), "an answer has a body");
     match reply.status.as_u16() {
         200 => {
             let review = members(bytes);
@@ -56,5 +56,5 @@ fn members(json: &[u8]) -> BTreeMap<String, Box<RawValue>> {
 }
 
 fn value(json: &RawValue) -> Value {
-    serde_json::from_str(json.get()).expect("what was answered to can be read")
+    serde_json::from_str(json.get()).expect("an answered review can be parsed")
 }

@@ -19,7 +19,7 @@ pub fn template(bytes: &[u8]) {
                     assert!(warning.to_string().len() < 400, "a warning is short");
                 }
                 let environment = template_environment();
-                assert!(environment.template_from_str(text).is_ok(), "what is accepted compiles");
+                assert!(environment.template_from_str(text).is_ok(), "an accepted template compiles");
             }
             Err(TemplateError::Names(unknown)) => assert!(!unknown.is_empty()),
             Err(error) => assert!((1..400).contains(&error.to_string().len()), "{error}"),

@@ -26,7 +26,7 @@ pub fn workload(bytes: &[u8]) {
         assert_eq!(answer["allowed"], true, "the mode refuses nothing");
         let Some(patch) = patch(&answer) else { continue };
         let changed = apply(&applied, &patch).expect("a patch applies");
-        assert_eq!(users(&changed), users(&applied), "what is the user's stays as it is: {patch}");
+        assert_eq!(users(&changed), users(&applied), "the user's fields do not change: {patch}");
         let again = ask(Endpoint::Mode, operation, &former, &changed);
         assert!(again["patch"].is_null(), "a second time changes nothing more: {again}");
     }

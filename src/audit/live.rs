@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use self::lists::{Kind, List, discovered, standard};
 use super::{args::AuditArgs, collect::Collector, owners::ObjectKey};
 use crate::{
-    cluster::{self, Named},
+    cluster::{self, SelectedCluster},
     config,
     object::Object,
     offline_cluster::OfflineCluster,
@@ -47,7 +47,7 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<Audit> {
     let settings = config::read(args.config.config.as_deref())?;
     let policies = PolicyFiles::read(&args.policies)?;
     runtime::run(async {
-        let Named { client, server, context } = cluster::named(
+        let SelectedCluster { client, server, context } = cluster::named(
             args.kubeconfig.as_deref(),
             args.context.as_deref(),
             ", or audit manifests with -f",

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_namespace_our_annotations_are_kept() {
+    fn own_annotations_of_a_namespace_are_kept() {
         let kept = core::Namespace::part(metadata(&[
             ("scaivault.scailabs.ai/url", "https://vault.example"),
             ("kubectl.kubernetes.io/last-applied-configuration", "long"),

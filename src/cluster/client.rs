@@ -21,7 +21,7 @@ pub(crate) async fn client() -> anyhow::Result<Client> {
 }
 
 /// A cluster selected by the command line, as in kubectl.
-pub(crate) struct Named {
+pub(crate) struct SelectedCluster {
     pub(crate) client: Client,
     /// The API server's address.
     pub(crate) server: String,
@@ -37,7 +37,7 @@ pub(crate) async fn named(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
     other_fix: &str,
-) -> anyhow::Result<Named> {
+) -> anyhow::Result<SelectedCluster> {
     let found = match kubeconfig {
         Some(path) => Ok(Kubeconfig::read_from(path)
             .with_context(|| format!("--kubeconfig {}: not readable as a kubeconfig", path.display()))?),
@@ -60,7 +60,7 @@ pub(crate) async fn named(
         }
     };
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    Ok(Named { client: from_config(config)?, server, context })
+    Ok(SelectedCluster { client: from_config(config)?, server, context })
 }
 
 async fn from_kubeconfig(

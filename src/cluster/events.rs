@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_name_has_room_for_what_makes_it_unique() {
+    fn a_generated_name_has_room_for_its_suffix() {
         assert_eq!(generate_name("web-5d"), "web-5d-");
         assert_eq!(generate_name(&"a".repeat(253)).len(), 58);
     }
 
     #[tokio::test]
-    async fn each_owner_hears_once_and_failures_are_counted() {
+    async fn each_owner_gets_one_event_and_failures_are_counted() {
         let mut server = ApiServer::start().await;
         let metrics = Metrics::new();
         let (sender, receiver) = mpsc::channel(QUEUE);

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_is_found_until_it_is_taken_out() {
+    fn an_entry_is_found_until_it_is_removed() {
         let table = ShardedMap::new();
         let keys: Vec<Arc<str>> = (0..1_000).map(|number| format!("key-{number}").into()).collect();
         for (number, key) in keys.iter().enumerate() {

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_waits_for_the_first_answer_whatever_it_is() {
+    async fn readiness_waits_for_any_first_answer() {
         for (status, expected) in
             [(StatusCode::OK, KubeVersion::new(1, 36)), (StatusCode::FORBIDDEN, KubeVersion::OLDEST)]
         {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_takes_features_away_is_a_surprise() {
+    fn a_downgraded_node_is_unexpected() {
         let server = Oldest::parse(None, "v1.36.0").unwrap();
         let node = |text| Oldest::parse(Some("edge"), text);
         let oldest = Oldest::older(Some(server.clone()), node("v1.19.1-vk-azure-aci-1.4")).unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_said_once_in_a_while() {
+    fn a_failure_is_logged_at_intervals() {
         let (mut detector, start) = (detector(), Instant::now());
         let failure = Failure { resource: "nodes", error: "away".to_owned(), fix: "wait" };
         detector.fail(&failure, start);

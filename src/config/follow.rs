@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use scaivault_certs::{Checked, ContentInUse};
+use scaivault_certs::{CheckResult, ContentInUse};
 use scaivault_inject::Settings;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -52,9 +52,9 @@ impl Follower {
     }
 
     /// Checks the file once. The same error is reported only once.
-    pub(crate) fn check(&mut self) -> Checked<Settings, String> {
+    pub(crate) fn check(&mut self) -> CheckResult<Settings, String> {
         let Self { path, own_namespace, content } = self;
-        let Some(path) = path else { return Checked::Unchanged };
+        let Some(path) = path else { return CheckResult::Unchanged };
         let text = input::read(path).map(|source| source.text);
         content.check(text.map_err(|error| format!("{:#}", anyhow::Error::new(error))), |text| {
             let settings = settings(text, own_namespace.as_deref());
@@ -84,31 +84,31 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_taken_and_a_bad_one_leaves_the_settings_before() {
+    fn an_invalid_change_keeps_the_previous_settings() {
         let volume = tempfile::tempdir().unwrap();
         mount(volume.path(), "..1", "onProblem: deny\n");
         symlink("..data/injector.yaml", volume.path().join("injector.yaml")).unwrap();
         let path = volume.path().join("injector.yaml");
         let (mut follower, _) = Follower::new(Some(path.clone()), Some("vault".to_owned())).unwrap();
-        assert!(matches!(follower.check(), Checked::Unchanged));
+        assert!(matches!(follower.check(), CheckResult::Unchanged));
 
         mount(volume.path(), "..2", "onProblem: warn\n");
-        assert!(matches!(follower.check(), Checked::Replaced(_)));
-        assert!(matches!(follower.check(), Checked::Unchanged));
+        assert!(matches!(follower.check(), CheckResult::Replaced(_)));
+        assert!(matches!(follower.check(), CheckResult::Unchanged));
 
         mount(volume.path(), "..3", "onProblm: warn\n");
-        let Checked::Kept(error) = follower.check() else { panic!("a bad file is kept out") };
+        let CheckResult::Kept(error) = follower.check() else { panic!("a bad file is kept out") };
         assert!(error.contains("onProblm") && error.contains("injector.yaml"), "{error}");
-        assert!(matches!(follower.check(), Checked::Unchanged), "told once");
+        assert!(matches!(follower.check(), CheckResult::Unchanged), "reported once");
 
         mount(volume.path(), "..4", "onProblem: warn\n");
-        assert!(matches!(follower.check(), Checked::Unchanged), "as it is in force");
+        assert!(matches!(follower.check(), CheckResult::Unchanged), "as it is in force");
         fs::remove_file(&path).unwrap();
-        assert!(matches!(follower.check(), Checked::Kept(_)));
+        assert!(matches!(follower.check(), CheckResult::Kept(_)));
     }
 
     #[test]
-    fn the_own_namespace_is_excluded_whatever_the_file_says() {
+    fn the_own_namespace_is_always_excluded() {
         let pod = scaivault_inject::PodView::parse(
             r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/inject-secret-a":"apps/a"}},"spec":{}}"#,
         )

@@ -89,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_new_is_told() {
+    fn only_additions_are_printed() {
         let before = json!({"spec": {
             "containers": [{"name": "app", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
             "volumes": [{"name": "data", "emptyDir": {}}],
         }});
         let mut after = before.clone();
-        let ours = json!([
+        let added = json!([
             {"name": "scaivault-secrets", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}},
             {"name": "ca", "configMap": {"name": "authority"}},
             {"name": "credentials", "secret": {}},
@@ -103,7 +103,7 @@ mod tests {
                 {"serviceAccountToken": {"audience": "scaivault", "expirationSeconds": 3600}},
             ]}},
         ]);
-        after["spec"]["volumes"].as_array_mut().unwrap().extend(ours.as_array().unwrap().clone());
+        after["spec"]["volumes"].as_array_mut().unwrap().extend(added.as_array().unwrap().clone());
         after["spec"]["containers"][0]["volumeMounts"]
             .as_array_mut()
             .unwrap()

@@ -36,11 +36,11 @@ const APP_PREFIX: &str = "scaivault-demo-app-";
 pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut interruption = Interruption::listen()?;
     let mut sandbox = Sandbox::new()?;
-    let told = tokio::select! {
-        told = story::tell(&mut sandbox, args) => told,
+    let outcome = tokio::select! {
+        outcome = story::show(&mut sandbox, args) => outcome,
         interrupted = interruption.next() => Err(interrupted.into()),
     };
-    if let Err(error) = &told
+    if let Err(error) = &outcome
         && !output::is_closed_pipe(error)
         && let Some(log) = sandbox.last_log_lines()
     {
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let _ = writeln!(output::stderr(), "the end of the agent's log:\n{log}");
     }
     sandbox.remove().await?;
-    told?;
+    outcome?;
     let mut out = output::stdout();
     writeln!(
         out,

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_reply_is_an_error() {
+    fn an_incomplete_reply_is_an_error() {
         for (bytes, expected) in [
             ("", "end of its head"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n", "end of its head"),

@@ -26,7 +26,7 @@ use crate::{
     serve::InProcess,
 };
 
-/// The number of steps of [`tell`].
+/// The number of steps of [`show`].
 pub(super) const STEPS: usize = 3;
 
 /// The manifest that is shown.
@@ -42,7 +42,7 @@ pub(super) fn example() -> anyhow::Result<Value> {
 
 /// Lets a webhook decide on the pod, reports the steps, and returns the pod as the API server would
 /// store it.
-pub(super) async fn tell(
+pub(super) async fn show(
     narrator: &mut Narrator,
     pod: &Value,
     settings: Settings,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_asks_for_all_that_is_shown() {
+    fn the_example_requests_all_shown_features() {
         let pod = example().unwrap();
         let keys: Vec<_> = annotations(&pod).map(|(key, _)| key).collect();
         assert_eq!(

@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut narrator = Narrator::new(injection::STEPS);
     let pod = injection::example()?;
-    injection::tell(&mut narrator, &pod, Settings::default(), args).await?;
+    injection::show(&mut narrator, &pod, Settings::default(), args).await?;
     let mut out = output::stdout();
     writeln!(
         out,

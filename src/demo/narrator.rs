@@ -19,22 +19,22 @@ pub(super) fn milliseconds(time: Duration) -> String {
 
 /// Prints the steps of one demo.
 pub(super) struct Narrator {
-    told: usize,
+    step: usize,
     steps: usize,
 }
 
 impl Narrator {
     /// For this number of steps.
     pub(super) fn new(steps: usize) -> Self {
-        Self { told: 0, steps }
+        Self { step: 0, steps }
     }
 
     /// Prints the next step: who does what.
     pub(super) fn step(&mut self, who: &str, what: &str) -> io::Result<()> {
-        self.told += 1;
+        self.step += 1;
         let mut out = output::stdout();
-        let (told, steps) = (self.told, self.steps);
-        writeln!(out, "{PLACE}{told}/{steps} {who:NAME_COLUMNS$}{PLACE:#} {what}")?;
+        let (step, steps) = (self.step, self.steps);
+        writeln!(out, "{PLACE}{step}/{steps} {who:NAME_COLUMNS$}{PLACE:#} {what}")?;
         out.flush()
     }
 

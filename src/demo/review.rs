@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_made_of_the_template() {
+    fn a_pod_is_created_from_the_template() {
         assert_eq!(
             pod(),
             json!({
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_would_not_take_is_an_error() {
+    fn input_that_the_api_server_refuses_is_an_error() {
         for (response, expected) in [
             (json!({"uid": "other", "allowed": true}), "another request"),
             (json!({"uid": UID, "allowed": false, "status": {"message": "too bad"}}), "too bad"),

@@ -110,7 +110,7 @@ pub(crate) fn restore(text: &str, format: Format) -> String {
         if format == Format::Yaml || serde_json::from_str::<Number>(digits).is_ok() {
             restored.push_str(digits);
         } else {
-            let number = parse_yaml(digits).expect("what JSON does not read was read as YAML");
+            let number = parse_yaml(digits).expect("text that is not JSON was parsed as YAML");
             restored.push_str(&number.to_string());
         }
         restored.push_str(rest);

@@ -138,7 +138,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn what_is_written_reads_as_the_same_value(value in value()) {
+    fn written_yaml_parses_to_the_same_value(value in value()) {
         let yaml = emit_yaml(&value).unwrap();
         let read = parse_yaml(&yaml).map_err(|error| TestCaseError::fail(format!("{error}\n{yaml}")))?;
         prop_assert_eq!(&read, &value, "{}", yaml);
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_for_json_reads_as_the_same_value(value in value(), indentation in "[ \\t]{0,4}") {
+    fn written_json_parses_to_the_same_value(value in value(), indentation in "[ \\t]{0,4}") {
         for style in [None, Some(indentation.as_str())] {
             prop_assert_eq!(&strict_json::parse(&emit_json(&value, style).unwrap()).unwrap(), &value);
         }
@@ -201,7 +201,7 @@ nothing:
 }
 
 #[test]
-fn text_of_several_lines_is_a_literal_block_and_long_text_is_not_folded() {
+fn multiline_text_is_a_literal_block() {
     let long = "word ".repeat(50).trim_end().to_owned();
     let yaml = emit_yaml(&json!({"script": "set -e\nexit 0\n", "long": long})).unwrap();
     assert_eq!(yaml, format!("script: |\n  set -e\n  exit 0\nlong: {long}\n"));

@@ -91,7 +91,7 @@ mod tests {
     use crate::yaml_stream;
 
     #[test]
-    fn a_field_is_found_by_its_path_or_what_is_above_it() {
+    fn a_field_is_found_by_its_path_or_a_parent() {
         let text = "kind: A\n---\nkind: B\nspec:\n  allow:\n    paths:\n    - a/b\n    - {x: 1,\n       y: 2}\n  map: {a.b: 1}\n";
         let documents = yaml_stream::split(text);
         let places = Places::parse(&documents[1]).unwrap();

@@ -20,7 +20,7 @@ fn added(value: Value) -> Added {
         Value::Object(map) => {
             Added::Object(map.into_iter().map(|(key, value)| (key, added(value))).collect::<BTreeMap<_, _>>())
         }
-        Value::Number(_) => panic!("no patch of ours adds a number"),
+        Value::Number(_) => panic!("no patch adds a number"),
     }
 }
 
@@ -79,7 +79,7 @@ fn entries_are_appended_below_the_last_one() {
 }
 
 #[test]
-fn nested_entries_take_the_documents_indentation() {
+fn nested_entries_use_the_documents_indentation() {
     let value = json!([{"a": {}, "b": [{"k": "v"}], "c": {"d": "e"}}]);
     for (before, after) in [
         (
@@ -104,7 +104,7 @@ fn nested_entries_take_the_documents_indentation() {
 }
 
 #[test]
-fn items_are_inserted_where_the_patch_says() {
+fn items_are_inserted_at_the_patchs_index() {
     let list = "l:\n# first\n- a # x\n\n# second\n- b:\n    c: 1\n  # of b\nd: 1\n";
     for (index, after) in [
         ("0", "l:\n- new\n# first\n- a # x\n\n# second\n- b:\n    c: 1\n  # of b\nd: 1\n"),
@@ -132,7 +132,7 @@ fn items_are_inserted_where_the_patch_says() {
 }
 
 #[test]
-fn what_was_empty_becomes_a_block_and_is_empty_again() {
+fn an_empty_value_becomes_a_block_and_empty_again() {
     for (before, after) in [
         ("s:\n  l: [] # none yet\n  m: 1\n", "s:\n  l: # none yet\n  - new\n  m: 1\n"),
         ("s:\n  l: []", "s:\n  l:\n  - new"),
@@ -156,7 +156,7 @@ fn what_was_empty_becomes_a_block_and_is_empty_again() {
 }
 
 #[test]
-fn values_are_replaced_in_their_place() {
+fn values_are_replaced_in_place() {
     for (before, after) in [
         ("a: old # why\nb: 1\n", "a: new # why\nb: 1\n"),
         ("a: \"o\n  ld\" # why\n", "a: new # why\n"),
@@ -173,7 +173,7 @@ fn values_are_replaced_in_their_place() {
 }
 
 #[test]
-fn the_first_entry_of_an_item_can_be_taken_out() {
+fn the_first_entry_of_an_item_can_be_removed() {
     check("l:\n- a: 1\n  b: 2\n", vec![remove("/l/0/a")], "l:\n- b: 2\n");
     check("l:\n- a:\n  - 1\n  b: 2\n  c: 3\n", vec![remove("/l/0/a"), remove("/l/0/b")], "l:\n- c: 3\n");
 }
@@ -214,7 +214,7 @@ fn awkward_values_are_quoted() {
 }
 
 #[test]
-fn what_cannot_be_edited_says_why() {
+fn an_uneditable_document_has_a_reason() {
     for (before, path, obstacle) in [
         ("x: &x\n  l: [1]\ny: *x\n", "/x/new", Obstacle::Anchor),
         ("x: &x\n  l: [1]\ny: *x\n", "/y/new", Obstacle::Alias),
@@ -377,7 +377,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn detach_gives_back_what_was_injected_byte_for_byte(manifest in manifest()) {
+    fn detach_restores_the_document_byte_for_byte(manifest in manifest()) {
         let injected = run(&manifest, Action::Inject)
             .map_err(|obstacle| TestCaseError::fail(format!("inject: {obstacle}\n{manifest}")))?;
         prop_assert!(injected.contains("scaivault-") && injected.contains("receipt"), "{}", injected);

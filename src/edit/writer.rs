@@ -89,7 +89,7 @@ impl<'a> Style<'a> {
                 json(value, formatter).map(|text| text.replace('\n', &format!("\n{indent}")))
             }
             _ if self.is_compact() => serde_json::to_string(value).map_err(|_| Obstacle::Layout),
-            _ => json(value, Spaced),
+            _ => json(value, SpacedFormatter),
         }
     }
 
@@ -153,9 +153,9 @@ fn json(value: &Value, formatter: impl serde_json::ser::Formatter) -> Result<Str
 }
 
 /// Formats JSON on one line with a space after each comma and colon.
-struct Spaced;
+struct SpacedFormatter;
 
-impl serde_json::ser::Formatter for Spaced {
+impl serde_json::ser::Formatter for SpacedFormatter {
     fn begin_array_value<W: ?Sized + std::io::Write>(
         &mut self,
         writer: &mut W,

@@ -86,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn every_metadata_on_the_way_to_the_template_is_looked_at() {
-        let ours = json!({"scaivault.scailabs.ai/inject-secret-db": "a/b"});
+    fn all_metadata_above_the_template_is_checked() {
+        let own = json!({"scaivault.scailabs.ai/inject-secret-db": "a/b"});
         let misspelt = json!({"scaivalt.scailabs.ai/inject-secret-db": "a/b"});
         check(
             &json!({
                 "apiVersion": "batch/v1", "kind": "CronJob",
                 "metadata": {"annotations": misspelt},
                 "spec": {"jobTemplate": {
-                    "metadata": {"annotations": ours, "labels": {"scaivault.scailabs.ai/inject": "true"}},
+                    "metadata": {"annotations": own, "labels": {"scaivault.scailabs.ai/inject": "true"}},
                     "spec": {"template": {"metadata": {"annotations": misspelt, "labels": misspelt}, "spec": {}}},
                 }},
             }),
@@ -108,19 +108,19 @@ mod tests {
         );
         check(
             &json!({
-                "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"annotations": ours},
-                "spec": {"template": {"metadata": {"annotations": ours}, "spec": {}}},
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"annotations": own},
+                "spec": {"template": {"metadata": {"annotations": own}, "spec": {}}},
             }),
             &["(of the ReplicaSet) has no effect there; move it to the pod template"],
         );
         check(
-            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": ours, "labels": {"app": "x"}}}),
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": own, "labels": {"app": "x"}}}),
             &[],
         );
         check(
             &json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"annotation": ours},
-                "spec": {"template": {"metadata": {"Annotations": ours}, "annotations": ours, "spec": {"annotations": ours}}},
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"annotation": own},
+                "spec": {"template": {"metadata": {"Annotations": own}, "annotations": own, "spec": {"annotations": own}}},
             }),
             &[
                 "(in metadata.annotation of the Deployment) has no effect there",

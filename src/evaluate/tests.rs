@@ -107,7 +107,7 @@ fn the_patch_lands_in_the_pod_of_every_kind() {
 }
 
 #[test]
-fn what_has_no_pod_or_no_patch_does_not_change() {
+fn objects_without_a_pod_or_patch_do_not_change() {
     for document in [
         object("v1", "Service", json!({"spec": {}})),
         object("apps/v1", "Deployment", json!({"spec": {"replicas": 2}})),
@@ -233,7 +233,7 @@ fn the_context_is_that_of_the_object() {
 }
 
 #[test]
-fn what_has_no_own_mode_is_a_pod() {
+fn an_object_without_an_own_mode_is_a_pod() {
     let template = json!({"template": {"spec": {}}});
     for (api_version, kind, action, expected) in [
         ("apps/v1", "Deployment", Action::Inject, true),
@@ -315,7 +315,7 @@ fn all_values_of_a_namespace_that_are_no_strings_are_problems() {
 }
 
 #[test]
-fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
+fn a_missing_receipt_only_prevents_detaching() {
     let pod = object("v1", "Pod", json!({"spec": {}}));
     let no_receipt = |_: &Subject<'_>, _: &Context<'_>| Decision::Skip(SkipReason::NoReceipt.into());
     for (action, refused) in [(Action::Detach, true), (Action::Inject, false)] {
@@ -325,7 +325,7 @@ fn a_missing_receipt_is_a_problem_only_for_who_wants_to_detach() {
 }
 
 #[test]
-fn problems_that_are_let_through_are_problems_but_no_refusal() {
+fn tolerated_problems_are_no_refusal() {
     let mut problems = Problems::new();
     problems.push(scaivault_inject::Problem {
         code: scaivault_inject::Code::InvalidValue,

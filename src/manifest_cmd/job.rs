@@ -54,7 +54,7 @@ pub(super) struct Results {
 }
 
 /// A parsed document. Its value is null if it has no content.
-struct Parsed<'a> {
+struct ParsedDocument<'a> {
     source: &'a Source,
     document: Document<'a>,
     value: Value,
@@ -103,12 +103,12 @@ impl Job {
     /// Processes one document and returns its resulting text, if texts are requested.
     fn work(
         &self,
-        parsed: Parsed<'_>,
+        parsed: ParsedDocument<'_>,
         cluster: &OfflineCluster,
         classes: &csi::Inputs,
         results: &mut Results,
     ) -> anyhow::Result<String> {
-        let Parsed { source, document, value } = parsed;
+        let ParsedDocument { source, document, value } = parsed;
         let Some(content) = &document.content else {
             return Ok(document.text.to_owned());
         };
@@ -206,11 +206,11 @@ fn patched(value: &Value, patch: &Patch) -> Result<Option<Value>, ApplyError> {
 }
 
 /// Parses all documents of a file. A document that cannot be parsed is reported and skipped.
-fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
+fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<ParsedDocument<'a>> {
     let mut parsed = Vec::new();
     for document in yaml_stream::split(&source.text) {
         match document::parse(&document) {
-            Ok(value) => parsed.push(Parsed { source, document, value: value.unwrap_or_default() }),
+            Ok(value) => parsed.push(ParsedDocument { source, document, value: value.unwrap_or_default() }),
             Err(error) => report.errors.push(Unreadable::from_document(&source.name, error)),
         }
     }

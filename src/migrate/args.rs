@@ -49,7 +49,7 @@ pub(crate) struct SourceArgs {
 
     /// Accept a change that is otherwise refused. May be given more than once
     #[arg(long, value_enum, value_name = "CHANGE")]
-    pub(crate) accept: Vec<Accepted>,
+    pub(crate) accept: Vec<AcceptedChange>,
 }
 
 /// `migrate`.
@@ -86,7 +86,7 @@ pub(crate) struct VerifyArgs {
 
 /// A change in what the application sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accepted {
+pub(crate) enum AcceptedChange {
     /// The files are mounted at a directory that is not a mount today: files of the image there are
     /// hidden
     CommonDirectory,

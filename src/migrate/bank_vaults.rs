@@ -7,7 +7,7 @@ use scaivault_usage::{Evidence, Product};
 use serde_json::Value;
 
 use super::{
-    map::{LookupError, Missing, PathMap, VaultTarget},
+    map::{LookupError, MissingEntry, PathMap, VaultTarget},
     wants::{VariableWant, Wants, containers},
 };
 
@@ -41,7 +41,7 @@ pub(super) fn add(object: &Value, pod: &Value, namespace: &str, map: &PathMap, w
                     wants.removals.insert(format!("{pointer}/env/{index}"));
                 }
                 Ok(None) => {
-                    wants.missing.insert(Missing::Vault(reference_path(value).to_owned()));
+                    wants.missing.insert(MissingEntry::Vault(reference_path(value).to_owned()));
                 }
                 Err(reason) => wants
                     .problems

@@ -16,7 +16,7 @@ use self::{
 
 /// The result of a translation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Translated {
+pub(super) struct Translation {
     /// The template.
     pub(super) template: String,
     /// The paths of Vault that it reads, without duplicates and in order. If there are several, the
@@ -54,7 +54,7 @@ pub(super) trait Fields {
 }
 
 /// Translates a template.
-pub(super) fn translate(text: &str, fields: &dyn Fields) -> Result<Translated, Fault> {
+pub(super) fn translate(text: &str, fields: &dyn Fields) -> Result<Translation, Fault> {
     let pieces = lexer::pieces(text)?;
     let secrets = secrets(&pieces);
     let mut translator = Translator {
@@ -79,7 +79,7 @@ pub(super) fn translate(text: &str, fields: &dyn Fields) -> Result<Translated, F
         return Err(Fault { line, message: "a block has no {{ end }}".to_owned() });
     }
     let template = translator.output;
-    Ok(Translated { template, secrets })
+    Ok(Translation { template, secrets })
 }
 
 /// Every path after the word `secret`, each with an alias.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use scaivault_usage::ContainerRef;
 
 use super::{
-    args::Accepted,
+    args::AcceptedChange,
     wants::{Content, FileWant, VariableWant, Wants},
 };
 
@@ -80,12 +80,12 @@ pub(super) struct PlacedFile {
 }
 
 /// Lays out everything that a pod needs, or reports all problems.
-pub(super) fn lay_out(wants: &mut Wants, accepted: &[Accepted]) -> Option<Layout> {
+pub(super) fn lay_out(wants: &mut Wants, accepted: &[AcceptedChange]) -> Option<Layout> {
     let mut problems = Vec::new();
     let files = merge_files(&wants.files, &mut problems);
     let variables = merge_variables(&wants.variables, &mut problems);
     let readers = readers(wants);
-    if !accepted.contains(&Accepted::WiderAccess) {
+    if !accepted.contains(&AcceptedChange::WiderAccess) {
         problems.extend(wider_access(wants, &readers));
     }
     let mount_path =
@@ -170,7 +170,7 @@ struct MountAt {
 fn mount_path(
     wants: &Wants,
     files: &BTreeMap<&str, &FileWant>,
-    accepted: &[Accepted],
+    accepted: &[AcceptedChange],
 ) -> Result<Option<MountAt>, String> {
     if files.is_empty() {
         return Ok(None);
@@ -197,7 +197,7 @@ fn mount_path(
         ));
     }
     let is_for_secrets = FOR_SECRETS.iter().any(|name| directory.rsplit('/').next() == Some(name));
-    if !is_for_secrets && !accepted.contains(&Accepted::CommonDirectory) {
+    if !is_for_secrets && !accepted.contains(&AcceptedChange::CommonDirectory) {
         return Err(format!(
             "the files are in {}, and the injector has one mount for each pod: at {directory} it hides what the image has there; if that is nothing, pass --accept common-directory, else let the application read them below one directory of their own",
             listed(&directories)

@@ -139,7 +139,7 @@ impl VaultTarget {
 
 /// A missing entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Missing {
+pub(super) enum MissingEntry {
     /// A Secret, by namespace and name, whose path is not known.
     Secret { namespace: String, name: String },
     /// A Secret whose keys are not in the manifests.
@@ -378,7 +378,7 @@ fn check_rule(rule: &str, names: &[&str]) -> Result<(), String> {
 }
 
 /// The missing entries, as a map to fill in.
-pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> String {
+pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a MissingEntry>) -> String {
     use std::fmt::Write as _;
     let (mut secrets, mut vault) = (String::new(), String::new());
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
@@ -389,7 +389,7 @@ pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> St
     for entry in missing {
         // Writing to a String does not fail.
         let _ = match entry {
-            Missing::Secret { namespace, name } => {
+            MissingEntry::Secret { namespace, name } => {
                 begin(&mut secrets, namespace);
                 writeln!(
                     secrets,
@@ -397,7 +397,7 @@ pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> St
                     quoted(name)
                 )
             }
-            Missing::Keys { namespace, name } => {
+            MissingEntry::Keys { namespace, name } => {
                 begin(&mut secrets, namespace);
                 writeln!(
                     secrets,
@@ -405,7 +405,7 @@ pub(super) fn skeleton<'a>(missing: impl IntoIterator<Item = &'a Missing>) -> St
                     quoted(name)
                 )
             }
-            Missing::Vault(path) => writeln!(
+            MissingEntry::Vault(path) => writeln!(
                 vault,
                 "- path: {}\n  to: \"\"   # the ScaiVault path, or `dynamic: {{engine: …, role: …}}` in place of this line",
                 quoted(path)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     known::KnownKeys,
-    map::{KeySource, LookupError, Missing, MovedSecret, PathMap, SecretTarget},
+    map::{KeySource, LookupError, MissingEntry, MovedSecret, PathMap, SecretTarget},
     wants::{Content, FileWant, VariableWant, Wants, join},
 };
 
@@ -72,9 +72,9 @@ impl Reader<'_> {
                 let (namespace, name) = (self.namespace.to_owned(), secret.to_owned());
                 let is_unknown = needs_keys && self.known.keys(&namespace, &name).is_none();
                 self.wants.missing.insert(if is_unknown {
-                    Missing::Keys { namespace, name }
+                    MissingEntry::Keys { namespace, name }
                 } else {
-                    Missing::Secret { namespace, name }
+                    MissingEntry::Secret { namespace, name }
                 });
                 None
             }
@@ -91,7 +91,7 @@ impl Reader<'_> {
         let keys: BTreeSet<String> = moved.listed_keys().map(str::to_owned).chain(known.cloned()).collect();
         if keys.is_empty() {
             let (namespace, name) = (self.namespace.to_owned(), secret.to_owned());
-            self.wants.missing.insert(Missing::Keys { namespace, name });
+            self.wants.missing.insert(MissingEntry::Keys { namespace, name });
             return None;
         }
         Some(keys)

@@ -7,7 +7,7 @@ use std::{
 
 use scaivault_audit::Printable;
 
-use super::map::{Missing, skeleton};
+use super::map::{MissingEntry, skeleton};
 use crate::{
     diff,
     edit::Obstacle,
@@ -46,7 +46,7 @@ pub(super) enum Outcome {
     /// It is unchanged.
     Left {
         problems: Vec<String>,
-        missing: BTreeSet<Missing>,
+        missing: BTreeSet<MissingEntry>,
     },
 }
 
@@ -94,7 +94,7 @@ impl Report {
 
     /// The missing entries, as a map to fill in; empty if none is missing.
     pub(super) fn skeleton(&self) -> String {
-        let missing: BTreeSet<&Missing> = self
+        let missing: BTreeSet<&MissingEntry> = self
             .entries
             .iter()
             .filter_map(|entry| match &entry.outcome {
@@ -105,10 +105,10 @@ impl Report {
             .collect();
         // If a workload needs the keys, the entry with them is enough.
         let has_keys = |namespace: &str, name: &str| {
-            missing.iter().any(|other| matches!(other, Missing::Keys { namespace: n, name: o } if n == namespace && o == name))
+            missing.iter().any(|other| matches!(other, MissingEntry::Keys { namespace: n, name: o } if n == namespace && o == name))
         };
         let needed = missing.iter().copied().filter(|entry| match entry {
-            Missing::Secret { namespace, name } => !has_keys(namespace, name),
+            MissingEntry::Secret { namespace, name } => !has_keys(namespace, name),
             _ => true,
         });
         skeleton(needed)
@@ -179,11 +179,11 @@ impl Entry {
     pub(super) fn reasons(&self) -> Vec<String> {
         let Outcome::Left { problems, missing } = &self.outcome else { return Vec::new() };
         let missing = missing.iter().map(|missing| match missing {
-            Missing::Secret { name, .. } => format!("the map has no entry for the Secret {name}; add one, or pass --path"),
-            Missing::Keys { name, .. } => format!(
+            MissingEntry::Secret { name, .. } => format!("the map has no entry for the Secret {name}; add one, or pass --path"),
+            MissingEntry::Keys { name, .. } => format!(
                 "the keys of the Secret {name} are not known; list them under `keys` of its entry in the map, or pass its manifest, too"
             ),
-            Missing::Vault(path) => format!("the map has no entry for the Vault path {path}; add one, or pass --vault-path"),
+            MissingEntry::Vault(path) => format!("the map has no entry for the Vault path {path}; add one, or pass --vault-path"),
         });
         let mut reasons: Vec<String> = problems.iter().cloned().chain(missing).collect();
         reasons.dedup();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     go_template::{self, Fields, NamedPath},
-    map::{LookupError, Missing, PathMap, VaultTarget},
+    map::{LookupError, MissingEntry, PathMap, VaultTarget},
     native::file_mode,
     settings::{self, Mapping},
     wants::{Content, FileWant, Wants, containers, join},
@@ -84,7 +84,7 @@ impl Reader<'_> {
             Ok(target) => Ok(Some(target)),
             Err(LookupError::Rule(reason)) => Err(format!("{path}: {reason}")),
             Err(LookupError::Missing) => {
-                wants.missing.insert(Missing::Vault(path.to_owned()));
+                wants.missing.insert(MissingEntry::Vault(path.to_owned()));
                 Ok(None)
             }
         }
@@ -258,11 +258,11 @@ impl Reader<'_> {
         for (key, value) in &self.agent.others {
             match settings::mapping(key, value) {
                 Mapping::Drop => {}
-                Mapping::Set(ours) => {
-                    wants.settings.insert(ours, value.clone());
+                Mapping::Set(key) => {
+                    wants.settings.insert(key, value.clone());
                 }
-                Mapping::SetTo(ours, value) => {
-                    wants.settings.insert(ours, value.to_owned());
+                Mapping::SetTo(key, value) => {
+                    wants.settings.insert(key, value.to_owned());
                 }
                 Mapping::Interval if value.parse::<Duration>().is_ok() => {
                     wants.settings.insert("refresh-interval", value.clone());

@@ -6,7 +6,7 @@ use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_usage::{ContainerKind, ContainerRef};
 use serde_json::Value;
 
-use super::map::{KeySource, Missing};
+use super::map::{KeySource, MissingEntry};
 
 /// The secrets of one pod (template), and the problems.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Wants {
     /// Why the workload cannot be migrated, each with the fix.
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
-    pub(super) missing: BTreeSet<Missing>,
+    pub(super) missing: BTreeSet<MissingEntry>,
 }
 
 /// A file of the application.

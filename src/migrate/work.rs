@@ -15,7 +15,7 @@ use super::{
     bank_vaults,
     known::KnownKeys,
     layout, lines,
-    map::{Missing, PathMap},
+    map::{MissingEntry, PathMap},
     native,
     report::{Entry, Outcome, Report},
     rewrite, vault, verify,
@@ -80,7 +80,7 @@ pub(super) struct MigratedWorkload {
 }
 
 /// A parsed document. Its value is null if it has no content.
-struct Parsed<'a> {
+struct ParsedDocument<'a> {
     document: Document<'a>,
     value: Value,
 }
@@ -137,12 +137,12 @@ impl Job<'_> {
     fn document(
         &self,
         source: &Source,
-        parsed: Parsed<'_>,
+        parsed: ParsedDocument<'_>,
         known: &KnownKeys,
         cluster: &OfflineCluster,
         migration: &mut Migration,
     ) -> anyhow::Result<String> {
-        let Parsed { document, value } = parsed;
+        let ParsedDocument { document, value } = parsed;
         let Some(content) = &document.content else { return Ok(document.text.to_owned()) };
         let place = || format!("{}:{}", source.name, content.line);
         let mut operations = Vec::new();
@@ -374,7 +374,7 @@ struct Templates {
     has_secrets: bool,
     operations: Vec<Operation>,
     problems: Vec<String>,
-    missing: BTreeSet<Missing>,
+    missing: BTreeSet<MissingEntry>,
     warnings: Vec<String>,
     files: usize,
     variables: usize,
@@ -543,11 +543,11 @@ fn rewrite_document(document: &Document<'_>, value: &Value, patch: &Patch) -> an
 }
 
 /// Parses all documents of a file. A document that cannot be parsed is reported.
-fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<Parsed<'a>> {
+fn parse<'a>(source: &'a Source, report: &mut Report) -> Vec<ParsedDocument<'a>> {
     let mut parsed = Vec::new();
     for document in yaml_stream::split(&source.text) {
         match document::parse(&document) {
-            Ok(value) => parsed.push(Parsed { document, value: value.unwrap_or_default() }),
+            Ok(value) => parsed.push(ParsedDocument { document, value: value.unwrap_or_default() }),
             Err(error) => report.errors.push(crate::report::Unreadable::from_document(&source.name, error)),
         }
     }

@@ -149,7 +149,7 @@ impl Results {
         files.is_read(place.path);
         files.add_source(place.source);
         for policy in policies {
-            files.add_path(&place.beside(policy))?;
+            files.add_path(&place.sibling(policy))?;
         }
         if files.count() == 0 {
             bail!("{place}: no policy to test; name its file under policies, or write it into this file");
@@ -223,7 +223,7 @@ impl Place<'_> {
     }
 
     /// Resolves a path in the test relative to the test file.
-    fn beside(&self, path: &str) -> PathBuf {
+    fn sibling(&self, path: &str) -> PathBuf {
         self.path.parent().map_or_else(|| PathBuf::from(path), |directory| directory.join(path))
     }
 }

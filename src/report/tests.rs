@@ -92,7 +92,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn a_person_reads_one_line_for_each_object_and_what_belongs_to_it_below() {
+fn a_report_has_one_line_for_each_object() {
     let mut bytes = Vec::new();
     report().write_text(&mut bytes).unwrap();
     let text = anstream::adapter::strip_str(std::str::from_utf8(&bytes).unwrap()).to_string();

@@ -284,7 +284,7 @@ mod tests {
         args: RestarterArgs,
     }
 
-    /// A subscription is a write, and of two replicas that do not elect a leader one would take it from the other.
+    /// A subscription is a write, and without leader election two replicas would take it from each other.
     #[test]
     fn a_dry_run_subscribes_to_nothing() {
         let has_events = |flags: &[&str]| {

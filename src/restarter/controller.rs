@@ -1,4 +1,4 @@
-//! The loop of the leader: decide on what is known, carry it out, wait for a change.
+//! The leader's loop: decide on the cached state, execute the steps, wait for a change.
 
 use std::{
     collections::BTreeMap,
@@ -18,24 +18,24 @@ use tokio::{
 use super::{
     memory::Memory,
     metrics::{Metrics, Workloads},
-    writer::{Carried, Unanswered, Writer},
+    writer::{StepResult, UnansweredWrite, Writer},
 };
 use crate::telemetry::LogThrottle;
 
 /// The shortest time between two decisions.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest time between two decisions: clocks may be set.
+/// The longest time between two decisions, because clocks may be set.
 const LONGEST: Duration = Duration::from_mins(5);
-/// The most steps that are carried out before the next decision: at first sight, every workload has one.
+/// The maximum number of steps before the next decision. After the installation, every workload has one.
 const BATCH: usize = 100;
-/// Writes at once.
+/// Concurrent writes.
 const WRITES: usize = 8;
-/// How long nothing is decided after the API server could not be reached.
+/// The pause after the API server could not be reached.
 const UNAVAILABLE: Duration = Duration::from_secs(5);
-/// How often a log line says that it cannot be reached.
+/// How often that is logged.
 const REMINDER: Duration = Duration::from_mins(5);
 
-/// Decides and writes.
+/// Decides and executes.
 pub(super) struct Controller {
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
@@ -55,7 +55,7 @@ impl Controller {
         Self { memory, metrics, settings: Arc::new(settings), writer, throttle }
     }
 
-    /// Runs for ever. Nothing is written while another replica leads.
+    /// Never returns. Nothing is written while another replica leads.
     pub(super) async fn run(mut self, mut leads: watch::Receiver<bool>) {
         let mut next = Instant::now();
         loop {
@@ -74,8 +74,8 @@ impl Controller {
         }
     }
 
-    /// One decision and its steps, as long as this replica leads. Returns how long nothing has to be done unless something
-    /// changes.
+    /// Makes one decision and executes its steps while this replica leads. Returns the time until the next
+    /// decision if nothing changes.
     async fn turn(&mut self, leads: &watch::Receiver<bool>) -> Duration {
         let now = unix_seconds(SystemTime::now());
         let (memory, settings) = (Arc::clone(&self.memory), Arc::clone(&self.settings));
@@ -106,17 +106,17 @@ impl Controller {
         if has_more { Duration::ZERO } else { wake }
     }
 
-    /// Carries out steps. Returns whether the API server takes writes. If it answers some of them, those that it does not answer are
-    /// put off one by one, and hold up no others.
+    /// Executes steps. Returns whether the API server accepts writes. If it answers only some of them, the
+    /// others are postponed one by one, so that they do not delay the rest.
     async fn write(&mut self, batch: Vec<Step>, leads: &watch::Receiver<bool>) -> bool {
         let writer = &self.writer;
         let write = async |step| {
-            if *leads.borrow() { writer.carry_out(step).await } else { Ok(Carried::LeftOut) }
+            if *leads.borrow() { writer.execute(step).await } else { Ok(StepResult::Skipped) }
         };
         let written: Vec<_> = stream::iter(batch).map(write).buffer_unordered(WRITES).collect().await;
-        let is_answered = written.iter().any(|written| matches!(written, Ok(Carried::Answered)));
+        let is_answered = written.iter().any(|written| matches!(written, Ok(StepResult::Answered)));
         let unanswered: Vec<_> = written.into_iter().filter_map(Result::err).collect();
-        if let (false, Some(Unanswered { workload, message, .. })) = (is_answered, unanswered.first()) {
+        if let (false, Some(UnansweredWrite { workload, message, .. })) = (is_answered, unanswered.first()) {
             if self.throttle.is_due(Instant::now()) {
                 tracing::warn!(%workload, error = message, "the API server accepts no writes, retrying");
             }
@@ -126,12 +126,12 @@ impl Controller {
             tracing::info!("the API server accepts writes again");
         }
         for unanswered in &unanswered {
-            writer.put_off(unanswered);
+            writer.postpone(unanswered);
         }
         true
     }
 
-    /// A dry run: what would be written is logged and kept in memory.
+    /// In a dry run, logs the steps and stores the ledgers in memory.
     fn report(&self, steps: Vec<Step>) {
         for step in steps {
             let (Step::Restart { workload, ledger, .. } | Step::Record { workload, ledger, .. }) = step;
@@ -149,7 +149,7 @@ impl Controller {
     }
 }
 
-/// Workloads by what was last recorded about them.
+/// The number of workloads by their recorded phase and reason.
 fn workloads(memory: &Memory, failed_versions: usize) -> Workloads {
     let mut state = memory.lock();
     let mut by_phase: BTreeMap<_, usize> = BTreeMap::new();

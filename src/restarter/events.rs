@@ -1,4 +1,4 @@
-//! Events of Kubernetes for the owners of workloads.
+//! Kubernetes Events for the owners of workloads.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use tokio::{
 use super::metrics::Metrics;
 use crate::cluster::generate_name;
 
-/// How many events may wait to be posted; more are dropped: a `RotationRollout` has the same.
+/// The maximum number of queued events. Others are dropped; the `RotationRollout` has the same information.
 pub(super) const QUEUE: usize = 256;
-/// How long the API server may take for one.
+/// The timeout of a request.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Who reports, in every event.
+/// The reporter in every event.
 const REPORTING_CONTROLLER: &str = "scaivault.scailabs.ai/restarter";
-/// The longest note that the API server takes.
+/// The maximum length of a note that the API server accepts.
 const NOTE_BYTES: usize = 1024;
 
 /// An Event for the owner of a workload.

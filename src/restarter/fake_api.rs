@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 /// A request: method and path with its query, and the body.
 pub(super) type Requests = mpsc::Receiver<(String, Value)>;
 
-/// A client of an API server that answers with what `answer` returns for a method with a path and a body, and the requests that
-/// arrive there.
+/// A client of an API server whose answers are the results of `answer` for method, path and body, and the
+/// requests that arrive there.
 pub(super) async fn start(
     answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Requests) {
@@ -25,7 +25,7 @@ pub(super) async fn start(
             let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let (status, object) = answer(&line, &body);
-            // Not every test looks at them.
+            // Some tests do not read them.
             let _ = sender.try_send((line, body));
             (StatusCode::from_u16(status).unwrap(), Json(object))
         }

@@ -26,18 +26,18 @@ pub(super) const POLICIES: &str = "injectionpolicies";
 pub(super) trait Cataloged: Send + Sync + 'static {
     /// The plural name.
     const RESOURCE: &'static str;
-    /// Where all objects are.
+    /// The API of all namespaces.
     const PATH: &'static str;
-    /// Whether metadata alone is asked for.
+    /// Whether only metadata is requested.
     const IS_METADATA: bool = false;
 
     fn put(state: &mut State, object: &Value);
     fn remove(state: &mut State, namespace: &str, name: &str);
-    /// All that are known, by namespace and name.
+    /// The known objects, by namespace and name.
     fn known(state: &State) -> Vec<(Arc<str>, Arc<str>)>;
 }
 
-/// A kind of the catalog as a thing that is watched.
+/// A kind of the catalog as a watched resource.
 pub(super) struct Objects<K>(PhantomData<fn() -> K>);
 
 impl<K: Cataloged> Watched for Objects<K> {
@@ -77,7 +77,7 @@ impl<K: Cataloged> Watched for Objects<K> {
     }
 
     fn count(_: &Memory) -> usize {
-        // Counted when metrics are asked for.
+        // The metrics are computed when they are requested.
         0
     }
 }
@@ -202,7 +202,7 @@ impl Cataloged for Classes {
     }
 }
 
-/// What the CSI driver says about volumes of pods.
+/// The CSI driver's statuses of volumes.
 pub(super) struct ClassStatuses;
 
 impl Cataloged for ClassStatuses {
@@ -243,7 +243,7 @@ impl Cataloged for Records {
     }
 }
 
-/// Namespaces: names, labels, and the annotations that are read.
+/// Namespaces: names, labels, and the relevant annotations.
 pub(super) struct Namespaces;
 
 impl Watched for Namespaces {
@@ -278,18 +278,18 @@ impl Watched for Namespaces {
     }
 }
 
-/// What the controller does with what happens to a watch.
+/// Handles the results of a watch.
 pub(super) struct WatchObserver {
     pub(super) resource: &'static str,
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
-    /// The API server may not know the kind: its product is not installed.
+    /// Whether the API server may not know the kind, because its product is not installed.
     pub(super) is_optional: bool,
 }
 
 impl Observer for WatchObserver {
     fn listed(&self, _: usize) {
-        // Policies that are listed are not in force yet.
+        // Listed policies are not in force yet.
         if self.resource != POLICIES {
             self.memory.listed(self.resource);
         }
@@ -321,7 +321,7 @@ impl Observer for WatchObserver {
     }
 }
 
-/// What the controller does when policies change.
+/// Handles changes of policies.
 pub(super) struct PolicyHost(pub(super) Arc<Memory>);
 
 impl Host for PolicyHost {

@@ -1,7 +1,7 @@
-//! Which of the replicas restarts workloads: the one that holds a Lease.
+//! Leader election with a Lease: only its holder restarts workloads.
 //!
-//! Two leaders at once do no harm, because every write is guarded by the version of the object. So a holder that cannot renew the
-//! Lease only stops when its time is over.
+//! Two leaders at the same time are harmless, because every write is guarded by the object's version.
+//! Therefore a holder that cannot renew the Lease continues until it expires.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How long a holder that says nothing keeps the Lease.
+/// How long the Lease is valid after its last renewal.
 const DURATION: Duration = Duration::from_secs(15);
-/// How often the Lease is renewed, or looked at.
+/// How often the Lease is renewed or checked.
 const PERIOD: Duration = Duration::from_secs(3);
-/// How long the API server may take for an answer.
+/// The timeout of a request.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How often a log line says that the Lease cannot be used.
+/// How often it is logged that the Lease cannot be used.
 const REMINDER: Duration = Duration::from_mins(5);
 
 /// A candidate for leadership.
@@ -32,19 +32,20 @@ pub(super) struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
-    seen: Seen,
+    seen: ObservedLease,
     throttle: LogThrottle<Instant>,
 }
 
-/// What was seen of another holder, by this process's clock: clocks of others do not matter.
+/// The last observed Lease of another holder. Its age is measured by this process's clock, because other
+/// clocks may be wrong.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedLease {
     /// The holder and the Lease's version.
     lease: Option<(String, String)>,
     since: Option<Instant>,
 }
 
-impl Seen {
+impl ObservedLease {
     /// Whether the Lease may be taken.
     fn is_free(&mut self, lease: &Lease, identity: &str, now: Instant) -> bool {
         let spec = lease.spec.clone().unwrap_or_default();
@@ -70,12 +71,12 @@ impl Candidate {
             api,
             name: name.to_owned(),
             identity,
-            seen: Seen::default(),
+            seen: ObservedLease::default(),
             throttle: LogThrottle::new(REMINDER),
         }
     }
 
-    /// Holds the Lease whenever it is free, and says so in `leads`, until `stop` says to give it back.
+    /// Acquires the Lease whenever it is free and reports leadership in `leads`. Releases it on `stop`.
     pub(super) async fn run(mut self, leads: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
         let mut renewed: Option<Instant> = None;
         loop {
@@ -85,7 +86,8 @@ impl Candidate {
                 Ok(Err(error)) => self.fail(&reason(&error), is_forbidden(&error)),
                 Err(_) => self.fail("no answer in time", false),
             }
-            // The next holder waits for the whole duration.
+            // Other candidates wait for the whole duration, so this process leads until shortly before its
+            // end.
             let is_holder = renewed.is_some_and(|renewed| renewed.elapsed() + ANSWER < DURATION);
             let is_changed = leads.send_if_modified(|leads| std::mem::replace(leads, is_holder) != is_holder);
             if is_changed {
@@ -107,7 +109,7 @@ impl Candidate {
         }
     }
 
-    /// Whether the Lease is this process's now.
+    /// Acquires or renews the Lease. Returns whether this process holds it.
     async fn try_hold(&mut self) -> kube::Result<bool> {
         let now = MicroTime(Timestamp::now());
         let params = PostParams::default();
@@ -121,7 +123,7 @@ impl Candidate {
         if !self.seen.is_free(&lease, &self.identity, Instant::now()) {
             return Ok(false);
         }
-        // With the version that was read: of two candidates one is refused.
+        // With the version that was read, so that only one of two candidates succeeds.
         lease.spec = Some(self.spec(lease.spec.unwrap_or_default(), now));
         taken(self.api.replace(&self.name, &params, &lease).await)
     }
@@ -162,7 +164,7 @@ impl Candidate {
     }
 }
 
-/// Whether a write took the Lease; another candidate was faster on a conflict.
+/// Whether a write acquired the Lease. A conflict means that another candidate was faster.
 fn taken(written: kube::Result<Lease>) -> kube::Result<bool> {
     match written {
         Ok(_) => Ok(true),
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_free_when_its_holder_is_silent() {
-        let (mut seen, start) = (Seen::default(), Instant::now());
+        let (mut seen, start) = (ObservedLease::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(seen.is_free(&lease("", "1"), "me", at(0)));
         assert!(seen.is_free(&lease("me", "1"), "me", at(0)));

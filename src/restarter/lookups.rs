@@ -1,7 +1,8 @@
-//! Which secrets of ScaiVault are looked up next. No I/O and no clock.
+//! Selects the ScaiVault secrets whose versions are read next. No I/O and no clock.
 //!
-//! There are three reasons for a look-up: an event names the secret, it was not looked up since it is followed, or it is its turn in
-//! the slow round over all secrets. They take turns, so many look-ups for one reason do not delay the others.
+//! There are three reasons for a look-up: an event names the secret, the secret is new, or the periodic round
+//! over all secrets reaches it. They take turns, so that many look-ups for one reason do not delay the
+//! others.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Announced, Changes, VERSIONS_BATCH};
+use scaivault_client::{AnnouncedChange, Changes, VERSIONS_BATCH};
 use scaivault_contract::SecretPath;
 use tokio::time::Instant;
 
-/// How long to wait for the version that an event names, again and again; the slow round finds what takes longer.
+/// The pauses between look-ups until ScaiVault returns the version of an event. The round finds later ones.
 const REPEATS: [Duration; 6] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
@@ -23,23 +24,23 @@ const REPEATS: [Duration; 6] = [
     Duration::from_mins(1),
 ];
 
-/// What is to be looked up.
+/// Pending look-ups.
 pub(super) struct Lookups {
     poll_interval: Duration,
-    /// Paths that events name.
+    /// Paths in events.
     changed: Queue,
-    /// Paths that were not looked up since they are followed.
+    /// New paths.
     added: Queue,
-    /// Versions that events name and that ScaiVault has not answered yet.
-    awaited: BTreeMap<SecretPath, Awaited>,
+    /// Versions in events that ScaiVault has not returned yet.
+    awaited: BTreeMap<SecretPath, AwaitedVersion>,
     round: Round,
-    /// Whose turn it is.
+    /// The reason that is served next.
     turn: usize,
-    /// Every path was looked up once.
+    /// Whether every path was looked up once.
     was_complete: bool,
 }
 
-/// Why paths are looked up.
+/// The reason of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     Changed,
@@ -47,30 +48,30 @@ pub(super) enum Why {
     Round,
 }
 
-/// The slow round over all paths.
+/// The periodic round over all paths.
 struct Round {
-    /// What earlier calls did not reach.
+    /// Paths that earlier calls did not reach.
     rest: VecDeque<SecretPath>,
-    /// Whether the next part comes before the rest.
+    /// Whether the next part of the round comes before the rest.
     is_turn_of_part: bool,
-    /// The path after which it goes on; none between two rounds.
+    /// The last path of the previous call; `None` between two rounds.
     next: Option<SecretPath>,
     began: Instant,
-    /// Its last call was given out.
+    /// Whether the last call of the round has begun.
     is_over: bool,
 }
 
-/// A version that an event has announced.
-struct Awaited {
+/// The version in an event.
+struct AwaitedVersion {
     version: u64,
-    /// Numbers begin again with 1.
+    /// Whether version numbers may start again with 1.
     is_new_history: bool,
     repeats: usize,
-    /// When to look again; none while it is in the queue.
+    /// When to look it up again; `None` while it is in the queue.
     again_at: Option<Instant>,
 }
 
-/// Paths in the order in which they came, each once.
+/// Paths in the order of their arrival, without duplicates.
 #[derive(Default)]
 struct Queue {
     order: VecDeque<SecretPath>,
@@ -106,7 +107,7 @@ impl Lookups {
             changed: Queue::default(),
             added: Queue::default(),
             awaited: BTreeMap::new(),
-            // The first round follows the first look-up of every path.
+            // The first round begins after all paths were looked up as new ones.
             round: Round {
                 rest: VecDeque::new(),
                 is_turn_of_part: false,
@@ -119,12 +120,12 @@ impl Lookups {
         }
     }
 
-    /// These paths have to be looked up, because they are new or may have changed without an event.
+    /// Queues paths that are new or may have changed without an event.
     pub(super) fn add(&mut self, paths: impl IntoIterator<Item = SecretPath>) {
         paths.into_iter().for_each(|path| self.added.push(path));
     }
 
-    /// Forgets all but these.
+    /// Removes all other paths.
     pub(super) fn retain(&mut self, paths: &BTreeSet<SecretPath>) {
         self.changed.retain(paths);
         self.added.retain(paths);
@@ -132,16 +133,16 @@ impl Lookups {
         self.awaited.retain(|path, _| paths.contains(path));
     }
 
-    /// Takes in what events say about the paths that are followed.
-    pub(super) fn hear(&mut self, changes: Changes, paths: &BTreeSet<SecretPath>) {
+    /// Queues the paths in events that are followed.
+    pub(super) fn add_changes(&mut self, changes: Changes, paths: &BTreeSet<SecretPath>) {
         let Changes::Of(changes) = changes else { return self.add(paths.iter().cloned()) };
-        for (path, Announced { version, is_new_history }) in changes {
+        for (path, AnnouncedChange { version, is_new_history }) in changes {
             if !paths.contains(&path) {
                 continue;
             }
             match version {
                 Some(version) => {
-                    let awaited = Awaited { version, is_new_history, repeats: 0, again_at: None };
+                    let awaited = AwaitedVersion { version, is_new_history, repeats: 0, again_at: None };
                     self.awaited.insert(path.clone(), awaited);
                 }
                 None => drop(self.awaited.remove(&path)),
@@ -150,7 +151,7 @@ impl Lookups {
         }
     }
 
-    /// The paths of the next call, and why they are looked up. Empty if there is nothing to do.
+    /// The paths of the next call and the reason. Empty if nothing is due.
     pub(super) fn batch(&mut self, paths: &BTreeSet<SecretPath>, now: Instant) -> (Why, Vec<SecretPath>) {
         for (path, awaited) in &mut self.awaited {
             if awaited.again_at.is_some_and(|at| at <= now) {
@@ -174,17 +175,17 @@ impl Lookups {
         (Why::Round, Vec::new())
     }
 
-    /// ScaiVault has answered about a path: with the number of its version (0: it has none), or with an error.
+    /// Records the answer for a path: the number of its version (0 if it has none), or `None` for an error.
     pub(super) fn answered(&mut self, path: &SecretPath, number: Option<u32>, now: Instant) {
         let Some(awaited) = self.awaited.get_mut(path) else { return };
-        let is_there = number.map(u64::from).is_some_and(|number| match awaited.is_new_history {
+        let has_arrived = number.map(u64::from).is_some_and(|number| match awaited.is_new_history {
             _ if number == 0 => true,
             true => number == awaited.version,
             false => number >= awaited.version,
         });
         match REPEATS.get(awaited.repeats) {
             // Another replica of ScaiVault may have the version already.
-            Some(pause) if !is_there => {
+            Some(pause) if !has_arrived => {
                 awaited.repeats += 1;
                 awaited.again_at = Some(now + *pause);
             }
@@ -192,8 +193,8 @@ impl Lookups {
         }
     }
 
-    /// The call ended at the first of these. That one is looked up last, because a secret for which ScaiVault
-    /// always fails must not hold up the others.
+    /// Queues the paths that a call did not reach. The first one failed and is looked up last, so that a
+    /// secret that always fails does not delay the others.
     pub(super) fn put_back(&mut self, why: Why, mut rest: Vec<SecretPath>) {
         let first = usize::from(!rest.is_empty());
         rest.rotate_left(first);
@@ -207,7 +208,7 @@ impl Lookups {
         }
     }
 
-    /// Whether the versions of all paths were looked up since this was last asked.
+    /// Whether the versions of all paths were looked up since the last call of this method.
     pub(super) fn has_completed(&mut self) -> bool {
         let is_first = !self.was_complete && self.added.order.is_empty();
         let is_round = self.round.rest.is_empty() && std::mem::take(&mut self.round.is_over);
@@ -217,7 +218,7 @@ impl Lookups {
 }
 
 impl Round {
-    /// What earlier calls did not reach, and the next part of the round, in turns.
+    /// Alternates between paths that earlier calls did not reach and the next part of the round.
     fn take(&mut self, paths: &BTreeSet<SecretPath>, interval: Duration, now: Instant) -> Vec<SecretPath> {
         self.is_turn_of_part = !self.is_turn_of_part;
         if self.is_turn_of_part || self.rest.is_empty() {
@@ -230,7 +231,7 @@ impl Round {
         self.rest.drain(..count).collect()
     }
 
-    /// As much of it as is due: its calls are spread over the interval.
+    /// The next part of the round, if it is due. The calls are spread over the interval.
     fn part(&mut self, paths: &BTreeSet<SecretPath>, interval: Duration, now: Instant) -> Vec<SecretPath> {
         let calls = u32::try_from(paths.len().div_ceil(VERSIONS_BATCH)).unwrap_or(u32::MAX);
         let done = self.next.as_ref().map_or(0, |next| paths.range(..=next).count().div_ceil(VERSIONS_BATCH));

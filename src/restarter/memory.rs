@@ -12,8 +12,8 @@ use scaivault_cluster::{ApiClock, policies::PolicyCache, unix_seconds};
 use scaivault_contract::names::ANNOTATION_PREFIX;
 use scaivault_inject::{Context, KubeVersion, Namespace, PolicySet, Settings};
 use scaivault_restarter::{
-    Catalog, Decision, Defaults, Held, Kind, Ledger, RotationRollout, RotationRolloutStatus, Seen, Workload,
-    WorkloadKey, decide, is_older, object_name, workload_of,
+    Catalog, ConditionState, Decision, Defaults, Kind, Ledger, ObservedVersions, RotationRollout,
+    RotationRolloutStatus, Workload, WorkloadKey, decide, is_older, object_name, workload_of,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -21,11 +21,11 @@ use tokio::sync::Notify;
 
 use super::{kinds::POLICIES, metrics::lock};
 
-/// The most bytes of labels and of this product's annotations of a namespace. With more, they are not kept. Then it is not known
-/// which policies limit the namespace, so no secret of `ScaiVault` is followed in it, and nothing is restarted but workloads that say
-/// so themselves.
+/// The maximum size of a namespace's labels and relevant annotations, in bytes. Larger ones are not kept.
+/// Then it is not known which policies limit the namespace, so none of its ScaiVault secrets is followed, and
+/// only workloads whose own annotations say so are restarted.
 const NAMESPACE_BYTES: usize = 32 * 1024;
-/// What its annotations then say.
+/// The annotations of such a namespace.
 const NOT_FOLLOWED: [(&str, &str); 2] = [("mutation-mode", "ignore"), ("restart", "off")];
 /// The label with a namespace's name, which the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -45,19 +45,19 @@ pub(super) struct Memory {
     policies: Option<Arc<PolicyCache>>,
 }
 
-/// The locked part.
+/// The state behind the lock.
 pub(super) struct State {
     pub(super) catalog: Catalog,
     records: BTreeMap<WorkloadKey, Record>,
     namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
     settings: Arc<Settings>,
     policies: Option<Arc<PolicySet>>,
-    outdated: Outdated,
+    outdated: OutdatedTemplates,
     /// The workloads that are being read again.
-    reading: Outdated,
-    /// Since when there is something to be read again, Unix seconds.
+    reading: OutdatedTemplates,
+    /// When the first of them became outdated, Unix seconds.
     outdated_since: Option<i64>,
-    /// The `metadata.uid` of the namespace `kube-system`: the usual name of a cluster.
+    /// The `metadata.uid` of the namespace `kube-system`, which identifies a cluster.
     cluster: String,
     /// Deployments of Reloader.
     reloaders: BTreeSet<WorkloadKey>,
@@ -67,7 +67,7 @@ pub(super) struct State {
 
 /// Workloads whose templates must be read again, because a setting that affects them has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Outdated {
+pub(super) enum OutdatedTemplates {
     #[default]
     None,
     In(BTreeSet<Arc<str>>),
@@ -81,7 +81,7 @@ pub(super) struct Record {
     /// `status.phase` and `status.reason`.
     pub(super) shown: (Box<str>, Box<str>),
     /// The status of each condition, and when it began.
-    pub(super) held: Box<[Held]>,
+    pub(super) held: Box<[ConditionState]>,
 }
 
 impl Memory {
@@ -97,8 +97,8 @@ impl Memory {
                 namespaces: BTreeMap::new(),
                 settings: Arc::new(settings),
                 policies: None,
-                outdated: Outdated::None,
-                reading: Outdated::None,
+                outdated: OutdatedTemplates::None,
+                reading: OutdatedTemplates::None,
                 outdated_since: None,
                 cluster: String::new(),
                 reloaders: BTreeSet::new(),
@@ -119,8 +119,8 @@ impl Memory {
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        let is_outdated = state.outdated != Outdated::None;
-        if is_outdated || state.reading != Outdated::None {
+        let is_outdated = state.outdated != OutdatedTemplates::None;
+        if is_outdated || state.reading != OutdatedTemplates::None {
             state.outdated_since.get_or_insert_with(|| unix_seconds(SystemTime::now()));
         } else {
             state.outdated_since = None;
@@ -173,7 +173,7 @@ impl Memory {
             let is_first = state.policies.is_none();
             state.policies = set;
             if !is_first {
-                state.outdated = Outdated::All;
+                state.outdated = OutdatedTemplates::All;
             }
         });
         self.listed(POLICIES);
@@ -183,7 +183,7 @@ impl Memory {
     pub(super) fn settings_changed(&self, settings: Settings) {
         self.change(|state| {
             state.settings = Arc::new(settings);
-            state.outdated = Outdated::All;
+            state.outdated = OutdatedTemplates::All;
         });
     }
 
@@ -192,7 +192,7 @@ impl Memory {
     pub(super) fn decide(&self, now: i64, settings: &scaivault_restarter::Settings) -> Option<Decision> {
         let mut state = self.lock();
         let State { catalog, outdated, reading, missing, .. } = &mut *state;
-        if !missing.is_empty() || *reading == Outdated::All || *outdated == Outdated::All {
+        if !missing.is_empty() || *reading == OutdatedTemplates::All || *outdated == OutdatedTemplates::All {
             return None;
         }
         let mut decision = decide(now, catalog.world(), settings);
@@ -214,7 +214,7 @@ impl State {
         let policies = policies.as_deref().unwrap_or(PolicySet::empty());
         let settings = Arc::clone(&self.settings);
         let now = unix_seconds(SystemTime::now());
-        // A template that an older Kubernetes cannot run has no pods that could be restarted.
+        // A template that an older Kubernetes cannot run has no pods to restart.
         let context =
             Context::new(&settings, &namespace, KubeVersion::FILE_KEY_REF).with_policies(policies, now);
         self.catalog.put_workload(kind, object, &context);
@@ -258,7 +258,7 @@ impl State {
         self.reloaders.len()
     }
 
-    /// Since when workloads have had to be read again, Unix seconds; 0 if none has to.
+    /// When the first of the outdated workloads became outdated, Unix seconds; 0 if there are none.
     pub(super) fn outdated_since(&self) -> i64 {
         self.outdated_since.unwrap_or_default()
     }
@@ -310,23 +310,27 @@ impl State {
     }
 
     /// Returns the workloads that must be read again. Until then, nothing is written about them.
-    pub(super) fn begin_reading(&mut self) -> Outdated {
+    pub(super) fn begin_reading(&mut self) -> OutdatedTemplates {
         self.reading = mem::take(&mut self.outdated);
         let reading = self.reading.clone();
-        // What a watch brings while they are listed is newer than the list.
+        // Objects from the watch are newer than the list.
         self.catalog.read_again(|namespace| reading.concerns(namespace));
         reading
     }
 
     /// Records that the workloads were read again, except `failed`. Those that became outdated meanwhile
     /// remain so.
-    pub(super) fn end_reading(&mut self, failed: Outdated) {
-        self.reading = Outdated::None;
+    pub(super) fn end_reading(&mut self, failed: OutdatedTemplates) {
+        self.reading = OutdatedTemplates::None;
         match failed {
-            // What is to be read now has become outdated meanwhile.
-            Outdated::None => self.outdated_since = None,
-            Outdated::In(namespaces) => namespaces.into_iter().for_each(|name| self.outdated.add(name)),
-            Outdated::All => self.outdated = Outdated::All,
+            // Some of them may have become outdated again.
+            OutdatedTemplates::None => self.outdated_since = None,
+            OutdatedTemplates::In(namespaces) => {
+                for name in namespaces {
+                    self.outdated.add(name);
+                }
+            }
+            OutdatedTemplates::All => self.outdated = OutdatedTemplates::All,
         }
     }
 
@@ -367,7 +371,7 @@ impl State {
     }
 
     /// The workload of a step, if the objects that the step is based on are still current.
-    pub(super) fn current(&mut self, key: &WorkloadKey, seen: &Seen) -> Option<&Workload> {
+    pub(super) fn current(&mut self, key: &WorkloadKey, seen: &ObservedVersions) -> Option<&Workload> {
         let workload: &Workload = self.catalog.world().workloads.get(key)?;
         let is_current = workload.resource_version == seen.workload && workload.record_version == seen.record;
         is_current.then_some(workload)
@@ -403,7 +407,7 @@ impl Record {
     }
 }
 
-impl Outdated {
+impl OutdatedTemplates {
     fn add(&mut self, namespace: Arc<str>) {
         match self {
             Self::None => *self = Self::In([namespace].into()),
@@ -493,7 +497,7 @@ mod tests {
         memory.change(|state| state.end_reading(outdated));
         check(&["b"]);
         memory.lock().begin_reading();
-        memory.change(|state| state.end_reading(Outdated::None));
+        memory.change(|state| state.end_reading(OutdatedTemplates::None));
         check(&["a", "b"]);
         memory.settings_changed(Settings::default());
         assert_eq!(decided(&memory), None);
@@ -519,7 +523,7 @@ mod tests {
         state.begin_reading();
         state.put_workload(Kind::Deployment, &version("6"));
         state.put_workload_again(Kind::Deployment, &version("5"));
-        state.end_reading(Outdated::None);
+        state.end_reading(OutdatedTemplates::None);
         let modes: Vec<_> = state.catalog.world().workloads.values().map(|workload| workload.mode).collect();
         assert_eq!(modes, [Mode::Off]);
     }
@@ -562,17 +566,17 @@ mod tests {
         label("2");
         assert!(is_outdated());
         memory.lock().outdated_since = Some(5);
-        // An attempt that fails.
+        // A failing attempt.
         let outdated = memory.lock().begin_reading();
         memory.change(|state| state.end_reading(outdated));
         assert_eq!(memory.lock().outdated_since(), 5);
-        // One that succeeds, while the namespace changes again.
+        // A successful attempt, during which the namespace changes again.
         memory.lock().begin_reading();
         label("3");
-        memory.change(|state| state.end_reading(Outdated::None));
+        memory.change(|state| state.end_reading(OutdatedTemplates::None));
         assert!(memory.lock().outdated_since() > 5);
         memory.lock().begin_reading();
-        memory.change(|state| state.end_reading(Outdated::None));
+        memory.change(|state| state.end_reading(OutdatedTemplates::None));
         assert!(!is_outdated());
     }
 

@@ -262,7 +262,7 @@ impl Metrics {
     }
 }
 
-/// The text that is being written.
+/// The text of the metrics.
 struct Page(String);
 
 impl Page {
@@ -270,7 +270,7 @@ impl Page {
         writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}")
     }
 
-    /// Labels are words of this program: nothing has to be escaped.
+    /// Labels are constants of this program, so nothing has to be escaped.
     fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl fmt::Display) -> fmt::Result {
         let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         if labels.is_empty() {
@@ -295,7 +295,7 @@ mod tests {
 
     use super::*;
 
-    /// The alerts and the dashboard are compared with the page by the chart's tests.
+    /// The chart's tests compare the alerts and the dashboard with the page.
     #[test]
     fn the_page_has_a_row_for_every_metric() {
         let memory = Memory::new(Defaults::default(), Settings::default(), None);

@@ -1,4 +1,4 @@
-//! The plain port: probes and metrics.
+//! The HTTP port for probes and metrics.
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use tokio::time::{Duration, sleep};
 
 use super::{
     kinds::plural,
-    memory::{Memory, Outdated},
+    memory::{Memory, OutdatedTemplates},
 };
 
 /// The minimum time between two runs, and the pause after a failed one.
@@ -32,11 +32,11 @@ pub(super) async fn run(client: Client, memory: Arc<Memory>) {
 }
 
 /// Reads workloads again and returns those that could not be read.
-async fn read(client: &Client, memory: &Memory, outdated: Outdated) -> Outdated {
+async fn read(client: &Client, memory: &Memory, outdated: OutdatedTemplates) -> OutdatedTemplates {
     let mut failed = BTreeSet::new();
     match outdated {
-        Outdated::None => {}
-        Outdated::In(namespaces) => {
+        OutdatedTemplates::None => {}
+        OutdatedTemplates::In(namespaces) => {
             for namespace in namespaces {
                 if let Err(error) = read_in(client, memory, &format!("/namespaces/{namespace}")).await {
                     tracing::warn!(%namespace, error = reason(&error), "workloads not read again, retrying");
@@ -44,14 +44,14 @@ async fn read(client: &Client, memory: &Memory, outdated: Outdated) -> Outdated 
                 }
             }
         }
-        Outdated::All => {
+        OutdatedTemplates::All => {
             if let Err(error) = read_in(client, memory, "").await {
                 tracing::warn!(error = reason(&error), "workloads not read again, retrying");
-                return Outdated::All;
+                return OutdatedTemplates::All;
             }
         }
     }
-    if failed.is_empty() { Outdated::None } else { Outdated::In(failed) }
+    if failed.is_empty() { OutdatedTemplates::None } else { OutdatedTemplates::In(failed) }
 }
 
 async fn read_in(client: &Client, memory: &Memory, place: &str) -> kube::Result<()> {

@@ -39,9 +39,9 @@ themselves, or wait for their owner to change something; their messages say what
 const FIELD_MANAGER: &str = "scaivault-restart";
 /// The timeout of a request to the API server.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How many `RotationRollouts` are read at once.
+/// The number of `RotationRollouts` in a page.
 const PAGE: u32 = 500;
-/// Writes at once.
+/// Concurrent writes.
 const WRITES: usize = 8;
 
 /// `restart`.
@@ -133,27 +133,27 @@ async fn annotate(client: &Client, key: &WorkloadKey) -> anyhow::Result<()> {
     answered(patched).await.map(drop)
 }
 
-/// What is said of a release.
+/// The printed result of a release.
 fn released(key: &WorkloadKey, status: &RotationRolloutStatus) -> String {
     let message = &status.message;
     if outlasts_release(&status.reason) {
         return format!("released the pending restart of {key}, but it still waits: {message}\n");
     }
-    // The message of a restart that waits for nothing but its release would ask for the release again.
+    // The message of a restart that only waits for its release would ask for it again.
     let waits_for =
         if status.reason == Wait::Release.reason() { String::new() } else { format!(": {message}") };
     format!("released the pending restart of {key}{waits_for}\n")
 }
 
-/// Whether a restart waits for something that no release skips.
+/// Whether a restart waits for something that a release does not skip.
 fn outlasts_release(reason: &str) -> bool {
     let waits = [Wait::Paused, Wait::OnDelete, Wait::Partition, Wait::Refused("".into()), Wait::DryRun];
     waits.iter().any(|wait| wait.reason() == reason)
 }
 
-/// Releases what waits for it in a namespace.
+/// Releases the restarts of a namespace that wait for it.
 async fn release_all(client: &Client, namespace: &str, secret: Option<&str>) -> anyhow::Result<ExitCode> {
-    let Pending { to_release, others } = select(records(client, namespace).await?, secret);
+    let PendingRestarts { to_release, others } = select(records(client, namespace).await?, secret);
     let mut said = Vec::new();
     said.extend(others.iter().map(|(key, status)| format!("left {key}: {}\n", status.message)));
     if to_release.is_empty() {
@@ -202,12 +202,12 @@ async fn records(client: &Client, namespace: &str) -> anyhow::Result<Vec<Rotatio
 
 /// Pending restarts, sorted by workload.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingRestarts {
     to_release: Vec<(WorkloadKey, RotationRolloutStatus)>,
     others: Vec<(WorkloadKey, RotationRolloutStatus)>,
 }
 
-fn select(records: Vec<RotationRollout>, secret: Option<&str>) -> Pending {
+fn select(records: Vec<RotationRollout>, secret: Option<&str>) -> PendingRestarts {
     let mut found: Vec<_> =
         records.into_iter().filter_map(|record| Some((record.workload()?, record.status?))).collect();
     found.retain(|(_, status)| {
@@ -219,7 +219,7 @@ fn select(records: Vec<RotationRollout>, secret: Option<&str>) -> Pending {
     found.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
     let (to_release, others) =
         found.into_iter().partition(|(_, status)| matches!(&*status.reason, "NotReleased" | "Stopped"));
-    Pending { to_release, others }
+    PendingRestarts { to_release, others }
 }
 
 fn failed(action: &str, key: &WorkloadKey, error: &kube::Error) -> anyhow::Error {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn all_releases_what_would_not_begin_by_itself() {
+    fn all_releases_restarts_that_would_not_begin() {
         let records = || {
             vec![
                 record("stopped", "Stopped", Some("a/b")),
@@ -291,19 +291,19 @@ mod tests {
         let names = |list: &[(WorkloadKey, RotationRolloutStatus)]| -> Vec<String> {
             list.iter().map(|(key, _)| key.name.to_string()).collect()
         };
-        let Pending { to_release, others } = select(records(), None);
+        let PendingRestarts { to_release, others } = select(records(), None);
         assert_eq!(names(&to_release), ["manual", "stopped"]);
         assert_eq!(names(&others), ["paused", "queued"]);
-        let Pending { to_release, others } = select(records(), Some("a/c"));
+        let PendingRestarts { to_release, others } = select(records(), Some("a/c"));
         assert_eq!((names(&to_release), names(&others)), (vec!["manual".into()], vec!["queued".into()]));
-        // Not one that the controller did not write.
+        // A `RotationRollout` that the controller did not write.
         let mut foreign = record("stopped", "Stopped", Some("a/b"));
         foreign.spec.name = "other".to_owned();
         assert_eq!(select(vec![foreign], None).to_release.len(), 0);
     }
 
     #[test]
-    fn a_release_says_what_it_does_not_skip() {
+    fn a_release_names_waits_that_it_does_not_skip() {
         for (reason, is_skipped) in [
             ("NotReleased", true),
             ("WindowClosed", true),

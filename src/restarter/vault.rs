@@ -33,7 +33,7 @@ const QUEUE: usize = 64;
 const NAMED: usize = 10;
 /// Of them, how many of workloads in one namespace.
 const NAMED_IN_NAMESPACE: usize = 3;
-/// How long after its start the controller waits for the first answers, before workloads say that versions are not known.
+/// How long the controller waits for the first answers before it reports versions as unknown.
 const FIRST_ANSWERS: Duration = Duration::from_mins(10);
 /// How often it is logged that ScaiVault does not answer.
 const REMINDER: Duration = Duration::from_mins(5);
@@ -80,7 +80,7 @@ struct Follower {
     lookups: Lookups,
     /// Paths without a version.
     failing: BTreeSet<SecretPath>,
-    /// When those that were never answered for have no version; none after that.
+    /// When paths without any answer are reported as unknown; `None` after that.
     first_answers: Option<Instant>,
     backoff: Backoff,
     throttle: LogThrottle<Instant>,
@@ -114,7 +114,7 @@ impl Follower {
         let mut next_look = Instant::now();
         loop {
             tokio::select! {
-                Some(update) = updates.recv() => self.hear(update),
+                Some(update) = updates.recv() => self.receive(update),
                 () = sleep_until(next_look) => {
                     self.find_new_paths();
                     next_look = Instant::now() + LOOK;
@@ -126,7 +126,7 @@ impl Follower {
         }
     }
 
-    fn hear(&mut self, update: ListenerUpdate) {
+    fn receive(&mut self, update: ListenerUpdate) {
         match update {
             ListenerUpdate::Connected => self.metrics.vault_connected(true),
             ListenerUpdate::Disconnected => self.metrics.vault_connected(false),
@@ -135,8 +135,8 @@ impl Follower {
                 self.lookups.add(paths.difference(&self.covered).cloned());
                 self.covered = paths;
             }
-            ListenerUpdate::Changed(changes) => self.lookups.hear(changes, &self.paths.borrow()),
-            // It is connected, and does not say so again.
+            ListenerUpdate::Changed(changes) => self.lookups.add_changes(changes, &self.paths.borrow()),
+            // The listener is connected and does not report it again.
             ListenerUpdate::Subscribed(_) => {
                 self.covered = Arc::default();
                 self.metrics.vault_connected(true);
@@ -156,7 +156,7 @@ impl Follower {
         };
         let is_same = {
             let known = self.paths.borrow();
-            // Both are sorted by text.
+            // Both lists are sorted by text.
             known.len() == named.len()
                 && known.iter().map(SecretPath::as_str).eq(named.iter().map(|path| &**path))
         };
@@ -219,8 +219,8 @@ impl Follower {
 }
 
 impl Follower {
-    /// ScaiVault gives no version of a secret. `named` counts those that this call has named in the log, by namespace: those of one
-    /// tenant must not hide the others.
+    /// Logs that ScaiVault returns no version of a secret. `named` counts the logged secrets of this call by
+    /// namespace, so that those of one tenant do not hide the others.
     fn fail(&mut self, path: &SecretPath, error: &Error, named: &mut BTreeMap<Arc<str>, usize>) {
         let may_be_named = self.failing.insert(path.clone()) && named.values().sum::<usize>() < NAMED;
         let mut workload = None;
@@ -243,7 +243,8 @@ impl Follower {
         }
     }
 
-    /// ScaiVault does not answer. If it has not since the controller started, no version is known at all.
+    /// Handles a failed request. If none has succeeded since the controller started, no version is known at
+    /// all.
     fn miss_first_answers(&mut self, now: Instant) {
         if self.first_answers.take_if(|at| *at <= now).is_none() {
             return;

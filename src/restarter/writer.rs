@@ -15,8 +15,8 @@ use kube::{
 };
 use scaivault_cluster::{reason, unix_seconds};
 use scaivault_restarter::{
-    FIELD_MANAGER, Failure, Kind, Ledger, Phase, Refusal, RolloutChange, RotationRollout,
-    RotationRolloutSpec, RotationRolloutStatus, Seen, Step, Wait, WorkloadKey, object_name, patch,
+    FIELD_MANAGER, Failure, Kind, Ledger, ObservedVersions, Phase, Refusal, RolloutChange, RotationRollout,
+    RotationRolloutSpec, RotationRolloutStatus, Step, Wait, WorkloadKey, object_name, patch,
 };
 use tokio::{
     sync::mpsc,
@@ -52,24 +52,24 @@ pub(super) struct Writer {
 }
 
 /// Why a write was refused.
-struct Refused {
+struct RefusedWrite {
     write: Write,
     message: String,
 }
 
-/// What the API server did with a step.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carried {
+pub(super) enum StepResult {
     /// Nothing was sent.
-    LeftOut,
-    /// It was done, or the API server gave a reason against it that concerns this object.
+    Skipped,
+    /// The API server executed it, or refused it for a reason that concerns this object.
     Answered,
 }
 
-/// A write without an answer, or one that the API server was too busy for. Whether that concerns the object alone is known from
-/// other writes of the same time.
+/// A write without an answer, or while the API server was overloaded. Other writes of the same batch show
+/// whether this concerns only the object.
 #[derive(Debug)]
-pub(super) struct Unanswered {
+pub(super) struct UnansweredWrite {
     pub(super) workload: WorkloadKey,
     is_restart: bool,
     pub(super) message: String,
@@ -85,41 +85,41 @@ impl Writer {
         Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
     }
 
-    /// Whether a step must not be tried yet.
+    /// Whether a step must be postponed.
     pub(super) fn is_held(&self, step: &Step, now: Instant) -> bool {
         let is_record = matches!(step, Step::Record { .. });
         is_record && lock(&self.held).get(step.workload()).is_some_and(|(_, until)| now < *until)
     }
 
     /// Executes a step.
-    pub(super) async fn carry_out(&self, step: Step) -> Result<Carried, Unanswered> {
+    pub(super) async fn execute(&self, step: Step) -> Result<StepResult, UnansweredWrite> {
         match step {
             Step::Restart { workload, marker, ledger, seen } => {
                 self.restart(&workload, &marker, *ledger, &seen).await
             }
             Step::Record { workload, seen, .. } if self.memory.lock().current(&workload, &seen).is_none() => {
-                Ok(Carried::LeftOut)
+                Ok(StepResult::Skipped)
             }
             Step::Record { workload, ledger, seen } => {
                 match self.record(&workload, *ledger, &seen).await {
                     Ok(()) => drop(lock(&self.held).remove(&workload)),
-                    Err(Refused { write: Write::Unavailable, message }) => {
-                        return Err(Unanswered { workload, is_restart: false, message });
+                    Err(RefusedWrite { write: Write::Unavailable, message }) => {
+                        return Err(UnansweredWrite { workload, is_restart: false, message });
                     }
-                    Err(Refused { write: Write::Refused, message }) => self.hold(&workload, &message),
-                    Err(Refused { write: Write::Conflict | Write::Done, .. }) => {}
+                    Err(RefusedWrite { write: Write::Refused, message }) => self.hold(&workload, &message),
+                    Err(RefusedWrite { write: Write::Conflict | Write::Done, .. }) => {}
                 }
-                Ok(Carried::Answered)
+                Ok(StepResult::Answered)
             }
         }
     }
 
-    /// The API server answers others: this write is not tried again for a while, like one that was refused.
-    pub(super) fn put_off(&self, Unanswered { workload, is_restart, message }: &Unanswered) {
+    /// Postpones a write like a refused one, because the API server answers others.
+    pub(super) fn postpone(&self, UnansweredWrite { workload, is_restart, message }: &UnansweredWrite) {
         if *is_restart { self.refuse(workload, message) } else { self.hold(workload, message) }
     }
 
-    /// The `RotationRollout` is not written for a while.
+    /// Postpones the write of a `RotationRollout`.
     fn hold(&self, workload: &WorkloadKey, message: &str) {
         let pause = {
             let mut held = lock(&self.held);
@@ -139,11 +139,11 @@ impl Writer {
         key: &WorkloadKey,
         marker: &str,
         ledger: Ledger,
-        seen: &Seen,
-    ) -> Result<Carried, Unanswered> {
+        seen: &ObservedVersions,
+    ) -> Result<StepResult, UnansweredWrite> {
         let patch = {
             let mut state = self.memory.lock();
-            let Some(workload) = state.current(key, seen) else { return Ok(Carried::LeftOut) };
+            let Some(workload) = state.current(key, seen) else { return Ok(StepResult::Skipped) };
             patch(key, workload, marker)
         };
         let api =
@@ -163,26 +163,26 @@ impl Writer {
                 }
                 self.notice(key, false, "Restarting", format!("pods are replaced for {marker}"));
             }
-            Err(Refused { write: Write::Unavailable, message }) => {
-                return Err(Unanswered { workload: key.clone(), is_restart: true, message });
+            Err(RefusedWrite { write: Write::Unavailable, message }) => {
+                return Err(UnansweredWrite { workload: key.clone(), is_restart: true, message });
             }
-            Err(Refused { write, message }) => {
+            Err(RefusedWrite { write, message }) => {
                 if write == Write::Refused {
                     self.refuse(key, &message);
                 }
-                return Ok(Carried::Answered);
+                return Ok(StepResult::Answered);
             }
         }
         lock(&self.refusals).remove(key);
         let written = self.record(key, ledger, seen).await;
-        // If this was not recorded, the marker has it.
-        if let Err(Refused { message, .. }) = written {
+        // If this write failed, the version is still in the marker.
+        if let Err(RefusedWrite { message, .. }) = written {
             tracing::debug!(workload = %key, error = message, "restart not recorded yet");
         }
-        Ok(Carried::Answered)
+        Ok(StepResult::Answered)
     }
 
-    /// Records in the status that the patch was refused. Other workloads are restarted meanwhile.
+    /// Records a refused patch in the status. Other workloads are restarted meanwhile.
     fn refuse(&self, key: &WorkloadKey, message: &str) {
         let pause = {
             let mut refusals = lock(&self.refusals);
@@ -213,13 +213,23 @@ impl Writer {
     }
 
     /// Writes the ledger of a workload into its `RotationRollout`.
-    async fn record(&self, key: &WorkloadKey, ledger: Ledger, seen: &Seen) -> Result<(), Refused> {
+    async fn record(
+        &self,
+        key: &WorkloadKey,
+        ledger: Ledger,
+        seen: &ObservedVersions,
+    ) -> Result<(), RefusedWrite> {
         let written = self.replace(key, ledger, seen).await;
         self.metrics.recorded(written.as_ref().map_or_else(|refused| refused.write, |()| Write::Done));
         written
     }
 
-    async fn replace(&self, key: &WorkloadKey, ledger: Ledger, seen: &Seen) -> Result<(), Refused> {
+    async fn replace(
+        &self,
+        key: &WorkloadKey,
+        ledger: Ledger,
+        seen: &ObservedVersions,
+    ) -> Result<(), RefusedWrite> {
         let api = Api::<RotationRollout>::namespaced(self.client.clone(), &key.namespace);
         let (known, before) = {
             let mut state = self.memory.lock();
@@ -253,9 +263,13 @@ impl Writer {
         RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.held)
     }
 
-    /// Creates the `RotationRollout`, which is deleted with its workload. Returns `None` if the workload is
-    /// gone.
-    async fn create(&self, api: &Api<RotationRollout>, key: &WorkloadKey) -> Result<Option<Record>, Refused> {
+    /// Creates the `RotationRollout`, owned by its workload. Returns `None` if the workload does not exist
+    /// any more.
+    async fn create(
+        &self,
+        api: &Api<RotationRollout>,
+        key: &WorkloadKey,
+    ) -> Result<Option<Record>, RefusedWrite> {
         let Some(uid) = self.memory.lock().catalog.uid(key).map(str::to_owned) else { return Ok(None) };
         let mut object = empty(key);
         object.metadata.owner_references = Some(vec![OwnerReference {
@@ -302,7 +316,7 @@ impl Writer {
         self.notice(key, true, reason, message);
     }
 
-    /// Reports what a restart waits for, if that has changed since the last record.
+    /// Reports the reason of a waiting restart if it has changed since the last record.
     fn report_wait(&self, key: &WorkloadKey, ledger: &Ledger, known: &Record) {
         let (phase, reason) = (ledger.phase.word(), ledger.phase.reason());
         if (phase, reason) == (&*known.shown.0, &*known.shown.1) {
@@ -366,20 +380,22 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
 }
 
 /// The result of a write.
-async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, Refused> {
+async fn answered<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, RefusedWrite> {
     match timeout(ANSWER, write).await {
         Ok(Ok(object)) => Ok(object),
-        Ok(Err(error)) => Err(Refused { write: classify(&error), message: reason(&error) }),
-        Err(_) => Err(Refused { write: Write::Unavailable, message: format!("no answer in {ANSWER:?}") }),
+        Ok(Err(error)) => Err(RefusedWrite { write: classify(&error), message: reason(&error) }),
+        Err(_) => {
+            Err(RefusedWrite { write: Write::Unavailable, message: format!("no answer in {ANSWER:?}") })
+        }
     }
 }
 
-/// What an error says about a write. With 500, the API server also reports an object that it cannot store, and an admission webhook
-/// that does not answer: both concern this object.
+/// Classifies the error of a write. The API server also answers 500 if it cannot store the object or if an
+/// admission webhook does not answer: both concern only this object.
 fn classify(error: &kube::Error) -> Write {
     match error {
         kube::Error::Api(status) => match status.code {
-            // With 404, a former state of the object: the watch brings the present one.
+            // With 404, the cached object is outdated. The watch will deliver the current state.
             404 | 409 => Write::Conflict,
             429 | 503 | 504 => Write::Unavailable,
             _ => Write::Refused,

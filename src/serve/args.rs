@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, builder::BoolishValueParser};
-use scaivault_certs::{DEFAULT_RELOAD_INTERVAL, Managed, Policy};
+use scaivault_certs::{DEFAULT_RELOAD_INTERVAL, ManagedCertificate, Policy};
 use scaivault_contract::{Duration, DurationError};
 use scaivault_inject::KubeVersion;
 use scaivault_webhook::{Limits, Network};
@@ -180,7 +180,7 @@ pub(super) enum Certificate<'a> {
     /// Needs no cluster.
     Local(LocalCertificate<'a>),
     /// Managed together with the other replicas, with this polling interval.
-    Managed { managed: Managed, interval: std::time::Duration },
+    Managed { managed: ManagedCertificate, interval: std::time::Duration },
 }
 
 /// A certificate for which no Kubernetes API is needed.
@@ -231,7 +231,7 @@ impl TlsArgs {
         }
     }
 
-    fn managed(&self, secret: &str, namespace: Option<&str>) -> anyhow::Result<Managed> {
+    fn managed(&self, secret: &str, namespace: Option<&str>) -> anyhow::Result<ManagedCertificate> {
         let namespace =
             namespace.context("--tls-secret requires --namespace, the namespace of the Secret")?;
         let webhook_configuration = self
@@ -251,7 +251,7 @@ impl TlsArgs {
                      and --tls-settle-delay {tls_settle_delay}"
                 )
             })?;
-        Ok(Managed {
+        Ok(ManagedCertificate {
             namespace: namespace.to_owned(),
             secret: secret.to_owned(),
             webhook_configuration,
@@ -396,7 +396,7 @@ mod tests {
             let error = parse(&[flag, "0s"]).unwrap_err();
             assert!(error.contains(flag) && error.contains("zero"), "{error}");
         }
-        assert!(parse(&["--drain-delay", "0s"]).is_ok(), "nobody's endpoints have to change");
+        assert!(parse(&["--drain-delay", "0s"]).is_ok(), "without endpoints, no delay is needed");
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_managed_certificate_needs_to_know_its_surroundings() {
+    fn a_managed_certificate_needs_its_flags() {
         let whole = [
             "--tls-secret=ca",
             "--namespace=scaivault-system",

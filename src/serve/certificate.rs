@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Error};
 use kube::Client;
-use scaivault_certs::{Authority, CertResolver, Checked, DEFAULT_RELOAD_INTERVAL, Reloader, Validity};
+use scaivault_certs::{Authority, CertResolver, CheckResult, DEFAULT_RELOAD_INTERVAL, Reloader, Validity};
 use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{Gate, Metrics, Readiness};
 use tokio::time::{MissedTickBehavior, interval};
@@ -152,19 +152,19 @@ impl LocalCertificateManager {
 
     fn sync(&mut self, now: SystemTime) {
         match self.reloader.as_mut().map(|reloader| reloader.check(now)) {
-            Some(Checked::Replaced(validity)) => {
+            Some(CheckResult::Replaced(validity)) => {
                 self.validity = validity;
                 self.throttle.reset();
                 let seconds = unix_seconds(validity.not_after);
                 self.metrics.certificate_replaced(seconds);
                 tracing::info!(not_after_unix_seconds = seconds, "certificate replaced");
             }
-            Some(Checked::Kept(error)) => {
+            Some(CheckResult::Kept(error)) => {
                 self.metrics.certificate_kept();
                 let error = format!("{:#}", Error::new(error));
                 tracing::warn!(error, "new certificate rejected, keeping the previous one");
             }
-            Some(Checked::Unchanged) | None => {}
+            Some(CheckResult::Unchanged) | None => {}
         }
         self.metrics.certificate_refused(self.reloader.as_ref().is_some_and(Reloader::is_refused));
         self.judge(now);
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_ends_with_the_certificate_and_comes_back_with_a_new_one() {
+    fn readiness_depends_on_a_valid_certificate() {
         let directory = tempfile::tempdir().unwrap();
         let start = SystemTime::now();
         let day = Duration::from_hours(24);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_certificate_shows_for_as_long_as_it_lies_there() {
+    fn a_rejected_certificate_is_reported_while_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let start = SystemTime::now();
         let authority = Authority::new("tests", start, SELF_SIGNED_VALIDITY).unwrap();

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Error};
-use scaivault_certs::{Checked, ClientAuthorities, ClientAuthoritiesReloader, Skipped};
+use scaivault_certs::{CheckResult, ClientAuthorities, ClientAuthoritiesReloader, SkippedCertificates};
 use scaivault_webhook::Metrics;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -40,13 +40,13 @@ impl ClientCaFollower {
 
     fn sync(&mut self) {
         match self.reloader.check() {
-            Checked::Unchanged => {}
-            Checked::Replaced(skipped) => {
+            CheckResult::Unchanged => {}
+            CheckResult::Replaced(skipped) => {
                 self.metrics.client_ca_replaced();
                 tracing::info!("authorities of --client-ca replaced");
                 warn_of(&skipped);
             }
-            Checked::Kept(error) => {
+            CheckResult::Kept(error) => {
                 self.metrics.client_ca_rejected();
                 let error = format!("{:#}", Error::new(error));
                 tracing::warn!(error, "new authorities of --client-ca rejected, keeping the previous ones");
@@ -56,7 +56,7 @@ impl ClientCaFollower {
     }
 }
 
-fn warn_of(skipped: &Skipped) {
+fn warn_of(skipped: &SkippedCertificates) {
     if !skipped.is_empty() {
         let reasons = skipped.to_string();
         let reasons = reasons.trim_start_matches("; ");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_show_what_became_of_a_change() {
+    fn the_metrics_show_the_result_of_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("clients.pem");
         let pem = || {

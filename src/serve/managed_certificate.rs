@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Error;
 use kube::Client;
-use scaivault_certs::{CertResolver, Change, Managed, Rotator, SyncError, SyncReport, Validity};
+use scaivault_certs::{CertResolver, Change, ManagedCertificate, Rotator, SyncError, SyncReport, Validity};
 use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{Gate, Metrics, Readiness, SyncFailure};
 
@@ -46,7 +46,7 @@ pub(super) struct RotatingCertificateManager {
 impl RotatingCertificateManager {
     pub(super) fn new(
         client: Client,
-        settings: Managed,
+        settings: ManagedCertificate,
         interval: Duration,
         readiness: &Readiness,
         metrics: &Arc<Metrics>,
@@ -173,9 +173,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_is_asked_here_before_an_api_server_answers() {
+    async fn without_an_api_server_no_certificate_is_served() {
         let day = Duration::from_hours(24);
-        let settings = Managed {
+        let settings = ManagedCertificate {
             namespace: "scaivault-system".to_owned(),
             secret: "ca".to_owned(),
             webhook_configuration: "scaivault-injector".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use scaivault_certs::Checked;
+use scaivault_certs::CheckResult;
 use scaivault_cluster::unix_seconds;
 use scaivault_webhook::{AdmissionContext, Metrics};
 
@@ -15,13 +15,13 @@ pub(super) async fn follow(follower: Follower, context: Arc<AdmissionContext>, m
 
 fn sync(follower: &mut Follower, context: &AdmissionContext, metrics: &Metrics, now: SystemTime) {
     match follower.check() {
-        Checked::Unchanged => {}
-        Checked::Replaced(settings) => {
+        CheckResult::Unchanged => {}
+        CheckResult::Replaced(settings) => {
             context.replace_settings(settings);
             metrics.config_replaced(unix_seconds(now));
             tracing::info!("configuration replaced");
         }
-        Checked::Kept(error) => {
+        CheckResult::Kept(error) => {
             metrics.config_kept();
             tracing::error!(error, "new configuration rejected, keeping the previous one");
         }

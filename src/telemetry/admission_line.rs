@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_the_one_that_tracing_would_write() {
+    fn the_line_equals_that_of_tracing() {
         let lines = Lines::default();
         let plain = || {
             let lines = lines.clone();

@@ -44,7 +44,7 @@ fn documents_are_separated_by_markers_at_column_0() {
 }
 
 #[test]
-fn what_only_looks_like_a_marker_does_not_separate() {
+fn text_that_looks_like_a_marker_does_not_separate() {
     for stream in [
         "a: ---\n",
         "---a: 1\n",
@@ -92,7 +92,7 @@ fn a_json_stream_is_one_document_for_each_value() {
 }
 
 #[test]
-fn a_new_content_keeps_what_is_around_it() {
+fn new_content_keeps_the_surrounding_text() {
     for (before, expected) in [
         ("a: 1\n", "new: 1\n"),
         ("a: 1", "new: 1\n"),

@@ -121,7 +121,7 @@ fn sockets_are_named_after_the_provider() {
 }
 
 #[test]
-fn the_role_reads_what_is_watched() {
+fn the_role_may_read_the_watched_resources() {
     let pods = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]});
     let namespaces = json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]});
     let policies = json!({
@@ -141,7 +141,7 @@ fn the_role_reads_what_is_watched() {
 }
 
 #[test]
-fn without_credentials_policies_and_key_there_are_no_rights() {
+fn without_features_there_are_no_permissions() {
     let manifests = with(
         "dynamicCredentials.enabled=false,policies.enabled=false,versionKey.shared=false,networkPolicy.enabled=true",
     );
@@ -241,7 +241,7 @@ fn another_configuration_is_another_pod_template() {
 }
 
 #[test]
-fn the_way_to_every_address_is_open() {
+fn the_network_policy_allows_every_address() {
     let ports = |set: &str| {
         let policy = with(&format!("networkPolicy.enabled=true,{set}")).only("NetworkPolicy");
         let ports = policy["spec"]["egress"][1]["ports"].clone();
@@ -281,7 +281,7 @@ fn two_releases_share_no_name_and_no_directory() {
 }
 
 #[test]
-fn every_release_knows_what_is_rendered_for_it() {
+fn every_release_can_validate_its_manifests() {
     let mut wrong = Vec::new();
     for (minor, document) in documents() {
         let api = Api::new(&fs::read_to_string(document).unwrap());

@@ -77,7 +77,7 @@ fn metrics_with(prefix: &str, text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_that_is_asked_for_exists() {
+fn every_queried_metric_exists() {
     let known = metrics_in(&Server::start().metrics());
     let asked = metrics_in(&(Value::from(rules()).to_string() + &file("dashboards/scaivault-injector.json")));
     assert!(asked.len() > 8, "{asked:?}");
@@ -133,7 +133,7 @@ pub(super) fn check_sections(alerts: &[Value], page: &str) {
 
 /// Alerts for components that are not installed would always fire, or never.
 #[test]
-fn alerts_know_what_is_installed() {
+fn alerts_depend_on_the_installed_parts() {
     let down = |set: &str| expression(set, "ScaiVaultInjectorDown").unwrap();
     assert!(!down("").contains(" and "), "the ServiceMonitor has it scraped");
     for set in ["serviceMonitor.enabled=false", "webhook.url=https://injector.example.com"] {
@@ -167,7 +167,7 @@ fn alerts_know_what_is_installed() {
 }
 
 #[test]
-fn alerts_know_how_long_things_live() {
+fn alerts_depend_on_the_lifetimes() {
     let values = "prometheusRule.enabled=true,certificates.reloadInterval=1h,certificates.self.caLifetime=100h,\
         certificates.self.leafLifetime=8h";
     let rules = template(&["--set", values]).unwrap().only("PrometheusRule").to_string();

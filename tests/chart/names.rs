@@ -48,7 +48,7 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 #[test]
-fn names_and_labels_fit_whatever_they_are_made_from() {
+fn names_and_labels_always_have_a_valid_length() {
     let long = LABEL.get(..48).unwrap().trim_end_matches('-');
     for set in ["", &format!("nameOverride={LABEL}"), &format!("fullnameOverride={long}"), "nameOverride=b"] {
         let objects = objects(RELEASE, set);

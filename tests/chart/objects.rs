@@ -61,7 +61,7 @@ fn its_own_pods_pass_the_level_restricted() {
 
 /// After a change of the mode, the CA is kept until the last pod of the previous mode is gone.
 #[test]
-fn the_secret_of_the_authority_is_there_in_every_mode() {
+fn the_authoritys_secret_is_rendered_in_every_mode() {
     each(|manifests, set| {
         let secret = manifests.only("Secret");
         assert_eq!(secret["metadata"]["name"], "scaivault-injector-ca", "{set:?}");
@@ -133,7 +133,7 @@ fn built_in_controllers_are_named_and_no_namespace_is() {
 
 /// Without OpenShift, any tenant may own the service account's namespace.
 #[test]
-fn openshifts_controller_is_let_through_for_its_own_kind() {
+fn openshifts_controller_is_exempt_for_its_own_kind() {
     let manifests = template(&[]).unwrap();
     for entry in ["mode", "validate"] {
         let conditions = conditions(&manifests, entry);
@@ -192,7 +192,7 @@ fn the_ca_of_cert_manager_keeps_its_key() {
 }
 
 #[test]
-fn nobody_elses_fields_are_rendered() {
+fn no_foreign_fields_are_rendered() {
     let manifests = template(&[]).unwrap();
     assert_eq!(manifests.only("Secret").get("data"), None);
     for webhook in webhooks(&manifests) {
@@ -228,7 +228,7 @@ fn every_entry_leaves_the_cluster_and_itself_alone() {
 }
 
 #[test]
-fn every_entry_asks_for_no_more_than_it_needs() {
+fn every_endpoint_only_receives_the_needed_objects() {
     let entries = webhooks(&template(&[]).unwrap());
     let of = |field: &str| entries.iter().map(|entry| entry[field].clone()).collect::<Vec<_>>();
     let suffix = "injector.scaivault.scailabs.ai";
@@ -252,7 +252,7 @@ fn every_entry_asks_for_no_more_than_it_needs() {
 
 /// If one of the two is missing, the injector logs it and counts it as a failure.
 #[test]
-fn both_configurations_are_there_whatever_is_switched_off() {
+fn both_configurations_are_always_rendered() {
     let manifests = template(&[
         "--set",
         "webhook.mode.enabled=false,webhook.validate.enabled=false,policies.enabled=false",
@@ -314,7 +314,7 @@ fn labels_of_namespaces_are_protected_unless_switched_off() {
 }
 
 #[test]
-fn the_safety_net_is_there_where_the_webhook_fails_open() {
+fn the_safety_net_is_rendered_if_the_webhook_fails_open() {
     let nets = |set: &str| {
         let policies = template(&["--set", set]).unwrap().of_kind("ValidatingAdmissionPolicy");
         policies.iter().filter(|policy| policy["metadata"]["name"] == "scaivault-injector").count()
@@ -348,7 +348,7 @@ fn rights(manifests: &Manifests) -> BTreeSet<String> {
 /// All of them are used: without one of these the injector does not become ready, or logs the
 /// missing permission.
 #[test]
-fn the_rights_are_those_that_are_used() {
+fn the_permissions_are_the_used_ones() {
     const READS: &str = "/namespaces,serviceaccounts list,watch";
     const NODES: &str = "/nodes list";
     const EVENTS: &str = "events.k8s.io/events create";
@@ -489,7 +489,7 @@ fn the_restarter_and_the_injector_have_other_labels() {
 }
 
 #[test]
-fn the_restarter_has_rights_to_what_is_switched_on_alone() {
+fn the_restarter_only_has_the_enabled_permissions() {
     let rules = |set: &str| of_restarter(set, "ClusterRole")["rules"].to_string();
     assert!(!rules("").contains("secrets\""), "no Secrets without nativeSecrets");
     assert!(

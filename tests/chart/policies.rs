@@ -15,7 +15,7 @@ fn the_definition_is_that_of_the_program_and_stays() {
 }
 
 #[test]
-fn the_definition_of_rollouts_comes_with_the_restarter() {
+fn the_definition_of_rollouts_needs_the_restarter() {
     let definitions = |set: &str| template(&["--set", set]).unwrap().of_kind(KIND);
     let rendered = definitions("restarter.enabled=true,policies.installCrd=false");
     assert_eq!(rendered.len(), 1);
@@ -27,7 +27,7 @@ fn the_definition_of_rollouts_comes_with_the_restarter() {
 }
 
 #[test]
-fn the_definition_can_be_left_out() {
+fn the_definition_can_be_omitted() {
     for off in ["policies.enabled=false", "policies.installCrd=false"] {
         assert!(template(&["--set", off]).unwrap().of_kind(KIND).is_empty(), "{off}");
     }

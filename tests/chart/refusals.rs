@@ -57,7 +57,7 @@ fn a_service_account_that_other_pods_have() {
 }
 
 #[test]
-fn values_of_the_restarter_that_do_not_go_together() {
+fn conflicting_values_of_the_restarter() {
     let refused = |set: &str, words: &[&str]| refused(&format!("restarter.enabled=true,{set}"), words);
     refused("restarter.scaivault.url=", &["set restarter.scaivault.url", "restarter.nativeSecrets"]);
     refused("restarter.scaivault.url=http://vault.example.com", &["url"]);
@@ -82,7 +82,7 @@ fn values_of_the_restarter_that_do_not_go_together() {
 
 /// With `null`, Helm deletes a value together with its default.
 #[test]
-fn values_that_are_taken_away() {
+fn removed_values() {
     for value in [
         "networkPolicy.apiServerPorts",
         "networkPolicy",
@@ -178,7 +178,7 @@ fn values_at_their_bounds() {
 
 /// The name of the release becomes that of a Service.
 #[test]
-fn a_release_whose_name_is_none_for_a_service() {
+fn a_release_name_that_is_invalid_for_a_service() {
     for name in ["injector.v2", "2nd"] {
         let said = template_as(name, &[]).err().unwrap_or_default();
         assert!(said.contains("fullnameOverride"), "{name}: {said}");

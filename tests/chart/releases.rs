@@ -48,7 +48,7 @@ fn cases() -> Vec<String> {
 }
 
 #[test]
-fn every_release_knows_what_is_rendered_for_it() {
+fn every_release_can_validate_its_manifests() {
     let mut skipped = BTreeSet::new();
     let mut wrong = Vec::new();
     for (minor, document) in documents() {
@@ -65,14 +65,14 @@ fn every_release_knows_what_is_rendered_for_it() {
         }
         let used: BTreeSet<_> =
             CUSTOM.iter().flat_map(|(_, kinds)| *kinds).map(|&kind| kind.to_owned()).collect();
-        assert_eq!(skipped, used, "what is skipped is rendered");
+        assert_eq!(skipped, used, "skipped fields are rendered");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Pod-level resources are a field since 1.32, so the releases differ.
 #[test]
-fn a_release_does_not_know_a_field_of_a_later_one() {
+fn an_older_release_rejects_newer_fields() {
     for (minor, document) in documents() {
         let api = Api::new(&fs::read_to_string(document).unwrap());
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {

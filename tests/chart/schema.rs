@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_and_of_its_type_is_right() {
+    fn known_fields_with_their_types_are_accepted() {
         check(&json!({}), &[]);
         check(&json!({"port": 1, "count": 2, "on": true, "names": ["a"], "anything": {"at": ["all"]}}), &[]);
         check(
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_named_with_its_place() {
+    fn unknown_and_mistyped_fields_are_named() {
         check(&json!({"prot": 1}), &["Thing.spec.prot: no such field"]);
         check(&json!({"port": true}), &["Thing.spec.port: true is no int-or-string"]);
         check(&json!({"count": "2"}), &["Thing.spec.count: \"2\" is no int32"]);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_required_fields_are_looked_for() {
+    fn kinds_and_required_fields_are_checked() {
         let [thing, other] =
             ["Thing", "Other"].map(|kind| json!({"apiVersion": "example.com/v1", "kind": kind}));
         assert_eq!(api().problems(&thing), ["Thing: spec is missing"]);

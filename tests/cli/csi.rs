@@ -92,7 +92,7 @@ fn the_published_class_is_accepted_and_the_published_pod_is_not() {
 
 /// The example is the published manifest with one of the fixes applied.
 #[test]
-fn the_example_needs_the_cure_that_it_has() {
+fn the_example_needs_its_fix() {
     let example = include_str!("../../examples/csi.yaml");
     check(&[example], &[], &[]);
     let fix = "      automountServiceAccountToken: false\n";
@@ -101,7 +101,7 @@ fn the_example_needs_the_cure_that_it_has() {
 }
 
 #[test]
-fn each_cure_of_the_published_pod_works() {
+fn each_fix_of_the_published_pod_works() {
     check(&[CLASS, &pod()], &[], &[]);
     let own =
         POD.replace("  serviceAccountName", "  automountServiceAccountToken: false\n  serviceAccountName");
@@ -147,7 +147,7 @@ fn an_object_with_a_problem_of_these_is_denied() {
 }
 
 #[test]
-fn no_mount_goes_below_a_read_only_volume() {
+fn no_mount_is_below_a_read_only_volume() {
     let with = |mounts: &str, volumes: &str| {
         pod()
             .replace("      readOnly: true\n  volumes:", &format!("      readOnly: true\n{mounts}  volumes:"))
@@ -196,7 +196,7 @@ fn the_token_is_found_under_both_spellings_of_run() {
 }
 
 #[test]
-fn what_the_injector_mounts_counts() {
+fn mounts_of_the_injector_count() {
     let annotated = pod().replace(
         "namespace: billing}",
         "namespace: billing, annotations: {scaivault.scailabs.ai/inject-secret-db: a/b}}",
@@ -215,7 +215,7 @@ fn what_the_injector_mounts_counts() {
 }
 
 #[test]
-fn all_mistakes_of_a_class_are_said_with_their_lines() {
+fn all_mistakes_of_a_class_have_their_lines() {
     let class = CLASS
         .replace("    audience: scaivault\n", "    roleName: billing\n    audience: ''\n")
         .replace("https://scaivault", "http://scaivault")
@@ -249,7 +249,7 @@ fn all_mistakes_of_a_class_are_said_with_their_lines() {
 }
 
 #[test]
-fn a_class_needs_what_the_driver_and_the_provider_need() {
+fn a_class_needs_the_fields_of_driver_and_provider() {
     for (from, to, expected) in [
         ("provider: scaivault", "provider: scaivalt", "did you mean scaivault?"),
         ("  provider: scaivault\n", "", "the provider is missing"),
@@ -443,7 +443,7 @@ fn classes_are_found_in_other_files_and_namespaces() {
 }
 
 #[test]
-fn pod_templates_and_lists_are_looked_into() {
+fn pod_templates_and_lists_are_checked() {
     let (_, spec) = POD.split_once("spec:\n").unwrap();
     let indented = |text: &str, by: usize| {
         let indent = " ".repeat(by);

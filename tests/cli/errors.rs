@@ -46,7 +46,7 @@ fn wrong_usage_is_explained() {
 }
 
 #[test]
-fn what_the_layers_are_read_from_is_checked() {
+fn the_sources_of_layers_are_checked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file.yaml");
     let path = path.to_str().unwrap();

@@ -51,7 +51,7 @@ fn many_files_leave_nothing_on_a_pipe_but_the_result() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn unreadable_files_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let latin1 = directory.path().join("latin1.yaml");
     fs::write(&latin1, b"a: \xe9\n").unwrap();
@@ -92,7 +92,7 @@ fn one_unreadable_file_does_not_hide_the_others() {
 /// Emacs' lock is a dangling link, and vim's swap file is not text.
 #[cfg(unix)]
 #[test]
-fn what_editors_leave_behind_is_passed_over() {
+fn leftovers_of_editors_are_skipped() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("app.yaml"), POD).unwrap();
     std::os::unix::fs::symlink("me@laptop.42", directory.path().join(".#app.yaml")).unwrap();

@@ -146,7 +146,7 @@ fn an_earlier_result_is_not_overwritten() {
 }
 
 #[test]
-fn what_cannot_be_read_leaves_everything_unwritten() {
+fn with_an_unreadable_file_nothing_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("out");
     let broken = format!("{MANIFESTS}---\na: [\n");
@@ -207,7 +207,7 @@ fn a_rule_without_its_environment_is_refused() {
 }
 
 #[test]
-fn what_is_missing_is_printed_as_a_map() {
+fn missing_entries_are_printed_as_a_map() {
     let outcome = run_with(MANIFESTS, ["migrate"]).exits(1);
     assert_eq!(outcome.stdout, MANIFESTS);
     for said in [
@@ -219,7 +219,7 @@ fn what_is_missing_is_printed_as_a_map() {
 }
 
 #[test]
-fn keys_of_a_manifest_move_beside_those_of_the_map() {
+fn keys_of_manifests_and_of_the_map_are_merged() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     fs::write(path("a.yaml"), MANIFESTS.replace("data: {password", "data: {username: eA==, password"))

@@ -7,7 +7,7 @@ const PAGE: &str = include_str!("../../docs/migrate.md");
 const PREFIX: &str = "scaivault.scailabs.ai/";
 
 #[test]
-fn every_key_in_the_column_ours_is_one() {
+fn every_key_in_the_pages_tables_exists() {
     let reference = run(["annotations", "--format", "json"]).exits(0).stdout;
     let reference: Vec<serde_json::Value> = serde_json::from_str(&reference).unwrap();
     let keys: Vec<_> = reference.iter().filter_map(|row| row["key"].as_str()?.strip_prefix(PREFIX)).collect();
@@ -15,9 +15,9 @@ fn every_key_in_the_column_ours_is_one() {
         PAGE.split_once("## Annotation by annotation").unwrap().1.split_once("## Templates").unwrap().0;
     let mut seen = 0;
     for row in tables.lines().filter(|line| line.starts_with('|')) {
-        let ours = row.split('|').nth(2).unwrap();
+        let column = row.split('|').nth(2).unwrap();
         // Every other part between backticks is code.
-        for code in ours.split('`').skip(1).step_by(2) {
+        for code in column.split('`').skip(1).step_by(2) {
             let key = code.split_once(':').map_or(code, |(key, _)| key);
             assert!(keys.contains(&key), "{key} is no annotation: {row}");
             seen += 1;
@@ -34,8 +34,8 @@ fn every_example_is_free_of_problems_and_warnings() {
         .skip(1)
         .step_by(2)
         .map(|code| {
-            let ours = code.lines().map(str::trim).filter(|line| line.starts_with(PREFIX));
-            ours.flat_map(|line| ["    ", line, "\n"]).collect()
+            let own = code.lines().map(str::trim).filter(|line| line.starts_with(PREFIX));
+            own.flat_map(|line| ["    ", line, "\n"]).collect()
         })
         .filter(|annotations: &String| !annotations.is_empty())
         .collect();

@@ -23,7 +23,7 @@ fn check(input: &str, code: i32, expected: &str) {
 }
 
 #[test]
-fn a_pod_whose_only_wish_is_in_the_wrong_place_is_a_problem() {
+fn a_pod_with_only_misplaced_annotations_is_a_problem() {
     for (own, template, fix) in [
         (format!("annotations: {{{SECRET}}}"), NOTHING.to_owned(), "move it to the pod template"),
         (format!("annotation: {{{SECRET}}}"), NOTHING.to_owned(), "below metadata.annotations"),
@@ -59,7 +59,7 @@ fn an_opt_out_in_the_wrong_place_is_a_problem() {
 
 /// The Deployment controller copies the annotations of a Deployment to its replica sets.
 #[test]
-fn what_a_controller_copied_is_only_warned_of() {
+fn copies_of_a_controller_only_cause_a_warning() {
     let own = "annotations: {scaivault.scailabs.ai/mutation-mode: ignore}\n  \
                ownerReferences: [{kind: Deployment, name: d, controller: true}]";
     let replica_set = deployment(own, &format!("annotations: {{{SECRET}}}"));

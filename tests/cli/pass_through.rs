@@ -88,7 +88,7 @@ fn files_that_begin_with_a_brace_stay_apart() {
 
 /// A value that is not an object is a mistake in the input, and must not be dropped silently.
 #[test]
-fn as_json_no_value_is_lost() {
+fn json_output_loses_no_value() {
     let stream = "apiVersion: v1\nkind: List\nitems: [{foo: bar}, text]\n---\n- 1\n";
     let outcome =
         run_with(stream, ["inject", "--output", "json"]).exits(0).says("(items/0) skipped (no-object)");

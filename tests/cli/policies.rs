@@ -95,7 +95,7 @@ fn a_policy_injects_into_a_pod_without_annotations() {
 }
 
 #[test]
-fn what_a_policy_does_not_allow_is_a_problem() {
+fn a_value_that_a_policy_does_not_allow_is_a_problem() {
     let pod = POD.replace(
         "labels:",
         "annotations: {scaivault.scailabs.ai/inject-secret-x: environments/production/shop/x}, labels:",
@@ -127,7 +127,7 @@ fn a_policy_that_cannot_be_used_is_named_with_all_fields() {
 }
 
 #[test]
-fn a_directory_of_policies_may_hold_other_kinds() {
+fn a_directory_of_policies_may_have_other_kinds() {
     let files = Files::new(&[
         ("all/policy.yaml", POLICY),
         ("all/deep/namespace.yaml", NAMESPACE),
@@ -187,7 +187,7 @@ fn labels_of_a_namespace_that_are_not_known_are_warned_of() {
 }
 
 #[test]
-fn exceptions_end_with_the_given_day() {
+fn exceptions_end_with_their_day() {
     let policy = format!(
         "{POLICY}  exceptions:\n  - {{name: old, allow: {{paths: ['old/**']}}, owner: me, reason: because, expires: '2027-01-31'}}\n"
     );
@@ -236,7 +236,7 @@ cases:
 ";
 
 #[test]
-fn a_failing_case_shows_what_differs() {
+fn a_failing_case_shows_the_difference() {
     let files = Files::new(&[("policy.yaml", POLICY), ("test.yaml", TEST)]);
     let report = files.run(&["policy", "test", "@test.yaml"]).exits(1).stdout;
     let (_, report) = report.split_once("test.yaml:7 invoices get their file: passed\n").expect(&report);

@@ -39,7 +39,7 @@ fn every_shell_gets_a_script() {
 }
 
 #[test]
-fn the_reference_comes_in_four_forms() {
+fn the_reference_has_four_formats() {
     for (format, expected) in [
         ("table", "inject-secret-"),
         ("md", "# "),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::program::{POD, run_with};
 
 #[test]
-fn inject_reports_on_standard_error_and_check_on_standard_output() {
+fn inject_reports_on_stderr_and_check_on_stdout() {
     let line = "stdin:1 pod/plain: skipped (not-annotated)\n\n1 object: 1 skipped\n";
     let inject = run_with(POD, ["inject"]).exits(0);
     assert_eq!(inject.stderr, line);

@@ -21,7 +21,7 @@ const WAYS: [&[&str]; 2] = [&["apply"], &["apply", "--server-side"]];
 
 /// The webhook rules apply to the whole cluster, so this test uses its own.
 #[tokio::test]
-async fn manifests_that_are_applied_again_take_nothing_from_the_injector() {
+async fn a_repeated_apply_removes_nothing_of_the_injector() {
     let plane = ControlPlane::start(&Options::default()).await;
     let plane = plane.unwrap_or_else(|error| panic!("{}", chain(&error)));
     let cluster = Cluster { manifests: render(&plane), plane };

@@ -152,7 +152,7 @@ async fn a_thousand_workloads_are_audited_without_rights_on_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn running_pods_are_compared_with_what_they_would_be() {
+async fn running_pods_are_compared_with_the_plan() {
     let plane = support::control_plane().await;
     let (admin, namespace) = (plane.client().await.unwrap(), plane.namespace("audit-drift").await.unwrap());
     let directory = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ async fn running_pods_are_compared_with_what_they_would_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secret_metadata_is_asked_for_without_values() {
+async fn secret_metadata_is_requested_without_values() {
     let plane = support::control_plane().await;
     let (admin, namespace) = (plane.client().await.unwrap(), plane.namespace("audit-tokens").await.unwrap());
     let token = json!({"metadata": {"name": "robot", "annotations": {"kubernetes.io/service-account.name": "default"}},
@@ -233,7 +233,7 @@ async fn secret_metadata_is_asked_for_without_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_not_be_listed_is_named_and_the_rest_is_audited() {
+async fn forbidden_resources_are_named_and_the_rest_is_audited() {
     let plane = support::control_plane().await;
     let (admin, namespace) =
         (plane.client().await.unwrap(), plane.namespace("audit-forbidden").await.unwrap());

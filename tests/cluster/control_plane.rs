@@ -94,7 +94,7 @@ async fn controllers_are_service_accounts() {
 }
 
 #[tokio::test]
-async fn a_service_account_has_the_rights_that_it_was_given_and_no_others() {
+async fn a_service_account_only_has_its_own_rights() {
     let plane = support::control_plane().await;
     let (admin, namespace) = (plane.client().await.unwrap(), plane.namespace("rights").await.unwrap());
     let group = "rbac.authorization.k8s.io";
@@ -146,14 +146,14 @@ async fn helm_reaches_the_control_plane() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "says which of the two processes this is")]
-async fn nothing_is_left_of_a_test_that_is_killed() {
+#[expect(clippy::disallowed_methods, reason = "distinguishes the two processes")]
+async fn nothing_remains_of_a_killed_test() {
     if env::var_os(HOLDER).is_some() {
         hold().await;
         return;
     }
     let mut holder = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "control_plane::nothing_is_left_of_a_test_that_is_killed"])
+        .args(["--exact", "--nocapture", "control_plane::nothing_remains_of_a_killed_test"])
         .env(HOLDER, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

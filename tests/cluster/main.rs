@@ -1,7 +1,7 @@
 //! The injector with a real control plane, whose programs `cargo xtask test` finds or builds.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
-#![allow(clippy::print_stdout, reason = "a test that is run as another process tells what it holds")]
+#![allow(clippy::print_stdout, reason = "a test that runs as another process prints its state")]
 
 mod apply;
 mod audit;

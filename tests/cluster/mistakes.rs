@@ -71,7 +71,7 @@ async fn a_key_that_is_no_key_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_mistake_that_stands_already_is_in_nobodys_way() {
+async fn an_existing_mistake_does_not_block_updates() {
     let release = Release::shared().await;
     let client = release.client().await;
     // Objects that are older than the injector.
@@ -119,7 +119,7 @@ async fn a_mistake_that_stands_already_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it() {
+async fn with_warn_the_owner_gets_an_event() {
     const PODS: u64 = 200;
     let release = Release::install("warns", json!({"injector": {"onProblem": "warn"}})).await;
     let (client, namespace) = (release.client().await, release.namespace("warned").await);
@@ -141,8 +141,10 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
     let all_events = api(&client, "events.k8s.io/v1", "Event", &namespace);
     let events = eventually("an event on each owner", async || {
         let events = all_events.list(&ListParams::default()).await.unwrap();
-        let ours = |event: &Value| event["reportingController"] == "scaivault.scailabs.ai/injector";
-        let events = events.into_iter().map(|event| serde_json::to_value(event).unwrap()).filter(ours);
+        let is_from_injector =
+            |event: &Value| event["reportingController"] == "scaivault.scailabs.ai/injector";
+        let events =
+            events.into_iter().map(|event| serde_json::to_value(event).unwrap()).filter(is_from_injector);
         let events: Vec<_> = events.collect();
         let has = |kind: &str| events.iter().any(|event| event["regarding"]["kind"] == kind);
         (has("ReplicaSet") && has("DaemonSet")).then_some(events)
@@ -165,7 +167,7 @@ async fn set_to_warn_pods_go_without_their_secrets_and_their_owner_hears_of_it()
 }
 
 #[tokio::test]
-async fn a_changed_configuration_holds_for_new_pods_and_a_broken_one_does_not() {
+async fn only_a_valid_configuration_is_reloaded() {
     let release = Release::install("reload", json!({})).await;
     let (client, namespace) = (release.client().await, release.namespace("reloaded").await);
     let image = async |name: &str| {

@@ -56,7 +56,7 @@ fn has_the_first_secret(pod: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
+async fn a_pod_with_a_mode_is_not_changed() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("pod-modes").await);
     let create = async |name: &str, annotations: Value| {
@@ -89,7 +89,7 @@ async fn a_pod_that_says_a_mode_is_left_as_its_manifest_has_it() {
 }
 
 #[tokio::test]
-async fn a_namespace_says_a_mode_for_its_new_pods_and_takes_it_back() {
+async fn a_namespaces_mode_applies_to_new_pods() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("namespace-modes").await);
     let carrying = injected_by_hand(&pod("carrying", &annotations()));
@@ -161,7 +161,7 @@ async fn the_strictest_mode_wins() {
 }
 
 #[tokio::test]
-async fn a_frozen_deployment_keeps_its_old_secrets_however_it_is_changed() {
+async fn a_frozen_deployment_keeps_its_secrets() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("frozen").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
@@ -226,7 +226,7 @@ async fn pod_names(client: &Client, namespace: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_workload_that_is_created_frozen_gets_nothing_until_it_is_not() {
+async fn a_workload_that_is_created_frozen_is_not_injected() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("created-frozen").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
@@ -246,7 +246,7 @@ fn running_kinds() -> impl Iterator<Item = (&'static str, &'static str, usize)> 
 }
 
 #[tokio::test]
-async fn a_workload_that_detaches_rolls_and_comes_back() {
+async fn a_workload_can_be_detached_and_injected_again() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("detached").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
@@ -277,7 +277,7 @@ async fn a_workload_that_detaches_rolls_and_comes_back() {
 }
 
 #[tokio::test]
-async fn from_one_mode_to_the_other_nothing_is_attached_on_the_way() {
+async fn a_change_of_modes_attaches_nothing() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("both-modes").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
@@ -300,7 +300,7 @@ async fn from_one_mode_to_the_other_nothing_is_attached_on_the_way() {
 }
 
 #[tokio::test]
-async fn a_cron_jobs_mode_reaches_the_jobs_that_it_makes() {
+async fn a_cron_jobs_mode_applies_to_its_jobs() {
     let release = Release::shared().await;
     let (client, namespace) = (release.client().await, release.namespace("cron").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };

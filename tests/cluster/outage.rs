@@ -32,7 +32,7 @@ fn others() -> [(&'static str, Value); 7] {
     };
     [
         ("plain", json!({})),
-        ("somebody-elses", json!({"example.com/inject": "true"})),
+        ("other-product", json!({"example.com/inject": "true"})),
         ("off", opted_out("inject", "false")),
         ("ignored", opted_out("mutation-mode", "ignore")),
         ("of-workload", opted_out("workload-mutation-mode", "ignore-and-detach")),
@@ -42,7 +42,7 @@ fn others() -> [(&'static str, Value); 7] {
 }
 
 #[tokio::test]
-async fn only_annotated_pods_and_modes_wait_for_an_injector_that_is_down() {
+async fn only_annotated_objects_wait_for_a_stopped_injector() {
     let release = Release::install("down", json!({})).await;
     let (client, namespace) = (release.client().await, release.namespace("waits").await);
     let kubectl = Kubectl { plane: release.plane, namespace: &namespace };
@@ -161,7 +161,7 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
 }
 
 #[tokio::test]
-async fn where_the_webhook_fails_open_the_policy_refuses_what_would_start_without_secrets() {
+async fn if_the_webhook_fails_open_the_policy_refuses_pods() {
     const POLICY: &str = "but the injector did not answer, so it would start without them";
     let release = Release::install("open", json!({"webhook": {"failurePolicy": "Ignore"}})).await;
     let (client, namespace) = (release.client().await, release.namespace("net").await);

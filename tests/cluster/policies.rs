@@ -23,13 +23,13 @@ const PATH: &str = "environments/production/billing/database";
 const LABEL: &str = "scaivault.scailabs.ai/injection";
 
 /// A namespace whose pods are all sent to the injector, and for which a test writes policies.
-struct Governed<'r> {
+struct GovernedNamespace<'r> {
     release: &'r Release,
     client: Client,
     namespace: String,
 }
 
-impl<'r> Governed<'r> {
+impl<'r> GovernedNamespace<'r> {
     async fn new(release: &'r Release, prefix: &str) -> Self {
         let (client, namespace) = (release.client().await, release.namespace(prefix).await);
         let governed = Self { release, client, namespace };
@@ -118,8 +118,8 @@ fn mappings(pod: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_policy_injects_pods_that_say_nothing() {
-    let governed = Governed::new(Release::shared().await, "policy-injects").await;
+async fn a_policy_injects_pods_without_annotations() {
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-injects").await;
     let before = create_pod(&governed.client, &governed.namespace, pod("before", &json!({}))).await.unwrap();
     assert!(is_untouched(&before), "{before}");
     let inject = json!({
@@ -172,7 +172,7 @@ async fn a_policy_injects_pods_that_say_nothing() {
 
 #[tokio::test]
 async fn a_pod_outside_its_limits_is_refused_by_name() {
-    let governed = Governed::new(Release::shared().await, "policy-limits").await;
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-limits").await;
     let own = format!("environments/production/{}/database", governed.namespace);
     let name =
         governed.apply("limits", json!({"allow": {"paths": ["environments/*/${namespace}/**"]}})).await;
@@ -203,8 +203,8 @@ async fn a_pod_outside_its_limits_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn warn_lets_through_and_says_so_and_audit_only_reports() {
-    let governed = Governed::new(Release::shared().await, "policy-lax").await;
+async fn warn_admits_with_a_warning_and_audit_reports() {
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-lax").await;
     let limits =
         |enforcement: &str| json!({"enforcement": enforcement, "allow": {"paths": ["nothing/at/all"]}});
     let name = governed.apply("lax", limits("warn")).await;
@@ -243,7 +243,7 @@ async fn warn_lets_through_and_says_so_and_audit_only_reports() {
 
 #[tokio::test]
 async fn two_policies_that_disagree_are_both_named() {
-    let governed = Governed::new(Release::shared().await, "policy-conflict").await;
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-conflict").await;
     let one = governed.apply("one", json!({"environment": "production", "inject": secret("a/b")})).await;
     governed.until_injected().await;
     let other = governed.apply("other", json!({"environment": "staging"})).await;
@@ -269,7 +269,7 @@ async fn two_policies_that_disagree_are_both_named() {
 
 #[tokio::test]
 async fn a_policy_that_cannot_be_used_is_refused_when_it_is_applied() {
-    let governed = Governed::new(Release::shared().await, "policy-bad").await;
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-bad").await;
     let policy = |spec: Value| {
         json!({
             "apiVersion": "scaivault.scailabs.ai/v1alpha1", "kind": "InjectionPolicy",
@@ -292,8 +292,8 @@ async fn a_policy_that_cannot_be_used_is_refused_when_it_is_applied() {
 /// Labels select policies. A tenant who may change the labels of a namespace must not be able to
 /// select its policies.
 #[tokio::test]
-async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
-    let governed = Governed::new(Release::shared().await, "policy-tenant").await;
+async fn a_tenant_cannot_label_a_namespace_for_a_policy() {
+    let governed = GovernedNamespace::new(Release::shared().await, "policy-tenant").await;
     let user = format!("tenant-{}", governed.namespace);
     let group = "rbac.authorization.k8s.io";
     let role = json!({
@@ -345,10 +345,10 @@ async fn a_tenant_cannot_label_his_namespace_for_a_policy() {
 }
 
 #[tokio::test]
-async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_it() {
+async fn namespaces_of_a_policy_are_labelled_if_allowed() {
     let release = Release::install("labels", json!({"policies": {"labelNamespaces": true}})).await;
     let (client, namespace) = (release.client().await, release.namespace("policy-label").await);
-    let governed = Governed { release: &release, client, namespace };
+    let governed = GovernedNamespace { release: &release, client, namespace };
     let label = async || {
         let namespace =
             cluster_api(&governed.client, "v1", "Namespace").get(&governed.namespace).await.unwrap();
@@ -383,9 +383,9 @@ async fn namespaces_that_a_policy_injects_into_are_labelled_if_the_chart_allows_
 
 /// A replica that starts while the API server is unavailable does not know the policies.
 #[tokio::test]
-async fn a_replica_that_knows_no_policies_refuses() {
+async fn a_replica_without_policies_refuses() {
     let release = Release::install_by_url("policy-cut-off").await;
-    let governed = Governed::new(&release, "policy-waits").await;
+    let governed = GovernedNamespace::new(&release, "policy-waits").await;
     governed.apply("inject", json!({"inject": secret("a/b")})).await;
     governed.until_injected().await;
     release.stop().await;
@@ -399,7 +399,7 @@ async fn a_replica_that_knows_no_policies_refuses() {
     assert!(refused.contains("failed calling webhook"), "{refused}");
     let unlabelled = release.namespace("policy-free").await;
     let free = create_pod(&governed.client, &unlabelled, pod("free", &json!({}))).await.unwrap();
-    assert!(is_untouched(&free), "nobody waits elsewhere: {free}");
+    assert!(is_untouched(&free), "pods of other namespaces do not wait: {free}");
     release.stop().await;
     release.start().await;
     governed.until_injected().await;
@@ -409,7 +409,7 @@ async fn a_replica_that_knows_no_policies_refuses() {
 #[tokio::test]
 async fn a_replica_without_policies_admits_no_pod_for_them() {
     let release = Release::install_by_url("policy-older").await;
-    let governed = Governed::new(&release, "policy-rolls").await;
+    let governed = GovernedNamespace::new(&release, "policy-rolls").await;
     governed.apply("inject", json!({"inject": secret("a/b")})).await;
     governed.until_injected().await;
     release.stop().await;
@@ -430,9 +430,9 @@ async fn a_replica_without_policies_admits_no_pod_for_them() {
 
 /// Every metric about policies, from a replica with some policies.
 #[tokio::test]
-async fn metrics_tell_of_policies() {
+async fn metrics_report_policies() {
     let release = Release::install("policy-metrics", json!({})).await;
-    let governed = Governed::new(&release, "policy-counted").await;
+    let governed = GovernedNamespace::new(&release, "policy-counted").await;
     governed.apply("inject", json!({"inject": secret("a/b")})).await;
     governed.until_injected().await;
     create_pod(&governed.client, &governed.namespace, pod("counted", &json!({}))).await.unwrap();

@@ -1,4 +1,4 @@
-//! The restart controller on a real control plane, whose pods are on paper.
+//! The restart controller on a real control plane with simulated nodes.
 
 mod faults;
 mod kinds;

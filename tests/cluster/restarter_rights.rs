@@ -1,4 +1,4 @@
-//! What the service account of the restart controller may do by the chart's manifests.
+//! The permissions of the restart controller's service account from the chart's manifests.
 
 use kube::{
     Api, Client,
@@ -15,10 +15,10 @@ use crate::support::{
 };
 
 const MARKER: &str = scaivault_restarter::MARKER;
-/// How the messages of the chart's `ValidatingAdmissionPolicy` begin.
+/// The prefix of the messages of the chart's `ValidatingAdmissionPolicy`.
 const REFUSAL: &str = "the restart controller must not change";
 
-/// Clients of the administrator and of the service account, in a namespace in which it is.
+/// Clients of the administrator and of the service account, with a namespace.
 async fn restarter() -> (Client, Client, String) {
     let plane = support::control_plane().await;
     let namespace = plane.namespace("rights").await.unwrap();
@@ -26,7 +26,8 @@ async fn restarter() -> (Client, Client, String) {
     (plane.client().await.unwrap(), client, namespace)
 }
 
-/// Installs the rights of the chart in a namespace. Returns a client of the service account, and the account's name.
+/// Installs the chart's permissions in a namespace. Returns a client of the service account, and the
+/// account's name.
 async fn install(plane: &ControlPlane, namespace: &str) -> (Client, String) {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/scaivault-injector");
     let mut helm = plane.helm().unwrap();
@@ -57,8 +58,8 @@ async fn the_restarter_changes_nothing_but_its_annotation() {
         create(&all, workload(kind, "web", &json!({"team": "billing"}))).await.unwrap();
         let workloads = api(&restarter, "apps/v1", kind, &namespace);
         let first = all.get("web").await.unwrap();
-        // The policy is in force a while after it was made.
-        // Each attempt changes something: the first ones may be let through.
+        // The policy is in force some time after its creation.
+        // Each attempt is a different change, because the first ones may be admitted.
         let mut seconds = 0;
         eventually("a change to be refused", async || {
             seconds += 1;
@@ -91,7 +92,7 @@ async fn the_restarter_changes_nothing_but_its_annotation() {
 }
 
 #[tokio::test]
-async fn the_restarter_only_asks_argo_rollouts_to_restart() {
+async fn the_restarter_may_only_restart_argo_rollouts() {
     let cluster = Cluster::new("restarter-rights-argo").await;
     cluster.with_argo().await;
     let (restarter, account) = install(cluster.plane, &cluster.namespace).await;
@@ -122,7 +123,7 @@ async fn the_restarter_only_asks_argo_rollouts_to_restart() {
         json!({"metadata": {"annotations": {MARKER: "secret:db=@1"}}, "spec": {"restartAt": asked}});
     let after = patch(&rollouts, restart).await.unwrap();
     assert_eq!(after.data["spec"]["restartAt"], asked);
-    // The rights are the cluster's.
+    // The permissions are for the whole cluster.
     for kind in
         ["validatingadmissionpolicybinding", "validatingadmissionpolicy", "clusterrolebinding", "clusterrole"]
     {

@@ -123,7 +123,7 @@ async fn a_new_entry_gets_its_ca_bundle_at_once() {
 }
 
 #[tokio::test]
-async fn a_deployments_pods_are_injected_through_a_service_while_replicas_come_and_go() {
+async fn pods_are_injected_while_replicas_change() {
     let plane = support::control_plane().await;
     let (client, namespace) = (plane.client().await.unwrap(), plane.namespace("by-service").await.unwrap());
     let (tls, authority) = tls_directory(&[&format!("{namespace}.{namespace}.svc")]);

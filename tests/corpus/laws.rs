@@ -75,7 +75,7 @@ fn answer(output: &Output) -> Result<Value, String> {
     match super::documents(&output.stdout) {
         Ok(documents) if documents.len() == 1 => Ok(documents.into_iter().next().unwrap_or_default()),
         Ok(documents) => Err(format!("{} documents came out of one", documents.len())),
-        Err(error) => Err(format!("what came out is not YAML: {error}")),
+        Err(error) => Err(format!("the output is not YAML: {error}")),
     }
 }
 

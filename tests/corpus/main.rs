@@ -29,7 +29,7 @@ const INJECT: [&str; 5] = ["inject", "--kube-version", "1.35", "-f", "-"];
 const DETACH: [&str; 3] = ["detach", "-f", "-"];
 
 #[test]
-fn detaching_gives_back_the_manifests() {
+fn detaching_restores_the_manifests() {
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for file in files() {

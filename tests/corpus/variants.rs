@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn annotations_join_what_is_there() {
+    fn annotations_are_added_to_existing_ones() {
         let annotated = ALL[0].annotate(json!({"spec": {"template": {"spec": {}}}}), "/spec/template");
         assert_eq!(
             annotated

@@ -31,7 +31,7 @@ fn main() {
 /// Every capture, and one enlarged to 9 KB with more containers.
 fn reviews(captures: &Path) -> Vec<(String, Vec<u8>)> {
     let mut reviews: Vec<(String, Vec<u8>)> = fs::read_dir(captures)
-        .expect("the captures are beside the tests")
+        .expect("the captures are part of the tests")
         .map(|entry| entry.expect("the directory can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| {

@@ -13,7 +13,7 @@ use scaivault_inject::{
 use crate::{
     context::{AdmissionContext, Cluster, Lookup, Policies},
     endpoint::Endpoint,
-    reason::{Deferral, Ignored, Reason, Refused},
+    reason::{Deferral, DenialReason, IgnoreReason, Reason},
     record::shown,
     review::{Object, Operation, Request},
 };
@@ -172,19 +172,19 @@ impl ClusterFacts {
     }
 }
 
-fn ignored(request: &Request<'_>) -> Option<Ignored> {
+fn ignored(request: &Request<'_>) -> Option<IgnoreReason> {
     if !request.subresource.is_empty() {
-        return Some(Ignored::Subresource);
+        return Some(IgnoreReason::Subresource);
     }
     if !(request.kind.group.is_empty() && &*request.kind.kind == "Pod") {
-        return Some(Ignored::NotAPod);
+        return Some(IgnoreReason::NotAPod);
     }
     match request.operation {
         Operation::Create => None,
-        Operation::Update => Some(Ignored::Update),
-        Operation::Delete => Some(Ignored::Delete),
-        Operation::Connect => Some(Ignored::Connect),
-        Operation::Other => Some(Ignored::OtherOperation),
+        Operation::Update => Some(IgnoreReason::Update),
+        Operation::Delete => Some(IgnoreReason::Delete),
+        Operation::Connect => Some(IgnoreReason::Connect),
+        Operation::Other => Some(IgnoreReason::OtherOperation),
     }
 }
 
@@ -199,7 +199,7 @@ fn deferred(deferral: Deferral, request: &Request<'_>, service_account: Option<&
 fn malformed(message: String) -> Verdict {
     Verdict {
         refusal: Some(Refusal { code: 422, reason: "Invalid", message }),
-        ..Reason::Denied(Refused::MalformedPod).into()
+        ..Reason::Denied(DenialReason::MalformedPod).into()
     }
 }
 
@@ -221,7 +221,7 @@ impl From<Decision> for Verdict {
                 refusal: Some(Refusal::from(&problems)),
                 problems,
                 warnings,
-                ..Reason::Denied(Refused::Problems).into()
+                ..Reason::Denied(DenialReason::Problems).into()
             },
         }
     }

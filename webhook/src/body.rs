@@ -46,7 +46,7 @@ pub(crate) struct SourceBytes(Arc<AtomicUsize>);
 
 /// A body with its share of the memory budget, which is returned on drop.
 #[derive(Debug)]
-pub(crate) struct Buffered {
+pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
     _share: Share,
 }
@@ -65,7 +65,7 @@ impl Budget {
         }
         let mut share = Share::none(self, source);
         share.grow(bytes.len())?;
-        Ok(Bytes::from_owner(Held { bytes, _share: share }))
+        Ok(Bytes::from_owner(HeldAnswer { bytes, _share: share }))
     }
 
     /// Reads `body` for `source`. Memory is counted as it arrives and not reserved by
@@ -74,7 +74,7 @@ impl Budget {
         self: &Arc<Self>,
         mut body: Body,
         source: &SourceBytes,
-    ) -> Result<Buffered, BodyError> {
+    ) -> Result<BufferedBody, BodyError> {
         let limits = &self.limits;
         let read = if body.size_hint().lower() > limits.body_bytes as u64 {
             Err(BodyError::TooLarge)
@@ -91,12 +91,12 @@ impl Budget {
 }
 
 /// An answer with its share of the memory budget, until it is written.
-struct Held {
+struct HeldAnswer {
     bytes: Vec<u8>,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for HeldAnswer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -120,7 +120,7 @@ async fn discard(mut body: Body, limits: &Limits) {
     let _ = timeout(limits.body_timeout, rest).await;
 }
 
-async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<Buffered, BodyError> {
+async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<BufferedBody, BodyError> {
     // Most bodies arrive in one chunk, which is used without copying.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
@@ -143,7 +143,7 @@ async fn collect(body: &mut Body, mut share: Share, limit: usize) -> Result<Buff
             joined.extend_from_slice(&data);
         }
     }
-    Ok(Buffered { bytes: if joined.is_empty() { first } else { joined.into() }, _share: share })
+    Ok(BufferedBody { bytes: if joined.is_empty() { first } else { joined.into() }, _share: share })
 }
 
 /// The share of the memory budget that one body uses.

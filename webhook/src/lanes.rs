@@ -28,7 +28,7 @@ pub(crate) struct Lanes {
 
 /// A decision that did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unfinished;
+pub(crate) struct UnfinishedDecision;
 
 impl Default for Lanes {
     fn default() -> Self {
@@ -47,19 +47,19 @@ impl Lanes {
         &self,
         body_bytes: usize,
         decide: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unfinished> {
+    ) -> Result<T, UnfinishedDecision> {
         let lane = match body_bytes {
             0..MEDIUM_BODY_BYTES => return Ok(decide()),
             MEDIUM_BODY_BYTES..LARGE_BODY_BYTES => &self.medium,
             _ => &self.large,
         };
-        let turn = Arc::clone(lane).acquire_owned().await.map_err(|_| Unfinished)?;
+        let turn = Arc::clone(lane).acquire_owned().await.map_err(|_| UnfinishedDecision)?;
         let decided = spawn_blocking(move || {
             // Held until the decision is complete, even if the request was cancelled meanwhile.
             let _turn = turn;
             decide()
         });
-        decided.await.map_err(|_| Unfinished)
+        decided.await.map_err(|_| UnfinishedDecision)
     }
 }
 

@@ -44,5 +44,5 @@ pub use pod_events::{Owner, PodEvent, PodEventReason, PodEvents};
 pub use readiness::{Gate, Readiness};
 pub use reply::{Reply, review_to_response};
 pub use serve::{
-    AllowedSources, BindError, Bound, Network, NetworkError, Running, Server, Shutdown, Stopped,
+    AllowedSources, BindError, Bound, Network, NetworkError, RunningServer, Server, Shutdown, ShutdownReport,
 };

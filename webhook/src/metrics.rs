@@ -23,7 +23,7 @@ use crate::{
     throttled_log::{Cause, ThrottledLog},
 };
 use labels::Label;
-pub(crate) use labels::{Closed, HandshakeFailure, Shed};
+pub(crate) use labels::{CloseReason, HandshakeFailure, ShedReason};
 pub use labels::{EventResult, PolicyState, PolicyWrite, SyncFailure};
 use latency::Latency;
 
@@ -198,14 +198,14 @@ pub struct Metrics {
     patch_bytes: Counter,
     pub(crate) requests_in_flight: Gauge,
     pub(crate) buffered_bytes: Gauge,
-    shed: Vec<(Shed, Counter)>,
+    shed: Vec<(ShedReason, Counter)>,
     http_errors: Family<StatusLabel, Counter>,
     log_lines_dropped: Counter,
     /// Reads the counter that the log keeps.
     dropped_log_lines: OnceLock<fn() -> u64>,
     pub(crate) panics: Counter,
     connections: Family<PortLabel, Gauge>,
-    closed: Vec<(Closed, Counter)>,
+    closed: Vec<(CloseReason, Counter)>,
     handshake_failures: Vec<(HandshakeFailure, Counter)>,
     certificate_expiry: Gauge,
     certificate_reloads: Family<ResultLabel, Counter>,
@@ -490,14 +490,14 @@ impl Metrics {
         self.http_errors.get_or_create(&StatusLabel { status }).inc();
     }
 
-    pub(crate) fn shed(&self, reason: Shed) {
+    pub(crate) fn shed(&self, reason: ShedReason) {
         count(&self.shed, reason);
         self.throttled_log.raise(reason.into(), None);
     }
 
-    pub(crate) fn closed(&self, reason: Closed) {
+    pub(crate) fn closed(&self, reason: CloseReason) {
         count(&self.closed, reason);
-        if reason == Closed::Evicted {
+        if reason == CloseReason::Evicted {
             self.throttled_log.raise(Cause::Evicted, None);
         }
     }

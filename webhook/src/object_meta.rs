@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_empty() {
+    fn unreadable_metadata_is_empty() {
         for object in ["", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{"ownerReferences":null}}"#] {
             let object_meta = ObjectMeta::parse(object);
             assert!(object_meta.generate_name.is_empty() && object_meta.owner().is_none(), "{object}");

@@ -9,7 +9,7 @@ use crate::{
     metrics::{EventResult, Metrics},
     object_meta::ObjectMeta,
     reason::Reason,
-    reply::Decided,
+    reply::DecidedRequest,
 };
 
 /// The maximum length of an Event's note in bytes, set by Kubernetes.
@@ -76,7 +76,7 @@ impl PodEvents {
     }
 
     /// Queues an Event for the owner if the decision needs one.
-    pub(crate) fn offer(&self, decided: &Decided<'_>, metrics: &Metrics) {
+    pub(crate) fn offer(&self, decided: &DecidedRequest<'_>, metrics: &Metrics) {
         if let Some(queue) = &self.queue
             && let Some(event) = PodEvent::from_decided(decided)
             && queue.try_send(event).is_err()
@@ -87,8 +87,8 @@ impl PodEvents {
 }
 
 impl PodEvent {
-    fn from_decided(decided: &Decided<'_>) -> Option<Self> {
-        let Decided { request, verdict, .. } = decided;
+    fn from_decided(decided: &DecidedRequest<'_>) -> Option<Self> {
+        let DecidedRequest { request, verdict, .. } = decided;
         if request.dry_run || verdict.warnings.is_empty() {
             return None;
         }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_hears_of_pods_that_go_without_their_secrets() {
+    fn the_owner_gets_an_event_for_pods_without_secrets() {
         let (event, _) = events(OnProblem::Warn, &[(r#""labels""#, OWNED)], 1);
         let event = event.unwrap();
         assert_eq!((event.reason, &*event.namespace), (PodEventReason::SecretsNotInjected, "shop"));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_sees_anyway_is_not_repeated() {
+    fn problems_that_the_author_sees_cause_no_event() {
         let owned = (r#""labels""#, OWNED);
         let unowned = r#""annotations":{"scaivault.scailabs.ai/inject-secret-db":"a//b"},"labels""#;
         for (on_problem, edit) in [
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_object_has_are_for_nobody() {
+    fn invalid_names_cause_no_event() {
         for (from, to) in [
             ("\"shop\"", "\"../kube-system\""),
             ("\"shop\"", "\"Shop\""),

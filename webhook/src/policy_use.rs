@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn both_texts_are_bounded_however_many_policies_select_a_pod() {
+    fn both_texts_are_bounded_with_many_policies() {
         let name = "n".repeat(253);
         let uses = vec![policy_use(&name, PolicyEffect::Audited, Some(&"ä".repeat(300))); 1_000];
         assert!(list(&uses).len() < LIST_BYTES + 20, "{}", list(&uses).len());

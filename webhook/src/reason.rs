@@ -18,13 +18,13 @@ pub(crate) enum Reason {
     /// A pod that is admitted without an injection.
     Skipped(SkipReason),
     /// A pod that is rejected, or a workload with too many changes.
-    Denied(Refused),
+    Denied(DenialReason),
     /// A workload whose template was updated to its mode, or already follows it.
     Adjusted(AdjustmentReason),
     /// A workload whose annotations were validated.
     Validated(ValidationReason),
     /// The request is not one that the endpoint handles.
-    Ignored(Ignored),
+    Ignored(IgnoreReason),
     /// It cannot be answered yet: the API server should retry.
     Deferred(Deferral),
 }
@@ -32,7 +32,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// Every reason that an endpoint can give, for metrics and documentation.
     pub(crate) fn all_for(entry: Endpoint) -> Vec<Self> {
-        let ignored = Ignored::all_for(entry).iter().copied().map(Self::Ignored);
+        let ignored = IgnoreReason::all_for(entry).iter().copied().map(Self::Ignored);
         let excluded = [Self::Skipped(SkipReason::ExcludedNamespace)];
         match entry {
             Endpoint::Mutate => [Pattern::Init, Pattern::Sidecar]
@@ -40,13 +40,13 @@ impl Reason {
                 .into_iter()
                 .chain([Self::Detached])
                 .chain(SkipReason::ALL.iter().copied().map(Self::Skipped))
-                .chain(Refused::ALL.map(Self::Denied))
+                .chain(DenialReason::ALL.map(Self::Denied))
                 .chain(ignored)
                 .chain(Deferral::ALL.map(Self::Deferred))
                 .collect(),
             Endpoint::Mode => {
                 let adjusted = AdjustmentReason::ALL.iter().copied().map(Self::Adjusted);
-                let denied = [Self::Denied(Refused::Problems)];
+                let denied = [Self::Denied(DenialReason::Problems)];
                 adjusted.chain(excluded).chain(denied).chain(ignored).collect()
             }
             Endpoint::Validate => {
@@ -110,14 +110,14 @@ impl Reason {
 
 /// Why a pod is rejected. `Problems` also applies to workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum DenialReason {
     /// The annotations have problems.
     Problems,
     /// The object of a pod's CREATE request cannot be read as a pod.
     MalformedPod,
 }
 
-impl Refused {
+impl DenialReason {
     /// Every value.
     pub(crate) const ALL: [Self; 2] = [Self::Problems, Self::MalformedPod];
 
@@ -132,7 +132,7 @@ impl Refused {
 
 /// Why a request is allowed without reading the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ignored {
+pub(crate) enum IgnoreReason {
     /// The object is not a pod.
     NotAPod,
     /// The object is not a workload.
@@ -153,7 +153,7 @@ pub(crate) enum Ignored {
     OtherOperation,
 }
 
-impl Ignored {
+impl IgnoreReason {
     /// The values that an endpoint can give.
     pub(crate) const fn all_for(entry: Endpoint) -> &'static [Self] {
         match entry {

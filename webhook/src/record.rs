@@ -10,7 +10,7 @@ use crate::{
     metrics::Metrics,
     object_meta::ObjectMeta,
     policy_use,
-    reply::{Answer, Decided},
+    reply::{Answer, DecidedRequest},
     throttled_log::Cause,
 };
 
@@ -22,7 +22,7 @@ const SHOWN: usize = 253;
 pub(crate) fn record(answer: &Answer<'_>, source: Option<IpAddr>, duration: Duration, metrics: &Metrics) {
     match &answer.from {
         Ok(decided) => {
-            let Decided { entry, request, verdict, patch_bytes, .. } = decided;
+            let DecidedRequest { entry, request, verdict, patch_bytes, .. } = decided;
             metrics.admission(*entry, verdict.reason, request.dry_run, duration, *patch_bytes);
             if !request.dry_run && !verdict.is_repeated {
                 policy_use::effects(&verdict.policies).for_each(|effect| metrics.policy_effect(effect));
@@ -46,7 +46,7 @@ pub(crate) fn shown(name: &str) -> &str {
 macro_rules! admission {
     ($level:expr, $decided:expr, $source:expr, $duration:expr) => {
         if tracing::enabled!($level) {
-            let Decided { entry, request, verdict, patch_bytes, codes, policies } = $decided;
+            let DecidedRequest { entry, request, verdict, patch_bytes, codes, policies } = $decided;
             let policy_messages = policy_use::messages(&verdict.policies);
             let object_meta = request.object.as_ref().map(ObjectMeta::new).unwrap_or_default();
             let owner = object_meta.owner();
@@ -77,7 +77,7 @@ macro_rules! admission {
     };
 }
 
-fn log(decided: &Decided<'_>, source: Option<IpAddr>, duration: Duration) {
+fn log(decided: &DecidedRequest<'_>, source: Option<IpAddr>, duration: Duration) {
     // Logged at a higher level, so that pods that cannot start are visible without the lines about
     // those that do.
     if decided.verdict.reason.is_denied() {

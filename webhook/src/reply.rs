@@ -59,11 +59,11 @@ pub fn review_to_response(entry: Endpoint, bytes: &[u8], context: &AdmissionCont
 /// A reply and its origin, for the log line and the metrics.
 pub(crate) struct Answer<'a> {
     pub(crate) reply: Reply,
-    pub(crate) from: Result<Decided<'a>, DecodeError>,
+    pub(crate) from: Result<DecidedRequest<'a>, DecodeError>,
 }
 
 /// A request and its verdict.
-pub(crate) struct Decided<'a> {
+pub(crate) struct DecidedRequest<'a> {
     pub(crate) entry: Endpoint,
     pub(crate) request: Request<'a>,
     pub(crate) verdict: Verdict,
@@ -93,7 +93,7 @@ impl<'a> Answer<'a> {
         let policies = policy_use::list(&verdict.policies);
         Self {
             reply: reply(&request, &verdict, &patch, &codes, &policies),
-            from: Ok(Decided { entry, request, verdict, patch_bytes: patch.len(), codes, policies }),
+            from: Ok(DecidedRequest { entry, request, verdict, patch_bytes: patch.len(), codes, policies }),
         }
     }
 
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_namespace_shall_be_asked_for_again() {
+    fn an_unknown_namespace_causes_a_retry() {
         let reply = review_to_response(
             Endpoint::Mutate,
             asking(&[("\"shop\"", "\"unknown\"")]).as_bytes(),
@@ -410,7 +410,7 @@ mod tests {
 
     /// For every review, the patch (in base64) and all other output are bounded by this many bytes.
     #[test]
-    fn an_answer_is_short_however_long_the_review() {
+    fn an_answer_is_short_for_a_long_review() {
         const MOST: usize = 64 * 1024;
         const PATCH: usize = 700 * 1024;
         for (name, shape) in scaivault_testkit::hostile::SHAPES {
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn patch_and_type_come_together() {
+    fn patch_and_type_are_set_together() {
         for length in (1..=7).chain(125..=300) {
             let patch = vec![b'x'; length];
             let answer = parsed(&Response { patch: &patch, ..response() });
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_code_reason_and_message() {
+    fn a_refusal_has_code_reason_and_message() {
         let status = Status { code: 403, reason: "Forbidden", message: "line\n\"two\"" };
         let answer = parsed(&Response {
             status: Some(status),
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_warning_is_cut_and_put_on_one_line() {
+    fn a_long_warning_is_truncated_to_one_line() {
         let shown = shown_warnings(&["ä\n".repeat(300), "short".into()]);
         assert_eq!(shown[0].chars().count(), WARNING_CHARS);
         assert!(shown[0].ends_with('…') && !shown[0].contains('\n'), "{}", shown[0]);

@@ -24,16 +24,16 @@ use tokio::{
 
 use crate::{
     admit::MissingLookup,
-    body::{BodyError, Budget, Buffered, SourceBytes},
+    body::{BodyError, Budget, BufferedBody, SourceBytes},
     context::{AdmissionContext, PolicyUsage},
     endpoint::{Endpoint, MUTATE_FOR_POLICIES_PATH},
-    lanes::{Lanes, Unfinished},
+    lanes::{Lanes, UnfinishedDecision},
     limits::Limits,
-    metrics::{Metrics, Shed},
+    metrics::{Metrics, ShedReason},
     object_meta::ObjectMeta,
     pod_events::PodEvents,
     record::{record, shown},
-    reply::{Answer, Decided, Reply},
+    reply::{Answer, DecidedRequest, Reply},
     review::Request,
     throttled_log::Cause,
 };
@@ -61,7 +61,7 @@ enum Attempt {
 }
 
 /// A review that cannot be answered yet.
-struct Deferred {
+struct DeferredReview {
     /// A 503 that makes the API server retry.
     reply: Reply,
     missing: MissingLookup,
@@ -75,7 +75,7 @@ pub(crate) struct Source(pub(crate) IpAddr);
 struct PendingReview {
     entry: Endpoint,
     source: Option<IpAddr>,
-    body: Buffered,
+    body: BufferedBody,
 }
 
 struct App {
@@ -157,17 +157,17 @@ impl App {
     /// cache changes.
     async fn answer(self: &Arc<Self>, pending: PendingReview) -> Reply {
         let pending = Arc::new(pending);
-        let Deferred { reply, missing } = match self.attempt(&pending, Attempt::First).await {
+        let DeferredReview { reply, missing } = match self.attempt(&pending, Attempt::First).await {
             Ok(reply) => return reply,
             Err(deferred) => deferred,
         };
         let Ok(_place) = self.waiting.try_acquire() else {
-            self.metrics.shed(Shed::Waiting);
+            self.metrics.shed(ShedReason::Waiting);
             return reply;
         };
         // The last attempt follows in both cases.
         let _ = timeout(KNOWN_WITHIN, self.wait_until_known(&missing)).await;
-        self.attempt(&pending, Attempt::Last).await.unwrap_or_else(|Deferred { reply, .. }| reply)
+        self.attempt(&pending, Attempt::Last).await.unwrap_or_else(|DeferredReview { reply, .. }| reply)
     }
 
     /// Completes as soon as all of them are in the cache.
@@ -189,23 +189,23 @@ impl App {
         self: &Arc<Self>,
         pending: &Arc<PendingReview>,
         attempt: Attempt,
-    ) -> Result<Reply, Deferred> {
+    ) -> Result<Reply, DeferredReview> {
         // The slot is taken only for the decision, whose duration the server controls. The time to
         // receive a body depends on the client, and that of cluster events on the API server.
         let Some(_slot) = Slot::take(&self.metrics.requests_in_flight, self.limits.requests) else {
-            self.metrics.shed(Shed::Requests);
+            self.metrics.shed(ShedReason::Requests);
             let text = "too many requests at once; retry later\n";
             return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let (app, pending) = (Arc::clone(self), Arc::clone(pending));
         let decided = self.lanes.run(pending.body.bytes.len(), move || app.decide(&pending, attempt)).await;
         // `decide` catches its own panics.
-        decided.unwrap_or_else(|Unfinished| Ok(internal_error()))
+        decided.unwrap_or_else(|UnfinishedDecision| Ok(internal_error()))
     }
 
     /// Decides, and records a final decision. A panic, which would be a bug, fails one request and
     /// not the connection.
-    fn decide(&self, pending: &PendingReview, attempt: Attempt) -> Result<Reply, Deferred> {
+    fn decide(&self, pending: &PendingReview, attempt: Attempt) -> Result<Reply, DeferredReview> {
         let PendingReview { entry, source, body } = pending;
         let started = Instant::now();
         // State that a panic could leave incomplete is local; the shared state consists of atomics.
@@ -214,7 +214,7 @@ impl App {
             if attempt == Attempt::First
                 && let Some(missing) = answer.missing().cloned()
             {
-                return Err(Deferred { reply: answer.reply, missing });
+                return Err(DeferredReview { reply: answer.reply, missing });
             }
             record(&answer, *source, started.elapsed(), &self.metrics);
             if let Ok(decided) = &answer.from {
@@ -238,8 +238,8 @@ impl App {
 
     /// Counts the effect of each policy. Dry runs are not counted, and a pod is counted once: the
     /// API server posts it again if a later webhook has changed it.
-    fn report_policies(&self, decided: &Decided<'_>) {
-        let Decided { request, verdict, .. } = decided;
+    fn report_policies(&self, decided: &DecidedRequest<'_>) {
+        let DecidedRequest { request, verdict, .. } = decided;
         if request.dry_run || verdict.is_repeated || verdict.policies.is_empty() {
             return;
         }
@@ -266,14 +266,14 @@ impl App {
                 let text = format!("the body was not received within {body_timeout:?}\n");
                 Reply::text(StatusCode::REQUEST_TIMEOUT, text)
             }
-            BodyError::Memory => self.no_memory(Shed::Memory),
-            BodyError::MemoryPerSource => self.no_memory(Shed::MemoryPerSource),
+            BodyError::Memory => self.no_memory(ShedReason::Memory),
+            BodyError::MemoryPerSource => self.no_memory(ShedReason::MemoryPerSource),
             BodyError::Broken => Reply::text(StatusCode::BAD_REQUEST, "the body is incomplete\n"),
         };
         self.respond(reply)
     }
 
-    fn no_memory(&self, shed: Shed) -> Reply {
+    fn no_memory(&self, shed: ShedReason) -> Reply {
         self.metrics.shed(shed);
         Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; retry later\n")
     }

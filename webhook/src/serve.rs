@@ -123,28 +123,28 @@ impl Bound {
     }
 
     /// Accepts connections until `shutdown`. Needs a tokio runtime.
-    pub fn serve(self, shutdown: Shutdown) -> Running {
+    pub fn serve(self, shutdown: Shutdown) -> RunningServer {
         let Server { context, metrics, limits, pod_events, .. } = &self.server;
         let routes = router(Arc::clone(context), Arc::clone(metrics), pod_events.clone(), *limits);
         self.serve_routes(routes, shutdown)
     }
 
     /// The same server with other routes on the admission port, as a baseline for benchmarks.
-    pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> Running {
+    pub fn serve_routes(self, routes: Router, shutdown: Shutdown) -> RunningServer {
         let Self { server, https, ops, ops_thread } = self;
         let ops = OpsServer::start(&server, ops.listener, ops_thread);
-        Running { task: tokio::spawn(run(server, routes, https.listener, ops, shutdown)) }
+        RunningServer { task: tokio::spawn(run(server, routes, https.listener, ops, shutdown)) }
     }
 }
 
 /// A running server.
-pub struct Running {
-    task: JoinHandle<Stopped>,
+pub struct RunningServer {
+    task: JoinHandle<ShutdownReport>,
 }
 
-impl Running {
+impl RunningServer {
     /// Completes when the server has stopped.
-    pub async fn stopped(self) -> Stopped {
+    pub async fn stopped(self) -> ShutdownReport {
         match self.task.await {
             Ok(stopped) => stopped,
             // The task cannot be cancelled, because there is no other handle to it: its panic is
@@ -156,7 +156,7 @@ impl Running {
 
 /// A server that has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
+pub struct ShutdownReport {
     /// Connections that were closed because their requests did not end in time.
     pub aborted: usize,
 }
@@ -202,7 +202,7 @@ async fn run(
     https: impl Accept,
     ops: OpsServer,
     shutdown: Shutdown,
-) -> Stopped {
+) -> ShutdownReport {
     let Server {
         listen: _,
         ops_listen: _,
@@ -238,7 +238,7 @@ async fn run(
     // Closed last, so that probes and metrics report the whole drain.
     ops.close(&shutdown).await;
     tracing::info!(aborted, "stopped");
-    Stopped { aborted }
+    ShutdownReport { aborted }
 }
 
 /// Stops a running server. Clones share the state.

@@ -19,11 +19,11 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use scaivault_certs::{Authority, CertResolver, Checked, Reloader, client_config, server_config};
+use scaivault_certs::{Authority, CertResolver, CheckResult, Reloader, client_config, server_config};
 use scaivault_inject::{KubeVersion, Settings};
 use scaivault_webhook::{
-    AdmissionContext, AllowedSources, Limits, Metrics, NoCluster, PodEvents, Readiness, Running, Server,
-    Shutdown, Stopped,
+    AdmissionContext, AllowedSources, Limits, Metrics, NoCluster, PodEvents, Readiness, RunningServer,
+    Server, Shutdown, ShutdownReport,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -41,7 +41,7 @@ struct Fixture {
     ops: SocketAddr,
     readiness: Readiness,
     shutdown: Shutdown,
-    running: Running,
+    running: RunningServer,
 }
 
 fn start(resolver: Arc<CertResolver>, limits: Limits) -> Fixture {
@@ -148,7 +148,7 @@ async fn a_client_of_http2_alone_is_refused() {
 }
 
 #[tokio::test]
-async fn who_sends_a_body_too_long_sees_the_answer() {
+async fn the_sender_of_an_oversized_body_gets_the_answer() {
     let authority = authority();
     let server = start(resolver(&authority), limits());
     let stream = connect(&connector(&authority), server.address).await;
@@ -246,14 +246,14 @@ async fn a_drained_server_has_answered_everything() {
     tokio::spawn(connection);
     assert!(!answered(sender.send_request(post(UPDATE)).await.unwrap()));
     server.shutdown.drain();
-    assert_eq!(server.running.stopped().await, Stopped { aborted: 0 });
+    assert_eq!(server.running.stopped().await, ShutdownReport { aborted: 0 });
     for client in clients {
         assert!(client.await.unwrap() > 0);
     }
 }
 
 #[tokio::test]
-async fn a_taken_address_is_an_error_before_anything_runs() {
+async fn a_taken_address_is_an_error_at_the_start() {
     let authority = authority();
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
@@ -288,7 +288,7 @@ async fn a_renewed_secret_is_served_to_new_connections() {
     tokio::spawn(connection);
 
     mount(volume.path(), "..second", &second);
-    assert!(matches!(reloader.check(SystemTime::now()), Checked::Replaced { .. }));
+    assert!(matches!(reloader.check(SystemTime::now()), CheckResult::Replaced { .. }));
     // Trusts only the second authority.
     connect(&connector(&second), server.address).await;
     assert_eq!(sender.send_request(post(UPDATE)).await.unwrap().status(), StatusCode::OK);

@@ -36,7 +36,7 @@ enum Task {
         #[arg(value_name = "STEP", value_parser = ci::step_names())]
         steps: Vec<String>,
     },
-    /// Write the generated files anew: pages of docs/, the fuzz dictionary
+    /// Write the generated files: pages of docs/, the fuzz dictionary
     Docs {
         /// Write nothing; fail if one is out of date
         #[arg(long)]

@@ -14,7 +14,7 @@ use crate::{
     assets::{self, Release},
     workspace::{self, Package},
 };
-use selection::{Selection, Wanted};
+use selection::{Selection, SpecialTests};
 
 /// The feature of tests with a control plane, and of those of the charts.
 pub(crate) const CLUSTER: &str = "cluster-tests";
@@ -88,12 +88,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (mut enabled, mut left_out) = (Vec::new(), Vec::new());
     for (feature, tests, prepare) in suites {
         let wanted = selection.wants(&tests, feature);
-        if wanted == Wanted::No {
+        if wanted == SpecialTests::No {
             continue;
         }
         match prepare(&shell) {
             Ok(()) => enabled.extend(features(&members, feature)),
-            Err(error) if wanted == Wanted::ByName => return Err(error),
+            Err(error) if wanted == SpecialTests::ByName => return Err(error),
             Err(error) => {
                 left_out.push(format!("the tests of {feature} are left out, all or some: {error:#}"));
             }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_comes_first_and_then_the_newest_version() {
+    fn the_path_precedes_the_newest_version() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         let choose = |complete: &[&str]| {
             let is_file =

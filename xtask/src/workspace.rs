@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_tests_use_is_not_built_into_a_package() -> Result<()> {
+    fn test_dependencies_are_not_built_into_packages() -> Result<()> {
         let shell = shell()?;
         let names = built_into(&shell, "scaivault-inject", &[])?;
         assert!(names.contains("serde_json") && names.contains("serde_core"), "{names:?}");

@@ -69,7 +69,7 @@ fn a_kept_authority_signs_as_before() {
 }
 
 #[test]
-fn what_cannot_sign_is_not_an_authority() {
+fn a_certificate_that_cannot_sign_is_no_authority() {
     let made = Authority::new("made", now(), 30 * DAY).unwrap();
     let other = Authority::new("other", now(), 30 * DAY).unwrap();
     let leaf = made.issue(&["localhost".into()], now(), DAY).unwrap();

@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Writes the file and checks it once.
-    fn write(&mut self, pem: &str) -> Checked<Skipped, ClientAuthoritiesError> {
+    fn write(&mut self, pem: &str) -> CheckResult<SkippedCertificates, ClientAuthoritiesError> {
         fs::write(self.directory.path().join("ca.crt"), pem).unwrap();
         self.reloader.check()
     }
@@ -119,15 +119,15 @@ fn only_clients_of_the_authority_may_call() {
 fn a_new_authority_counts_without_a_restart() {
     let (old, new) = (Clients::new(), Clients::new());
     let mut server = Server::new(&old.pem);
-    assert!(matches!(server.reloader.check(), Checked::Unchanged));
+    assert!(matches!(server.reloader.check(), CheckResult::Unchanged));
     assert!(server.accepts(Some(&new)).is_err());
 
     let both = format!("{}{}", old.pem, new.pem);
-    assert!(matches!(server.write(&both), Checked::Replaced(skipped) if skipped.is_empty()));
+    assert!(matches!(server.write(&both), CheckResult::Replaced(skipped) if skipped.is_empty()));
     assert_eq!((server.accepts(Some(&old)), server.accepts(Some(&new))), (Ok(()), Ok(())));
 
-    assert!(matches!(server.write(&new.pem), Checked::Replaced { .. }));
-    assert!(matches!(server.reloader.check(), Checked::Unchanged));
+    assert!(matches!(server.write(&new.pem), CheckResult::Replaced { .. }));
+    assert!(matches!(server.reloader.check(), CheckResult::Unchanged));
     assert_eq!(server.accepts(Some(&new)), Ok(()));
     assert!(server.accepts(Some(&old)).is_err());
     assert!(server.accepts(None).is_err());
@@ -140,21 +140,21 @@ fn a_bad_file_keeps_the_authorities_and_is_reported_once() {
     for bad in ["none", NOT_PEM, NOT_X509] {
         let checked = server.write(bad);
         assert!(
-            matches!(checked, Checked::Kept(ClientAuthoritiesError::Empty { .. })),
+            matches!(checked, CheckResult::Kept(ClientAuthoritiesError::Empty { .. })),
             "{bad:?}: {checked:?}"
         );
-        assert!(matches!(server.reloader.check(), Checked::Unchanged), "{bad:?}");
+        assert!(matches!(server.reloader.check(), CheckResult::Unchanged), "{bad:?}");
         assert!(server.reloader.is_refused());
         assert_eq!(server.accepts(Some(&trusted)), Ok(()), "{bad:?}");
     }
     fs::remove_file(server.directory.path().join("ca.crt")).unwrap();
     let checked = server.reloader.check();
-    assert!(matches!(checked, Checked::Kept(ClientAuthoritiesError::Read { .. })), "{checked:?}");
+    assert!(matches!(checked, CheckResult::Kept(ClientAuthoritiesError::Read { .. })), "{checked:?}");
     let long = "x".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
-    assert!(matches!(server.write(&long), Checked::Kept(ClientAuthoritiesError::TooLong { .. })));
+    assert!(matches!(server.write(&long), CheckResult::Kept(ClientAuthoritiesError::TooLong { .. })));
     assert_eq!(server.accepts(Some(&trusted)), Ok(()));
 
-    assert!(matches!(server.write(&trusted.pem), Checked::Unchanged), "it is what is used");
+    assert!(matches!(server.write(&trusted.pem), CheckResult::Unchanged), "the content in use");
     assert!(!server.reloader.is_refused());
 }
 
@@ -162,7 +162,7 @@ fn a_bad_file_keeps_the_authorities_and_is_reported_once() {
 fn one_odd_certificate_does_not_take_the_others_with_it() {
     let (old, new) = (Clients::new(), Clients::new());
     let mut server = Server::new(&old.pem);
-    let Checked::Replaced(skipped) = server.write(&format!("{}{NOT_X509}{NOT_PEM}{}", old.pem, new.pem))
+    let CheckResult::Replaced(skipped) = server.write(&format!("{}{NOT_X509}{NOT_PEM}{}", old.pem, new.pem))
     else {
         panic!("the usable ones were not taken");
     };

@@ -77,7 +77,7 @@ fn a_certificate_of_tomorrow_is_refused_with_its_date() {
 }
 
 #[test]
-fn the_last_tenth_is_told() {
+fn the_last_tenth_of_the_validity_is_reported() {
     let validity = Validity { not_before: now(), not_after: now() + 10 * DAY };
     assert_eq!(validity.nearly_over(now() + 9 * DAY), None);
     assert_eq!(
@@ -89,7 +89,7 @@ fn the_last_tenth_is_told() {
 }
 
 #[test]
-fn no_text_says_its_cause_twice() {
+fn no_error_repeats_its_cause() {
     let error = refusal(&TempDir::new().unwrap(), now());
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(!error.to_string().contains(&cause), "{error}");

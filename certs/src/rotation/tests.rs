@@ -33,7 +33,7 @@ fn announce() -> Step {
 }
 
 #[test]
-fn a_successor_is_made_when_a_third_is_left() {
+fn a_successor_is_created_when_a_third_is_left() {
     let state = State { current: Some(authority(now())), ..State::default() };
     assert_eq!(due(&state, None, now() + 59 * DAY), Step::Keep);
     assert_eq!(due(&state, None, now() + 60 * DAY), announce());
@@ -51,10 +51,10 @@ fn a_next_authority_signs_only_after_it_has_settled() {
     let state = State { next: Some(authority(now())), ..State::default() };
     let almost = Duration::from_millis(29_999);
     assert_eq!(due(&state, None, now() + DAY), Step::Keep);
-    assert_eq!(due(&state, Some(almost), now() + DAY), Step::Keep, "whatever the wall clock says");
+    assert_eq!(due(&state, Some(almost), now() + DAY), Step::Keep, "regardless of the wall clock");
     assert_eq!(due(&state, Some(SETTLE), now()), Step::Promote);
     assert_eq!(due(&state, Some(SETTLE), now() - DAY), Step::Keep, "it is not valid yet");
-    assert_eq!(due(&state, Some(SETTLE), now() + 90 * DAY), announce(), "it is over");
+    assert_eq!(due(&state, Some(SETTLE), now() + 90 * DAY), announce(), "it has expired");
     let seen = Observed { found: &CaBundle::default(), next_for: Some(almost) };
     assert_eq!(next_step_in(&state, seen, now(), &policy()), Some(Duration::from_millis(1)));
     let early = next_step_in(&state, seen, now() - DAY, &policy());
@@ -62,7 +62,7 @@ fn a_next_authority_signs_only_after_it_has_settled() {
 }
 
 #[test]
-fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
+fn without_work_the_next_sync_is_later() {
     let offsets = [None, Some(-7_200), Some(-30), Some(0), Some(30), Some(7_200)];
     let at = |seconds: i64| {
         let far = Duration::from_secs(seconds.unsigned_abs());
@@ -72,7 +72,8 @@ fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
     for next in offsets {
         let next = next.map(|seconds| authority(at(seconds)));
         for retired in offsets {
-            let retired = retired.map(|seconds| Retired { bundle: bundle.clone(), until: at(seconds) });
+            let retired =
+                retired.map(|seconds| RetiredAuthorities { bundle: bundle.clone(), until: at(seconds) });
             for current in [None, Some(authority(now() - 59 * DAY)), Some(authority(now() - 60 * DAY))] {
                 let state = State { current, next: next.clone(), retired: retired.clone() };
                 for next_for in [None, Some(SETTLE / 2), Some(SETTLE), Some(DAY)] {
@@ -87,7 +88,7 @@ fn whoever_has_nothing_to_do_does_not_look_again_at_once() {
 }
 
 #[test]
-fn an_authority_from_the_future_signs_only_where_there_is_no_other_time() {
+fn an_authority_of_the_future_signs_if_no_clock_disagrees() {
     let (old, new) = (authority(now() - 60 * DAY), authority(now()));
     let state = State { current: Some(Arc::clone(&new)), ..State::default() };
     let signs = |held: Option<&Arc<Authority>>, now| {
@@ -102,26 +103,26 @@ fn an_authority_from_the_future_signs_only_where_there_is_no_other_time() {
 }
 
 #[test]
-fn an_empty_secret_adopts_what_api_servers_trust_now() {
-    let (ours, over) = (authority(now()), authority(now() - 100 * DAY));
-    let found = bundle(&[&ours, &over]);
+fn an_empty_secret_adopts_the_published_bundle() {
+    let (own, expired) = (authority(now()), authority(now() - 100 * DAY));
+    let found = bundle(&[&own, &expired]);
     let first = step(&State::default(), Observed { found: &found, next_for: None }, now(), &policy());
-    assert_eq!(first, Step::Announce { adopted: bundle(&[&ours]) });
+    assert_eq!(first, Step::Announce { adopted: bundle(&[&own]) });
     let state = State::default().after(first, now(), &policy()).unwrap().unwrap();
     assert!(state.current.is_none() && state.next.is_some());
-    assert!(state.bundle().contains(ours.certificate_der()) && state.bundle().len() == 2);
+    assert!(state.bundle().contains(own.certificate_der()) && state.bundle().len() == 2);
 
     // Another replica announced before it observed that one: it is not removed.
     let state = State { next: state.next, ..State::default() };
     let seen = Observed { found: &found, next_for: Some(SETTLE) };
     let adopt = step(&state, seen, now(), &policy());
-    assert_eq!(adopt, Step::Adopt { adopted: bundle(&[&ours]) });
+    assert_eq!(adopt, Step::Adopt { adopted: bundle(&[&own]) });
     let state = state.after(adopt, now(), &policy()).unwrap().unwrap();
     assert_eq!(step(&state, seen, now(), &policy()), Step::Promote);
 }
 
 #[test]
-fn the_retired_are_forgotten_when_no_leaf_of_theirs_is_left() {
+fn retired_authorities_are_removed_after_their_leaves() {
     let (old, new) = (authority(now() - 60 * DAY), authority(now()));
     let state = State { current: Some(Arc::clone(&old)), next: Some(Arc::clone(&new)), ..State::default() };
     let state = state.after(Step::Promote, now(), &policy()).unwrap().unwrap();
@@ -134,7 +135,7 @@ fn the_retired_are_forgotten_when_no_leaf_of_theirs_is_left() {
 }
 
 #[test]
-fn an_observation_begins_anew_with_each_break_and_each_authority() {
+fn an_observation_restarts_after_a_gap_or_a_new_authority() {
     let (first, second) = (authority(now()), authority(now()));
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
@@ -152,7 +153,7 @@ fn an_observation_begins_anew_with_each_break_and_each_authority() {
 }
 
 #[test]
-fn lifetimes_that_do_not_go_together_are_refused() {
+fn conflicting_lifetimes_are_refused() {
     assert!(Policy::new(3 * DAY, DAY, Duration::ZERO).is_ok());
     let error = Policy::new(3 * DAY, DAY, SETTLE).unwrap_err().to_string();
     assert!(error.contains("259200 s") && error.contains("86400 s") && error.contains("30 s"), "{error}");

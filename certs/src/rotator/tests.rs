@@ -18,7 +18,7 @@ fn now() -> SystemTime {
 
 /// Tests use a settle delay of zero unless they need one.
 fn replica(api: &FakeApi, settle_delay: Duration) -> (Rotator, Arc<CertResolver>) {
-    let managed = Managed {
+    let managed = ManagedCertificate {
         namespace: NAMESPACE.to_owned(),
         secret: SECRET.to_owned(),
         webhook_configuration: CONFIGURATION.to_owned(),
@@ -104,7 +104,7 @@ async fn replicas_that_start_together_agree() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_read_again_though_not_for_ever() {
+async fn a_conflict_is_retried_a_few_times() {
     let api = FakeApi::new();
     let (mut rotator, _resolver) = replica(&api, Duration::ZERO);
     api.objects().interference = 2;
@@ -114,7 +114,7 @@ async fn a_conflict_is_read_again_though_not_for_ever() {
 }
 
 #[tokio::test]
-async fn what_somebody_took_out_is_published_again() {
+async fn a_removed_authority_is_published_again() {
     let (api, mut rotator, _resolver) = serving().await;
     api.objects().validating.as_mut().unwrap()["webhooks"][0]["clientConfig"]["caBundle"] = json!(null);
     rotator.sync(now()).await.unwrap();
@@ -160,7 +160,7 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_over_serves_nobody_and_is_replaced() {
+async fn an_expired_authority_is_replaced() {
     let (api, _rotator, _resolver) = serving().await;
     let late = now() + 400 * DAY;
     let (mut fresh, resolver) = replica(&api, Duration::ZERO);
@@ -171,7 +171,7 @@ async fn an_authority_that_is_over_serves_nobody_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_renewed_authority_takes_over_and_the_old_one_is_forgotten() {
+async fn a_renewed_authority_replaces_the_old_one() {
     let (api, mut rotator, resolver) = serving().await;
     let (old, old_leaf) = (current(&rotator), served(&resolver));
     let late = now() + 250 * DAY;
@@ -215,7 +215,7 @@ async fn an_authority_from_the_future_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_emptied_secret_gives_a_new_authority_without_a_gap() {
+async fn an_emptied_secret_gets_a_new_authority_without_a_gap() {
     let (api, mut rotator, resolver) = serving().await;
     let (old, old_leaf) = (current(&rotator), served(&resolver));
     api.objects().secret.as_mut().unwrap()["data"] = json!(null);
@@ -229,7 +229,7 @@ async fn an_emptied_secret_gives_a_new_authority_without_a_gap() {
 }
 
 #[tokio::test]
-async fn garbage_is_named_and_left_alone() {
+async fn an_unreadable_secret_is_reported_and_not_changed() {
     let (api, mut rotator, resolver) = serving().await;
     let before = served(&resolver);
     let garbage = json!({"ca.crt": ByteString(b"mine".to_vec())});
@@ -245,7 +245,7 @@ async fn garbage_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named_with_the_cure() {
+async fn missing_objects_are_reported_with_the_fix() {
     let (api, mut rotator, _resolver) = serving().await;
     let secret = api.objects().secret.take();
     let error = rotator.sync(now()).await.unwrap_err().to_string();
@@ -263,7 +263,7 @@ async fn what_is_missing_is_named_with_the_cure() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_missing_is_named_and_the_other_one_looked_after() {
+async fn a_missing_configuration_does_not_stop_the_other_one() {
     let (api, mut rotator, _resolver) = serving().await;
     let validating = api.objects().validating.take();
     let late = now() + 250 * DAY;

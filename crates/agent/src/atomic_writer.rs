@@ -109,7 +109,7 @@ pub(crate) struct Outcome {
 
 /// Pending writes. Readers see them after [`Self::commit`]; without it they are removed.
 #[must_use]
-pub(crate) struct Pending<'s> {
+pub(crate) struct PendingWrites<'s> {
     changes: Vec<Change<'s>>,
 }
 
@@ -183,8 +183,8 @@ impl AtomicWriter {
     }
 
     /// Starts a change. Nothing is written before the first file that differs.
-    pub(crate) fn begin(&self) -> Pending<'_> {
-        Pending { changes: self.roots.iter().map(|root| Change::new(self, root)).collect() }
+    pub(crate) fn begin(&self) -> PendingWrites<'_> {
+        PendingWrites { changes: self.roots.iter().map(|root| Change::new(self, root)).collect() }
     }
 
     /// Removes files whose content is no longer valid, all files of a root at once. An error in one
@@ -261,7 +261,7 @@ impl AtomicWriter {
     }
 }
 
-impl Pending<'_> {
+impl PendingWrites<'_> {
     /// Writes a file if its content or mode differs from the current one. [`Self::commit`] returns
     /// the first error of each root.
     pub(crate) fn put(&mut self, target: &TargetFile, mode: FileMode, bytes: &[u8]) {
@@ -291,8 +291,8 @@ impl Pending<'_> {
         }
     }
 
-    /// Makes what was put current, all files of a root at once. Files that were not put keep their
-    /// content. An error in one root does not affect the others.
+    /// Publishes the written files, all files of a root at once. Other files keep their content. An error in
+    /// one root does not affect the others.
     ///
     /// With `mark_incomplete` the pod may start without the missing files: a root gets a generation even
     /// if it is empty.
@@ -334,7 +334,7 @@ impl<'s> Change<'s> {
         if self.done.is_ok()
             && let Err(error) = self.write(file, mode, bytes)
         {
-            // Frees the space of what was written, because the volume may be full.
+            // Frees the space of the written files, because the volume may be full.
             self.discard();
             self.done = Err(error);
         }
@@ -357,7 +357,7 @@ impl<'s> Change<'s> {
         Ok(())
     }
 
-    /// Publishes what was put, together with all other files of the previous generation.
+    /// Publishes the written files, together with all other files of the previous generation.
     fn commit(&mut self, mark_incomplete: bool) -> Outcome {
         let done = mem::replace(&mut self.done, Ok(())).and_then(|()| self.finish(mark_incomplete));
         // After an error before the publication, the generation is still pending, and nothing has
@@ -460,7 +460,7 @@ impl<'s> Change<'s> {
             // Best effort: if it fails, the next run sends a superfluous signal.
             let _ = chain.mark_notified();
         }
-        let current = chain.current.as_ref().expect("it was just put there");
+        let current = chain.current.as_ref().expect("it was just published");
         chain.link_all(root, current, true)
     }
 

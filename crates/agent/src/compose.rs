@@ -46,7 +46,7 @@ pub(crate) struct Composer {
 
 /// The result for the files of one secret.
 #[derive(Debug, Default)]
-pub(crate) struct Composed {
+pub(crate) struct ComposeResult {
     /// One failure for each file or variable that could not be composed. Secrets that could not be
     /// read are not included.
     pub(crate) failures: Vec<Failure>,
@@ -125,8 +125,8 @@ impl Composer {
         answer: Result<Secret, Failure>,
         is_changed: bool,
         mut put: impl Put,
-    ) -> Composed {
-        let mut composed = Composed::default();
+    ) -> ComposeResult {
+        let mut composed = ComposeResult::default();
         let mut is_held = false;
         let Self { wanted, outputs, held, dropped, has_partial_variables } = self;
         let mut writer = Writer {
@@ -215,12 +215,12 @@ impl Output {
 struct Writer<'a, P> {
     wanted: &'static Outputs,
     has_partial_variables: bool,
-    composed: &'a mut Composed,
+    composed: &'a mut ComposeResult,
     put: P,
 }
 
 /// Why a file is not written.
-enum Unwritten {
+enum SkipReason {
     /// It is optional, and its source does not exist.
     Absent,
     /// Any other failure.
@@ -237,8 +237,8 @@ impl<P: Put> Writer<'_, P> {
         };
         match content {
             Ok((bytes, mode)) => (self.put)(output.target(), mode, &bytes),
-            Err(Unwritten::Absent) => self.composed.absent.push(output.target()),
-            Err(Unwritten::Failed) => self.composed.not_written.extend(output.keys.iter().cloned()),
+            Err(SkipReason::Absent) => self.composed.absent.push(output.target()),
+            Err(SkipReason::Failed) => self.composed.not_written.extend(output.keys.iter().cloned()),
         }
     }
 
@@ -246,12 +246,12 @@ impl<P: Put> Writer<'_, P> {
         &mut self,
         spec: &FileSpec,
         answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
-    ) -> Result<Vec<u8>, Unwritten> {
+    ) -> Result<Vec<u8>, SkipReason> {
         let unwritten = |failure: &Failure| match failure.cause {
-            Cause::Absent if spec.optional => Unwritten::Absent,
-            _ => Unwritten::Failed,
+            Cause::Absent if spec.optional => SkipReason::Absent,
+            _ => SkipReason::Failed,
         };
-        let Source::Secrets(source) = &spec.source else { return Err(Unwritten::Failed) };
+        let Source::Secrets(source) = &spec.source else { return Err(SkipReason::Failed) };
         let mut contents = Vec::new();
         for secret in source.secrets() {
             // The failed read is reported once, not for each of its files.
@@ -261,7 +261,7 @@ impl<P: Put> Writer<'_, P> {
         render::render(&spec.source, &spec.style, &contents).map_err(|error| {
             let failure = render_failure(spec, &error);
             let unwritten = unwritten(&failure);
-            if matches!(unwritten, Unwritten::Failed) {
+            if matches!(unwritten, SkipReason::Failed) {
                 self.composed.failures.push(failure);
             }
             unwritten
@@ -272,7 +272,7 @@ impl<P: Put> Writer<'_, P> {
         &mut self,
         target: &TargetFile,
         answers: impl Fn(&Key) -> Result<&'s Secret, &'s Failure>,
-    ) -> Result<Vec<u8>, Unwritten> {
+    ) -> Result<Vec<u8>, SkipReason> {
         let mut bytes = Vec::new();
         let mut is_complete = true;
         for mapping in &self.wanted.variables {
@@ -295,9 +295,9 @@ impl<P: Put> Writer<'_, P> {
                 bytes.len()
             );
             self.composed.failures.push(Failure::new(target, reason, Exit::Invalid));
-            return Err(Unwritten::Failed);
+            return Err(SkipReason::Failed);
         }
-        if is_complete || self.has_partial_variables { Ok(bytes) } else { Err(Unwritten::Failed) }
+        if is_complete || self.has_partial_variables { Ok(bytes) } else { Err(SkipReason::Failed) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     exit::Fatal,
     init::StartKind,
     leases::Leases,
-    state::{Resumed, StateError, Store},
+    state::{PreviousRun, StateError, Store},
 };
 
 mod leases;
@@ -48,7 +48,7 @@ impl Delivery {
         let writer = &*Box::leak(Box::new(writer(&config)));
         let config = &*Box::leak(Box::new(config));
         let store = Store::new(config.state_dir.clone());
-        let Resumed { token, leases, subscription } = store.load();
+        let PreviousRun { token, leases, subscription } = store.load();
         if let Some(token) = token {
             client.resume(token);
         }

@@ -159,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_takes_the_place_of_the_one_before_and_is_cut_between_characters() {
+    fn a_termination_message_is_replaced_and_truncated() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("log");
-        leave_at(&file, "nobody reads it");
+        leave_at(&file, "a message without a file");
         assert!(!file.exists());
         fs::write(&file, "an older and longer message").unwrap();
         leave_at(&file, "new");

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_has_to_mend_decides_the_exit_code() {
+    fn failures_that_need_a_fix_decide_the_exit_code() {
         let failure = |exit| Failure::new("a/b", "because", exit);
         let all = Failures(vec![failure(Exit::Failed), failure(Exit::Denied), failure(Exit::NotFound)]);
         assert_eq!(all.exit(), Exit::Denied);

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    atomic_writer::{AtomicWriter, Outcome, Pending, WriteError},
-    compose::{Composed, Composer, compose_leases},
+    atomic_writer::{AtomicWriter, Outcome, PendingWrites, WriteError},
+    compose::{ComposeResult, Composer, compose_leases},
     config::Outputs,
     delivery::Delivery,
     failure::{Cause, Failure},
@@ -79,13 +79,13 @@ pub(crate) struct Fetcher {
 /// Answers whose files are committed together.
 struct Pass {
     began: Instant,
-    pending: Pending<'static>,
+    pending: PendingWrites<'static>,
     keys: BTreeSet<Key>,
     failures: Vec<Failure>,
 }
 
 /// The result of a commit.
-pub(crate) struct Committed {
+pub(crate) struct CommitReport {
     pub(crate) changed: Vec<TargetFile>,
     /// Failures to read or compose.
     pub(crate) failures: Vec<Failure>,
@@ -204,7 +204,7 @@ impl Fetcher {
             absent.remove(target);
             pass.pending.put(target, mode, bytes);
         });
-        let Composed { failures, absent, not_written, needed } = composed;
+        let ComposeResult { failures, absent, not_written, needed } = composed;
         pass.keys.insert(key.clone());
         for failure in failed.into_iter().chain(failures) {
             if !is_initial {
@@ -240,8 +240,8 @@ impl Fetcher {
         failures.extend(compose_leases(self.outputs, leases, put));
     }
 
-    /// Commits what was put. With `mark_incomplete`, missing files are treated as intentionally missing.
-    pub(crate) fn commit(&mut self, mark_incomplete: bool, now: Instant) -> Committed {
+    /// Commits the written files. With `mark_incomplete`, missing files are treated as intentionally missing.
+    pub(crate) fn commit(&mut self, mark_incomplete: bool, now: Instant) -> CommitReport {
         let writer = self.writer;
         let Pass { began: _, mut pending, keys, failures } =
             self.pass.take().unwrap_or_else(|| Pass::new(writer, now));
@@ -255,7 +255,7 @@ impl Fetcher {
             let again = self.writing.failed(now, Retry::Backoff);
             self.reads.not_written(&keys, again);
         }
-        Committed { changed, failures, done, has_answers: !keys.is_empty() }
+        CommitReport { changed, failures, done, has_answers: !keys.is_empty() }
     }
 
     /// Whether a file of the answers so far could not be written.
@@ -269,8 +269,8 @@ impl Fetcher {
         self.pass.as_ref().map_or(&[], |pass| &pass.failures)
     }
 
-    /// Reads until every secret is there or given up. With `has_partial_variables` the variables'
-    /// file is written without those that could not be read.
+    /// Reads until every secret was read or given up. With `has_partial_variables` the variables' file is
+    /// written without those that could not be read.
     pub(crate) async fn fetch_initially(&mut self, deadline: Instant, has_partial_variables: bool) {
         self.reads.begin_initial(deadline);
         self.composer.set_partial_variables(has_partial_variables);

@@ -11,7 +11,7 @@ use crate::{
     delivery::{Delivery, STOP_TIMEOUT, Wait},
     exit::{Fatal, leave_message, sigterm},
     failure::{Failure, Failures},
-    fetch::{Committed, Fetcher},
+    fetch::{CommitReport, Fetcher},
     retry::{GaveUp, retried},
 };
 
@@ -87,7 +87,7 @@ async fn fetch(delivery: &mut Delivery, fetcher: &mut Fetcher) -> Result<(), Fat
     if !fail_open && !failures.is_empty() && !fetcher.has_failed_to_write() {
         return Err(Failures(failures).into());
     }
-    let Committed { changed, done, .. } = fetcher.commit(fail_open, Instant::now());
+    let CommitReport { changed, done, .. } = fetcher.commit(fail_open, Instant::now());
     done?;
     tracing::info!(changed = changed.len(), "secrets written");
     if !failures.is_empty() {

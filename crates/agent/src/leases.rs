@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_leases_are_remembered_whatever_the_wall_clock_says() {
+    fn replaced_leases_are_kept_at_any_wall_clock_time() {
         let now = Instant::now();
         let mut leases = Leases::default();
         leases.insert(dynamic("a"), lease("lease_1", TIME), now);

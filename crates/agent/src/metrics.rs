@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shows_what_was_counted() {
+    async fn the_counters_are_exported() {
         let answer = get("/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         for line in [
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silent_callers_keep_no_other_waiting() {
+    async fn silent_callers_do_not_delay_others() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, Arc::default()));

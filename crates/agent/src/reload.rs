@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_is_not_there_is_said_with_a_cure() {
+    async fn a_missing_process_is_reported_with_a_fix() {
         let error = send_signal(Signal::Hup, "no-such-program").await.unwrap_err();
         assert!(matches!(error, ReloadError::Absent { .. }), "{error}");
         let say = |names: &[&str]| {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_search_that_hangs_ends_the_attempt_and_takes_one_thread() {
+    async fn a_hanging_search_ends_the_attempt_and_uses_one_thread() {
         let permit = SEARCH.acquire().await.unwrap();
         let error = send_signal(Signal::Hup, "no-such-program").await.unwrap_err();
         assert!(matches!(error, ReloadError::Search), "{error}");

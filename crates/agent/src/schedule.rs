@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn without_events_the_interval_is_shorter_and_depends_on_the_rate_limit() {
+    fn without_events_the_interval_follows_the_rate_limit() {
         let start = Instant::now();
         let mut schedule = RefreshSchedule::new(INTERVAL, true, start, 0.5);
         assert_eq!(schedule.due(), start + WITHOUT_EVENTS);
@@ -121,13 +121,13 @@ mod tests {
         }
         schedule.set_share_left(Some(0.0), start);
         schedule.set_share_left(None, start);
-        assert_eq!(schedule.due(), start + WITHOUT_EVENTS, "a ScaiVault that does not say");
+        assert_eq!(schedule.due(), start + WITHOUT_EVENTS, "ScaiVault reports no limit");
         let short = RefreshSchedule::new(WITHOUT_EVENTS / 3, true, start, 0.5);
         assert_eq!(short.due(), start + WITHOUT_EVENTS / 3, "never less often than configured");
     }
 
     #[test]
-    fn another_interval_neither_hurries_all_nor_puts_off_for_ever() {
+    fn a_changed_interval_neither_rushes_nor_starves_refreshes() {
         let start = Instant::now();
         let mut schedule = RefreshSchedule::new(INTERVAL, true, start, 0.5);
         schedule.set_connected(true, start);
@@ -142,7 +142,7 @@ mod tests {
 
     /// 200 pods of one identity without events, and a bucket that gains 1000 reads a minute.
     #[test]
-    fn a_fleet_takes_what_it_is_granted_and_is_up_to_date_within_a_minute() {
+    fn a_fleet_uses_the_rate_limit_and_is_current_in_a_minute() {
         let start = Instant::now();
         for (secrets, expected_seconds) in [(1.0, 33), (2.0, 33), (3.0, 60)] {
             let mut bucket = 1000.0_f64;

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     delivery::{Delivery, GIVE_BACK_TIMEOUT, Requests, STOP_TIMEOUT, Wait},
     exit::{Fatal, refresh_signal, sigterm},
-    fetch::{Committed, Fetcher},
+    fetch::{CommitReport, Fetcher},
     init::{StartKind, initial_fetch},
     metrics::{self, Counter, Metrics},
     state::StateError,
@@ -167,7 +167,7 @@ impl Sidecar {
     /// Writes the files of the answers so far and of all leases that changed.
     fn commit(&mut self, now: Instant) {
         self.fetcher.put_leases(&self.delivery.leases, now);
-        let Committed { changed, failures, done, has_answers } = self.fetcher.commit(false, now);
+        let CommitReport { changed, failures, done, has_answers } = self.fetcher.commit(false, now);
         let time = SystemTime::now();
         if let Err(error) = &done {
             tracing::error!(%error, "not refreshed, trying again");

@@ -37,7 +37,7 @@ const UNREADABLE_LEASE: Duration = Duration::from_mins(5);
 
 /// The state of the previous run.
 #[derive(Debug, Default)]
-pub(crate) struct Resumed {
+pub(crate) struct PreviousRun {
     pub(crate) token: Option<Token>,
     pub(crate) leases: Leases,
     pub(crate) subscription: Option<SubscriptionId>,
@@ -56,20 +56,20 @@ impl Store {
 
     /// The state of the previous run. A file that cannot be read or parsed is treated as missing:
     /// the agent starts from the beginning.
-    pub(crate) fn load(&self) -> Resumed {
-        let Some(dir) = &self.dir else { return Resumed::default() };
+    pub(crate) fn load(&self) -> PreviousRun {
+        let Some(dir) = &self.dir else { return PreviousRun::default() };
         let bytes = match fs::read(dir.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(dir = %dir.display(), %error, "state of the previous start cannot be read, starting without it");
                 }
-                return Resumed::default();
+                return PreviousRun::default();
             }
         };
         let Ok(members) = serde_json::from_slice(&bytes) else {
             tracing::warn!(dir = %dir.display(), "state of the previous start is malformed, starting without it");
-            return Resumed::default();
+            return PreviousRun::default();
         };
         let mut raw = Raw { members, unreadable: Vec::new() };
         let resumed = raw.restore(Clocks::now());
@@ -197,7 +197,7 @@ struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn restore(&mut self, clocks: Clocks) -> Resumed {
+    fn restore(&mut self, clocks: Clocks) -> PreviousRun {
         let mut leases = Leases::default();
         for KeptDynamic { dynamic, lease } in self.entries::<KeptDynamic>("leases") {
             let id = lease.id.clone();
@@ -228,7 +228,7 @@ impl<'a> Raw<'a> {
         }
         let token = self.members.get("token").copied();
         let subscription = self.members.get("subscription").copied();
-        Resumed {
+        PreviousRun {
             token: self.entry::<StoredToken>(token).and_then(StoredToken::restore),
             subscription: self.entry(subscription),
             leases,
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded_and_is_for_its_user_alone() {
+    fn the_saved_state_is_private_and_restored() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
         let token = Token::restore("ey.J".into(), NOON, NOON + Duration::from_mins(10)).unwrap();
@@ -309,19 +309,19 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_as_good_as_none() {
+    fn a_broken_file_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
         assert!(store.load().token.is_none());
         for text in ["", "{", "[]", r#"{"token":{"secret":"","received":5,"use_until":1},"leases":[]}"#] {
             fs::write(dir.path().join(FILE), text).unwrap();
-            let Resumed { token, leases, .. } = store.load();
+            let PreviousRun { token, leases, .. } = store.load();
             assert!(token.is_none() && leases.is_empty(), "{text}");
         }
     }
 
     #[test]
-    fn an_unreadable_entry_takes_no_other_along() {
+    fn an_unreadable_entry_does_not_affect_others() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
         let token = Token::restore("ey.J".into(), NOON, NOON + Duration::from_mins(10)).unwrap();
@@ -347,7 +347,7 @@ mod tests {
         kept["retired"].as_array_mut().unwrap().push(Value::Null);
         fs::write(&file, kept.to_string()).unwrap();
 
-        let Resumed { token, leases, subscription } = store.load();
+        let PreviousRun { token, leases, subscription } = store.load();
         assert!(token.is_none() && subscription.is_none());
         let held: Vec<_> = leases.iter().map(|(_, lease)| lease.id.as_str()).collect();
         assert_eq!(held, ["lease_1"]);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_an_error_with_a_cure() {
+    fn an_unwritable_directory_is_an_error_with_a_fix() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().join("absent")));
         let error = store.save(None, &leases(), None).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
-    compose::{Composed, Composer},
+    compose::{ComposeResult, Composer},
     config::{Outputs, SecretSpec, SyncConfig},
     exit::{Exit, Fatal, leave_message, sigterm},
     failure::{Cause, Failure, Failures},
@@ -270,7 +270,7 @@ impl Values {
                 content.insert(target.as_str().trim_start_matches('/').to_owned(), value.to_vec());
             }
         });
-        let Composed { failures: of_values, absent, not_written: _, needed } = composed;
+        let ComposeResult { failures: of_values, absent, not_written: _, needed } = composed;
         failures.extend(of_values);
         for key in absent {
             tracing::info!(%key, "optional secret or field does not exist, leaving its key out");

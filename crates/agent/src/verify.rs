@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_fails_and_what_is_skipped_does_not_count() {
+    fn only_a_difference_fails_the_comparison() {
         let (text, ended) = report(&[(Comparison::Equal, "/a"), (Comparison::Skipped, "/b")]);
         assert_eq!(text, "equal      /a\nskipped    /b\n1 of 1 equal\n");
         assert!(ended.is_ok());

@@ -63,7 +63,7 @@ fn every_message_that_is_explained_is_one_of_the_agent() {
 
 /// A guard against a scan that finds nothing.
 #[test]
-fn messages_are_found_however_they_are_written() {
+fn messages_are_found_in_all_forms_of_source() {
     let source = r#"
         tracing::warn!(%error, state = "a field", "one line");
         tracing::error!(

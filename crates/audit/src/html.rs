@@ -120,7 +120,7 @@ fn namespaces(audit: &Audit, out: &mut String) {
     }
     out.push_str(
         "<section aria-labelledby=\"progress-title\">\n<h2 id=\"progress-title\">Progress by namespace</h2>\n\
-         <table class=\"progress-table\" role=\"table\">\n<caption>How many workloads of each namespace stand where. A namespace's name shows its \
+         <table class=\"progress-table\" role=\"table\">\n<caption>The number of workloads in each stage, by namespace. A namespace's name shows its \
          workloads.</caption>\n<thead role=\"rowgroup\"><tr role=\"row\"><th scope=\"col\" role=\"columnheader\">Namespace</th>\
          <th scope=\"col\" role=\"columnheader\" class=\"progress\">Progress</th>",
     );

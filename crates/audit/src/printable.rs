@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_forges_a_line_is_escaped() {
+    fn only_text_that_could_forge_a_line_is_escaped() {
         for (text, expected) in [
             ("billing", "billing"),
             ("Grüße, \"x\" \\ 漢字", "Grüße, \"x\" \\ 漢字"),

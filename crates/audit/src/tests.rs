@@ -58,7 +58,7 @@ fn the_reports_are_as_recorded() {
 }
 
 #[test]
-fn workloads_without_secrets_are_left_out_of_the_table() {
+fn workloads_without_secrets_are_not_in_the_table() {
     let text = plain(&audit(), TableOptions::default());
     assert!(
         !text.contains("deployment/static") && text.contains("1 workload without secrets not shown"),
@@ -147,7 +147,7 @@ fn an_audit_of_nothing_is_a_report() {
 }
 
 #[test]
-fn the_json_has_a_summary_beside_the_workloads() {
+fn the_json_has_a_summary_and_the_workloads() {
     let value: Value = serde_json::from_str(&json(&audit()).unwrap()).unwrap();
     assert_eq!(value["summary"]["stages"]["moved"], 1);
     assert_eq!(value["namespaces"][0]["name"], "billing");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_issuer_names_the_setting_and_is_final_without_a_file() {
+    fn an_unknown_issuer_names_the_setting() {
         for error in [CertificateError::UnknownIssuer, CertificateError::BadSignature] {
             for (file, public, expected) in [
                 (

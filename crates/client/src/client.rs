@@ -25,7 +25,7 @@ use crate::{
     documented, envelope, guessed, lock, login,
     rate_limit::RateLimit,
     tls::Authorities,
-    transport::{Answer, Outgoing, Transport},
+    transport::{Answer, OutgoingRequest, Transport},
 };
 
 mod versions;
@@ -119,7 +119,7 @@ impl Client {
 
     /// Reads a secret in the given version, or the current one.
     pub async fn read(&self, path: &SecretPath, version: Option<NonZeroU32>) -> Result<Secret, Error> {
-        let call = Outgoing::new(Operation::Read, Method::GET, documented::read_route(path, version));
+        let call = OutgoingRequest::new(Operation::Read, Method::GET, documented::read_route(path, version));
         self.call(call, documented::secret).await
     }
 
@@ -130,9 +130,10 @@ impl Client {
     /// dropped cannot be revoked. If the answer contains a lease but is invalid otherwise, the
     /// error has the [lease](Error::orphaned_lease).
     pub async fn generate(&self, dynamic: &DynamicRef, patience: Duration) -> Result<Lease, Error> {
-        let mut call = Outgoing::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
-            .with_body(guessed::generate(dynamic))
-            .only_once();
+        let mut call =
+            OutgoingRequest::new(Operation::Generate, Method::POST, guessed::generate_route(dynamic))
+                .with_body(guessed::generate(dynamic))
+                .only_once();
         call.patience = Some(patience);
         let answer = self.send(&call).await?;
         guessed::lease(answer, SystemTime::now()).map_err(|kind| Error::new(Operation::Generate, kind))
@@ -141,22 +142,25 @@ impl Client {
     /// Renews a lease for `increment` or its role's default. The server may grant less, up to the
     /// lease's maximum.
     pub async fn renew(&self, lease: &LeaseId, increment: Option<Ttl>) -> Result<LeaseTerm, Error> {
-        let call = Outgoing::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
+        let call = OutgoingRequest::new(Operation::Renew, Method::POST, guessed::renew_route(lease))
             .with_body(guessed::renew(increment));
         self.call(call, |answer| guessed::term(answer, SystemTime::now())).await
     }
 
     /// Revokes a lease. Succeeds if it no longer exists.
     pub async fn revoke(&self, lease: &LeaseId) -> Result<(), Error> {
-        self.delete(Outgoing::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
+        self.delete(OutgoingRequest::new(Operation::Revoke, Method::POST, guessed::revoke_route(lease))).await
     }
 
     /// Subscribes to events. The subscription remains until it is deleted.
     pub async fn subscribe(&self, subscription: &NewSubscription) -> Result<SubscriptionId, Error> {
-        let call =
-            Outgoing::new(Operation::Subscribe, Method::POST, documented::SUBSCRIPTIONS_ROUTE.to_owned())
-                .with_body(documented::subscribe(subscription))
-                .only_once();
+        let call = OutgoingRequest::new(
+            Operation::Subscribe,
+            Method::POST,
+            documented::SUBSCRIPTIONS_ROUTE.to_owned(),
+        )
+        .with_body(documented::subscribe(subscription))
+        .only_once();
         self.call(call, documented::subscription).await
     }
 
@@ -164,7 +168,7 @@ impl Client {
     /// are not acknowledged are delivered again.
     pub async fn poll(&self, subscription: &SubscriptionId, poll: &Poll) -> Result<Vec<Event>, Error> {
         let mut call =
-            Outgoing::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
+            OutgoingRequest::new(Operation::Poll, Method::GET, documented::poll_route(subscription, poll));
         call.wait = documented::poll_wait(poll);
         self.call(call, documented::events).await
     }
@@ -176,22 +180,23 @@ impl Client {
         paths: &BTreeSet<SecretPath>,
     ) -> Result<(), Error> {
         let route = documented::subscription_route(subscription);
-        let call = Outgoing::new(Operation::ChangeSubscription, Method::PATCH, route)
+        let call = OutgoingRequest::new(Operation::ChangeSubscription, Method::PATCH, route)
             .with_body(documented::change_subscription(paths));
         self.call(call, |_| Ok(())).await
     }
 
     /// Acknowledges events, so that they are not delivered again.
     pub async fn acknowledge(&self, subscription: &SubscriptionId, events: &[EventId]) -> Result<(), Error> {
-        let call = Outgoing::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
-            .with_body(documented::ack(events));
+        let call =
+            OutgoingRequest::new(Operation::Acknowledge, Method::POST, documented::ack_route(subscription))
+                .with_body(documented::ack(events));
         self.call(call, |_| Ok(())).await
     }
 
     /// Deletes a subscription. Succeeds if it no longer exists.
     pub async fn unsubscribe(&self, subscription: &SubscriptionId) -> Result<(), Error> {
         let route = documented::subscription_route(subscription);
-        self.delete(Outgoing::new(Operation::Unsubscribe, Method::DELETE, route)).await
+        self.delete(OutgoingRequest::new(Operation::Unsubscribe, Method::DELETE, route)).await
     }
 
     /// The subscriptions of this identity, with their names.
@@ -200,7 +205,7 @@ impl Client {
         let mut all = Vec::new();
         for _ in 0..guessed::SUBSCRIPTION_PAGES {
             let route = guessed::subscriptions_route(cursor.as_deref());
-            let call = Outgoing::new(Operation::ListSubscriptions, Method::GET, route);
+            let call = OutgoingRequest::new(Operation::ListSubscriptions, Method::GET, route);
             let (page, next) = self.call(call, guessed::subscriptions).await?;
             all.extend(page);
             if next.is_none() || next == cursor {
@@ -214,7 +219,7 @@ impl Client {
     /// Sends a request with the token, and reads the complete answer.
     async fn call<T>(
         &self,
-        call: Outgoing,
+        call: OutgoingRequest,
         read: impl FnOnce(&Answer) -> Result<T, ErrorKind>,
     ) -> Result<T, Error> {
         let answer = self.send(&call).await?.whole();
@@ -222,7 +227,7 @@ impl Client {
     }
 
     /// Sends a request that deletes something. Succeeds if it no longer exists.
-    async fn delete(&self, call: Outgoing) -> Result<(), Error> {
+    async fn delete(&self, call: OutgoingRequest) -> Result<(), Error> {
         match self.call(call, |_| Ok(())).await {
             Err(error) if error.is_gone() => Ok(()),
             answered => answered,
@@ -232,7 +237,7 @@ impl Client {
     /// Sends a request with the token, and repeats it once with a new token if the token is
     /// rejected: it may have expired, been revoked, or be unknown to a restarted server. The body
     /// of the answer may be truncated.
-    async fn send(&self, call: &Outgoing) -> Result<Answer, Error> {
+    async fn send(&self, call: &OutgoingRequest) -> Result<Answer, Error> {
         let (mut token, mut is_new) = self.usable_token(None).await?;
         loop {
             match self.send_once(call, &token).await {
@@ -260,7 +265,7 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, call: &Outgoing, token: &Token) -> Result<Answer, Error> {
+    async fn send_once(&self, call: &OutgoingRequest, token: &Token) -> Result<Answer, Error> {
         let mut outgoing = call.clone();
         outgoing.headers.insert(header::AUTHORIZATION, bearer(token));
         if let Some(tenant) = &self.tenant {
@@ -303,7 +308,7 @@ impl Client {
     ) -> Result<Token, Error> {
         let body = guessed::exchange(token, audience, role);
         let route = documented::EXCHANGE_ROUTE.to_owned();
-        let call = Outgoing::new(Operation::Exchange, Method::POST, route).with_body(body);
+        let call = OutgoingRequest::new(Operation::Exchange, Method::POST, route).with_body(body);
         let asked = ask_for_token(&self.vault, call).await;
         asked.map_err(|kind| Error::new(Operation::Exchange, kind.without(&[token])))
     }
@@ -322,7 +327,7 @@ impl Client {
                 let fail = |kind| Error::new(Operation::ClientCredentials, kind);
                 let read = login::read_credentials(directory);
                 let [id, secret] = read.map_err(|error| fail(error.into()))?;
-                let call = Outgoing::new(Operation::ClientCredentials, Method::POST, String::new())
+                let call = OutgoingRequest::new(Operation::ClientCredentials, Method::POST, String::new())
                     .with_body(documented::client_credentials(&id, &secret));
                 let encoded = documented::percent_encoded(secret.expose_secret()).to_string().into();
                 ask_for_token(scaikey, call).await.map_err(|kind| fail(kind.without(&[&secret, &encoded])))
@@ -367,7 +372,7 @@ enum LoginMethod {
     ClientCredentials { directory: PathBuf, scaikey: Box<Transport> },
 }
 
-async fn ask_for_token(server: &Transport, outgoing: Outgoing) -> Result<Token, ErrorKind> {
+async fn ask_for_token(server: &Transport, outgoing: OutgoingRequest) -> Result<Token, ErrorKind> {
     let answer = server.send(outgoing).await?.whole()?;
     guessed::token(&answer, SystemTime::now())
 }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_goes_by_its_status() {
+    fn an_unknown_code_is_classified_by_its_status() {
         for (status, class, retry) in [
             (400, Class::Invalid, Retry::Never),
             (401, Class::Authentication, Retry::Never),

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_families_take_turns_and_what_failed_comes_last() {
+    fn address_families_alternate_and_failed_ones_are_last() {
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"];
         let check = |given: &[&str], failed: &[&str], expected: &[&str]| {
             let found = ordered(&addresses(given), &addresses(failed));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_address_is_tried_at_once_when_one_refuses() {
+    async fn the_next_address_is_tried_at_once_after_a_refusal() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let refusing = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
         let alive = listener.local_addr().unwrap();

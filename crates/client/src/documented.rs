@@ -121,7 +121,7 @@ pub(crate) fn poll_route(subscription: &SubscriptionId, poll: &Poll) -> String {
 /// The events in an answer.
 pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
     #[derive(Deserialize)]
-    struct Answered<'a> {
+    struct EventListAnswer<'a> {
         #[serde(borrow)]
         events: Vec<&'a RawValue>,
     }
@@ -151,7 +151,7 @@ pub(crate) fn events(answer: &Answer) -> Result<Vec<Event>, ErrorKind> {
             new_version: data.and_then(|data| data.new_version.or(data.version)),
         })
     };
-    let Answered { events } = json(&answer.body)?;
+    let EventListAnswer { events } = json(&answer.body)?;
     let (mut read, mut unreadable) = (Vec::new(), None);
     for event in events.into_iter().map(event) {
         match event {

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+    fn a_requested_pause_is_in_seconds_or_a_date() {
         let asked = |retry_after: &str, date: Option<&str>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_history_takes_three_lower_answers() {
+    fn a_new_history_needs_three_lower_answers() {
         let now = Instant::now();
         let mut floor = VersionFloor::new(5);
         for _ in 0..10 {

@@ -183,10 +183,10 @@ pub(crate) fn term(answer: &Answer, now: SystemTime) -> Result<LeaseTerm, ErrorK
     let length_of = |name| members.get(name).map(|raw| length(raw));
     let lengths = ["ttl_seconds", "lease_duration", "ttl", "expires_in"].map(|name| (name, length_of(name)));
     let end = ("expires_at", members.get("expires_at").map(|raw| until(raw, now)));
-    let told = || lengths.iter().chain([&end]);
-    let mut known = told().filter_map(|(_, time)| time.flatten());
+    let times = || lengths.iter().chain([&end]);
+    let mut known = times().filter_map(|(_, time)| time.flatten());
     let Some(ttl) = known.clone().find(|ttl| !ttl.is_zero()) else {
-        let unreadable = told().find(|(_, time)| *time == Some(None));
+        let unreadable = times().find(|(_, time)| *time == Some(None));
         return Err(match unreadable {
             _ if known.next().is_some() => AnswerFault::Ended,
             Some((name, _)) => AnswerFault::Time(name),
@@ -220,7 +220,7 @@ pub(crate) fn subscriptions_route(cursor: Option<&str>) -> String {
 pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option<String>), ErrorKind> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Answered {
+    enum SubscriptionsAnswer {
         Page {
             // The name is not documented for subscriptions; these are the names in other lists.
             #[serde(alias = "data", alias = "items")]
@@ -237,10 +237,10 @@ pub(crate) fn subscriptions(answer: &Answer) -> Result<(SubscriptionPage, Option
         name: Option<String>,
     }
     let (entries, next) = match json(&answer.body)? {
-        Answered::Page { subscriptions, cursor, has_more } => {
+        SubscriptionsAnswer::Page { subscriptions, cursor, has_more } => {
             (subscriptions, cursor.filter(|_| has_more.unwrap_or(true)))
         }
-        Answered::Bare(subscriptions) => (subscriptions, None),
+        SubscriptionsAnswer::Bare(subscriptions) => (subscriptions, None),
     };
     let named = |Entry { id, name }| Some((id?.parse().ok()?, name.unwrap_or_default()));
     Ok((entries.into_iter().filter_map(named).collect(), next))

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_scaivault_gives() {
+    fn identifiers_of_scaivault_are_accepted() {
         for id in ["lease_01HK7X9Z", "evt_01HK7X9Z", "tnt_acme_prod", "2f1c0d8e-1111-4222-8333-944455556666"]
         {
             assert_eq!(id.parse::<LeaseId>().unwrap().as_str(), id);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_name_another_route() {
+    fn identifiers_that_change_the_route_are_refused() {
         for id in ["", ".", "..", "a/b", "a?b", "a#b", "a%2fb", "a b", "a\nb", "é"] {
             assert!(id.parse::<LeaseId>().is_err(), "{id:?}");
         }

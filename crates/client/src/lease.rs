@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn is_not_taken_up_near_its_end_nor_after_the_clock_was_set_back() {
+    fn a_lease_near_its_end_or_from_the_future_is_not_restored() {
         let lease = lease(HOUR, None);
         assert!(lease.is_usable(START));
         assert!(!lease.is_usable(START + HOUR - USABLE_MARGIN));

@@ -37,7 +37,7 @@ pub(crate) fn until(json: &RawValue, now: SystemTime) -> Option<Duration> {
 pub(crate) fn time(json: &RawValue) -> Option<SystemTime> {
     /// In the year 5138.
     const LARGEST_SECONDS: f64 = 1e11;
-    /// What is later than a timestamp can say.
+    /// The maximum of a timestamp. Later times are limited to it.
     const LATEST: Duration = Duration::from_secs(253_402_300_799);
     let text = text(json);
     Some(match number(&text) {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_length_is_refused() {
+    fn an_invalid_length_is_refused() {
         for json in [
             "-1",
             "-0.5",

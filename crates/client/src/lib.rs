@@ -50,7 +50,7 @@ pub use events::{Event, EventKind, NewSubscription, POLL_WAIT_LIMIT, Poll};
 pub use floor::VersionFloor;
 pub use id::{EventId, IdError, LeaseId, SubscriptionId, TenantId};
 pub use lease::{HeldLease, Lease, LeaseStep, LeaseTerm};
-pub use listener::{Announced, Changes, ListenerPaths, ListenerSettings, ListenerUpdate, listen};
+pub use listener::{AnnouncedChange, Changes, ListenerPaths, ListenerSettings, ListenerUpdate, listen};
 pub use login::{CLIENT_ID_FILE, CLIENT_SECRET_FILE, Login, LoginFileError, TOKEN_FILE_LIMIT};
 pub use proxy::{Proxy, ProxyError};
 pub use redact::redact;

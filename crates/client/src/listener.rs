@@ -18,7 +18,7 @@ mod cursor;
 mod pauses;
 
 use cursor::Cursor;
-pub use cursor::{Announced, Changes};
+pub use cursor::{AnnouncedChange, Changes};
 use pauses::{Pauses, Step};
 
 /// The size of the server's event buffer. An event only triggers a read of its secret.

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_plain_files_and_what_is_missing() {
+    fn credentials_are_read_from_files() {
         let directory = tempfile::tempdir().unwrap();
         write_pair(directory.path(), "app\n");
         assert_eq!(read_pair(directory.path()), ["app", "app"]);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_quoting() {
+    fn errors_do_not_quote_values() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
         let error = |file: &Path| read_file(file).unwrap_err().to_string();

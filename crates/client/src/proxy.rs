@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_networks_may_be_left_out() {
+    fn addresses_and_networks_can_be_exempt() {
         let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "10.0.0.0/8,::1")];
         assert!(route(&variables, "https://10.96.0.1").is_none());
         assert!(route(&variables, "https://[::1]:8443").is_none());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_goes_straight() {
+    fn plain_http_does_not_use_the_proxy() {
         assert!(route(&[("ALL_PROXY", "http://p:1")], "http://127.0.0.1:8200").is_none());
     }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_speak_to() {
+    fn unsupported_proxies_are_refused() {
         assert_eq!(Proxy::new("socks5://p:1", "").unwrap_err(), ProxyError::Scheme);
         assert_eq!(Proxy::new("https://p:1", "").unwrap_err(), ProxyError::Scheme);
         assert_eq!(Proxy::new("http://", "").unwrap_err(), ProxyError::Address);

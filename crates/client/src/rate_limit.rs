@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_said_by_two_headers_or_by_the_third() {
+    fn the_rest_of_the_limit_is_read_from_headers() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let left = |limit, remaining, reset| {
             RateLimit { limit, remaining, reset }.left(now).map(|left| (left * 100.0).round())

@@ -286,20 +286,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_an_object_as_it_is_written() {
+    fn an_object_is_kept_unchanged() {
         let json = r#"{"b": 1.10, "a": {"c": ["[[{", "\"[", 12345678901234567890]}}"#;
         assert_eq!(SecretData::new(json).unwrap().json(), json);
     }
 
     #[test]
-    fn refuses_what_is_not_an_object() {
+    fn data_that_is_no_object_is_refused() {
         for json in ["", "null", "[]", "\"text\"", "{", "{} {}", "{\"a\":}", "no"] {
             assert_eq!(SecretData::new(json).unwrap_err(), DataFault::NotAnObject, "{json}");
         }
     }
 
     #[test]
-    fn refuses_what_cannot_be_read_later() {
+    fn text_that_cannot_be_decoded_is_refused() {
         for json in [
             r#"{"a":"\ud800"}"#,
             r#"{"a":["\udc00 x"]}"#,
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_too_deep() {
+    fn data_that_is_too_deep_is_refused() {
         let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
         assert!(SecretData::new(&nested(DATA_DEPTH_LIMIT)).is_ok());
         assert_eq!(SecretData::new(&nested(DATA_DEPTH_LIMIT + 1)).unwrap_err(), DataFault::TooDeep);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_takes_too_much_memory() {
+    fn data_that_needs_too_much_memory_is_refused() {
         let of_values = |values: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(values - 2));
         assert!(SecretData::new(&of_values(DATA_VALUES_LIMIT)).is_ok());
         assert_eq!(SecretData::new(&of_values(DATA_VALUES_LIMIT + 1)).unwrap_err(), DataFault::TooManyValues);

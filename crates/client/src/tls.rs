@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_certificate_takes_no_other_along() {
+    fn an_invalid_certificate_does_not_affect_others() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ca.crt");
         for odd in ["AAAA", "not base64!"] {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_checked() {
+    fn a_restored_token_is_validated() {
         let restore = |secret: &str, kept: Duration| Token::restore(secret.into(), START, START + kept);
         assert!(restore("ey.J", TOKEN_LIFETIME_LIMIT).is_some());
         assert!(restore("ey.J", TOKEN_LIFETIME_LIMIT + Duration::from_secs(1)).is_none());

@@ -53,7 +53,7 @@ const USER_AGENT: HeaderValue =
 
 /// A request to be sent.
 #[derive(Clone)]
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingRequest {
     pub(crate) operation: Operation,
     pub(crate) method: Method,
     /// A path that starts with a slash, and a query, relative to the address.
@@ -68,7 +68,7 @@ pub(crate) struct Outgoing {
     pub(crate) patience: Option<Duration>,
 }
 
-impl Outgoing {
+impl OutgoingRequest {
     pub(crate) fn new(operation: Operation, method: Method, route: String) -> Self {
         Self {
             operation,
@@ -169,7 +169,7 @@ impl Transport {
     }
 
     /// Sends the request and reads as much of the answer as possible.
-    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Answer, ErrorKind> {
+    pub(crate) async fn send(&self, outgoing: OutgoingRequest) -> Result<Answer, ErrorKind> {
         let limits = self.limits(&outgoing);
         loop {
             // The server may close an idle connection at any time, even while a request is being
@@ -194,7 +194,7 @@ impl Transport {
         }
     }
 
-    fn limits(&self, outgoing: &Outgoing) -> Limits {
+    fn limits(&self, outgoing: &OutgoingRequest) -> Limits {
         let idle = outgoing.patience.unwrap_or(self.timeouts.idle).min(TIMEOUT_LIMIT);
         let head = idle + outgoing.wait;
         let total = if outgoing.patience.is_some() { idle } else { head + idle * (IDLES_IN_TOTAL - 1) };
@@ -216,9 +216,17 @@ impl Transport {
         Ok(Connection { sender, peer, ends: Instant::now() + age })
     }
 
-    fn request(&self, outgoing: Outgoing) -> Request<Full<Bytes>> {
-        let Outgoing { operation: _, method, route, headers, body, is_repeatable: _, wait: _, patience: _ } =
-            outgoing;
+    fn request(&self, outgoing: OutgoingRequest) -> Request<Full<Bytes>> {
+        let OutgoingRequest {
+            operation: _,
+            method,
+            route,
+            headers,
+            body,
+            is_repeatable: _,
+            wait: _,
+            patience: _,
+        } = outgoing;
         let address = &self.connector.address;
         let host = HeaderValue::from_str(&address.authority()).expect("an authority is plain text");
         let mut request = Request::new(Full::default());

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_in_the_future_is_said_once() {
+    fn a_time_in_the_future_is_reported_once() {
         let api = ApiClock::default();
         let (clock, hours) = (UNIX_EPOCH + Duration::from_hours(500_000), 500_000 * 3_600);
         let saw = |seconds: i64| api.saw(Timestamp::from_second(hours + seconds).unwrap(), clock);

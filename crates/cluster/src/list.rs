@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_found_wherever_they_are_in_the_list() {
+    fn items_are_found_anywhere_in_the_list() {
         let items = [
             json!({"metadata": {"name": "a", "annotations": {"b": "]}\"\\", "items": "{["}}, "items": [{"c": []}]}),
             json!({}),

@@ -1,7 +1,7 @@
 //! The cluster's `InjectionPolicies`: watched, compiled and put into force.
 //!
 //! ```text
-//! watch -> Pending (the last version of each) -> keep: compile what changed -> Store -> PolicySet, swapped
+//! watch -> PendingChanges (the last version of each) -> keep: compile what changed -> Store -> PolicySet, swapped
 //! ```
 //!
 //! The set in force is read without a lock. The locks here are only shared by the tasks of this
@@ -25,9 +25,9 @@ use tokio::sync::Notify;
 use crate::watched::Watched;
 
 pub use keeper::{Host, keep};
-pub use store::{Change, Entry, PolicyState, Store, Version, Written, compile};
+pub use store::{Change, Entry, PolicyState, Store, Version, WrittenStatus, compile};
 
-use pending::Pending;
+use pending::PendingChanges;
 
 /// The kind as a watched resource. Objects are read one by one, so that one unreadable object does
 /// not hide the others.
@@ -46,7 +46,7 @@ pub const KIND: &str = "InjectionPolicy";
 pub struct PolicyCache {
     /// `None` until all policies have been listed.
     in_force: ArcSwapOption<PolicySet>,
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingChanges>,
     /// Notified when a change is pending.
     news: Notify,
     store: Mutex<Store>,
@@ -85,7 +85,7 @@ impl PolicyCache {
         self.pend(|pending| pending.finish_list(&HashSet::new()));
     }
 
-    fn pend(&self, change: impl FnOnce(&mut Pending)) {
+    fn pend(&self, change: impl FnOnce(&mut PendingChanges)) {
         change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         self.news.notify_one();
     }

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_address() {
+    fn invalid_addresses_are_refused() {
         for text in [
             "",
             "scaivault.scailabs.ai",

@@ -217,7 +217,7 @@ pub fn parse_secrets(text: &str) -> Result<Vec<SecretMapping>, MappingErrors> {
 
 /// Parses `SECRETS` of `sync-secret`.
 pub fn parse_secret_keys(text: &str) -> Result<Vec<SecretMapping<SecretKey>>, MappingErrors> {
-    let Parsed { entries, mut errors } = parse(text, |line| {
+    let ParsedEntries { entries, mut errors } = parse(text, |line| {
         let (source, (file, options)) = line::both(line.source(), line.key())?;
         let mapping = SecretMapping { source, file, options };
         line::unless(mapping.faults(), mapping)
@@ -246,7 +246,7 @@ pub fn parse_dynamic(text: &str) -> Result<Vec<DynamicMapping>, MappingErrors> {
 
 /// Parses `SECRET_ENV`.
 pub fn parse_variables(text: &str) -> Result<Vec<VariableMapping>, MappingErrors> {
-    let Parsed { entries, mut errors } = parse(text, |line| {
+    let ParsedEntries { entries, mut errors } = parse(text, |line| {
         let (secret, variable) = line::both(line.secret_field(), line.variable())?;
         Ok(VariableMapping { secret, variable })
     });
@@ -265,13 +265,13 @@ pub fn parse_variables(text: &str) -> Result<Vec<VariableMapping>, MappingErrors
 }
 
 /// The entries of a text, each with its line number from 1.
-struct Parsed<T> {
+struct ParsedEntries<T> {
     entries: Vec<(usize, T)>,
     errors: Vec<MappingError>,
 }
 
-fn parse<T>(text: &str, entry: impl Fn(&Line<'_>) -> Result<T, Vec<MappingFault>>) -> Parsed<T> {
-    let mut parsed = Parsed { entries: Vec::new(), errors: Vec::new() };
+fn parse<T>(text: &str, entry: impl Fn(&Line<'_>) -> Result<T, Vec<MappingFault>>) -> ParsedEntries<T> {
+    let mut parsed = ParsedEntries { entries: Vec::new(), errors: Vec::new() };
     if text.len() > MAPPINGS_LIMIT {
         let fault = MappingFault::TooLong { bytes: text.len() };
         parsed.errors.push(MappingError { line: 1, fault });
@@ -294,8 +294,11 @@ fn parse<T>(text: &str, entry: impl Fn(&Line<'_>) -> Result<T, Vec<MappingFault>
     parsed
 }
 
-fn finish_files<T>(parsed: Parsed<T>, file: impl Fn(&T) -> &TargetFile) -> Result<Vec<T>, MappingErrors> {
-    let Parsed { entries, mut errors } = parsed;
+fn finish_files<T>(
+    parsed: ParsedEntries<T>,
+    file: impl Fn(&T) -> &TargetFile,
+) -> Result<Vec<T>, MappingErrors> {
+    let ParsedEntries { entries, mut errors } = parsed;
     let files: Vec<_> = entries.iter().map(|(_, entry)| file(entry).as_str()).collect();
     for clash in file::clashes(&files) {
         let named = |index: usize| (entries[index].0, file(&entries[index].1).clone());

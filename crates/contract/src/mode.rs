@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_refuses() {
+    fn refusals_name_the_reason() {
         use FileModeFault::{Executable, NotOctal, OwnerCannotRead, TooLarge};
         for (text, fault) in [
             ("", NotOctal),

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_refuses() {
+    fn refusals_name_the_reason() {
         for (text, fault) in [
             ("", ReloadUrlFault::Scheme),
             ("127.0.0.1:9090", ReloadUrlFault::Scheme),

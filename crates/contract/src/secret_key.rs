@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_kubernetes_takes() {
+    fn keys_of_kubernetes_are_accepted() {
         for key in ["a", "db.json", ".dockerconfigjson", "STRIPE_KEY", "tls.crt", "-", &"a".repeat(253)] {
             assert_eq!(key.parse::<SecretKey>().unwrap().as_str(), key);
         }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_refuses() {
+    fn refusals_name_the_reason() {
         for (text, fault) in [
             ("SIGKILL", SignalFault::Unhandled),
             ("stop", SignalFault::Unhandled),

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_the_kubelet_would_expand() {
+    fn kubelet_expansions_are_escaped() {
         assert_eq!(
             escape_env_value("{{ data.a }} costs $(PRICE) or $$1"),
             "{{ data.a }} costs $$(PRICE) or $$$$1"

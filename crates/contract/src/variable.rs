@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_a_shell_takes() {
+    fn names_of_shell_variables_are_accepted() {
         for name in ["A", "_", "DB_PASSWORD", "x9", &"A".repeat(128)] {
             assert_eq!(name.parse::<VariableName>().unwrap().as_str(), name);
         }

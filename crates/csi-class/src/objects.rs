@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_said_at_once() {
+    fn all_problems_are_reported_at_once() {
         let said = problem("[{path: A, file: ../x, mode: 0777, format: xml}, {file: y, objectName: z}]");
         for expected in [
             "objects[0]: path: \"A\"",
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_knows_its_place() {
+    fn a_fault_has_its_place() {
         let faults =
             read(Some("[{path: a/b, file: c}, {path: a/b, file: d, mode: 0777, fild: e}]")).unwrap_err();
         let places: Vec<_> = faults.iter().map(|fault| (fault.object, fault.key.as_deref())).collect();

@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_the_kubelet_must_say_is_named() {
+    fn missing_attributes_of_the_kubelet_are_named() {
         let said = problem("{}");
         assert!(said.contains("pod.uid") && said.contains("podInfoOnMount"), "{said}");
         let said = problem(&attributes(&json!({"csi.storage.k8s.io/pod.name": "../x"})));

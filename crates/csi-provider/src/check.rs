@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_its_fix() {
+    fn missing_requirements_are_reported_with_a_fix() {
         let findings = checked(&json!({"tokenRequests": [{"audience": "vault"}]}));
         let [pod, token, republish] = findings.as_slice() else { panic!("{findings:?}") };
         assert!(matches!(pod, Finding::Missing(text) if text.contains("podInfoOnMount: true")), "{pod}");

@@ -86,7 +86,7 @@ pub(crate) struct PodFacts {
 }
 
 /// Why the data of a pod is not available.
-enum Unknown {
+enum LookupFailure {
     /// It may become available.
     NotYet(&'static str),
     Never(Failure),
@@ -143,8 +143,8 @@ impl Cluster {
         loop {
             let missing = match self.known(pod) {
                 Ok(facts) => return Ok(facts),
-                Err(Unknown::Never(failure)) => return Err(failure),
-                Err(Unknown::NotYet(missing)) => missing,
+                Err(LookupFailure::Never(failure)) => return Err(failure),
+                Err(LookupFailure::NotYet(missing)) => missing,
             };
             if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 return Err(not_known(missing, pod));
@@ -152,29 +152,30 @@ impl Cluster {
         }
     }
 
-    fn known(&self, pod: &Pod) -> Result<PodFacts, Unknown> {
+    fn known(&self, pod: &Pod) -> Result<PodFacts, LookupFailure> {
         let policies = match &self.policies {
-            Some(policies) => policies.in_force().ok_or(Unknown::NotYet("the InjectionPolicies"))?,
+            Some(policies) => policies.in_force().ok_or(LookupFailure::NotYet("the InjectionPolicies"))?,
             None => Arc::default(),
         };
         let key = scaivault_cluster::key(Some(pod.namespace.as_str()), pod.name.as_str());
         let known = self.pods().known.get(&key).filter(|known| known.uid == pod.uid.as_str()).cloned();
-        let known = known.ok_or(Unknown::NotYet("the pod"))?;
+        let known = known.ok_or(LookupFailure::NotYet("the pod"))?;
         if known.metadata.is_none() {
-            return Err(Unknown::Never(too_many_labels("the pod")));
+            return Err(LookupFailure::Never(too_many_labels("the pod")));
         }
         let namespace = self.namespace(pod.namespace.as_str())?;
         Ok(PodFacts { pod: known, namespace, policies, now: self.clock.now(SystemTime::now()) })
     }
 
-    fn namespace(&self, name: &str) -> Result<Namespace, Unknown> {
+    fn namespace(&self, name: &str) -> Result<Namespace, LookupFailure> {
         let mut namespace = Namespace { name: name.to_owned(), ..Namespace::default() };
         if self.policies.is_none() {
             return Ok(namespace);
         }
         let namespaces = self.namespaces();
-        let labels = namespaces.get(name).ok_or(Unknown::NotYet("the pod's namespace"))?;
-        let labels = labels.as_ref().ok_or_else(|| Unknown::Never(too_many_labels("the pod's namespace")))?;
+        let labels = namespaces.get(name).ok_or(LookupFailure::NotYet("the pod's namespace"))?;
+        let labels =
+            labels.as_ref().ok_or_else(|| LookupFailure::Never(too_many_labels("the pod's namespace")))?;
         namespace.labels = serde_json::from_str(labels).unwrap_or_default();
         Ok(namespace)
     }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_have_audiences_and_roles_of_its_own() {
+    fn an_address_may_have_its_own_audiences_and_roles() {
         let config = config(
             "{allow-audiences: [legacy], allow-roles: [reader], allow-urls: [{url: 'https://lab.example', audiences: [lab, lab-2], roles: [guest]}]}",
         )
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_an_address_cannot_be_lost() {
+    fn limits_of_an_address_are_always_applied() {
         for (file, expected) in [
             (
                 "allow-urls: [{url: 'https://lab.example', audiences: []}]",

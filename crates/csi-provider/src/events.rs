@@ -47,12 +47,12 @@ pub(crate) struct Events {
     secrets: Arc<Secrets>,
     /// Notified if a subscription was added that must be saved for a restart.
     changed: Arc<Notify>,
-    identities: Mutex<BTreeMap<Identity, Subscribed>>,
+    identities: Mutex<BTreeMap<Identity, IdentitySubscription>>,
     is_stopping: AtomicBool,
 }
 
 /// The subscription of one identity.
-struct Subscribed {
+struct IdentitySubscription {
     client: watch::Sender<Arc<Client>>,
     paths: watch::Sender<Arc<BTreeSet<SecretPath>>>,
     coverage: Arc<Mutex<Coverage>>,
@@ -147,7 +147,7 @@ impl Events {
         client: &Arc<Client>,
         paths: BTreeSet<SecretPath>,
         kept: Option<SubscriptionId>,
-    ) -> Option<Subscribed> {
+    ) -> Option<IdentitySubscription> {
         if self.is_stopping.load(Ordering::Relaxed) {
             return None;
         }
@@ -157,7 +157,7 @@ impl Events {
         let (paths, wanted) = watch::channel(Arc::new(paths));
         let (stop, stopped) = oneshot::channel();
         let coverage = Arc::new(Mutex::new(Coverage { subscription: kept.clone(), ..Coverage::default() }));
-        let following = Following {
+        let following = EventTask {
             identity: identity.clone(),
             client: clients.clone(),
             secrets: Arc::clone(&self.secrets),
@@ -168,7 +168,7 @@ impl Events {
         let settings =
             ListenerSettings { client: clients, name, paths: paths_changing, kept, may_have_left: false };
         let task = tokio::spawn(following.run(settings, stopped));
-        Some(Subscribed { client, paths, coverage, stop, task })
+        Some(IdentitySubscription { client, paths, coverage, stop, task })
     }
 
     /// Ends the subscriptions of all other identities, and removes secrets without a volume from the
@@ -196,7 +196,7 @@ impl Events {
             self.is_stopping.store(true, Ordering::Relaxed);
             mem::take(&mut *identities)
         };
-        let tasks = all.into_values().map(|Subscribed { stop, task, .. }| {
+        let tasks = all.into_values().map(|IdentitySubscription { stop, task, .. }| {
             drop(stop);
             task
         });
@@ -225,7 +225,7 @@ fn has_room<'a>(subscribed: impl Iterator<Item = &'a Identity> + Clone, other: &
 }
 
 /// The task that receives the events of one identity.
-struct Following {
+struct EventTask {
     identity: Identity,
     client: watch::Receiver<Arc<Client>>,
     secrets: Arc<Secrets>,
@@ -233,7 +233,7 @@ struct Following {
     changed: Arc<Notify>,
 }
 
-impl Following {
+impl EventTask {
     /// Runs until the sender of `stopped` is dropped, then deletes the subscription.
     async fn run(self, settings: ListenerSettings, mut stopped: oneshot::Receiver<()>) {
         let (sender, mut updates) = mpsc::channel(1);

@@ -192,9 +192,9 @@ impl Logins {
         self.pods().retain(|_, login| *lock(&login.used) + IDLE_LIMIT > now);
     }
 
-    /// Removes the logins of pods that are gone. `is_there` gets the pod and the last use of its login.
-    pub(crate) fn retain(&self, is_there: impl Fn(&Pod, Instant) -> bool) {
-        self.pods().retain(|(pod, _), login| is_there(pod, *lock(&login.used)));
+    /// Removes the logins of deleted pods. `is_kept` gets the pod and the last use of its login.
+    pub(crate) fn retain(&self, is_kept: impl Fn(&Pod, Instant) -> bool) {
+        self.pods().retain(|(pod, _), login| is_kept(pod, *lock(&login.used)));
     }
 
     /// The identities of all pods.

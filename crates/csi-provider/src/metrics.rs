@@ -31,7 +31,7 @@ pub(crate) struct Metrics {
 }
 
 /// The current sizes of the provider's tables.
-pub(crate) struct Held {
+pub(crate) struct TableSizes {
     pub(crate) logins: usize,
     pub(crate) secrets: usize,
     /// The number of identities whose events arrive.
@@ -56,15 +56,15 @@ impl Metrics {
     }
 
     /// All metrics, with the current sizes.
-    pub(crate) fn text(&self, held: &Held) -> String {
+    pub(crate) fn text(&self, held: &TableSizes) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = self.write(&mut text, held);
         text
     }
 
-    fn write(&self, text: &mut String, held: &Held) -> std::fmt::Result {
-        let Held { logins, secrets, connected, leases } = held;
+    fn write(&self, text: &mut String, held: &TableSizes) -> std::fmt::Result {
+        let TableSizes { logins, secrets, connected, leases } = held;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         writeln!(text, "# HELP {PREFIX}mounts_total Mount calls of the driver by outcome.")?;
         writeln!(text, "# TYPE {PREFIX}mounts_total counter")?;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_policies_did() {
+    fn effects_of_policies_are_counted() {
         let metrics = PolicyMetrics::default();
         metrics.counted(PolicyState::Kept, 2);
         metrics.held(1);
@@ -219,7 +219,7 @@ mod tests {
         metrics.mounted(Ok(()), Duration::from_millis(3));
         metrics.mounted(Err(FailureKind::NotFound), Duration::from_millis(60));
         metrics.mounted(Err(FailureKind::Late), Duration::from_secs(26));
-        let text = metrics.text(&Held { logins: 2, secrets: 5, connected: 1, leases: 3 });
+        let text = metrics.text(&TableSizes { logins: 2, secrets: 5, connected: 1, leases: 3 });
         for line in [
             "mounts_total{outcome=\"done\"} 1",
             "mounts_total{outcome=\"not_found\"} 1",

@@ -33,14 +33,14 @@ use crate::{
     leases::{LeaseKey, LeaseRequest, Leases},
     lock,
     logins::{Logins, PodLogin},
-    metrics::{Held, Metrics},
+    metrics::{Metrics, TableSizes},
     objects::Object,
     pods::PodResources,
     policies,
     renderer::{Input, Renderer, Steps},
     secrets::{Identity, Purpose, Secrets},
     session::SessionFile,
-    state::{Restored, StateFile},
+    state::{RestoredLeases, StateFile},
     token,
     turns::Turns,
     versions::Versions,
@@ -132,7 +132,7 @@ impl Provider {
         let leases = leases.map(|state| {
             let restored = state.load(&config);
             let leases = Leases::new(Arc::clone(&config), state);
-            for Restored { key, leases: kept, token } in restored {
+            for RestoredLeases { key, leases: kept, token } in restored {
                 let client = logins.restored(&key.target, token);
                 leases.restore(key, client, kept);
             }
@@ -175,7 +175,7 @@ impl Provider {
     /// The text of the metrics.
     pub(crate) fn metrics(&self) -> String {
         let Inner { cluster, leases, logins, secrets, events, metrics, .. } = &*self.0;
-        let mut text = metrics.text(&Held {
+        let mut text = metrics.text(&TableSizes {
             logins: logins.count(),
             secrets: secrets.count(),
             connected: events.connected(),
@@ -477,11 +477,11 @@ struct Reader<'a> {
     /// The bytes that are left for files.
     room: AtomicUsize,
     steps: Steps,
-    /// What each file in progress is waiting for.
+    /// The state of each file in progress.
     waits: Mutex<BTreeMap<String, Wait>>,
 }
 
-/// What a file waits for.
+/// The reason why a file waits.
 enum Wait {
     /// ScaiVault's response, to this call or to another one for the same secret.
     Secret(SecretRef),

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_problems_are_said_at_once() {
+    fn all_problems_are_reported_at_once() {
         let fill = |text: &str, _| match text {
             "a/${x}" => Err("x is not a variable".to_owned()),
             text => Ok(text.to_owned()),

@@ -51,7 +51,7 @@ pub(crate) async fn objects(
 }
 
 /// The result of the check.
-struct Reviewed(VolumeReview<Vec<Arc<Object>>, Failure>);
+struct ReviewResult(VolumeReview<Vec<Arc<Object>>, Failure>);
 
 fn read(
     attributes: &Attributes,
@@ -59,7 +59,7 @@ fn read(
     config: &Config,
     cluster: Option<&Cluster>,
     facts: Option<&PodFacts>,
-) -> Reviewed {
+) -> ReviewResult {
     let pod = &attributes.pod;
     let names = PodValues { pod: Some(pod.name.clone()), node: cluster.map(|cluster| cluster.node.clone()) };
     let metadata = facts.map_or("{}", |facts| facts.pod.metadata());
@@ -67,7 +67,7 @@ fn read(
         format!(r#"{{"metadata":{metadata},"spec":{{"serviceAccountName":"{}"}}}}"#, pod.service_account);
     let view = match PodView::parse(&text) {
         Ok(view) => view,
-        Err(error) => return Reviewed::failed(Failure::invalid(format!("the pod's metadata: {error}"))),
+        Err(error) => return ReviewResult::failed(Failure::invalid(format!("the pod's metadata: {error}"))),
     };
     let unknown = Namespace { name: pod.namespace.to_string(), ..Namespace::default() };
     let context = VolumeContext {
@@ -77,7 +77,7 @@ fn read(
         policies: facts.map_or(PolicySet::empty(), |facts| &facts.policies),
         now: facts.map_or(0, |facts| facts.now),
     };
-    Reviewed(context.review(|variables| {
+    ReviewResult(context.review(|variables| {
         let fill = |text: &str, place| variables::fill(text, place, pod, variables);
         let objects = objects::read(attributes.parameter("objects"), &fill)?;
         let asks = asks(&objects, target, config);
@@ -85,7 +85,7 @@ fn read(
     }))
 }
 
-impl Reviewed {
+impl ReviewResult {
     fn failed(failure: Failure) -> Self {
         let answer = Err(VolumeRefusal::Unreadable(failure));
         Self(VolumeReview { answer, warnings: Vec::new(), report: PolicyReport::default() })
@@ -124,7 +124,7 @@ impl Reviewed {
     }
 }
 
-/// What a mount requests.
+/// The content of a mount request.
 fn asks(objects: &[Arc<Object>], target: &LoginTarget, config: &Config) -> Vec<Ask> {
     let mut asks = Vec::new();
     for (index, object) in objects.iter().enumerate() {

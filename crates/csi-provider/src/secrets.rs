@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Announced, Changes, Client, Error, Retry, Secret, VersionFloor};
+use scaivault_client::{AnnouncedChange, Changes, Client, Error, Retry, Secret, VersionFloor};
 use scaivault_contract::{ObjectName, SecretPath, SecretRef};
 use tokio::time::Instant;
 
@@ -82,10 +82,10 @@ struct Entry {
 }
 
 /// The lock of the requests of one entry. An entry that was evicted and created again has a different lock.
-type Reading = Arc<tokio::sync::Mutex<Option<Failed>>>;
+type Reading = Arc<tokio::sync::Mutex<Option<LastFailure>>>;
 
 /// The temporary error of the last request of an entry.
-struct Failed {
+struct LastFailure {
     at: Instant,
     error: Arc<Error>,
 }
@@ -136,8 +136,8 @@ impl Entry {
         answer
     }
 
-    fn announce(&mut self, announced: Announced, now: Instant) {
-        let Announced { version, is_new_history } = announced;
+    fn announce(&mut self, announced: AnnouncedChange, now: Instant) {
+        let AnnouncedChange { version, is_new_history } = announced;
         if is_new_history {
             self.floor.expect_new_history(now);
         }
@@ -223,7 +223,7 @@ impl Secrets {
             Err(error) => {
                 let error = Arc::new(error);
                 if error.retry() != Retry::Never {
-                    *one_request = Some(Failed { at: Instant::now(), error: Arc::clone(&error) });
+                    *one_request = Some(LastFailure { at: Instant::now(), error: Arc::clone(&error) });
                 }
                 self.forget_unread(&key, &reading);
                 return Err(error);
@@ -278,7 +278,7 @@ impl Secrets {
         let entries = namespaces.get_mut(&identity.namespace).into_iter().flatten();
         for (key, entry) in entries.filter(|(key, _)| key.identity == *identity) {
             match changes {
-                Changes::Any => entry.announce(Announced::default(), now),
+                Changes::Any => entry.announce(AnnouncedChange::default(), now),
                 Changes::Of(paths) => {
                     if let Some(announced) = paths.get(&key.path) {
                         entry.announce(*announced, now);

@@ -182,7 +182,7 @@ async fn versions(key: VersionKey, api: &OnceCell<Client>, state_dir: &Path) -> 
     })
 }
 
-/// The client of the cluster, which is created when it is first needed.
+/// The client of the cluster, created on first use.
 async fn client(api: &OnceCell<Client>) -> Result<&Client, ServeError> {
     api.get_or_try_init(cluster::client).await.map_err(ServeError::Kubernetes)
 }

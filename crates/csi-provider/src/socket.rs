@@ -206,7 +206,7 @@ mod tests {
                     ticks.tick().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(50), binding).await.expect("there is no new socket");
+            tokio::time::timeout(Duration::from_secs(50), binding).await.expect("no new socket");
             let _client = UnixStream::connect(&path).await.unwrap();
             assert!(incoming.next().await.unwrap().is_ok());
             drop(other);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_a_socket_stays() {
+    async fn a_file_that_is_no_socket_is_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("scaivault.sock");
         fs::write(&path, "x").unwrap();

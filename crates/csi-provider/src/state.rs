@@ -59,7 +59,7 @@ struct StoredState {
 }
 
 /// Leases of an earlier process, with the login of their pod.
-pub(crate) struct Restored {
+pub(crate) struct RestoredLeases {
     pub(crate) key: LeaseKey,
     pub(crate) leases: StoredLeases,
     pub(crate) token: Option<Token>,
@@ -95,7 +95,7 @@ impl StateFile {
 
     /// Restores the leases of an earlier process. Entries that cannot be restored are logged and kept in a
     /// second file, and their leases expire on their own.
-    pub(crate) fn load(&self, config: &Config) -> Vec<Restored> {
+    pub(crate) fn load(&self, config: &Config) -> Vec<RestoredLeases> {
         let Some(entries) = self.entries() else { return Vec::new() };
         let restored: Vec<_> = entries.iter().filter_map(|entry| restore(entry, config)).collect();
         if restored.len() < entries.len() {
@@ -214,7 +214,7 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Restores an entry of the file; `None` if that is not possible, which is logged.
-fn restore(entry: &Value, config: &Config) -> Option<Restored> {
+fn restore(entry: &Value, config: &Config) -> Option<RestoredLeases> {
     let restored = match StoredState::deserialize(entry) {
         Ok(kept) => kept.restore(config),
         Err(_) => Err("the entry is malformed"),
@@ -247,7 +247,7 @@ impl StoredState {
     }
 
     /// Fails with the reason why it cannot be restored.
-    fn restore(self, config: &Config) -> Result<Restored, &'static str> {
+    fn restore(self, config: &Config) -> Result<RestoredLeases, &'static str> {
         let Self { pod, target, dynamic, lease, retired, volumes, token } = self;
         let target = target.restore(config).ok_or("the address of their ScaiVault is no longer allowed")?;
         let lease = lease.map(|lease| lease.restore().ok_or("the credentials are malformed")).transpose()?;
@@ -255,6 +255,6 @@ impl StoredState {
         // Without a login, the lease can be revoked after the next call for the pod.
         let token = token.and_then(StoredToken::restore);
         let key = LeaseKey { pod, target, dynamic };
-        Ok(Restored { key, leases: StoredLeases { lease, retired, volumes }, token })
+        Ok(RestoredLeases { key, leases: StoredLeases { lease, retired, volumes }, token })
     }
 }

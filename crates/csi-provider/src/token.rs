@@ -57,7 +57,7 @@ struct BoundPod {
 
 /// A token in the kubelet's format. Its expiry is not used, because the token contains it.
 #[derive(Deserialize)]
-struct Projected<'a> {
+struct ProjectedToken<'a> {
     token: &'a str,
 }
 
@@ -78,12 +78,12 @@ pub(crate) fn choose(
     let tokens: BTreeMap<String, &RawValue> = serde_json::from_str(tokens).map_err(|_| {
         refused("the attribute csi.storage.k8s.io/serviceAccount.tokens is not a JSON object")
     })?;
-    let ours = tokens.get(audience).ok_or_else(|| {
+    let projected = tokens.get(audience).ok_or_else(|| {
         refused(format!(
             "the driver passes no token with the audience {audience_shown}; add it to `tokenRequests` in the CSIDriver secrets-store.csi.k8s.io"
         ))
     })?;
-    let token = serde_json::from_str::<Projected<'_>>(ours.get())
+    let token = serde_json::from_str::<ProjectedToken<'_>>(projected.get())
         .map_err(|_| {
             refused(format!("the token with the audience {audience_shown} is not in the kubelet's form"))
         })?
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_token_of_the_pod() {
+    fn the_token_of_the_pod_is_selected() {
         assert!(chosen(&payload(), "scaivault").is_ok());
         let mut one = payload();
         one["aud"] = json!("scaivault");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_the_driver_does_not_hand_over() {
+    fn missing_tokens_are_reported_with_the_fix() {
         let said = choose(None, "scaivault", &pod(), SystemTime::now()).unwrap_err().to_string();
         assert!(said.contains("tokenRequests: [{audience: scaivault}]"), "{said}");
         assert!(chosen(&payload(), "other").unwrap_err().to_string().contains("the audience \"other\""));

@@ -126,7 +126,7 @@ mod tests {
         Pod { namespace, uid, ..pod() }
     }
 
-    /// Starts mounts that go on until the channel is closed, and returns how many of them are worked on.
+    /// Starts mounts that run until the channel is closed. Returns how many of them have a turn.
     async fn start(
         turns: &Arc<Turns>,
         pods: impl IntoIterator<Item = Pod>,
@@ -143,7 +143,7 @@ mod tests {
                 Ok::<_, Failure>(())
             });
         }
-        // Time is the test's: it passes when all tasks wait.
+        // The test's clock advances when all tasks wait.
         tokio::time::sleep(Duration::from_millis(1)).await;
         *lock(&begun)
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_waits_too_long_says_so() {
+    async fn a_call_that_waits_too_long_fails_with_the_reason() {
         let (turns, (_sender, end)) = (Arc::new(Turns::new(MINUTE)), watch::channel(()));
         start(&turns, (0..OF_POD).map(|_| pod_of("a", 0)), &end).await;
         let (call, began) = (turns.call(&pod_of("a", 0)).unwrap(), Instant::now());
@@ -182,7 +182,8 @@ mod tests {
         // Pods of the namespace share a limit as well.
         start(&turns, (1..=CALLS_OF_NAMESPACE - CALLS_OF_POD).map(|uid| pod_of("a", uid)), &end).await;
         assert!(is_refused(&pod_of("a", 99)) && !is_refused(&pod_of("b", 0)));
-        // Three namespaces leave calls for others, and all share a limit below the streams of a connection.
+        // Three namespaces leave calls for others. The common limit is below the number of streams of a
+        // connection.
         for namespace in ["b", "c"] {
             start(&turns, (0..CALLS).map(|uid| pod_of(namespace, uid)), &end).await;
             assert!(is_refused(&pod_of(namespace, 0)) && !is_refused(&pod_of("d", 0)));

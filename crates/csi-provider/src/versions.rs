@@ -140,7 +140,7 @@ mod tests {
         for node in &nodes {
             assert_eq!(version(&Versions::shared(key(), node.path()).unwrap()), by_file);
         }
-        // Later, the API server is away.
+        // Later, the API server is not available.
         let late = || Err(SharedKeyError::Late("ns/name".parse().unwrap()));
         assert_eq!(version(&Versions::shared(late(), nodes[1].path()).unwrap()), by_file);
         let new = tempfile::tempdir().unwrap();

@@ -97,7 +97,7 @@ struct IssuerArgs {
     #[arg(long, value_name = "FILE", requires = "jwks")]
     jwks_ca: Option<PathBuf>,
 
-    /// A bearer token for the server in `--jwks`, read anew for each request
+    /// A bearer token for the server in `--jwks`, read for each request
     #[arg(long, value_name = "FILE", requires = "jwks")]
     jwks_token_file: Option<PathBuf>,
 

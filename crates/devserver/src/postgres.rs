@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
-use crate::seed::{Engine, Filling, Role};
+use crate::seed::{Engine, Placeholders, Role};
 
 mod statements;
 
@@ -118,7 +118,7 @@ impl Database {
     pub(crate) async fn create_user(
         &self,
         role: &RoleName,
-        filling: Filling<'_>,
+        filling: Placeholders<'_>,
     ) -> Result<(), DatabaseError> {
         let batch = statements::creation(self.role(role), filling);
         let created = self.run(async |client| Ok(client.batch_execute(&batch).await?)).await;
@@ -132,13 +132,14 @@ impl Database {
         name: &str,
         expiration: &str,
     ) -> Result<(), DatabaseError> {
-        let batch = statements::renewal(self.role(role), Filling { name, password: "", expiration });
+        let batch = statements::renewal(self.role(role), Placeholders { name, password: "", expiration });
         self.run(async |client| Ok(client.batch_execute(&batch).await?)).await
     }
 
     /// Drops a user; succeeds if it does not exist.
     pub(crate) async fn drop_user(&self, role: &RoleName, name: &str) -> Result<(), DatabaseError> {
-        let batches = statements::revocation(self.role(role), Filling { name, password: "", expiration: "" });
+        let batches =
+            statements::revocation(self.role(role), Placeholders { name, password: "", expiration: "" });
         self.run(async |client| {
             if client.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await?.is_some() {
                 for batch in &batches {

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::route::Category;
 
-pub(crate) use engine::Filling;
+pub(crate) use engine::Placeholders;
 pub use engine::{ConnectionUrl, Engine, Postgres, Role, Statement};
 
 mod engine;
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_identity_names_has_to_be_there() {
+    fn policies_of_an_identity_must_exist() {
         let policy = "{policies: {all: []}, identities: [{id: 'sa:x', policies: [none]}]}";
         check_error(policy, &["sa:x", "the policy none", "those there: all"]);
         let account = "identities: [{id: 'sa:x', service_accounts: [web]}]";

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::{
     error::ApiError,
     postgres::DatabaseError,
-    seed::Filling,
+    seed::Placeholders,
     shared::Shared,
     vault::leases::{Draft, User},
 };
@@ -33,7 +33,7 @@ async fn create(shared: &Shared, draft: Draft) -> Result<Value, ApiError> {
     let user = draft.user();
     if let Some(database) = shared.databases().get(&user.engine) {
         let expiration = draft.expires().to_string();
-        let filling = Filling { name: &user.name, password: draft.password(), expiration: &expiration };
+        let filling = Placeholders { name: &user.name, password: draft.password(), expiration: &expiration };
         if let Err(error) = database.create_user(&user.role, filling).await {
             if matches!(error, DatabaseError::Unavailable(_)) {
                 // The user may exist nevertheless.

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_postgres::{Client, NoTls};
 
-use support::{Answered, send};
+use support::{Answer, send};
 
 /// How long a test waits for an expected event.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -77,7 +77,7 @@ impl World {
         Self { postgres, database, admin, vault, token }
     }
 
-    async fn post(&self, route: &str, body: Value) -> Answered {
+    async fn post(&self, route: &str, body: Value) -> Answer {
         post(self.vault.address(), &self.token, route, body).await
     }
 
@@ -150,13 +150,13 @@ async fn vault(url: &str, role: &str) -> (DevServer, String) {
     (vault, token)
 }
 
-async fn post(address: SocketAddr, token: &str, route: &str, body: Value) -> Answered {
+async fn post(address: SocketAddr, token: &str, route: &str, body: Value) -> Answer {
     let request = Request::post(route).header("authorization", format!("Bearer {token}"));
     send(address, request, &body.to_string()).await
 }
 
 #[tokio::test]
-async fn a_user_logs_in_lives_longer_and_is_gone_with_its_sessions() {
+async fn a_user_can_be_renewed_and_is_dropped_with_its_sessions() {
     let world = World::new(MAY_READ).await;
     let user = world.generate("10m").await;
     let session = world.log_in(&user).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_user_logs_in_lives_longer_and_is_gone_with_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_user_is_gone_when_its_lease_ends() {
+async fn a_user_is_dropped_when_its_lease_ends() {
     let world = World::new("").await;
     let user = world.generate("8s").await;
     let longer = world.generate("1h").await;
@@ -196,7 +196,7 @@ async fn a_user_is_gone_when_its_lease_ends() {
 }
 
 #[tokio::test]
-async fn a_user_is_gone_when_its_lease_is_taken_away_or_the_server_stops() {
+async fn a_user_is_dropped_on_revocation_and_at_the_end() {
     let world = World::new("").await;
     let (one, other) = (world.generate("1h").await, world.generate("1h").await);
     assert!(world.vault.handle().take_lease_away(&one.lease));
@@ -209,7 +209,7 @@ async fn a_user_is_gone_when_its_lease_is_taken_away_or_the_server_stops() {
 }
 
 #[tokio::test]
-async fn what_a_user_made_stays() {
+async fn objects_of_a_user_are_kept() {
     let may_make = r#"creation_statements:
           - CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}';
             GRANT CREATE ON SCHEMA public TO "{{name}}""#;
@@ -228,7 +228,7 @@ async fn what_a_user_made_stays() {
 }
 
 #[tokio::test]
-async fn statements_of_the_role_take_the_place_of_the_defaults() {
+async fn statements_of_the_role_replace_the_defaults() {
     let statements = r#"creation_statements:
           - CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'
         renew_statements:
@@ -246,7 +246,7 @@ async fn statements_of_the_role_take_the_place_of_the_defaults() {
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_is_the_configurations_fault() {
+async fn refusals_of_the_database_are_configuration_errors() {
     let refused = r#"creation_statements:
           - CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'
           - GRANT SELECT ON "{{password}}" TO "{{name}}""#;
@@ -262,7 +262,7 @@ async fn what_the_database_refuses_is_the_configurations_fault() {
 }
 
 #[tokio::test]
-async fn a_user_that_somebody_dropped_is_a_lease_that_is_gone() {
+async fn a_dropped_user_ends_its_lease() {
     let world = World::new("").await;
     let (one, other) = (world.generate("1h").await, world.generate("1h").await);
     for user in [&one, &other] {
@@ -275,7 +275,7 @@ async fn a_user_that_somebody_dropped_is_a_lease_that_is_gone() {
 }
 
 #[tokio::test]
-async fn a_user_that_cannot_be_dropped_is_tried_again() {
+async fn dropping_a_user_is_retried() {
     let world = World::new("").await;
     let user = world.generate("1h").await;
     // Privileges in another database, which the engine does not use.
@@ -293,7 +293,7 @@ async fn a_user_that_cannot_be_dropped_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_is_tried_again() {
+async fn a_database_outage_is_retried() {
     let postgres = Postgres::start().unwrap();
     let url = postgres.admin_url("postgres");
     let (vault, token) = vault(&url, "").await;
@@ -324,7 +324,7 @@ async fn a_wrong_password_of_the_engine_is_seen_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_program_knows_the_password_from_its_environment_and_leaves_no_user_behind() {
+async fn the_program_reads_the_password_and_drops_its_users() {
     let directory = tempfile::tempdir().unwrap();
     let url = shared().url("admin", "example", "postgres");
     let file = directory.path().join("seed.yaml");

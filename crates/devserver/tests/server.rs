@@ -10,7 +10,7 @@ use hyper::Request;
 use scaivault_devserver::{DevServer, Issuer, Route, Seed, Settings, StartError, Tls};
 use serde_json::{Value, json};
 
-use support::{Answered, send};
+use support::{Answer, send};
 
 const SEED: &str = r#"
 policies:
@@ -31,7 +31,7 @@ async fn server() -> DevServer {
     DevServer::start(settings).await.unwrap()
 }
 
-async fn admin(server: &DevServer, method: &str, path: &str, body: Value) -> Answered {
+async fn admin(server: &DevServer, method: &str, path: &str, body: Value) -> Answer {
     let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
     send(server.admin_address().unwrap(), request, &body.to_string()).await
 }
@@ -74,7 +74,7 @@ async fn an_error_has_the_published_envelope() {
 }
 
 #[tokio::test]
-async fn a_deleted_secret_holds_its_path() {
+async fn a_deleted_secret_keeps_its_path() {
     let server = server().await;
     let token = token(&server).await;
     let send = async |method: &str, path: &str, body: &str| {
@@ -92,7 +92,7 @@ async fn a_deleted_secret_holds_its_path() {
 }
 
 #[tokio::test]
-async fn the_admin_port_switches_what_the_handle_switches() {
+async fn the_admin_port_and_the_handle_set_the_same_faults() {
     let server = server().await;
     let token = token(&server).await;
     let read = async || {
@@ -121,7 +121,7 @@ async fn the_admin_port_switches_what_the_handle_switches() {
 }
 
 #[tokio::test]
-async fn what_is_unprotected_stays_on_loopback() {
+async fn unprotected_ports_only_listen_on_loopback() {
     let issuer = Arc::new(Issuer::generate().unwrap());
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let base = || Settings::for_tests(Seed::default(), &issuer);

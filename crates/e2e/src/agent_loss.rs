@@ -11,7 +11,7 @@ use super::{
     injection::APP,
     kubectl::{hold, wait_for},
     patterns::{DYNAMIC, INIT},
-    running::Running,
+    running::AppPod,
     world::World,
 };
 
@@ -78,23 +78,23 @@ fn new_pod_waits(world: &World<'_>) -> Result<String> {
     let annotations = two_secrets_and(&json!({"pattern": "init", "fetch-timeout": "3s"}));
     world.kubectl.create(World::APPS, &pod(NAME, &serving(world, &annotations)))?;
     let message = wait_for("the status of a new pod says why it waits", RESTART, || {
-        ended(&Running::app(NAME).object(world)?, app::INIT, EXIT_FAILED)
+        ended(&AppPod::app(NAME).object(world)?, app::INIT, EXIT_FAILED)
     })?;
     world.kubectl.delete(World::APPS, &["pod", NAME])?;
     Ok(message)
 }
 
 #[derive(Debug)]
-struct Seen {
+struct AgentState {
     files: String,
     signals: usize,
     logins: u64,
     generated: u64,
 }
 
-fn seen(world: &World<'_>, pod: &Running) -> Result<Seen> {
+fn seen(world: &World<'_>, pod: &AppPod) -> Result<AgentState> {
     let admin = &world.vault.admin;
-    Ok(Seen {
+    Ok(AgentState {
         files: pod.exec(world, FILES)?,
         signals: count(&pod.log(world)?, SIGNALS),
         logins: admin.requests("exchange")?,
@@ -102,7 +102,7 @@ fn seen(world: &World<'_>, pod: &Running) -> Result<Seen> {
     })
 }
 
-fn restart(world: &World<'_>, pod: &Running) -> Result<()> {
+fn restart(world: &World<'_>, pod: &AppPod) -> Result<()> {
     let before = pod.restarts(world, app::SIDECAR)?;
     pod.exec(world, KILL)?;
     wait_for("the kubelet starts the agent again", RESTART, || {
@@ -113,7 +113,7 @@ fn restart(world: &World<'_>, pod: &Running) -> Result<()> {
     })
 }
 
-fn goes_on(world: &World<'_>, pod: &Running) -> Result<()> {
+fn goes_on(world: &World<'_>, pod: &AppPod) -> Result<()> {
     let object = pod.object(world)?;
     let app = status(&object, APP).context("the application has a status")?;
     if app["restartCount"] != 0 || app["ready"] != Value::Bool(true) {

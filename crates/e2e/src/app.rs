@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     injection::{APP, PREFIX, prefixed},
     kubectl::wait_for,
-    running::{Running, START},
+    running::{AppPod, START},
     vault::seed,
     world::World,
 };
@@ -112,18 +112,18 @@ pub(super) fn pod(name: &str, template: &Value) -> Value {
 }
 
 /// Waits until the only pod of an application's Deployment is ready, and returns it.
-pub(super) fn ready(world: &World<'_>, name: &str) -> Result<Running> {
+pub(super) fn ready(world: &World<'_>, name: &str) -> Result<AppPod> {
     ready_in(world, World::APPS, name)
 }
 
 /// Waits until the only pod of a Deployment is ready, and returns it.
-pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -> Result<Running> {
+pub(super) fn ready_in(world: &World<'_>, namespace: &'static str, name: &str) -> Result<AppPod> {
     wait_for_rollout(world, namespace, &format!("deployment/{name}"))?;
     wait_for("the Deployment has one pod", START, || {
         let pods = pods_of(world, namespace, name)?;
         let [pod] = &pods[..] else { return Ok(None) };
         let name = pod.pointer("/metadata/name").and_then(Value::as_str);
-        Ok(name.map(|name| Running { namespace, name: name.to_owned() }))
+        Ok(name.map(|name| AppPod { namespace, name: name.to_owned() }))
     })
 }
 
@@ -142,11 +142,11 @@ pub(super) fn pods_of(world: &World<'_>, namespace: &str, name: &str) -> Result<
 }
 
 /// The pod of a Job that was run once.
-pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<Running> {
+pub(super) fn pod_of_job(world: &World<'_>, job: &str) -> Result<AppPod> {
     let selector = format!("batch.kubernetes.io/job-name={job}");
     let pods = world.kubectl.items(&["pods", "--namespace", World::APPS, "--selector", &selector])?;
     let name = pods.first().and_then(|pod| pod.pointer("/metadata/name")?.as_str());
-    Ok(Running::app(name.with_context(|| format!("the Job {job} has no pod"))?))
+    Ok(AppPod::app(name.with_context(|| format!("the Job {job} has no pod"))?))
 }
 
 /// The rest of the first line with this prefix.

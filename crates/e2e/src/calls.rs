@@ -14,7 +14,7 @@ pub(super) fn for_a_pod(world: &World<'_>) -> Result<String> {
     let before = admissions(world)?;
     let pod = pod(&json!({"inject-secret-db.json": "environments/production/billing/database"}));
     world.kubectl.create(World::WORKLOADS, &pod)?;
-    let calls = admissions(world)?.checked_sub(before).context("a replica was started anew")?;
+    let calls = admissions(world)?.checked_sub(before).context("a replica was restarted")?;
     if !(1..=MOST).contains(&calls) {
         bail!("one pod made {calls} calls");
     }

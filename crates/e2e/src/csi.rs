@@ -14,7 +14,7 @@ use super::{
     failure::has_started,
     image::ImageName,
     kubectl::wait_for,
-    running::Running,
+    running::AppPod,
     world::World,
 };
 use crate::process;
@@ -224,6 +224,6 @@ fn wait_for_daemonset(world: &World<'_>, name: &str) -> Result<()> {
     world.kubectl.text(&["rollout", "status", &name, NAMESPACE, "--timeout=3m"]).map(drop)
 }
 
-fn running(name: &str) -> Running {
-    Running { namespace: World::CSI, name: name.to_owned() }
+fn running(name: &str) -> AppPod {
+    AppPod { namespace: World::CSI, name: name.to_owned() }
 }

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_ends_by_a_condition_that_holds() {
+    fn a_job_ends_by_a_true_condition() {
         let job = |conditions: Value| json!({"status": {"conditions": conditions}});
         let before = json!({"type": "SuccessCriteriaMet", "status": "True"});
         assert_eq!(end_of(&job(json!([before]))), None);

@@ -58,7 +58,7 @@ pub(super) fn during(world: &World<'_>, namespace: &str, work: impl FnOnce() -> 
     worked?;
     let pods = world.kubectl.items(&["pods", "--namespace", namespace])?;
     if pods.len() != tally.created {
-        bail!("{} pods were created, and {} are there", tally.created, pods.len());
+        bail!("{} pods were created, and {} exist", tally.created, pods.len());
     }
     let missing: Vec<_> = pods.iter().filter_map(|pod| injected(pod).err()).collect();
     if let Some(first) = missing.first() {

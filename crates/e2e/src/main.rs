@@ -69,7 +69,7 @@ struct Args {
     /// What is tested; several are separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "injector")]
     part: Vec<Part>,
-    /// A shell command that makes one of the product's images; `{}` stands for its name, `{target}` for injector, init,
+    /// A shell command that makes one of the product's images; `{}` is its name, `{target}` is injector, init,
     /// sidecar or csi-provider, as the Dockerfile has it
     #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
     build_image: Option<String>,

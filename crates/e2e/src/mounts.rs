@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     app::{merge, pod, serving, two_secrets_and},
     injection::APP,
-    running::Running,
+    running::AppPod,
     vault::seed,
     world::World,
 };
@@ -39,7 +39,7 @@ pub(super) fn below_the_path(world: &World<'_>) -> Result<String> {
         names.extend([before, after]);
     }
     for name in &names {
-        let pod = Running::app(name);
+        let pod = AppPod::app(name);
         pod.wait_until_ready(world)?;
         reads_both(world, &pod)?;
     }
@@ -88,7 +88,7 @@ fn unstored(name: &str, answered: &Value) -> Value {
     pod
 }
 
-fn reads_both(world: &World<'_>, pod: &Running) -> Result<()> {
+fn reads_both(world: &World<'_>, pod: &AppPod) -> Result<()> {
     let database: Value = serde_json::from_str(&pod.file(world, "db.json")?)?;
     if database != seed::database(1) {
         bail!("db.json of {} has other data", pod.name);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     app::{self, deployment, ready, serving, two_secrets_and},
     injection::APP,
-    running::Running,
+    running::AppPod,
     vault::seed,
     world::World,
 };
@@ -70,7 +70,7 @@ pub(super) fn start(world: &World<'_>) -> Result<String> {
     Ok(format!("{} read their files{linked}", patterns.join(", ")))
 }
 
-fn reads_its_files(world: &World<'_>, pod: &Running) -> Result<()> {
+fn reads_its_files(world: &World<'_>, pod: &AppPod) -> Result<()> {
     let database: Value = serde_json::from_str(&pod.said(world, "start db.json: ")?)?;
     if database != seed::database(1) {
         bail!("db.json has other data");

@@ -9,7 +9,7 @@ use super::{
     app::{pod, serving, status, two_secrets_and},
     injection::{self, APP},
     kubectl::wait_for,
-    running::Running,
+    running::AppPod,
     world::World,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn assigned_users(world: &World<'_>) -> Result<String> {
         world.kubectl.create(World::APPS, &pod)?;
     }
     for (name, _) in &cases {
-        let pod = Running::app(*name);
+        let pod = AppPod::app(*name);
         pod.wait_until_ready(world)?;
         pod.said(world, "start db.json: ")?;
         let object = pod.object(world)?;

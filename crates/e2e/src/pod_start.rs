@@ -14,7 +14,7 @@ use super::{
     app::{INIT, SIDECAR, line, pod, template, two_secrets_and},
     csi,
     kubectl::wait_for,
-    running::Running,
+    running::AppPod,
     vault::seed,
     world::World,
 };
@@ -69,11 +69,11 @@ pub(super) fn measure(world: &World<'_>) -> Result<String> {
     }
     let rows: Vec<_> = pods.iter().zip(&times).map(|((name, _), times)| row(name, times)).collect();
     println!("{}", table::render(["pod, ms", "min", "p25", "median", "p75", "p95", "max"], &rows));
-    let ours: Vec<_> =
+    let added: Vec<_> =
         cases_of(&times).map(|(twin, injected)| percentile(injected, 50) - percentile(twin, 50)).collect();
     Ok(format!(
         "medians of {rounds} rounds against the twins: init {:+} ms, sidecar {:+}, probe {:+}, Job {:+}",
-        ours[0], ours[1], ours[2], ours[3]
+        added[0], added[1], added[2], added[3]
     ))
 }
 
@@ -141,14 +141,14 @@ fn row(name: &str, sorted: &[i64]) -> [String; 7] {
 fn start(world: &World<'_>, pod: &Value) -> Result<i64> {
     let created = hundredths(&fs::read_to_string(UPTIME)?)?;
     world.kubectl.create(World::APPS, pod)?;
-    let pod = Running::app(NAME);
+    let pod = AppPod::app(NAME);
     let began = wait_for("the application begins", START, || {
         // There is no log before the container exists.
         Ok(pod.log(world).ok().and_then(|log| line(&log, "began: ").map(str::to_owned)))
     })?;
     let (began, boot) = began.split_once(' ').context("the application says when and where it begins")?;
     if boot != fs::read_to_string(BOOT_ID)?.trim() {
-        bail!("the pod runs on another machine: what it adds to its start cannot be measured from here");
+        bail!("the pod runs on another machine: its start cannot be measured from here");
     }
     world.kubectl.delete(World::APPS, &["pod", NAME])?;
     Ok((hundredths(began)? - created) * 10)

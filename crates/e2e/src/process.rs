@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_command_and_what_it_said() {
+    fn a_failure_names_the_command_and_its_output() {
         let error = output(&mut cargo(["no-such-subcommand"])).expect_err("there is no such subcommand");
         let text = error.to_string();
         assert!(text.starts_with("`cargo no-such-subcommand` failed"), "{text}");

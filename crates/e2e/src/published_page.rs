@@ -10,7 +10,7 @@ use super::{
     app::{CA, SCRIPT, line},
     injection::APP,
     kubectl::wait_for,
-    running::Running,
+    running::AppPod,
     vault::seed,
     world::World,
 };
@@ -28,7 +28,7 @@ pub(super) fn by_hand(world: &World<'_>) -> Result<String> {
         world.kubectl.create(World::WORKLOADS, &pod)?;
     }
     let [init, sidecar] =
-        [INIT, SIDECAR].map(|name| Running { namespace: World::WORKLOADS, name: name.to_owned() });
+        [INIT, SIDECAR].map(|name| AppPod { namespace: World::WORKLOADS, name: name.to_owned() });
     for pod in [&init, &sidecar] {
         pod.wait_until_ready(world)?;
         if data(&pod.said(world, "start db.json: ")?)? != before {

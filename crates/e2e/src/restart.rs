@@ -1,4 +1,4 @@
-//! The restart controller with real workloads: what docs/restart.md promises.
+//! The restart controller with real workloads, as docs/restart.md describes it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     app::{SCRIPT, pods_of, template, wait_for_rollout},
     injection::{APP, prefixed},
     kubectl::wait_for,
-    running::Running,
+    running::AppPod,
     world::World,
 };
 
@@ -25,12 +25,12 @@ pub(super) mod native;
 
 /// How long a restart may take from the rotation to the last pod, on a busy machine.
 const RESTART: Duration = Duration::from_mins(3);
-/// How long nothing must happen to workloads that are to be left alone: longer than debounce,
-/// observation and a few decisions of the controller.
+/// How long other workloads must remain unchanged: longer than debounce, observation and a few decisions of
+/// the controller.
 const LEFT_ALONE: Duration = Duration::from_secs(25);
 /// The annotation of the template that replaces the pods.
 const MARKER: &str = "scaivault.scailabs.ai/restarted-for";
-/// The values of all rotated secrets begin with it. No log may have it.
+/// The prefix of the values of all rotated secrets. No log may contain it.
 const VALUE: &str = "restart-value";
 
 /// A Deployment, `StatefulSet` or `DaemonSet` in the namespace of restarts.
@@ -103,8 +103,7 @@ impl Workload {
         seen.with_context(|| format!("the RotationRollout of {} has the status {record}", self.reference()))
     }
 
-    /// Waits until its pods are ready, and the controller has recorded the versions of so many
-    /// secrets.
+    /// Waits until its pods are ready and the controller has recorded the versions of this number of secrets.
     fn wait_until_known(&self, world: &World<'_>, secrets: usize) -> Result<()> {
         wait_for_rollout(world, World::RESTARTS, &self.reference())?;
         self.wait_for_record(world, "the controller knows the workload", |record| {
@@ -114,7 +113,7 @@ impl Workload {
         Ok(())
     }
 
-    /// Waits until it has been restarted so often in all, and all went well.
+    /// Waits until it was successfully restarted this number of times in total.
     fn wait_until_current(&self, world: &World<'_>, restarts: usize) -> Result<Value> {
         self.wait_for_record(world, "the restart is complete", |record| {
             record["phase"] == "Current" && restarts_of(record) == restarts
@@ -131,7 +130,7 @@ impl Workload {
         Ok(self.pods(world)?.iter().map(uid).collect())
     }
 
-    /// How many templates it has had: one more than rollouts.
+    /// The number of its templates so far: one more than rollouts.
     fn templates(&self, world: &World<'_>) -> Result<usize> {
         let kind = if self.kind == "Deployment" { "replicasets" } else { "controllerrevisions" };
         let selector = format!("{APP}={}", self.name);
@@ -139,7 +138,7 @@ impl Workload {
         Ok(world.kubectl.items(&args)?.len())
     }
 
-    /// Fails if it has had another number of templates.
+    /// Fails if the number of its templates differs.
     fn check_templates(&self, world: &World<'_>, expected: usize) -> Result<()> {
         let templates = self.templates(world)?;
         if templates != expected {
@@ -148,8 +147,8 @@ impl Workload {
         Ok(())
     }
 
-    /// Waits until as many other pods have replaced these, and all are ready.
-    fn wait_until_replaced(&self, world: &World<'_>, before: &[String]) -> Result<Vec<Running>> {
+    /// Waits until the same number of other pods have replaced these and are ready.
+    fn wait_until_replaced(&self, world: &World<'_>, before: &[String]) -> Result<Vec<AppPod>> {
         self.wait_until_replaced_within(RESTART, world, before)
     }
 
@@ -159,7 +158,7 @@ impl Workload {
         at_most: Duration,
         world: &World<'_>,
         before: &[String],
-    ) -> Result<Vec<Running>> {
+    ) -> Result<Vec<AppPod>> {
         let what = format!("other pods of {} are ready", self.reference());
         wait_for(&what, at_most, || {
             let pods = self.pods(world)?;
@@ -191,9 +190,9 @@ fn is_ready(pod: &Value) -> bool {
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-fn running(pods: &[Value]) -> Vec<Running> {
+fn running(pods: &[Value]) -> Vec<AppPod> {
     let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
-    names.map(|name| Running { namespace: World::RESTARTS, name: name.to_owned() }).collect()
+    names.map(|name| AppPod { namespace: World::RESTARTS, name: name.to_owned() }).collect()
 }
 
 /// The path of a secret that a step rotates.
@@ -230,8 +229,8 @@ fn uids<'a>(
     workloads.into_iter().map(|workload| workload.uids(world)).collect()
 }
 
-/// Fails if the file of one of the pods has not the n-th value.
-fn check_files(world: &World<'_>, pods: &[Running], number: u32) -> Result<()> {
+/// Fails if the file of one of the pods does not have the n-th value.
+fn check_files(world: &World<'_>, pods: &[AppPod], number: u32) -> Result<()> {
     for pod in pods {
         let file: Value = serde_json::from_str(&pod.file(world, "db.json")?)?;
         if file["password"] != value(number) {

@@ -19,12 +19,12 @@ const SAID: Duration = Duration::from_secs(30);
 
 /// A pod of an application, by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Running {
+pub(super) struct AppPod {
     pub(super) namespace: &'static str,
     pub(super) name: String,
 }
 
-impl Running {
+impl AppPod {
     /// A pod in the applications' namespace.
     pub(super) fn app(name: impl Into<String>) -> Self {
         Self { namespace: World::APPS, name: name.into() }

@@ -155,14 +155,14 @@ fn called(listen: SocketAddr, host: Option<&str>) -> Result<(String, String)> {
 fn towards_a_node(kubectl: &Kubectl) -> Result<SocketAddr> {
     let nodes = kubectl.items(&["nodes"])?;
     let node = nodes.iter().find_map(internal_ip).context("no node has an internal address")?;
-    let ours = || {
+    let route = || {
         // Nothing is sent: connecting a UDP socket only determines the route.
         let socket = UdpSocket::bind(if node.contains(':') { "[::]:0" } else { "0.0.0.0:0" })?;
         socket.connect((node, PORT))?;
         socket.local_addr()
     };
-    let ours = ours().with_context(|| format!("no way to the node {node}; give --vault-listen"))?;
-    Ok(SocketAddr::new(ours.ip(), PORT))
+    let own = route().with_context(|| format!("no way to the node {node}; give --vault-listen"))?;
+    Ok(SocketAddr::new(own.ip(), PORT))
 }
 
 fn internal_ip(node: &Value) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! The cluster of KUBECONFIG, what the test installs there, and the clean-up.
+//! The cluster of KUBECONFIG, the objects that the test installs there, and the clean-up.
 
 use anyhow::{Context, Result, bail};
 

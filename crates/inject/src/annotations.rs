@@ -18,7 +18,7 @@ pub use registry::{AnnotationSpec, DefaultValue, Group, REGISTRY, Section, spec_
 pub use value::ValueKind;
 
 pub(crate) use draft::{Draft, FileDraft};
-pub(crate) use misspelt::{Intention, Unknown, UnreadKey, unknown};
+pub(crate) use misspelt::{Intention, UnknownKey, UnreadKey, unknown};
 pub use nearest::nearest;
 pub(crate) use not_text::not_text;
 pub use not_text::not_text_problems;

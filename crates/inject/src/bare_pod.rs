@@ -6,7 +6,7 @@ use crate::{
     annotations::{Draft, ExactKey, Intention},
     intent::{self, Diagnostics, Inputs},
     kube_version::KubeVersion,
-    layer::{Collected, Fill, Layer, collect},
+    layer::{CollectedDraft, Fill, Layer, collect},
     policy::ReplacedLists,
     problem::{Code, Problems},
 };
@@ -25,11 +25,11 @@ pub struct DefaultsReport {
 
 /// Validates the annotations of a namespace, which are defaults of its pods.
 pub fn check_namespace(namespace: &Namespace, settings: &Settings) -> DefaultsReport {
-    let mut collected = Collected::over(settings.base.clone());
+    let mut collected = CollectedDraft::over(settings.base.clone());
     collect(&mut collected, &Layer::Namespace, Fill::Sample, &mut namespace.annotations());
     // Keys that ask for a secret have no effect on a namespace, as they have none on its pods.
     collected.settle_by(|_, intention| intention == Intention::OptOut);
-    let Collected { draft, mut problems, mut warnings, .. } = collected;
+    let CollectedDraft { draft, mut problems, mut warnings, .. } = collected;
     if problems.is_empty() {
         for problem in &self::problems(&draft, settings) {
             // A policy may allow what the injector's own lists do not.
@@ -45,10 +45,10 @@ pub fn check_namespace(namespace: &Namespace, settings: &Settings) -> DefaultsRe
 
 /// Validates the annotation `scaikey.scailabs.ai/role` of a service account.
 pub fn check_service_account_role(role: &str) -> DefaultsReport {
-    let mut collected = Collected::over(Draft::default());
+    let mut collected = CollectedDraft::over(Draft::default());
     let mut entries = std::iter::once((ExactKey::Role.text(), role));
     collect(&mut collected, &Layer::ServiceAccount, Fill::Nothing, &mut entries);
-    let Collected { problems, warnings, .. } = collected;
+    let CollectedDraft { problems, warnings, .. } = collected;
     DefaultsReport { problems, warnings }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     annotations::{ExactKey, asks_for_secrets},
     detach,
     intent::{self, Diagnostics, Inputs, Intent},
-    layer::{self, Collected},
+    layer::{self, CollectedDraft},
     limits,
     mutation_mode::{self, MutationMode},
     ownership::{self, MatchBy, RECEIPT},
@@ -147,7 +147,7 @@ fn asks_for_nothing(pod: &PodView<'_>, context: &Context<'_>, applied: &AppliedP
     let mut collected = layer::merge(pod, context, &none, &none.values(pod, context));
     let others = collected.problems.len();
     collected.settle(false);
-    let Collected { problems, mut warnings, .. } = collected;
+    let CollectedDraft { problems, mut warnings, .. } = collected;
     if problems.len() > others {
         return refuse(pod, context, problems, warnings);
     }
@@ -165,7 +165,7 @@ fn inject(
     let values = applied.values(pod, context);
     let mut collected = layer::merge(pod, context, applied, &values);
     collected.settle(applied.injects() || asks_itself(pod));
-    let Collected { draft, problems, warnings, .. } = collected;
+    let CollectedDraft { draft, problems, warnings, .. } = collected;
     if let Some(problem) = limits::check_draft(&draft) {
         return refuse(pod, context, Problems::from(problem), warnings);
     }

@@ -10,7 +10,7 @@ use crate::{
 
 /// The secrets that a pod (template) gets, as policies and annotations say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
+pub struct PodSecrets {
     /// The secrets whose current version is read, sorted by path.
     pub secrets: Vec<DeliveredSecret>,
     /// How many secrets have a path that depends on the pod's name or node.
@@ -28,19 +28,19 @@ pub struct DeliveredSecret {
 
 /// The secrets that a pod gets; none if it is refused, or left alone. Pinned versions never change and are left out, and so are
 /// dynamic credentials, which the sidecar renews.
-pub fn delivered(pod: &PodView<'_>, context: &Context<'_>) -> Delivered {
+pub fn delivered(pod: &PodView<'_>, context: &Context<'_>) -> PodSecrets {
     let is_injected = match decide(pod, context) {
         Decision::Inject(_) => true,
         Decision::Skip(skip) => skip.reason == SkipReason::AlreadyInjected,
         Decision::Detach(_) | Decision::Deny(_) => false,
     };
     if !is_injected {
-        return Delivered::default();
+        return PodSecrets::default();
     }
     with_intent(pod, context, |resolved| from_intent(&resolved.intent))
 }
 
-fn from_intent(intent: &Intent<'_>) -> Delivered {
+fn from_intent(intent: &Intent<'_>) -> PodSecrets {
     let is_refreshed = intent.pattern == Pattern::Sidecar;
     let files = intent.secrets.iter().flat_map(|mapping| mapping.source.secrets());
     let files = files.map(|secret| (secret, is_refreshed));
@@ -49,7 +49,7 @@ fn from_intent(intent: &Intent<'_>) -> Delivered {
     from_secrets(files.chain(variables))
 }
 
-fn from_secrets<'a>(secrets: impl Iterator<Item = (&'a DeferredSecret, bool)>) -> Delivered {
+fn from_secrets<'a>(secrets: impl Iterator<Item = (&'a DeferredSecret, bool)>) -> PodSecrets {
     let mut by_path: BTreeMap<&SecretPath, bool> = BTreeMap::new();
     let mut by_pod = 0;
     for (secret, is_refreshed) in secrets.filter(|(secret, _)| secret.version.is_none()) {
@@ -60,7 +60,7 @@ fn from_secrets<'a>(secrets: impl Iterator<Item = (&'a DeferredSecret, bool)>) -
     }
     let secrets = by_path.into_iter();
     let secrets = secrets.map(|(path, is_refreshed)| DeliveredSecret { path: path.clone(), is_refreshed });
-    Delivered { secrets: secrets.collect(), by_pod }
+    PodSecrets { secrets: secrets.collect(), by_pod }
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_change_or_depends_on_the_pod_is_left_out() {
+    fn pinned_and_pod_specific_secrets_are_not_listed() {
         check(json!({"inject-secret-a": "a/b@3", "inject-secret-c": "c/${pod}"}), &[], 1);
     }
 

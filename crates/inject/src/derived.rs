@@ -15,7 +15,7 @@ use crate::{
 
 /// A derived setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Derived {
+pub struct DerivedSetting {
     /// The annotation that would set it, without its prefix.
     pub key: String,
     /// The derived value.
@@ -26,8 +26,8 @@ pub struct Derived {
 
 /// The derived settings of an injected pod, in the order of the documentation; empty if it has
 /// problems.
-pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
-    with_intent(pod, context, |Resolved { pod, draft, intent, problems, applied }| {
+pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<DerivedSetting> {
+    with_intent(pod, context, |ResolvedPod { pod, draft, intent, problems, applied }| {
         if !problems.is_empty() {
             return Vec::new();
         }
@@ -40,7 +40,7 @@ pub fn derived(pod: &PodView<'_>, context: &Context<'_>) -> Vec<Derived> {
 }
 
 /// The intent of a pod, and what it was resolved from.
-pub(crate) struct Resolved<'a, 'p> {
+pub(crate) struct ResolvedPod<'a, 'p> {
     /// The pod without the injection.
     pub(crate) pod: &'a PodView<'p>,
     pub(crate) draft: &'a Draft,
@@ -54,7 +54,7 @@ pub(crate) struct Resolved<'a, 'p> {
 pub(crate) fn with_intent<T>(
     pod: &PodView<'_>,
     context: &Context<'_>,
-    take: impl FnOnce(Resolved<'_, '_>) -> T,
+    take: impl FnOnce(ResolvedPod<'_, '_>) -> T,
 ) -> T {
     policy::with_applied(pod, context, |applied| {
         let existing = ExistingInjection::find(pod);
@@ -64,12 +64,12 @@ pub(crate) fn with_intent<T>(
         let mut diagnostics = Diagnostics::new(draft, Problems::new(), Vec::new());
         let lists = ReplacedLists::default();
         let intent = intent::resolve(&Inputs::new(draft, pod, context, &lists), &mut diagnostics);
-        take(Resolved { pod, draft, intent, problems: diagnostics.problems, applied })
+        take(ResolvedPod { pod, draft, intent, problems: diagnostics.problems, applied })
     })
 }
 
 /// The settings of keys without a name.
-fn pod_settings(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<Derived> {
+fn pod_settings(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Vec<DerivedSetting> {
     let Intent { identity, resources, pattern, .. } = intent;
     let amount = |is_unset: bool, amount: &Option<Quantity>| {
         amount.as_ref().filter(|_| is_unset).map(ToString::to_string)
@@ -91,11 +91,13 @@ fn pod_settings(draft: &Draft, intent: &Intent<'_>, image: Option<String>) -> Ve
         (ExactKey::LimitsMemory, amount(draft.limits_memory.is_none(), &resources.limits_memory)),
     ];
     let values = values.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    values.map(|(key, value)| Derived { key: key.to_string(), value, rule: rule(Key::Exact(key)) }).collect()
+    values
+        .map(|(key, value)| DerivedSetting { key: key.to_string(), value, rule: rule(Key::Exact(key)) })
+        .collect()
 }
 
 /// The format and the mode of each file.
-fn settings_of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
+fn settings_of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<DerivedSetting> {
     let secrets = draft.secrets.iter().zip(&intent.secrets).map(|((name, _), mapping)| {
         let has_field = matches!(&mapping.source, SecretSource::Single(SecretRef { field: Some(_), .. }));
         (name, &mapping.options, if has_field { Format::Raw } else { Format::Json })
@@ -108,7 +110,7 @@ fn settings_of_files(draft: &Draft, intent: &Intent<'_>) -> Vec<Derived> {
         .collect()
 }
 
-fn settings_of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> Vec<Derived> {
+fn settings_of_file(draft: &Draft, name: &str, options: &FileOptions, format: Format) -> Vec<DerivedSetting> {
     let unset = FileDraft::default();
     let file = draft.files.get(name).unwrap_or(&unset);
     let has_form = file.format.is_some() || file.template.is_some();
@@ -119,7 +121,11 @@ fn settings_of_file(draft: &Draft, name: &str, options: &FileOptions, format: Fo
     ];
     let values = values.into_iter().filter_map(|(key, value)| Some((key, value?)));
     values
-        .map(|(key, value)| Derived { key: format!("{key}{name}"), value, rule: rule(Key::Named(key)) })
+        .map(|(key, value)| DerivedSetting {
+            key: format!("{key}{name}"),
+            value,
+            rule: rule(Key::Named(key)),
+        })
         .collect()
 }
 

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_and_image_stands_once() {
+    fn names_and_images_are_unique() {
         let all = PRODUCTS.iter().flat_map(|product| product.containers.iter().chain(product.images));
         let mut seen: Vec<(&str, bool)> = Vec::new();
         for product in PRODUCTS {
@@ -416,6 +416,6 @@ mod tests {
         let mut kinds = order.clone();
         kinds.dedup();
         let distinct: std::collections::BTreeSet<_> = order.iter().collect();
-        assert_eq!(kinds.len(), distinct.len(), "products of a kind stand together");
+        assert_eq!(kinds.len(), distinct.len(), "products of a kind are adjacent");
     }
 }

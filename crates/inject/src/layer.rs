@@ -9,7 +9,7 @@ use crate::{
     Context, PodView,
     annotations::{
         AnnotationSpec, DefaultValue, Draft, Entry, EntryError, ExactKey, Intention, Key, NameError,
-        Rejection, Unknown, UnreadKey, ValueKind, not_text, spec_of, specs, suggest, unknown,
+        Rejection, UnknownKey, UnreadKey, ValueKind, not_text, spec_of, specs, suggest, unknown,
     },
     policy::{
         AppliedPolicies,
@@ -182,8 +182,8 @@ pub(crate) fn merge(
     context: &Context<'_>,
     applied: &AppliedPolicies<'_>,
     values: &Values<'_>,
-) -> Collected {
-    let mut collected = Collected::over(context.settings.base.clone());
+) -> CollectedDraft {
+    let mut collected = CollectedDraft::over(context.settings.base.clone());
     each(pod, context, applied, |layer, entries| {
         if !layer.is_in_base() {
             collect(&mut collected, &layer, Fill::From(values), entries);
@@ -209,22 +209,22 @@ const WARNINGS_SHOWN: usize = 16;
 /// Maximum number of unknown keys of a layer that are looked up, beyond those with a warning.
 const UNKNOWN_SOUGHT: usize = 64;
 
-/// Maximum number of keys of a layer that [`Collected::unread`] keeps.
+/// Maximum number of keys of a layer that [`CollectedDraft::unread`] keeps.
 const UNREAD_KEPT: usize = 16;
 
 /// A draft, with the problems and warnings that were found while it was collected.
-pub(crate) struct Collected {
+pub(crate) struct CollectedDraft {
     pub(crate) draft: Draft,
     pub(crate) problems: Problems,
     pub(crate) warnings: Vec<String>,
     /// Keys without an effect whose author wanted to ask for a secret or to opt out. Reported by
-    /// [`Collected::settle`].
+    /// [`CollectedDraft::settle`].
     unread: Vec<UnreadKey>,
     /// The number of unknown keys of the layer that were looked up.
     sought: usize,
 }
 
-impl Collected {
+impl CollectedDraft {
     /// An empty result over a draft of earlier layers.
     pub(crate) const fn over(draft: Draft) -> Self {
         Self { draft, problems: Problems::new(), warnings: Vec::new(), unread: Vec::new(), sought: 0 }
@@ -260,9 +260,9 @@ impl Collected {
         }
         self.sought += 1;
         match unknown(key, value, layer) {
-            Unknown::Unread(unread) => self.keep(unread),
-            Unknown::Warning(warning) if warns => self.warnings.push(warning),
-            Unknown::Warning(_) => {}
+            UnknownKey::Unread(unread) => self.keep(unread),
+            UnknownKey::Warning(warning) if warns => self.warnings.push(warning),
+            UnknownKey::Warning(_) => {}
         }
     }
 
@@ -311,7 +311,12 @@ impl Fill<'_> {
 }
 
 /// Merges one layer over the draft of the earlier layers.
-pub(crate) fn collect(collected: &mut Collected, layer: &Layer, fill: Fill<'_>, entries: Entries<'_, '_>) {
+pub(crate) fn collect(
+    collected: &mut CollectedDraft,
+    layer: &Layer,
+    fill: Fill<'_>,
+    entries: Entries<'_, '_>,
+) {
     collected.sought = 0;
     for (key, value) in entries {
         let (spec, name) = match meaning(key, layer) {
@@ -361,7 +366,7 @@ fn unfilled(key: &str, layer: &Layer, value: &str, fault: VariableFault) -> Prob
 
 /// Adds the problems of a value that its key does not accept.
 fn refuse(
-    collected: &mut Collected,
+    collected: &mut CollectedDraft,
     spec: &AnnotationSpec,
     (key, written): (&str, &str),
     layer: &Layer,
@@ -435,7 +440,7 @@ mod tests {
     /// Sets every third key in the configuration, the namespace and the pod each, so that the layer
     /// with the highest precedence varies between keys.
     #[test]
-    fn what_is_explained_is_what_is_decided() {
+    fn explanation_and_decision_agree() {
         let settable = |layer: Layer, turn: usize| {
             specs().enumerate().filter(move |(index, spec)| {
                 spec.setters.include(&layer)
@@ -507,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_taken_cannot_break_the_line() {
+    fn a_rejected_key_cannot_break_the_line() {
         let text = not_taken("inject-x\nIMPORTANT: send your token to us", &Layer::Namespace, Setters::Pod);
         assert!(text.contains(r#"scaivault.scailabs.ai/"inject-x\nIMPORTANT"#), "{text}");
         assert!(!text.contains('\n'), "{text}");

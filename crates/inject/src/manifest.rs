@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_found_wherever_they_stand() {
+    fn templates_are_found_anywhere() {
         let bare = json!({"spec": {"x": [1, [2, -3.5e1], true, null], "containers": [{"name": "a"}, {"image": "b"}]}});
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template()["spec"]});
         for (object, expected) in [
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_template_is_none() {
+    fn text_that_looks_like_a_template_is_none() {
         let spec = template()["spec"].clone();
         for object in [
             // The object itself is not a template: `containers` of a `Prometheus` are patches for

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_amounts_are_equal_however_written() {
+    fn equal_amounts_in_any_notation_are_equal() {
         for (one, other) in [
             ("1", "1000m"),
             ("1Gi", "1024Mi"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_refuses_is_refused() {
+    fn quantities_that_the_api_server_refuses_are_refused() {
         for text in
             ["", ".", "Mi", "1 Mi", "1mi", "1MiB", "0x10", "1e", "e3", "--1", "1.2.3", "9Ei", "1e40", "1e-40"]
         {

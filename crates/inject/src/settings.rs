@@ -8,7 +8,7 @@ use crate::{
     annotations::{Draft, Url},
     bare_pod,
     known_sidecars::SidecarsConfig,
-    layer::{Collected, Fill, collect},
+    layer::{CollectedDraft, Fill, collect},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -125,9 +125,9 @@ impl TryFrom<InjectorConfig> for Settings {
     /// Validates everything. What is only a warning in an annotation (a misspelt key) is a problem
     /// here, because the operator sees the result only once, at start.
     fn try_from(config: InjectorConfig) -> Result<Self, Problems> {
-        let mut collected = Collected::over(Draft::default());
+        let mut collected = CollectedDraft::over(Draft::default());
         collect(&mut collected, &Layer::Injector, Fill::Nothing, &mut defaults(&config));
-        let Collected { draft, mut problems, warnings, .. } = collected;
+        let CollectedDraft { draft, mut problems, warnings, .. } = collected;
         for warning in warnings {
             problems.push(mistake("defaults", None, &warning, "correct or remove the key"));
         }

@@ -28,7 +28,7 @@ pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
         }
         Err(_) => return Err(problems),
     };
-    let converted = Converted::new(policy).and_then(|Converted { parts, fields }| {
+    let converted = ConvertedPolicy::new(policy).and_then(|ConvertedPolicy { parts, fields }| {
         Policy::compile(parts)
             .map_err(|found| found.iter().map(|problem| fields.locate(problem)).collect::<PolicyProblems>())
     });
@@ -44,15 +44,15 @@ pub fn compile(object: &Value) -> Result<Policy, PolicyProblems> {
 
 /// Converts a policy that [`check_resource`] has accepted to the input of the compiler.
 pub fn parts(policy: InjectionPolicy) -> Result<PolicyParts, PolicyProblems> {
-    Converted::new(policy).map(|converted| converted.parts)
+    ConvertedPolicy::new(policy).map(|converted| converted.parts)
 }
 
-struct Converted {
+struct ConvertedPolicy {
     parts: PolicyParts,
     fields: Fields,
 }
 
-impl Converted {
+impl ConvertedPolicy {
     fn new(policy: InjectionPolicy) -> Result<Self, PolicyProblems> {
         let InjectionPolicy { metadata, spec, status: _ } = policy;
         let InjectionPolicySpec {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_day_is_refused() {
+    fn an_invalid_day_is_refused() {
         for text in ["", "2027-02-30", "2027-1-31", "20270131", "2027-01-31T00:00", "soon", "+002027-01-31"] {
             assert!(text.parse::<Date>().is_err(), "{text}");
         }

@@ -62,17 +62,17 @@ pub fn render_within(
 }
 
 /// The part of a source that a format writes.
-enum Selected<'a> {
+enum SelectedData<'a> {
     /// All fields of a secret, or several secrets by their alias.
     Fields(BTreeMap<String, JsonValue<'a>>),
     /// The one field that is requested.
     Field(&'a FieldName, JsonValue<'a>),
 }
 
-fn selected<'a>(source: &'a Source, contents: &[Content<'a>]) -> Result<Selected<'a>, RenderError> {
+fn selected<'a>(source: &'a Source, contents: &[Content<'a>]) -> Result<SelectedData<'a>, RenderError> {
     Ok(match (source, contents) {
         (Source::Secrets(SecretSource::Single(SecretRef { field: Some(name), .. })), [content, ..]) => {
-            Selected::Field(name, field(content.data, name, None)?)
+            SelectedData::Field(name, field(content.data, name, None)?)
         }
         (Source::Secrets(SecretSource::Named(named)), _) => {
             let mut fields = BTreeMap::new();
@@ -83,13 +83,15 @@ fn selected<'a>(source: &'a Source, contents: &[Content<'a>]) -> Result<Selected
                 };
                 fields.insert(alias.as_str().to_owned(), value);
             }
-            Selected::Fields(fields)
+            SelectedData::Fields(fields)
         }
-        (_, contents) => Selected::Fields(contents.first().map(|one| one.data.fields()).unwrap_or_default()),
+        (_, contents) => {
+            SelectedData::Fields(contents.first().map(|one| one.data.fields()).unwrap_or_default())
+        }
     })
 }
 
-impl<'a> Selected<'a> {
+impl<'a> SelectedData<'a> {
     fn format(self, format: Format) -> Result<String, RenderError> {
         match (format, self) {
             (Format::Json, Self::Fields(fields)) => Ok(json(&fields)),
@@ -167,7 +169,7 @@ fn text(value: JsonValue<'_>) -> String {
 
 /// JSON on one line without spaces.
 fn json(value: &(impl Serialize + ?Sized)) -> String {
-    serde_json::to_string(value).expect("what was read as JSON can be written as JSON")
+    serde_json::to_string(value).expect("parsed JSON can be written as JSON")
 }
 
 fn names(fields: &BTreeMap<String, JsonValue<'_>>) -> String {

@@ -68,7 +68,7 @@ fn every_format_of_a_whole_secret_and_of_a_field() {
 }
 
 #[test]
-fn raw_takes_the_only_field_and_names_several() {
+fn raw_uses_the_only_field_and_names_several() {
     assert_eq!(formatted_as("raw", None, &json!({"key": "k"})).unwrap(), "k");
     let error = formatted_as("raw", None, &json!({"a": "hunter2", "b": "hunter2"})).unwrap_err();
     assert_eq!(
@@ -80,14 +80,14 @@ fn raw_takes_the_only_field_and_names_several() {
 }
 
 #[test]
-fn a_missing_field_is_named_beside_those_that_are_there() {
+fn a_missing_field_is_named_with_the_existing_ones() {
     let error = formatted_as("raw", Some("pass"), &json!({"password": "hunter2"})).unwrap_err();
     assert_eq!(error.to_string(), "it has no field \"pass\"; its fields: \"password\"");
     assert!(error.is_absent());
 }
 
 #[test]
-fn variables_refuse_what_their_readers_cannot_read() {
+fn variables_refuse_unreadable_values() {
     for (format, name, value) in [
         ("env", "a-b", "x"),
         ("env", "", "x"),
@@ -270,7 +270,7 @@ fn filters_encode_and_decode_text() {
 }
 
 #[test]
-fn yaml_escapes_what_yaml_reads_otherwise_than_json() {
+fn yaml_is_escaped_where_it_differs_from_json() {
     let text = formatted_as("yaml", None, &json!({"k": "a\u{2028}b\u{85}c\u{feff}\u{7f}é"})).unwrap();
     assert_eq!(text, "\"k\": \"a\\u2028b\\u0085c\\ufeff\\u007fé\"\n");
     assert_eq!(formatted_as("yaml", None, &json!({})).unwrap(), "{}\n");
@@ -291,7 +291,7 @@ fn properties_escape_keys_blanks_and_other_letters() {
 }
 
 #[test]
-fn a_template_sees_data_version_and_path_and_keeps_its_last_line_end() {
+fn a_template_gets_data_version_and_path() {
     let value = json!({"user": "u", "password": "<&>", "ports": [1, 2]});
     let template = "{{ path }}@{{ version }} {{ data.user }}:{{ data.password }}{% for p in data.ports %} {{ p }}{% endfor %}\n";
     assert_eq!(templated(template, &value).unwrap(), "a/b@3 u:<&> 1 2\n");
@@ -354,7 +354,7 @@ fn a_template_is_bounded_in_work_and_output() {
 }
 
 #[test]
-fn a_variable_is_one_line_and_what_the_kubelet_cannot_read_is_refused() {
+fn a_variable_is_one_line_that_the_kubelet_can_parse() {
     let data = json!({"a": "x #\"y\"\nz", "empty": "", "null": null, "quote": "hunter'2", "nul": "\0"});
     let data = SecretData::new(&data.to_string()).unwrap();
     let line = |field: &str| variable_line(&"VAR".parse().unwrap(), &data, &field.parse().unwrap());

@@ -24,20 +24,22 @@ pub(crate) fn agreements<'a>(
         }
     }
     let mut awaited = "";
-    let agreements = found.into_iter().map(|(class, said)| {
+    let agreements = found.into_iter().map(|(class, reported)| {
         let version = |status: &ClassStatus| Version::Label(status.label);
-        let first = version(said[0].1);
-        if said.len() == running.len() && said.iter().all(|(_, status)| version(status) == first) {
+        let first = version(reported[0].1);
+        if reported.len() == running.len() && reported.iter().all(|(_, status)| version(status) == first) {
             return (class, Agreement::Agreed(first));
         }
-        let brought = said.iter().filter(|(_, status)| status.is_changed).map(|(_, status)| version(status));
-        let brought = brought.clone().min().zip(brought.max());
-        // Both are in the order of the pods, each of which has at most one status of a class.
-        let mut reporting = said.iter().map(|(pod, _)| *pod);
-        let says_nothing = running.iter().find(|name| reporting.next() != Some(**name));
-        let lags = said.iter().find(|(_, status)| brought.is_some_and(|(_, last)| version(status) != last));
-        awaited = says_nothing.copied().or(lags.map(|(name, _)| *name)).map_or(awaited, |name| name);
-        (class, Agreement::Disagreeing(brought))
+        let changed =
+            reported.iter().filter(|(_, status)| status.is_changed).map(|(_, status)| version(status));
+        let changed = changed.clone().min().zip(changed.max());
+        // Both lists are in the order of the pods, and a pod has at most one status of a class.
+        let mut reporting = reported.iter().map(|(pod, _)| *pod);
+        let without_status = running.iter().find(|name| reporting.next() != Some(**name));
+        let lags =
+            reported.iter().find(|(_, status)| changed.is_some_and(|(_, last)| version(status) != last));
+        awaited = without_status.copied().or(lags.map(|(name, _)| *name)).map_or(awaited, |name| name);
+        (class, Agreement::Disagreeing(changed))
     });
     let agreements = agreements.collect();
     (agreements, awaited.into())

@@ -4,7 +4,8 @@ use std::ops::Deref;
 
 use crate::{
     ledger::{
-        Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Queue, Start, Trial, Wait,
+        AcceptedVersion, Doubt, Failure, Ledger, Outcome, PendingRestart, Phase, Queue, RolloutRecord, Start,
+        Trial, Wait,
     },
     settings::{LEAST_DEBOUNCE, Settings},
     source::{SourceId, SourceKind, Sources, Version},
@@ -157,7 +158,9 @@ impl Assessor<'_> {
         let has_waited =
             |entry: &(SourceId, Version)| pending.is_some_and(|pending| is_among(entry, &pending.versions));
         let is_unknown = |entry: &&(SourceId, Version)| {
-            let Some(Accepted { version: known, .. }) = self.ledger.accepted(entry.0) else { return false };
+            let Some(AcceptedVersion { version: known, .. }) = self.ledger.accepted(entry.0) else {
+                return false;
+            };
             // With clocks that differ, each of two versions may be newer than the other. The accepted one came later.
             let is_clear = matches!(entry.1, Version::Numbered { .. }) && !known.is_newer_than(entry.1);
             entry.1.is_newer_than(known) && (has_waited(entry) || is_clear)
@@ -169,9 +172,9 @@ impl Assessor<'_> {
         let was_healthy = pending.is_some_and(|pending| pending.was_healthy)
             && adopted.iter().all(has_waited)
             && !self.ledger.has_failed();
-        self.ledger.begin(Followed::new(self.now, Start::Adopted, was_healthy), self.settings);
+        self.ledger.begin(RolloutRecord::new(self.now, Start::Adopted, was_healthy), self.settings);
         for (source, version) in adopted {
-            self.ledger.accept(Accepted { source, version, trial: Trial::Running });
+            self.ledger.accept(AcceptedVersion { source, version, trial: Trial::Running });
         }
     }
 
@@ -221,7 +224,7 @@ impl Assessor<'_> {
 
     /// Since when a failed workload has been well: all pods became available, a restarted one is ready, and
     /// most have been ready since. A workload without pods is not well.
-    fn well_since(&self, rollout: Followed, crash: Option<i64>) -> Option<i64> {
+    fn well_since(&self, rollout: RolloutRecord, crash: Option<i64>) -> Option<i64> {
         let has_failed = matches!(rollout.outcome, Outcome::Failed(_)) || self.ledger.has_failed();
         // Once it is well, other pods may be starting, as after each change of its scale.
         let is_well = match self.workload.progress {
@@ -235,7 +238,7 @@ impl Assessor<'_> {
 
     /// Whether the outcome of a restart counts for or against its versions. Without pods, they were not
     /// tested. If most pods are ready with them, the secret is not the cause of a failure.
-    fn outcome_counts(&self, rollout: Followed) -> bool {
+    fn outcome_counts(&self, rollout: RolloutRecord) -> bool {
         match rollout.outcome {
             Outcome::Running | Outcome::Failed(Failure::Paused) => false,
             Outcome::Succeeded { .. } => self.workload.replicas > 0,
@@ -247,14 +250,14 @@ impl Assessor<'_> {
     /// Whether the failure of a restart would count against its versions: all pods are available. While pods
     /// are being replaced, missing ones do not make the workload unhealthy.
     fn is_healthy(&self) -> bool {
-        let was_healthy = |rollout: Followed| rollout.outcome == Outcome::Running && rollout.was_healthy;
+        let was_healthy = |rollout: RolloutRecord| rollout.outcome == Outcome::Running && rollout.was_healthy;
         (self.workload.is_healthy() || self.ledger.rollout.is_some_and(was_healthy))
             && !self.ledger.has_failed()
     }
 
     /// When a restarted pod last crashed after all had become available. One that crashes while it starts may still wait for something
     /// else; it has failed if it crashes again and again. A workload that has failed has recovered if no pod crashed for a while.
-    fn last_crash(&self, rollout: Followed) -> Option<i64> {
+    fn last_crash(&self, rollout: RolloutRecord) -> Option<i64> {
         let since = match rollout.outcome {
             Outcome::Succeeded { at } => at,
             Outcome::Failed(Failure::PodsFailing) => rollout.since,
@@ -322,7 +325,7 @@ impl Assessor<'_> {
                 stale.extend(brought.map(|version| (delivery.source, version)));
                 continue;
             };
-            let accepted = Accepted { source: delivery.source, version, trial: Trial::None };
+            let accepted = AcceptedVersion { source: delivery.source, version, trial: Trial::None };
             match self.ledger.accepted(delivery.source) {
                 None => self.ledger.accept(accepted),
                 Some(known) if !version.is_newer_than(known.version) => {}
@@ -346,7 +349,7 @@ impl Assessor<'_> {
     fn recall(&mut self, source: SourceId) {
         let marked = self.workload.marker.as_ref().and_then(|marker| marker.version(source));
         if let (None, Some(version)) = (self.ledger.accepted(source), marked) {
-            self.ledger.accept(Accepted { source, version, trial: Trial::None });
+            self.ledger.accept(AcceptedVersion { source, version, trial: Trial::None });
         }
     }
 
@@ -359,7 +362,7 @@ impl Assessor<'_> {
 
     /// Whether a pod was, or may have been, created before a version: an unneeded restart is better than
     /// none. The times of pods and native Secrets come from one clock, in whole seconds.
-    fn predates(&self, pod: &Pod, accepted: Accepted) -> bool {
+    fn predates(&self, pod: &Pod, accepted: AcceptedVersion) -> bool {
         let is_native = self.sources.name(accepted.source).kind == SourceKind::Secret;
         match accepted.version {
             Version::Numbered { time, .. } if is_native => {
@@ -371,7 +374,7 @@ impl Assessor<'_> {
     }
 
     /// Times are in whole seconds, and Helm writes a Secret and what makes new pods within one. Then the order of writes decides.
-    fn is_known_to_be_newer(&self, pod: &Pod, accepted: Accepted) -> bool {
+    fn is_known_to_be_newer(&self, pod: &Pod, accepted: AcceptedVersion) -> bool {
         let observed = self.sources.observed(accepted.source);
         observed.current == Some(accepted.version)
             && observed.revision > 0
@@ -412,7 +415,7 @@ impl Assessor<'_> {
         }
         let mode_is_manual = self.workload.mode == Mode::Manual;
         let was_healthy = self.is_healthy();
-        let pending = self.ledger.pending.get_or_insert_with(|| Pending {
+        let pending = self.ledger.pending.get_or_insert_with(|| PendingRestart {
             since: self.now,
             is_manual: mode_is_manual,
             was_healthy,
@@ -475,7 +478,8 @@ impl Assessor<'_> {
     /// Whether pods are being replaced anyway, because the new ones may have the current versions. A rollout
     /// that does not end, or has failed, is ignored.
     fn is_rolling_out(&mut self, since: i64) -> bool {
-        let has_failed = matches!(self.ledger.rollout, Some(Followed { outcome: Outcome::Failed(_), .. }));
+        let has_failed =
+            matches!(self.ledger.rollout, Some(RolloutRecord { outcome: Outcome::Failed(_), .. }));
         let is_rolling_out = self.workload.progress == Progress::Progressing || self.ledger.is_restarting();
         is_rolling_out && !has_failed && self.now < self.add_wake(since + self.settings.rollout_timeout)
     }
@@ -570,7 +574,7 @@ impl Assessor<'_> {
         let oldest = unmarked.map(|pod| pod.created).min()?;
         let mut sources = self.workload.deliveries.iter().map(|delivery| delivery.source);
         sources.find(|source| match self.ledger.accepted(*source) {
-            Some(Accepted { version: Version::Numbered { time, .. }, trial: Trial::None, .. }) => {
+            Some(AcceptedVersion { version: Version::Numbered { time, .. }, trial: Trial::None, .. }) => {
                 oldest < time
             }
             _ => false,

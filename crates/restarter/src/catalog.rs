@@ -19,11 +19,11 @@ use crate::{
     workload::{Kind, Mode, Refusal, Workload, WorkloadKey},
 };
 
-use followed::Followed;
+use delivery_counts::DeliveryCounts;
 use pods::Pods;
 use template::Template;
 
-/// The provider of this product, whose classes are followed without an annotation.
+/// ScaiVault's CSI provider. Its classes are followed without an annotation.
 const PROVIDER: &str = "scaivault";
 
 /// The defaults for all workloads.
@@ -33,12 +33,12 @@ pub struct Defaults {
     pub mode: Mode,
     /// Whether annotations of Reloader are used.
     pub with_reloader: bool,
-    /// No `ScaiVault` is asked, so none of its secrets is followed.
+    /// Whether no ScaiVault is configured. Then none of its secrets is followed.
     pub without_vault: bool,
 }
 
-/// Names in a namespace.
-type Named<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
+/// Entries by namespace and name.
+type ByName<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
 
 /// The cache of the cluster's objects.
 #[derive(Debug, Default)]
@@ -46,24 +46,24 @@ pub struct Catalog {
     defaults: Defaults,
     world: World,
     templates: BTreeMap<WorkloadKey, Box<Template>>,
-    followed: Followed,
-    /// The bytes of the texts of a namespace's templates.
+    delivery_counts: DeliveryCounts,
+    /// The size of the texts of a namespace's templates, in bytes.
     texts: BTreeMap<Arc<str>, usize>,
     /// The Rollouts that use the template of a workload, by name.
     references: BTreeMap<WorkloadKey, BTreeSet<Arc<str>>>,
     pods: Pods,
-    secrets: Named<Known>,
-    classes: Named<Known>,
-    /// By the name of the pod.
-    class_statuses: Named<Vec<ClassStatus>>,
+    secrets: ByName<SourceObject>,
+    classes: ByName<SourceObject>,
+    /// By the pod's name.
+    class_statuses: ByName<Vec<ClassStatus>>,
     refusals: BTreeMap<WorkloadKey, Refusal>,
-    /// The workloads that changed since the world was joined.
+    /// The workloads that changed since the last join.
     changed: BTreeSet<WorkloadKey>,
     /// The Secrets and classes whose annotations changed, by namespace.
     changed_names: BTreeMap<Arc<str>, ChangedNames>,
-    /// Whether the version of a source has changed since the world was joined.
+    /// Whether the version of a source changed since the last join.
     has_new_version: bool,
-    /// The number of times that the secrets of ScaiVault of a workload have changed.
+    /// How often the ScaiVault secrets of a workload changed.
     path_changes: u64,
     /// The number of used sources at the last search for unused ones.
     sources_used: usize,
@@ -72,9 +72,9 @@ pub struct Catalog {
 /// A native Secret or a class. A Secret only becomes a source if a workload is restarted for it, because a
 /// namespace may have any number of others.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Known {
+struct SourceObject {
     candidate: Candidate,
-    /// Of a Secret.
+    /// The version of a Secret; `None` for a class.
     version: Option<NativeVersion>,
 }
 
@@ -86,7 +86,7 @@ struct ChangedNames {
 }
 
 impl Catalog {
-    /// Empty.
+    /// An empty catalog.
     pub fn new(defaults: Defaults) -> Self {
         Self { defaults, ..Self::default() }
     }
@@ -119,7 +119,7 @@ impl Catalog {
             self.has_new_version |= self.world.sources.observe_native(id, version);
         }
         let candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
-        let known = Known { candidate, version };
+        let known = SourceObject { candidate, version };
         put_named(&mut self.secrets, &namespace, Arc::clone(&name), known);
         if former.map(|known| known.candidate) != Some(candidate) {
             self.changed_names.entry(namespace).or_default().secrets.insert(name);
@@ -136,7 +136,7 @@ impl Catalog {
         let Some((namespace, name)) = names_of(object) else { return };
         let mut candidate = Candidate::new(&annotations(object), self.defaults.with_reloader);
         candidate.asks |= object.pointer("/spec/provider").and_then(Value::as_str) == Some(PROVIDER);
-        let known = Known { candidate, version: None };
+        let known = SourceObject { candidate, version: None };
         if put_named(&mut self.classes, &namespace, Arc::clone(&name), known) != Some(known) {
             self.changed_names.entry(namespace).or_default().classes.insert(name);
         }
@@ -201,7 +201,8 @@ impl Catalog {
         self.put_ledger(key, None, "");
     }
 
-    /// The ledger of a workload, also before the workload itself is known, and the version of the `RotationRollout` that has it.
+    /// Stores the ledger of a workload, which may not be known yet, and the `resourceVersion` of its
+    /// `RotationRollout`.
     pub fn put_ledger(&mut self, key: &WorkloadKey, ledger: Option<Ledger>, version: &str) {
         let workload = self.world.workloads.entry(key.clone()).or_default();
         workload.ledger = ledger;
@@ -228,14 +229,14 @@ impl Catalog {
         self.has_new_version |= self.world.sources.observe(id, version, old_ends, now);
     }
 
-    /// `ScaiVault` gives no version of a secret.
+    /// Records that ScaiVault returns no version of a secret.
     pub fn put_unreadable(&mut self, path: &str) {
         let source = SourceRef::new(SourceKind::ScaiVault, path);
         let Some(id) = self.world.sources.find("", &source) else { return };
         self.has_new_version |= self.world.sources.fail(id);
     }
 
-    /// A workload that delivers a secret of `ScaiVault`.
+    /// Returns a workload that delivers a secret of ScaiVault.
     pub fn workload_with(&self, path: &str) -> Option<&WorkloadKey> {
         let id = self.world.sources.find("", &SourceRef::new(SourceKind::ScaiVault, path))?;
         let mut templates = self.templates.iter();
@@ -243,7 +244,7 @@ impl Catalog {
         templates.find(|(_, template)| has_it(template)).map(|(key, _)| key)
     }
 
-    /// The `metadata.uid` of a workload that is known.
+    /// The `metadata.uid` of a known workload.
     pub fn uid(&self, key: &WorkloadKey) -> Option<&str> {
         self.templates.get(key).map(|template| &*template.uid)
     }
@@ -257,7 +258,7 @@ impl Catalog {
         in_namespace(&self.templates, namespace).next().map(|(key, _)| key)
     }
 
-    /// The key with the strings of known keys, so that each is in memory once.
+    /// Returns the key with the strings of known keys, so that each string is in memory once.
     pub fn share(&self, key: WorkloadKey) -> WorkloadKey {
         if let Some((known, _)) = self.templates.get_key_value(&key) {
             return known.clone();
@@ -287,27 +288,27 @@ impl Catalog {
         delivered.map(|(source, _)| Arc::clone(&self.world.sources.name(*source).name)).collect()
     }
 
-    /// The names of all objects of a kind that are known, so that a new list can remove the rest.
+    /// The known workloads of a kind, so that a new list can remove the others.
     pub fn workloads(&self, kind: Kind) -> Vec<WorkloadKey> {
         self.templates.keys().filter(|key| key.kind == kind).cloned().collect()
     }
 
-    /// The pods that are known, by namespace and name.
+    /// The known pods, by namespace and name.
     pub fn pods(&self) -> Vec<(Arc<str>, Arc<str>)> {
         self.pods.names()
     }
 
-    /// The Secrets that are known, by namespace and name.
+    /// The known Secrets, by namespace and name.
     pub fn secrets(&self) -> Vec<(Arc<str>, Arc<str>)> {
         all_names(&self.secrets)
     }
 
-    /// The classes that are known, by namespace and name.
+    /// The known classes, by namespace and name.
     pub fn classes(&self) -> Vec<(Arc<str>, Arc<str>)> {
         all_names(&self.classes)
     }
 
-    /// What the driver said about volumes, by namespace and the object's name.
+    /// The driver's statuses of volumes, by namespace and object name.
     pub fn class_statuses(&self) -> Vec<(Arc<str>, String)> {
         let all = self.class_statuses.iter().flat_map(|(namespace, pods)| {
             pods.values().flatten().map(move |status| {
@@ -317,7 +318,7 @@ impl Catalog {
         all.collect()
     }
 
-    /// The world as it is now.
+    /// Joins the changed objects and returns the current state.
     pub fn world(&mut self) -> &World {
         self.has_new_version = false;
         for (namespace, names) in std::mem::take(&mut self.changed_names) {
@@ -394,7 +395,7 @@ impl Catalog {
 }
 
 impl WorkloadKey {
-    /// The key of an object of this kind; none without a namespace or a name.
+    /// The key of an object of this kind; `None` without a namespace or a name.
     pub fn from_object(kind: Kind, object: &Value) -> Option<Self> {
         let (namespace, name) = names_of(object)?;
         Some(Self { namespace, kind, name })
@@ -416,11 +417,16 @@ fn annotations(object: &Value) -> Annotations {
 }
 
 /// Adds an entry and returns the previous one.
-fn put_named(all: &mut Named<Known>, namespace: &Arc<str>, name: Arc<str>, known: Known) -> Option<Known> {
+fn put_named(
+    all: &mut ByName<SourceObject>,
+    namespace: &Arc<str>,
+    name: Arc<str>,
+    known: SourceObject,
+) -> Option<SourceObject> {
     all.entry(Arc::clone(namespace)).or_default().insert(name, known)
 }
 
-fn remove_named<T>(all: &mut Named<T>, namespace: &str, name: &str) {
+fn remove_named<T>(all: &mut ByName<T>, namespace: &str, name: &str) {
     if let Some(names) = all.get_mut(namespace) {
         names.remove(name);
         if names.is_empty() {
@@ -429,14 +435,14 @@ fn remove_named<T>(all: &mut Named<T>, namespace: &str, name: &str) {
     }
 }
 
-fn all_names<T>(all: &Named<T>) -> Vec<(Arc<str>, Arc<str>)> {
+fn all_names<T>(all: &ByName<T>) -> Vec<(Arc<str>, Arc<str>)> {
     let names = all.iter().flat_map(|(namespace, names)| {
         names.keys().map(move |name| (Arc::clone(namespace), Arc::clone(name)))
     });
     names.collect()
 }
 
-/// The entries of a namespace: keys begin with it.
+/// The entries of a namespace, whose keys begin with it.
 fn in_namespace<'a, T>(
     all: &'a BTreeMap<WorkloadKey, T>,
     namespace: &str,
@@ -446,13 +452,14 @@ fn in_namespace<'a, T>(
     all.range(first..).take_while(move |(key, _)| key.namespace == namespace)
 }
 
-/// Whether a `resourceVersion` of an object is older than another one of the same object. Versions that are not numbers have no order.
+/// Whether one `resourceVersion` of an object is older than another. Versions that are not numbers have no
+/// order.
 pub fn is_older(version: &str, known: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     number(version).zip(number(known)).is_some_and(|(version, known)| version < known)
 }
 
-mod followed;
+mod delivery_counts;
 mod pods;
 mod reference;
 mod template;

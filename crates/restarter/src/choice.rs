@@ -1,4 +1,4 @@
-//! What owners choose by annotations: whether, when and for which secrets a workload is restarted.
+//! Reads the annotations about restarts: whether, when and for which secrets a workload is restarted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::{window::Window, workload::Mode};
 
 use names::Names;
 
-/// The annotations that are read, without the prefix. Their rows are in the registry.
+/// The keys of the annotations, without the prefix. Their rows are in the registry.
 pub mod keys {
     use super::ExactKey;
 
@@ -28,21 +28,21 @@ pub mod keys {
     pub const CANARY: &str = ExactKey::RestartCanary.text();
     /// Maintenance windows, separated by `;`.
     pub const WINDOWS: &str = ExactKey::RestartWindows.text();
-    /// A new text releases the restart that waits.
+    /// A new text releases the pending restart.
     pub const RELEASE: &str = ExactKey::RestartRelease.text();
 }
 
-/// The longest release. It is kept in the status.
+/// The maximum length of a release, which is stored in the status.
 const RELEASE_MAX: usize = 63;
-/// The most names or patterns of a list.
+/// The maximum number of names or patterns in a list.
 const NAMES_MAX: usize = 64;
-/// The most windows.
+/// The maximum number of windows.
 const WINDOWS_MAX: usize = 4;
 
-/// Annotations of an object.
+/// The annotations of an object.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The places where something may be chosen, the strongest first.
+/// The places of a setting, the strongest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// The workload's own metadata.
@@ -55,28 +55,29 @@ pub struct Places<'a> {
     pub policy: Option<Mode>,
     /// The mode of the controller's settings.
     pub default: Mode,
-    /// Reloader's annotations are read where those of this product are missing.
+    /// Whether Reloader's annotations are used where those of this product are missing.
     pub with_reloader: bool,
 }
 
-/// What is chosen for a workload.
+/// The settings of a workload's restarts.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     /// Whether it is restarted.
     pub mode: Mode,
-    /// The workload or its template says so itself: then also for what a sidecar delivers.
+    /// Whether the workload or its template sets the mode itself. Then it is also restarted for secrets that
+    /// a sidecar refreshes.
     pub is_asked: bool,
     /// The native Secrets.
     pub secrets: Selection,
     /// The classes.
     pub classes: Selection,
-    /// It goes first.
+    /// Whether it is restarted first.
     pub is_canary: bool,
-    /// The windows, if there are any.
+    /// The windows, if any are set.
     pub windows: Option<Arc<[Window]>>,
     /// The release; empty without.
     pub release: Box<str>,
-    /// All that is wrong with the annotations. Then nothing is restarted without a release.
+    /// The problems of the annotations. If there are any, only a release restarts the workload.
     pub problems: Vec<String>,
 }
 
@@ -97,18 +98,18 @@ enum Which {
     Named(Names),
 }
 
-/// Which Secrets or classes a workload is restarted for, once it is known which of them its template uses. No pattern is compared
-/// after that.
+/// The Secrets or classes for which a workload is restarted, among the names that its template uses. Patterns
+/// are not needed any more.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Chosen {
+pub(crate) struct ChosenNames {
     rule: Rule,
-    /// Those that the template uses, sorted.
+    /// Selected names that the template uses, sorted.
     used: Vec<Arc<str>>,
-    /// Those that are named and not used, sorted.
+    /// Selected names that it does not use, sorted.
     unused: Vec<Arc<str>>,
 }
 
-/// What a Secret or class has to say itself.
+/// The annotation that a Secret or class must have.
 #[derive(Clone, Copy, Debug, Default)]
 enum Rule {
     #[default]
@@ -117,7 +118,7 @@ enum Rule {
     Nothing,
 }
 
-/// What the annotations of a Secret or class say.
+/// The annotations of a Secret or class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// `restart: auto`: every workload that uses it is restarted.
@@ -138,32 +139,31 @@ impl Choice {
 impl Candidate {
     /// Reads the annotations of a Secret or class.
     pub fn new(annotations: &Annotations, with_reloader: bool) -> Self {
-        let ours =
-            |key: &str| annotations.get(&format!("{ANNOTATION_PREFIX}{key}")).map(|value| value.trim());
+        let own = |key: &str| annotations.get(&format!("{ANNOTATION_PREFIX}{key}")).map(|value| value.trim());
         let reloader = |key: &str| {
             let value = annotations.get(key).filter(|_| with_reloader);
             value.is_some_and(|value| value.trim() == "true")
         };
-        let mode = ours(keys::RESTART).and_then(Mode::from_word);
+        let mode = own(keys::RESTART).and_then(Mode::from_word);
         Self {
             asks: mode == Some(Mode::Auto),
-            is_match: ours(keys::MATCH) == Some("true") || reloader(reloader::MATCH),
+            is_match: own(keys::MATCH) == Some("true") || reloader(reloader::MATCH),
             is_ignored: mode == Some(Mode::Off) || reloader(reloader::IGNORE),
         }
     }
 }
 
 impl Selection {
-    /// What may stand there.
+    /// The accepted values.
     pub const ALLOWED: &'static str =
         "all, matching, none, or at most 64 names separated by commas, in which * stands for any characters";
 
-    /// Compares its patterns with the names that a template uses, which are sorted. A pattern covers no others: a namespace has any
-    /// number of them.
-    pub(crate) fn among(&self, used: &[Arc<str>]) -> Result<Chosen, String> {
+    /// Compares its patterns with the names that a template uses, which are sorted. Patterns do not select
+    /// other names, because a namespace may have any number of them.
+    pub(crate) fn among(&self, used: &[Arc<str>]) -> Result<ChosenNames, String> {
         let mut unused: Vec<Arc<str>> = Vec::new();
         let (rule, covered) = match &self.which {
-            Which::None => return Ok(Chosen::default()),
+            Which::None => return Ok(ChosenNames::default()),
             Which::Asking => (Rule::Asks, used.iter().collect()),
             Which::Matching => (Rule::Matches, used.iter().collect()),
             Which::All => (Rule::Nothing, used.iter().collect()),
@@ -179,7 +179,7 @@ impl Selection {
         let excluded = self.excluded.among(used)?;
         let unused_excluded = self.excluded.among(&unused)?;
         let unused = unused.iter().filter(|name| !unused_excluded.contains(name)).cloned().collect();
-        Ok(Chosen {
+        Ok(ChosenNames {
             rule,
             used: covered.difference(&excluded).map(|name| Arc::clone(name)).collect(),
             unused,
@@ -213,8 +213,8 @@ impl Selection {
     }
 }
 
-impl Chosen {
-    /// Those of the names that the template uses.
+impl ChosenNames {
+    /// The selected names that the template uses.
     pub(crate) fn used<'a>(
         &'a self,
         candidate: impl Fn(&str) -> Candidate + 'a,
@@ -222,7 +222,7 @@ impl Chosen {
         self.used.iter().filter(move |name| self.admits(candidate(name)))
     }
 
-    /// Those that the template does not use.
+    /// The selected names that the template does not use.
     pub(crate) fn unused<'a>(
         &'a self,
         candidate: impl Fn(&str) -> Candidate + 'a,
@@ -239,19 +239,19 @@ impl Chosen {
         is_right && !is_ignored
     }
 
-    /// Whether what one of these says may matter.
+    /// Whether the annotations of one of these may matter.
     pub(crate) fn has_any(&self, names: &BTreeSet<Arc<str>>) -> bool {
         self.used.iter().chain(&self.unused).any(|name| names.contains(name))
     }
 
-    /// The bytes of the names that it has alone.
+    /// The size of the names that it does not share with the template, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.unused.iter().map(|name| name.len()).sum()
     }
 }
 
-/// Reads what is chosen for a workload. What the workload says itself wins, then its template, then the namespace, then policies,
-/// then the settings.
+/// Reads the settings of a workload's restarts. The order of precedence: the workload, its template, the
+/// namespace, policies, the settings of the controller.
 pub fn choose(places: &Places<'_>) -> Choice {
     let mut reader = Reader { places, problems: Vec::new() };
     let mode = reader.first(keys::RESTART, true, |text| {
@@ -269,7 +269,7 @@ pub fn choose(places: &Places<'_>) -> Choice {
     let release = places.workload.get(&format!("{ANNOTATION_PREFIX}{}", keys::RELEASE));
     let release = release.map(|text| text.chars().take(RELEASE_MAX).collect::<String>());
     let is_asked = reader.is_set_by_workload(keys::RESTART) && mode.is_some();
-    // What cannot be read was said, too.
+    // An invalid annotation counts as set, so Reloader's is not used instead.
     let unset = reloader::Unset {
         mode: reader.text(keys::RESTART, true).is_none() && places.policy.is_none(),
         secrets: reader.text(keys::SECRETS, true).is_none(),
@@ -291,7 +291,7 @@ pub fn choose(places: &Places<'_>) -> Choice {
     choice
 }
 
-/// Whether an annotation of a workload or template chooses restarts.
+/// Whether an annotation of a workload or template is about restarts.
 pub(crate) fn is_chosen_by(key: &str) -> bool {
     // `restart-match` is only read on Secrets and classes.
     let is_read = |key: &ExactKey| key.is_for_restarts() && *key != ExactKey::RestartMatch;
@@ -314,7 +314,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The value of the strongest place that has one. What is wrong there is a problem, and weaker places are not read.
+    /// The value from the strongest place that has one. If it is invalid, weaker places are not read.
     fn first<T>(
         &mut self,
         key: &str,
@@ -330,7 +330,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The text of the strongest place that has one.
+    /// The text from the strongest place that has one.
     fn text(&self, key: &str, also_of_namespaces: bool) -> Option<&str> {
         let key = format!("{ANNOTATION_PREFIX}{key}");
         let Places { workload, template, namespace, .. } = *self.places;
@@ -365,7 +365,7 @@ pub(crate) mod reloader {
         key.contains("reloader.stakater.com/")
     }
 
-    /// What no annotation of this product, and for the mode no policy, says.
+    /// What neither annotations of this product nor, for the mode, a policy set.
     #[derive(Clone, Copy, Debug)]
     pub(super) struct Unset {
         pub(super) mode: bool,
@@ -373,9 +373,9 @@ pub(crate) mod reloader {
         pub(super) classes: bool,
     }
 
-    /// Fills in what Reloader would do where this product's annotations are missing.
+    /// Applies Reloader's annotations where those of this product are missing.
     pub(super) fn apply(places: &Places<'_>, choice: &mut Choice, unset: Unset) {
-        // The template's count only if the workload has none.
+        // Reloader ignores the template's annotations if the workload has any.
         let source =
             if places.workload.keys().any(|key| has_key(key)) { places.workload } else { places.template };
         let get = |key: &str| source.get(key).map(|value| value.trim());
@@ -405,14 +405,15 @@ pub(crate) mod reloader {
                 *selection = Selection { which, excluded: excluded.unwrap_or_default() };
             }
         }
-        // An owner who has asked Reloader for restarts wants them where only the settings say otherwise.
+        // An owner who selects secrets for Reloader wants restarts, unless an annotation or a policy says
+        // otherwise.
         if is_chosen && unset.mode {
             choice.mode = Mode::Auto;
         }
         choice.problems.extend(problems);
     }
 
-    /// Names separated by commas, each a regular expression for the whole name.
+    /// Names separated by commas. Each is a regular expression for the whole name.
     fn read_names(key: &str, list: &str, problems: &mut Vec<String>) -> Names {
         let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if names.len() > NAMES_MAX {

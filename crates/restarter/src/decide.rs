@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     assess::{Assessment, NextLedger, Readiness, assess, current, mix},
-    ledger::{Accepted, Followed, Ledger, Outcome, Phase, Queue, Start, Trial, Wait},
+    ledger::{AcceptedVersion, Ledger, Outcome, Phase, Queue, RolloutRecord, Start, Trial, Wait},
     marker,
     settings::Settings,
     source::{SourceId, SourceRef, Sources, Version},
@@ -44,7 +44,7 @@ pub enum Step {
         /// The ledger after that.
         ledger: Box<Ledger>,
         /// The versions of the objects that the decision is based on.
-        seen: Seen,
+        seen: ObservedVersions,
     },
     /// Write the ledger of a workload.
     Record {
@@ -53,13 +53,13 @@ pub enum Step {
         /// The ledger.
         ledger: Box<Ledger>,
         /// The versions of the objects that the decision is based on.
-        seen: Seen,
+        seen: ObservedVersions,
     },
 }
 
 /// The versions of the objects that a decision is based on. A step is valid as long as both are current.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedVersions {
     /// `metadata.resourceVersion` of the workload.
     pub workload: Box<str>,
     /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
@@ -88,7 +88,7 @@ pub fn decide(now: i64, world: &World, settings: &Settings) -> Decision {
             Turn::Now(start) => {
                 waves.start(key, &assessment.stale);
                 limits.start(key, start);
-                let rollout = Followed::new(now, start, assessment.is_healthy);
+                let rollout = RolloutRecord::new(now, start, assessment.is_healthy);
                 decision.steps.push(restart(rollout, key, workload, assessment, sources, settings));
             }
             Turn::Waits { wait, until } => {
@@ -118,14 +118,14 @@ impl Step {
     }
 
     /// The versions of the objects that were looked at.
-    pub fn seen(&self) -> &Seen {
+    pub fn seen(&self) -> &ObservedVersions {
         match self {
             Self::Restart { seen, .. } | Self::Record { seen, .. } => seen,
         }
     }
 }
 
-impl Seen {
+impl ObservedVersions {
     fn new(workload: &Workload) -> Self {
         Self { workload: workload.resource_version.clone(), record: workload.record_version.clone() }
     }
@@ -200,7 +200,7 @@ impl<'a> Limits<'a> {
     fn new(assessed: &[Assessed<'a>], settings: &'a Settings, now: i64) -> Self {
         let mut limits = Self { scheduled: 0, by_namespace: BTreeMap::new(), settings };
         for (key, _, assessment) in assessed {
-            let has_place = |rollout: &Followed| {
+            let has_place = |rollout: &RolloutRecord| {
                 rollout.outcome == Outcome::Running && now < rollout.progressed + settings.rollout_timeout
             };
             if let Some(rollout) = assessment.ledger.rollout.filter(has_place) {
@@ -235,7 +235,7 @@ impl<'a> Limits<'a> {
 
 /// The restart of a workload: its new pods read the current version of everything that it delivers.
 fn restart(
-    rollout: Followed,
+    rollout: RolloutRecord,
     key: &WorkloadKey,
     workload: &Workload,
     assessment: &Assessment<'_>,
@@ -245,7 +245,7 @@ fn restart(
     let mut ledger = Box::new(Ledger::clone(&assessment.ledger));
     ledger.begin(rollout, settings);
     for (source, version) in &assessment.stale {
-        ledger.accept(Accepted { source: *source, version: *version, trial: Trial::Running });
+        ledger.accept(AcceptedVersion { source: *source, version: *version, trial: Trial::Running });
     }
     let versions = delivered_versions(workload, &ledger, &assessment.stale, sources);
     ledger.pending = None;
@@ -255,7 +255,7 @@ fn restart(
         workload: key.clone(),
         marker: marker::write(&versions),
         ledger,
-        seen: Seen::new(workload),
+        seen: ObservedVersions::new(workload),
     }
 }
 
@@ -282,7 +282,7 @@ fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
     for (key, workload, assessment) in assessed {
         let NextLedger::Changed(ledger) = assessment.ledger else { continue };
         if workload.ledger.as_ref() != Some(&*ledger) && !restarted.contains(key) {
-            let seen = Seen::new(workload);
+            let seen = ObservedVersions::new(workload);
             let turn = turns.entry(&key.namespace).or_default();
             *turn += 1;
             records.push((*turn, Step::Record { workload: key.clone(), ledger, seen }));

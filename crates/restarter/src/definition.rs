@@ -16,7 +16,8 @@ static DEFINITION: LazyLock<Value> = LazyLock::new(|| {
     definition
 });
 
-/// The controller writes every field that counts. An empty text is no default of a time, and the API server refuses it.
+/// The controller writes all fields that matter. An empty default would be an invalid time, which the API
+/// server refuses.
 fn remove_defaults(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -37,7 +38,7 @@ pub fn definition() -> &'static Value {
 mod tests {
     use super::*;
 
-    /// Everything in the object is bounded, or one who may write its status could fill etcd and the controller's memory.
+    /// All sizes are limited: otherwise an author of statuses could fill etcd and the controller's memory.
     #[test]
     fn every_text_and_list_is_bounded() {
         let mut unbounded = Vec::new();
@@ -45,7 +46,7 @@ mod tests {
         for part in ["spec", "status"] {
             collect_unbounded(&schema["properties"][part], part, &mut unbounded);
         }
-        // Conditions are Kubernetes' own type, which the controller alone writes.
+        // Conditions have Kubernetes' own type, and only the controller writes them.
         unbounded.retain(|path| !path.starts_with("status.conditions[]"));
         assert_eq!(unbounded, [""; 0]);
     }
@@ -55,7 +56,7 @@ mod tests {
         assert!(!definition().to_string().contains("\"default\""));
     }
 
-    /// The API server warns about other formats whenever the chart is installed.
+    /// The API server warns about unknown formats at each installation of the chart.
     #[test]
     fn every_format_is_known_to_kubernetes() {
         let text = definition().to_string();

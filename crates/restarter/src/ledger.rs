@@ -15,13 +15,13 @@ const UNDELIVERED_KEPT: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// The versions for which no restart is needed, sorted by source.
-    pub accepted: Vec<Accepted>,
-    /// The restart that waits.
-    pub pending: Option<Pending>,
-    /// When it was restarted lately, Unix seconds, oldest first.
+    pub accepted: Vec<AcceptedVersion>,
+    /// The pending restart.
+    pub pending: Option<PendingRestart>,
+    /// The times of recent restarts, Unix seconds, oldest first.
     pub restarts: Vec<i64>,
     /// The last restart.
-    pub rollout: Option<Followed>,
+    pub rollout: Option<RolloutRecord>,
     /// The last release that was used.
     pub released: Box<str>,
     /// The displayed phase.
@@ -30,7 +30,7 @@ pub struct Ledger {
 
 /// A version for which no restart is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptedVersion {
     /// The secret.
     pub source: SourceId,
     /// Its version.
@@ -42,7 +42,7 @@ pub struct Accepted {
 /// The result of a restart for a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trial {
-    /// There was none: the workload had the version when it was first seen, or its pods are newer.
+    /// No restart: the workload had the version when it was first seen, or its pods are newer.
     #[default]
     None,
     /// The last restart was for it, and it is not known to have failed.
@@ -51,36 +51,38 @@ pub enum Trial {
     Ended,
     /// The workload failed with it, and has not recovered.
     Failed {
-        /// Whether the controller began the restart itself. Only then the failure counts in other namespaces.
+        /// Whether the controller began the restart itself. Otherwise the failure does not count in other
+        /// namespaces.
         is_scheduled: bool,
     },
 }
 
-/// A restart that waits.
+/// A pending restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingRestart {
     /// Since when, Unix seconds.
     pub since: i64,
     /// The mode was `manual` when the newest of the versions arrived.
     pub is_manual: bool,
     /// The workload was healthy when the newest of the versions arrived.
     pub was_healthy: bool,
-    /// What it is for, sorted by source.
+    /// The versions for which the workload will be restarted, sorted by source.
     pub versions: Vec<(SourceId, Version)>,
 }
 
 /// The last restart of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Followed {
+pub struct RolloutRecord {
     /// When the template was patched, Unix seconds.
     pub since: i64,
     /// Its cause.
     pub start: Start,
-    /// The workload was complete and no pod failed before. Only then a failure says something about the secret.
+    /// Whether the workload was complete and no pod failed before. Otherwise a failure says nothing about the
+    /// secret.
     pub was_healthy: bool,
-    /// How many of its pods have been replaced and are ready. Noted a few times during a rollout.
+    /// How many of its pods have been replaced and are ready. Updated a few times during a rollout.
     pub replaced: u32,
-    /// When that was noted, Unix seconds.
+    /// When that was updated, Unix seconds.
     pub progressed: i64,
     /// Since when the workload has been well after a failure, Unix seconds.
     pub well_since: Option<i64>,
@@ -88,7 +90,7 @@ pub struct Followed {
     pub outcome: Outcome,
 }
 
-impl Followed {
+impl RolloutRecord {
     /// A restart that begins.
     pub(crate) fn new(since: i64, start: Start, was_healthy: bool) -> Self {
         let outcome = Outcome::Running;
@@ -158,7 +160,7 @@ pub enum Doubt {
     NoVersion(SourceId),
     /// There are too many secrets.
     NotFollowed(NotFollowed),
-    /// Some pods are older than the version of this secret, which was only written down.
+    /// Some pods are older than the version of this secret, which was only recorded.
     FirstSight(SourceId),
 }
 
@@ -167,17 +169,17 @@ pub enum Doubt {
 pub enum Wait {
     /// A user's release.
     Release,
-    /// Its annotations to be corrected.
+    /// Valid annotations.
     Invalid(Box<str>),
-    /// `spec.paused` to go.
+    /// The end of `spec.paused`.
     Paused,
-    /// Its pods to be deleted by hand.
+    /// The deletion of its pods by a user.
     OnDelete,
-    /// The partition of a `StatefulSet` to go, which keeps pods of the old template.
+    /// The removal of a `StatefulSet`'s partition, which keeps pods of the old template.
     Partition,
     /// Another attempt: the API server has refused the patch.
     Refused(Box<str>),
-    /// The pods to agree on the version of a CSI volume.
+    /// The same version of a CSI volume in all pods.
     Agreement {
         /// A pod that does not have the newest version; empty if none is known.
         pod: Box<str>,
@@ -186,9 +188,9 @@ pub enum Wait {
     Settling,
     /// A rollout in progress.
     Rollout,
-    /// The shortest time between restarts.
+    /// The minimum interval between restarts.
     Interval {
-        /// The end of it, Unix seconds.
+        /// When it ends, Unix seconds.
         until: i64,
     },
     /// The circuit breaker: there were too many restarts.
@@ -198,9 +200,9 @@ pub enum Wait {
     },
     /// A maintenance window.
     Window {
-        /// When one opens, Unix seconds; none if none opens again.
+        /// When one opens, Unix seconds; `None` if none opens again.
         opens: Option<i64>,
-        /// A digest of the windows that were searched. They are not searched again before that time.
+        /// A digest of the windows, so that they are not searched again before that time.
         asked: u64,
     },
     /// Its turn.
@@ -212,12 +214,12 @@ pub enum Wait {
         /// Where it failed.
         by: StoppedBy,
     },
-    /// Nothing: the controller only reports.
+    /// Nothing, because the controller only reports.
     DryRun,
 }
 
 impl Phase {
-    /// Whether a pending restart waits for its owner or for the controller, as one word.
+    /// Whether a pending restart waits for its owner or for the controller, as a label.
     pub const fn waits_for(&self) -> &'static str {
         match self {
             Self::Waiting(
@@ -227,12 +229,12 @@ impl Phase {
         }
     }
 
-    /// All words of `waits_for`.
+    /// All results of `waits_for`.
     pub const WAITS_FOR: [&'static str; 2] = ["owner", "controller"];
 }
 
-/// Why it is not a workload's turn. It does not contain what changes with each restart of other workloads,
-/// because each change writes the status of all waiting workloads.
+/// Why it is not a workload's turn. Values that change with each restart of another workload are left out,
+/// because each change is written to the status of all waiting workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// A canary of the namespace is being restarted.
@@ -242,9 +244,9 @@ pub enum Queue {
         /// Since when, Unix seconds.
         since: i64,
     },
-    /// The canaries have succeeded and are observed for a while.
+    /// The canaries have succeeded and are still observed.
     Observation {
-        /// The end of it, Unix seconds.
+        /// When the observation ends, Unix seconds.
         until: i64,
     },
     /// Other workloads come first.
@@ -277,7 +279,7 @@ pub enum RolloutChange {
 }
 
 impl RolloutChange {
-    /// One word.
+    /// The outcome as a label.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -289,9 +291,9 @@ impl RolloutChange {
 
     /// The changes between two states of the last restart. They do not depend on the phase, because a failed
     /// workload can also be waiting for its next restart.
-    pub fn between(before: Option<Followed>, after: Option<Followed>) -> Vec<Self> {
+    pub fn between(before: Option<RolloutRecord>, after: Option<RolloutRecord>) -> Vec<Self> {
         let Some(after) = after else { return Vec::new() };
-        // The time of the same restart only changes to an earlier one, if a clock was wrong.
+        // The time of the same restart only changes if a clock was wrong, and then to an earlier one.
         let is_same = before.is_some_and(|before| after.since <= before.since);
         let former = before.map_or(Outcome::Running, |before| before.outcome);
         let is_replaced = before.is_some() && !is_same && former == Outcome::Running;
@@ -314,21 +316,21 @@ impl RolloutChange {
 
 impl Ledger {
     /// The version of a source for which no restart is needed.
-    pub fn accepted(&self, source: SourceId) -> Option<Accepted> {
+    pub fn accepted(&self, source: SourceId) -> Option<AcceptedVersion> {
         let index = self.accepted.binary_search_by_key(&source, |accepted| accepted.source).ok()?;
         Some(self.accepted[index])
     }
 
     /// Accepts a version.
-    pub fn accept(&mut self, accepted: Accepted) {
+    pub fn accept(&mut self, accepted: AcceptedVersion) {
         match self.accepted.binary_search_by_key(&accepted.source, |accepted| accepted.source) {
             Ok(index) => self.accepted[index] = accepted,
             Err(index) => self.accepted.insert(index, accepted),
         }
     }
 
-    /// Removes the versions of sources that are no longer delivered, except a few: a template that is read
-    /// without its policies for a moment must not lose its versions.
+    /// Removes the versions of sources that are no longer delivered, except a few: a template that is briefly
+    /// read without its policies must not lose its versions.
     pub(crate) fn trim(&mut self, is_delivered: impl Fn(SourceId) -> bool) {
         let mut kept = 0;
         self.accepted.retain(|accepted| {
@@ -340,7 +342,7 @@ impl Ledger {
 
     /// Whether a rollout that this controller started is in progress.
     pub fn is_restarting(&self) -> bool {
-        matches!(self.rollout, Some(Followed { outcome: Outcome::Running, .. }))
+        matches!(self.rollout, Some(RolloutRecord { outcome: Outcome::Running, .. }))
     }
 
     /// Whether the workload failed with a version and has not recovered, so that other restarts for that
@@ -350,7 +352,7 @@ impl Ledger {
     }
 
     /// Records the outcome of the last restart for its versions, if it counts.
-    pub(crate) fn judge(&mut self, rollout: Followed, counts: bool) {
+    pub(crate) fn judge(&mut self, rollout: RolloutRecord, counts: bool) {
         let is_scheduled = rollout.start == Start::Scheduled;
         self.change_trials(|trial| match (trial, rollout.outcome) {
             (Trial::Running, Outcome::Failed(_)) if counts => Trial::Failed { is_scheduled },
@@ -369,7 +371,7 @@ impl Ledger {
 
     /// Records a new restart. A version that was still under observation remains so, because the next
     /// rollout also tests it.
-    pub(crate) fn begin(&mut self, followed: Followed, settings: &Settings) {
+    pub(crate) fn begin(&mut self, followed: RolloutRecord, settings: &Settings) {
         let ended = match self.rollout.map(|rollout| rollout.outcome) {
             Some(Outcome::Running) => Trial::Running,
             Some(Outcome::Succeeded { at }) if followed.since < at + settings.observation => Trial::Running,

@@ -36,21 +36,21 @@ mod tests;
 
 pub use catalog::{Catalog, Defaults, is_older};
 pub use choice::{Annotations, Candidate, Choice, Places, Selection, choose, keys};
-pub use decide::{Decision, Seen, Step, World, decide};
+pub use decide::{Decision, ObservedVersions, Step, World, decide};
 pub use definition::definition;
 pub use ledger::{
-    Accepted, Doubt, Failure, Followed, Ledger, Outcome, Pending, Phase, Queue, RolloutChange, Start,
-    StoppedBy, Trial, Wait,
+    AcceptedVersion, Doubt, Failure, Ledger, Outcome, PendingRestart, Phase, Queue, RolloutChange,
+    RolloutRecord, Start, StoppedBy, Trial, Wait,
 };
 pub use marker::{MARKER, MarkedVersions, Marker};
 pub use observe::{ClassStatus, State, class_status, pod, secret_version, state};
 pub use patch::{FIELD_MANAGER, patch};
 pub use resource::{
-    Held, PendingStatus, RolloutStatus, RotationRollout, RotationRolloutSpec, RotationRolloutStatus,
-    VersionStatus, object_name, workload_of,
+    ConditionState, PendingStatus, RolloutStatus, RotationRollout, RotationRolloutSpec,
+    RotationRolloutStatus, VersionStatus, object_name, workload_of,
 };
 pub use settings::Settings;
-pub use source::{Observed, SourceId, SourceKind, SourceRef, Sources, Version, VersionError, digest};
+pub use source::{SourceId, SourceKind, SourceRef, SourceState, Sources, Version, VersionError, digest};
 pub use window::{Opening, Window, WindowError, WindowFault};
 pub use workload::{
     Agreement, Delivery, Kind, Mode, NotFollowed, Pod, Progress, Refusal, Workload, WorkloadKey,

@@ -7,9 +7,9 @@ use crate::source::{SourceId, SourceRef, Sources, Version, digest};
 /// The annotation's key. On an Argo Rollout it is in the object's own metadata.
 pub const MARKER: &str = "scaivault.scailabs.ai/restarted-for";
 
-/// The most secrets of one workload that are followed, all of which its marker names.
+/// The maximum number of followed secrets of a workload. Its marker names all of them.
 pub(crate) const SECRETS_MAX: usize = 256;
-/// The longest marker that is read. What the controller writes for 256 secrets is shorter.
+/// The maximum length of a marker in bytes; that of 256 secrets is shorter.
 const MAX_BYTES: usize = 160 * 1024;
 
 /// A parsed marker, with the sources that the workload delivers.
@@ -21,8 +21,8 @@ pub struct Marker {
     pub versions: Box<[(SourceId, Version)]>,
 }
 
-/// What a marker says, before it is known what the workload delivers. A tenant that can write the workload can write the marker,
-/// so no text is kept: sources are kept as digests, and entries that cannot be read are left out.
+/// A marker of a workload whose sources are not known yet. Tenants can write markers, so no text is kept:
+/// sources are kept as digests, and malformed entries are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarkedVersions {
     digest: u64,
@@ -43,7 +43,7 @@ impl MarkedVersions {
         Self { digest: digest(&[text]), versions: versions.into() }
     }
 
-    /// What it says about these sources.
+    /// The versions of these sources.
     pub fn of(&self, delivered: impl IntoIterator<Item = SourceId>, sources: &Sources) -> Marker {
         let version = |id: SourceId| {
             let name = digest(&[&sources.name(id).to_string()]);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_entries_are_left_out() {
+    fn forged_entries_are_ignored() {
         let mut sources = Sources::default();
         let id = sources.intern("a", &SourceRef::new(SourceKind::Secret, "db"));
         let text = "secret:other=@5;secret:db=never;;=;secret:db=@7;secret:db=@9";

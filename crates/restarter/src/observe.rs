@@ -13,7 +13,7 @@ use crate::{
 /// The state of a workload, from its spec and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// `spec.paused`, or a canary of an Argo Rollout that is paused.
+    /// `spec.paused`, or the canary of an Argo Rollout is paused.
     pub is_paused: bool,
     /// The update strategy is `OnDelete`.
     pub is_on_delete: bool,
@@ -32,7 +32,7 @@ pub struct State {
 const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
 /// The deadline of a Deployment that does not set one.
 const DEFAULT_DEADLINE: i64 = 600;
-/// The longest deadline that is used. With a longer one, other workloads would wait for days for one rollout.
+/// The maximum deadline. With a longer one, other workloads would wait for days for one rollout.
 const LONGEST_DEADLINE: i64 = 24 * 3600;
 
 /// The state of a workload, from its spec and status.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    ledger::{Accepted, Followed, Ledger, Outcome, Pending, Phase, Start, Trial},
+    ledger::{AcceptedVersion, Ledger, Outcome, PendingRestart, Phase, RolloutRecord, Start, Trial},
     source::{SourceId, SourceKind, SourceRef, Sources, Version, digest},
     text,
     workload::{Kind, WorkloadKey},
@@ -170,9 +170,9 @@ pub struct VersionStatus {
 const CONDITIONS: [&str; 2] = ["UpToDate", "Succeeded"];
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
-/// The status of a condition, and when it began.
+/// The status of a condition and the time of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct ConditionState {
     condition: &'static str,
     status: &'static str,
     /// Unix seconds.
@@ -227,7 +227,7 @@ impl RotationRollout {
 impl RotationRolloutStatus {
     /// The status for a ledger. `previous` are the current conditions, whose times are kept if nothing
     /// changes.
-    pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[Held]) -> Self {
+    pub fn new(ledger: &Ledger, sources: &Sources, now: i64, previous: &[ConditionState]) -> Self {
         let version = |source: SourceId, version: Version, trial: Trial| {
             let SourceRef { kind, name } = sources.name(source);
             VersionStatus {
@@ -275,12 +275,12 @@ impl RotationRolloutStatus {
 
     /// The status of each condition and when it began. Conditions that the controller did not write are
     /// ignored.
-    pub fn held(&self) -> Box<[Held]> {
+    pub fn held(&self) -> Box<[ConditionState]> {
         let known = |words: &[&'static str], word: &str| words.iter().find(|known| **known == word).copied();
         let held = self.conditions.iter().filter_map(|found| {
             let condition = known(&CONDITIONS, &found.type_)?;
             let status = known(&STATUSES, &found.status)?;
-            Some(Held { condition, status, since: seconds(&found.last_transition_time)? })
+            Some(ConditionState { condition, status, since: seconds(&found.last_transition_time)? })
         });
         held.collect()
     }
@@ -300,14 +300,14 @@ impl RotationRolloutStatus {
         };
         for entry in &self.accepted {
             if let Some((source, version)) = read(entry) {
-                ledger.accept(Accepted { source, version, trial: entry.trial() });
+                ledger.accept(AcceptedVersion { source, version, trial: entry.trial() });
             }
         }
         ledger.pending = self.pending.as_ref().and_then(|pending| {
             let mut versions: Vec<_> = pending.versions.iter().filter_map(&mut read).collect();
             versions.sort_unstable();
             let (is_manual, was_healthy) = (pending.manual, pending.was_healthy);
-            Some(Pending { since: seconds(&pending.since)?, is_manual, was_healthy, versions })
+            Some(PendingRestart { since: seconds(&pending.since)?, is_manual, was_healthy, versions })
         });
         ledger.rollout = self.rollout.as_ref().and_then(RolloutStatus::followed);
         ledger.restarts.sort_unstable();
@@ -330,9 +330,9 @@ fn seconds(time: &str) -> Option<i64> {
     time.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
-impl From<Followed> for RolloutStatus {
-    fn from(rollout: Followed) -> Self {
-        let Followed { since, start, was_healthy, replaced, progressed, well_since, outcome } = rollout;
+impl From<RolloutRecord> for RolloutStatus {
+    fn from(rollout: RolloutRecord) -> Self {
+        let RolloutRecord { since, start, was_healthy, replaced, progressed, well_since, outcome } = rollout;
         let (finished, failure) = match outcome {
             Outcome::Running => (None, None),
             Outcome::Succeeded { at } => (Some(text::time(at)), None),
@@ -346,14 +346,14 @@ impl From<Followed> for RolloutStatus {
 }
 
 impl RolloutStatus {
-    fn followed(&self) -> Option<Followed> {
+    fn followed(&self) -> Option<RolloutRecord> {
         let outcome = match (&self.finished, &self.failure) {
             (Some(finished), _) => Outcome::Succeeded { at: seconds(finished)? },
             (None, Some(failure)) => Outcome::Failed(Failure::from_reason(failure)?),
             (None, None) => Outcome::Running,
         };
         let since = seconds(&self.since)?;
-        Some(Followed {
+        Some(RolloutRecord {
             since,
             start: Start::from_word(&self.start),
             was_healthy: self.was_healthy,
@@ -377,12 +377,12 @@ impl Start {
 
     fn from_word(word: &str) -> Self {
         let starts = [Self::Scheduled, Self::Released, Self::Adopted];
-        // The cause of a word that cannot be read is unknown.
+        // An unknown word counts as an unknown cause.
         starts.into_iter().find(|start| start.word() == word).unwrap_or(Self::Adopted)
     }
 }
 
-fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[Held]) -> Vec<Condition> {
+fn conditions(ledger: &Ledger, message: &str, now: i64, previous: &[ConditionState]) -> Vec<Condition> {
     let is_current = match ledger.phase {
         Phase::Current => "True",
         Phase::Unknown(_) => "Unknown",
@@ -407,7 +407,7 @@ fn condition(
     reason: &str,
     message: &str,
     now: i64,
-    previous: &[Held],
+    previous: &[ConditionState],
 ) -> Condition {
     let same = previous.iter().find(|held| held.condition == type_ && held.status == status);
     Condition {

@@ -2,7 +2,7 @@
 
 use crate::window::Window;
 
-/// How fast workloads are restarted. Times are in seconds.
+/// The settings of restarts. Times are in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How long a version must be unchanged before the first restart for it; at least 2, because times are

@@ -63,7 +63,7 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// The number of a source in [`Sources`]. Numbers are never reused, so a stale one refers to nothing.
+/// The identifier of a source in [`Sources`]. It is never reused, so a stale one refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u64);
 
@@ -82,7 +82,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// Whether it replaces `other`. An older version of the same source, from a replica that lags, does not.
+    /// Whether it replaces `other`. An older version of the same source, from a lagging replica, does not.
     ///
     /// A higher number is newer, even with an earlier time, because the clocks of two servers may differ, and a
     /// clock may be set back. A lower number is newer if its time is later, because the secret was created
@@ -118,10 +118,10 @@ impl Version {
     }
 }
 
-/// By how much a clock may have been set back between two versions, in seconds.
+/// The most seconds by which a clock may have been set back between two versions.
 const CLOCK_CHANGE: i64 = 24 * 3600;
-/// By how much the clocks of servers may differ so that a lower number with a later time is an older version, in
-/// seconds.
+/// The most seconds by which the clocks of two servers may differ: a lower number with a later time within
+/// that limit is an older version.
 const CLOCK_SKEW: i64 = 120;
 
 impl fmt::Display for Version {
@@ -156,14 +156,14 @@ impl std::str::FromStr for Version {
 
 /// The state of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct SourceState {
     /// The current version; `None` while it is not known.
     pub current: Option<Version>,
-    /// Since when this process has seen that version, Unix seconds.
+    /// When this process first saw that version, Unix seconds.
     pub seen_at: i64,
-    /// When the version before it stops working, Unix seconds of the server, if that is known.
+    /// When the previous version stops working, Unix seconds of the server; `None` if unknown.
     pub old_ends: Option<i64>,
-    /// Of a native Secret: its last `metadata.resourceVersion`; 0 if that is not known.
+    /// The last `metadata.resourceVersion` of a native Secret; 0 if unknown.
     pub revision: u64,
 }
 
@@ -173,18 +173,18 @@ pub(crate) struct NativeVersion {
     pub(crate) version: Version,
     /// The last `metadata.resourceVersion` of the Secret: the version was not written later.
     pub(crate) revision: u64,
-    /// Since when this process has seen it, Unix seconds.
+    /// When this process first saw it, Unix seconds.
     pub(crate) seen_at: i64,
 }
 
-/// All sources of the cluster by number, so that workloads refer to them in eight bytes.
+/// All sources of the cluster. Workloads refer to them by identifiers of eight bytes.
 #[derive(Clone, Debug)]
 pub struct Sources {
     ids: BTreeMap<(Arc<str>, SourceRef), SourceId>,
-    entries: BTreeMap<SourceId, (Arc<str>, SourceRef, Observed)>,
-    /// Those of which `ScaiVault` gives no version.
+    entries: BTreeMap<SourceId, (Arc<str>, SourceRef, SourceState)>,
+    /// Sources for which ScaiVault returns no version.
     failing: BTreeSet<SourceId>,
-    /// The number of the next new source.
+    /// The next identifier.
     next: u64,
     /// The name of removed sources.
     forgotten: SourceRef,
@@ -198,39 +198,40 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// The number of a source of a workload in `namespace`; a new one if it is not known yet.
+    /// The identifier of a source of a workload in `namespace`. A new source is added.
     pub fn intern(&mut self, namespace: &str, source: &SourceRef) -> SourceId {
         let scope: Arc<str> = scope(namespace, source.kind).into();
         let (entries, next) = (&mut self.entries, &mut self.next);
         *self.ids.entry((Arc::clone(&scope), source.clone())).or_insert_with(|| {
             let id = SourceId(*next);
             *next += 1;
-            entries.insert(id, (scope, source.clone(), Observed::default()));
+            entries.insert(id, (scope, source.clone(), SourceState::default()));
             id
         })
     }
 
-    /// The number of a source that is known.
+    /// The identifier of a known source.
     pub fn find(&self, namespace: &str, source: &SourceRef) -> Option<SourceId> {
         self.ids.get(&(scope(namespace, source.kind).into(), source.clone())).copied()
     }
 
-    /// Whether a source was not forgotten.
+    /// Whether a source was not removed.
     pub fn is_known(&self, id: SourceId) -> bool {
         self.entries.contains_key(&id)
     }
 
-    /// The source of a number. A removed one has no name.
+    /// The source with this identifier. The name of a removed one is empty.
     pub fn name(&self, id: SourceId) -> &SourceRef {
         self.entries.get(&id).map_or(&self.forgotten, |(_, source, _)| source)
     }
 
     /// The state of a source.
-    pub fn observed(&self, id: SourceId) -> Observed {
+    pub fn observed(&self, id: SourceId) -> SourceState {
         self.entries.get(&id).map(|(_, _, observed)| *observed).unwrap_or_default()
     }
 
-    /// Records what was seen at `now`. An older version than the known one is ignored. Returns whether something changed.
+    /// Records a version that was read at `now`. Older versions are ignored. Returns whether something
+    /// changed.
     pub fn observe(&mut self, id: SourceId, version: Version, old_ends: Option<i64>, now: i64) -> bool {
         let Some((_, _, observed)) = self.entries.get_mut(&id) else { return false };
         self.failing.remove(&id);
@@ -244,13 +245,13 @@ impl Sources {
                 is_changed
             }
             _ => {
-                *observed = Observed { current: Some(version), seen_at: now, old_ends, revision: 0 };
+                *observed = SourceState { current: Some(version), seen_at: now, old_ends, revision: 0 };
                 true
             }
         }
     }
 
-    /// Records what was seen of a native Secret. Returns whether its version has changed.
+    /// Records the version of a native Secret. Returns whether it has changed.
     pub(crate) fn observe_native(&mut self, id: SourceId, native: NativeVersion) -> bool {
         let NativeVersion { version, revision, seen_at } = native;
         let is_changed = self.observe(id, version, None, seen_at);
@@ -262,12 +263,13 @@ impl Sources {
         is_changed
     }
 
-    /// Records that no version of a source can be read. Returns whether that is new; a version that is known stays.
+    /// Records that a source has no readable version. Returns whether that is new. A known version is kept.
     pub fn fail(&mut self, id: SourceId) -> bool {
         self.observed(id).current.is_none() && self.is_known(id) && self.failing.insert(id)
     }
 
-    /// Whether no version of a source can be read: a native Secret that is missing, or what `ScaiVault` does not give.
+    /// Whether no version of a source can be read: the native Secret does not exist, or ScaiVault returns no
+    /// version.
     pub(crate) fn is_without_version(&self, id: SourceId) -> bool {
         let is_native = self.name(id).kind == SourceKind::Secret;
         self.observed(id).current.is_none() && (is_native || self.failing.contains(&id))
@@ -291,7 +293,7 @@ impl Sources {
     }
 }
 
-/// The namespace that a source's name is unique in; empty for the whole cluster.
+/// The namespace in which a source's name is unique; empty for the whole cluster.
 fn scope(namespace: &str, kind: SourceKind) -> &str {
     match kind {
         SourceKind::ScaiVault => "",
@@ -327,19 +329,22 @@ mod tests {
 
     #[test]
     fn the_newer_of_two_versions_is_found() {
-        assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "a secret that was made anew");
+        assert!(numbered(20, 1).is_newer_than(numbered(10, 9)), "the secret was created again");
         assert!(!numbered(10, 8).is_newer_than(numbered(20, 9)), "a lagging replica");
         assert!(numbered(10, 8).is_newer_than(numbered(10, 7)), "two versions in one second");
         assert!(!numbered(30, 8).is_newer_than(numbered(20, 8)), "another description");
-        assert!(numbered(30, 1).is_newer_than(numbered(20, 1)), "made anew with one version");
+        assert!(numbered(30, 1).is_newer_than(numbered(20, 1)), "created again with one version");
         assert!(numbered(30, 0).is_newer_than(numbered(20, 0)), "a native Secret");
         assert!(numbered(10, 8).is_newer_than(numbered(20, 7)), "a server with another clock");
         assert!(!numbered(20, 7).is_newer_than(numbered(10, 8)), "the same, lagging");
         assert!(numbered(10, 2).is_newer_than(numbered(20, 1)), "rotated soon after its creation");
         assert!(numbered(10, 8).is_newer_than(numbered(80_000, 7)), "a clock that was set back");
-        assert!(!numbered(10, 9).is_newer_than(numbered(20, 1)), "lagging, after it was made anew");
+        assert!(
+            !numbered(10, 9).is_newer_than(numbered(20, 1)),
+            "a lagging replica after it was created again"
+        );
         assert!(!numbered(10, 9).is_newer_than(numbered(90_000, 3)), "the same, and rotated since");
-        assert!(numbered(200, 3).is_newer_than(numbered(10, 9)), "made anew, and rotated since");
+        assert!(numbered(200, 3).is_newer_than(numbered(10, 9)), "created again and rotated since");
         assert!(Version::Label(1).is_newer_than(Version::Label(2)));
         assert!(!Version::Label(1).is_newer_than(Version::Label(1)));
     }
@@ -347,7 +352,7 @@ mod tests {
     #[test]
     fn a_version_with_another_time_is_the_same() {
         assert!(numbered(30, 8).is_same(numbered(20, 8)) && !numbered(30, 8).is_same(numbered(30, 9)));
-        assert!(!numbered(30, 1).is_same(numbered(20, 1)), "made anew");
+        assert!(!numbered(30, 1).is_same(numbered(20, 1)), "created again");
         assert!(!numbered(30, 0).is_same(numbered(20, 0)), "a native Secret");
         assert!(
             Version::Label(1).is_same(Version::Label(1)) && !Version::Label(1).is_same(Version::Label(2))
@@ -365,7 +370,7 @@ mod tests {
         assert!(sources.observe(id, numbered(20, 2), Some(500), 103));
         assert_eq!(
             sources.observed(id),
-            Observed { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500), revision: 0 }
+            SourceState { current: Some(numbered(20, 2)), seen_at: 100, old_ends: Some(500), revision: 0 }
         );
         // A change of the metadata changes the time of the same version.
         assert!(sources.observe(id, numbered(25, 2), Some(400), 104));

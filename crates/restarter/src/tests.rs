@@ -1,4 +1,4 @@
-//! Decisions on a simulated cluster.
+//! Tests of decisions on a simulated cluster.
 
 mod bad_rotations;
 mod cluster;

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     assess::{Assessment, current},
-    ledger::{Followed, Outcome, Queue, StoppedBy, Trial, Wait},
+    ledger::{Outcome, Queue, RolloutRecord, StoppedBy, Trial, Wait},
     settings::Settings,
     source::{SourceId, Sources, Version},
     workload::{Workload, WorkloadKey},
@@ -152,7 +152,7 @@ fn bad(groups: &BTreeMap<GroupKey, Group<'_>>) -> BTreeSet<(SourceId, Version)> 
 }
 
 impl<'a> Group<'a> {
-    fn count(&mut self, trial: Trial, rollout: Followed, key: &'a WorkloadKey) {
+    fn count(&mut self, trial: Trial, rollout: RolloutRecord, key: &'a WorkloadKey) {
         let finished = match (trial, rollout.outcome) {
             // It has no result for the version, so another workload has to test it.
             (Trial::None, _) | (Trial::Running, Outcome::Failed(_)) => return,

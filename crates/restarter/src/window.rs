@@ -9,13 +9,13 @@ use thiserror::Error;
 
 use crate::source::digest;
 
-/// The longest window; a longer one could be open all the time.
+/// The maximum length of a window, because a longer one could be open all the time.
 const MAX_DURATION: u64 = 7 * 24 * 3600;
 
-/// The longest text of a window.
+/// The maximum length of a window's text in bytes.
 const MAX_BYTES: usize = 256;
 
-/// When restarts are allowed: from each time of a cron expression for a while.
+/// A period in which restarts are allowed: from each time of a cron expression, for a duration.
 #[derive(Clone, Debug)]
 pub struct Window {
     cron: Crontab,
@@ -50,7 +50,7 @@ impl Window {
     pub fn opening(&self, now: i64) -> Opening {
         let Some(now) = Timestamp::from_second(now).ok() else { return Opening::Closed { opens: None } };
         let began = now.checked_sub(self.duration).ok();
-        // A window that begins exactly when another has just ended is found by the search from that second on.
+        // The search finds a window that begins exactly at the end of another one.
         let last = began.and_then(|began| next(&self.cron, began));
         if last.is_some_and(|last| last <= now) {
             return Opening::Open;
@@ -64,7 +64,7 @@ fn next(cron: &Crontab, time: Timestamp) -> Option<Timestamp> {
     cron.find_next(MakeTimestamp(time)).ok().map(|next| next.timestamp())
 }
 
-/// Identifies a list of windows.
+/// A digest that identifies a list of windows.
 pub(crate) fn digest_of(windows: &[Window]) -> u64 {
     digest(&windows.iter().map(|window| &*window.text).collect::<Vec<_>>())
 }
@@ -94,22 +94,22 @@ pub struct WindowError {
 /// What is wrong with a maintenance window.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WindowFault {
-    /// It is longer than any window.
+    /// The text is too long.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLong,
-    /// There is no duration.
+    /// The duration is missing.
     #[error("`for` and a duration are missing")]
     NoDuration,
-    /// The duration is not one.
+    /// The duration is invalid.
     #[error("the duration {0} is not between 1m and 7d")]
     Duration(Excerpt),
-    /// The expression has not five fields.
+    /// The cron expression does not have five fields.
     #[error("the cron expression has {0} fields instead of five")]
     Fields(usize),
-    /// The expression is wrong.
+    /// The cron expression is invalid.
     #[error("the cron expression cannot be read")]
     Cron,
-    /// No day has all that it asks for.
+    /// The cron expression matches no day.
     #[error("it does not open within four years")]
     Never,
     /// The time zone is not known.
@@ -140,10 +140,10 @@ fn parse(text: &str) -> Result<Window, WindowFault> {
         return Err(WindowFault::Fields(fields));
     }
     let zone = zone.trim();
-    // Checked by itself, so that the error says which part is wrong.
+    // Checked separately, so that the error names the invalid part.
     TimeZone::get(zone).map_err(|_| WindowFault::Zone(Excerpt::new(zone)))?;
     let cron = cronexpr::parse_crontab(&format!("{cron} {zone}")).map_err(|_| WindowFault::Cron)?;
-    // The calendar repeats, so any moment will do.
+    // The calendar repeats, so the start of the search does not matter.
     next(&cron, Timestamp::UNIX_EPOCH).ok_or(WindowFault::Never)?;
     let duration = SignedDuration::from_secs(seconds.cast_signed());
     Ok(Window { cron, duration, text: text.into() })

@@ -1,4 +1,4 @@
-//! Workloads as the controller knows them.
+//! The state of workloads and their pods.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,8 @@ use crate::{
     window::Window,
 };
 
-/// A kind of workload that is restarted. Jobs are not, and a CronJob's next run reads the current version anyway.
+/// A supported kind of workload. Jobs are not restarted, because the next run of a CronJob reads the current
+/// version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A Deployment.
@@ -71,17 +72,17 @@ impl fmt::Display for WorkloadKey {
 /// Whether a workload is restarted when its secrets change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
-    /// It is.
+    /// Yes.
     #[default]
     Auto,
-    /// It waits until a user releases the restart.
+    /// Yes, after a user has released the restart.
     Manual,
-    /// It is not.
+    /// No.
     Off,
 }
 
 impl Mode {
-    /// What may stand there.
+    /// The accepted values.
     pub const ALLOWED: &'static str = "auto, manual or off";
 
     /// The word.
@@ -104,27 +105,28 @@ impl Mode {
 pub struct Delivery {
     /// The secret.
     pub source: SourceId,
-    /// What the workload's own pods say about its version; native Secrets and secrets of ScaiVault have the version in
+    /// The version in the workload's own pods. Versions of native Secrets and of ScaiVault are in
     /// [`crate::Sources`].
     pub agreement: Agreement,
 }
 
-/// What the pods of a workload say about the version of a CSI volume.
+/// The version of a CSI volume in the pods of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Agreement {
-    /// They are not asked.
+    /// The source is not a CSI volume.
     #[default]
     NotAsked,
-    /// All have this version.
+    /// All pods have this version.
     Agreed(Version),
-    /// Some have another one, or say nothing yet. The least and the greatest of those that the driver has brought to a running pod.
+    /// Some pods have another version or no status yet. The lowest and the highest of the versions that the
+    /// driver has written for a running pod.
     Disagreeing(Option<(Version, Version)>),
 }
 
 /// Secrets that are not followed, because there are too many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotFollowed {
-    /// How many.
+    /// Their number.
     pub count: usize,
     /// One of them.
     pub first: Option<SourceRef>,
@@ -143,7 +145,7 @@ impl NotFollowed {
 pub struct Pod {
     /// When it was created, Unix seconds of the API server.
     pub created: i64,
-    /// The digest of its annotation [`crate::MARKER`]; 0 without.
+    /// The digest of its annotation [`crate::MARKER`]; 0 without it.
     pub marker: u64,
     /// The driver has changed the files of one of its volumes since the pod started.
     pub has_changed_files: bool,
@@ -153,13 +155,14 @@ pub struct Pod {
     pub is_ready: bool,
     /// A container waits to be started again after a crash, or cannot be started.
     pub is_failing: bool,
-    /// When a container last ended with an error and was, or will be, started again, Unix seconds of the node; 0 if none did.
+    /// When a container last ended with an error and was, or will be, restarted, Unix seconds of the node; 0
+    /// if none did.
     pub crashed_at: i64,
-    /// `metadata.resourceVersion` with which it was created; 0 if it was first seen later.
+    /// Its first `metadata.resourceVersion`; 0 if it was first seen later.
     pub revision: u64,
 }
 
-/// How far the rollout of a workload's template is.
+/// The progress of a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
     /// All pods are of the current template and available.
@@ -176,9 +179,9 @@ pub enum Progress {
 /// A patch that the API server has refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// When it is tried again, Unix seconds.
+    /// When it is retried, Unix seconds.
     pub until: i64,
-    /// What the API server said.
+    /// The message of the API server.
     pub message: Box<str>,
 }
 
@@ -186,50 +189,50 @@ pub struct Refusal {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that a workload can be")]
 pub struct Workload {
-    /// The digest of its `metadata.uid`: orders workloads and spreads them, always the same.
+    /// The digest of its `metadata.uid`, for a stable order and jitter.
     pub uid: u64,
     /// Its `metadata.resourceVersion`, which guards the patch.
     pub resource_version: Box<str>,
     /// Whether it is restarted.
     pub mode: Mode,
-    /// Its owner wants it to be the first of those that share a secret.
+    /// Whether it is restarted before others that share a secret.
     pub is_canary: bool,
-    /// What its pods read at their start, and what a restart would bring.
+    /// The secrets that its pods read at their start.
     pub deliveries: Box<[Delivery]>,
-    /// What they read besides, and is not followed.
+    /// Secrets that its pods read and that are not followed.
     pub not_followed: NotFollowed,
-    /// What its template was last restarted for.
+    /// The versions of its last restart, from its template.
     pub marker: Option<Marker>,
     /// `spec.paused`.
     pub is_paused: bool,
-    /// Its pods are replaced only after they are deleted.
+    /// Whether its pods are only replaced after a user deletes them.
     pub is_on_delete: bool,
     /// It is a `StatefulSet` that keeps the pods below a partition.
     pub is_partitioned: bool,
     /// After how many seconds without progress its own controller gives up a rollout; `None` if it does not,
     /// or too late.
     pub deadline: Option<u32>,
-    /// A pod that does not agree with others on the version of a CSI volume; empty if none is known.
+    /// A pod without the newest version of a CSI volume; empty if none is known.
     pub awaited_pod: Box<str>,
-    /// Of its template.
+    /// The progress of its rollout.
     pub progress: Progress,
-    /// The number of pods that its status says it has.
+    /// The number of pods in its status.
     pub replicas: u32,
-    /// The windows of the workload or namespace; none for those of the settings.
+    /// The windows of the workload or namespace; `None` for those of the settings.
     pub windows: Option<Arc<[Window]>>,
-    /// What is wrong with its annotations; empty if nothing is.
+    /// The problems of its annotations; empty if there are none.
     pub problem: Box<str>,
-    /// The last patch was refused. Such a workload keeps no place among the rollouts at once.
+    /// The refusal of the last patch. Until it is retried, the workload does not count towards the limits.
     pub refusal: Option<Refusal>,
-    /// The text of the annotation that releases a restart; empty without.
+    /// The value of the annotation `restart-release`; empty without it.
     pub release: Box<str>,
-    /// Its pods have the template's marker. Those of an Argo Rollout have none.
+    /// Whether its pods have the template's marker. Those of an Argo Rollout do not.
     pub are_pods_marked: bool,
     /// Its pods that have not ended.
     pub pods: Box<[Pod]>,
     /// `metadata.resourceVersion` of its `RotationRollout`; empty without one.
     pub record_version: Box<str>,
-    /// What its `RotationRollout` says.
+    /// The state in its `RotationRollout`.
     pub ledger: Option<Ledger>,
 }
 

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_cannot_apply() {
+    fn patches_that_the_api_server_cannot_apply() {
         let pod = json!({"spec": {"volumes": null, "containers": [{}]}});
         for path in ["/metadata/annotations", "/spec/volumes/-", "/spec/volumes/0", "/spec/containers/2"] {
             let patch = json!([{"op": "add", "path": path, "value": 1}]);

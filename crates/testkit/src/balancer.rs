@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_go_to_the_backends_in_turn() {
+    async fn connections_alternate_between_backends() {
         let balancer = Balancer::start().await.unwrap();
         balancer.set_backends([greeter(b'a').await, greeter(b'b').await]);
         let mut greetings = String::new();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backend_that_is_taken_away_keeps_its_connections_and_gets_no_new_one() {
+    async fn a_removed_backend_only_keeps_its_connections() {
         let balancer = Balancer::start().await.unwrap();
         balancer.set_backends([greeter(b'a').await]);
         let (_, mut open) = greeting(&balancer).await;

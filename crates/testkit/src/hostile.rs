@@ -82,7 +82,7 @@ pub const SHAPES: &[(&str, Shape)] = &[
         let keys: Vec<_> = keys.iter().map(|(key, value)| (key.as_str(), *value)).collect();
         pod(&keys, &containers((bytes / 60).min(10_000 / (variables + 1)), 1), "")
     }),
-    ("variables beside variables", |bytes| {
+    ("many variables", |bytes| {
         let variables = (bytes / 100).min(200);
         let keys: Vec<_> = (0..variables).map(|n| (format!("inject-env-V{n}"), "a#b")).collect();
         let keys: Vec<_> = keys.iter().map(|(key, value)| (key.as_str(), *value)).collect();

@@ -25,7 +25,7 @@ impl SplitMix {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
         let bound: u64 = bound.try_into().ok().expect("a bound is not negative and fits in 64 bits");
-        T::try_from(mixed % bound).ok().expect("what is below a bound has its type")
+        T::try_from(mixed % bound).ok().expect("a value below the bound fits its type")
     }
 }
 

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_field_of_the_user_shows() {
+    fn a_lost_field_of_the_user_is_detected() {
         let original = json!({"spec": {"containers": [{"name": "app", "brandNewField": 1}]}});
         let lossy =
             json!({"spec": {"containers": [{"name": "app"}], "volumes": [{"name": "scaivault-secrets"}]}});
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_beside_the_allow_list() {
+    fn paths_outside_the_allow_list() {
         for path in [
             "",
             "/metadata/labels",

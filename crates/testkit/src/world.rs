@@ -66,7 +66,7 @@ impl Door {
 
 /// A processed request.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct RecordedRequest {
     /// For example, `POST`.
     pub method: String,
     /// With its query.
@@ -78,7 +78,7 @@ pub struct Seen {
     /// The server's own answer; `None` if the server did not get the request.
     pub answer: Option<String>,
     /// Whether a complete message with the content of the server's answer was sent, in any shape.
-    pub is_told: bool,
+    pub is_delivered: bool,
 }
 
 /// A proxy. It stops, with all its connections, on drop.
@@ -106,7 +106,7 @@ struct Inner {
     rules: Vec<Rule>,
     door: Door,
     history: HashMap<Vec<u8>, Vec<(Instant, Answer)>>,
-    seen: Vec<Seen>,
+    seen: Vec<RecordedRequest>,
     connections: u64,
     /// All running tasks: accept loop, connections, requests.
     running: JoinSet<()>,
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// The completed requests so far.
-    pub fn seen(&self, calls: Calls) -> Vec<Seen> {
+    pub fn seen(&self, calls: Calls) -> Vec<RecordedRequest> {
         self.state.lock().seen.iter().filter(|seen| calls.has(&seen.method, &seen.path)).cloned().collect()
     }
 
@@ -373,7 +373,7 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), state: &Arc<S
         write_answer(stream, answer, &plan).await?;
         let mut inner = state.lock();
         inner.seen[number].to = Instant::now();
-        inner.seen[number].is_told = plan.tells();
+        inner.seen[number].is_delivered = plan.delivers();
         if plan.loss == Some(Loss::Cut) || plan.length < 0 {
             return Ok(());
         }
@@ -391,7 +391,7 @@ async fn work(state: Arc<State>, request: Request, plan: Arc<Plan>, done: onesho
         Err(_) => (None, None),
     };
     let Request { method, path, .. } = request;
-    let seen = Seen { method, path, from, to: Instant::now(), answer: said, is_told: false };
+    let seen = RecordedRequest { method, path, from, to: Instant::now(), answer: said, is_delivered: false };
     let number = {
         let mut inner = state.lock();
         inner.seen.push(seen);

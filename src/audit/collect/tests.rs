@@ -31,7 +31,7 @@ fn mounting(secret: &str) -> Value {
 }
 
 #[test]
-fn a_secret_is_joined_with_what_writes_it_and_with_its_token() {
+fn a_secret_is_joined_with_its_writer_and_its_token() {
     let mut collector = collector();
     for object in [
         json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "es", "namespace": "shop"},
@@ -96,7 +96,7 @@ fn a_workload_is_moved_by_a_policy_without_annotations() {
 }
 
 #[test]
-fn the_generation_in_force_counts_where_the_present_one_is_wrong() {
+fn the_generation_in_force_replaces_an_invalid_one() {
     let mut collector = collector();
     let mut broken = policy(4, "../x");
     let mut good = policy(3, "environments/production/db");
@@ -172,7 +172,7 @@ fn live_pod(collector: &mut Collector, name: &str, phase: &str, owner: Option<(&
 }
 
 #[test]
-fn pods_are_counted_with_the_workload_at_the_end_of_their_owners() {
+fn pods_are_counted_for_their_topmost_owner() {
     let mut collector = collector();
     let key = |version: &str, kind: &str, name: &str| ObjectKey::new("shop", version, kind, name);
     collector.live_workload(&deployment("web", &mounting("db")), key("apps/v1", "Deployment", "web"));

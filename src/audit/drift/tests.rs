@@ -39,7 +39,7 @@ fn drifted(state: PodState, differences: &[&str]) -> Comparison {
 }
 
 #[test]
-fn a_pod_that_carries_what_it_would_get_is_current() {
+fn a_pod_with_the_planned_injection_is_current() {
     let settings = settings("agent:1");
     assert_eq!(compared(&injected(&pod(), &settings), &settings), Comparison::Current);
 }
@@ -97,7 +97,7 @@ fn a_policy_of_another_generation_is_named() {
 }
 
 #[test]
-fn pods_that_run_without_what_they_would_get_are_told() {
+fn pods_without_the_planned_injection_are_reported() {
     let settings = settings("agent:1");
     assert_eq!(compared(&pod(), &settings), drifted(PodState::NotInjected, &[]));
     let mut refused = pod();
@@ -106,7 +106,7 @@ fn pods_that_run_without_what_they_would_get_are_told() {
 }
 
 #[test]
-fn an_injection_that_would_not_be_made_is_a_leftover() {
+fn an_unplanned_injection_is_a_leftover() {
     let settings = settings("agent:1");
     for (key, value, reason) in [
         ("inject", Some("false"), "opted-out"),

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_hears_the_same_once_in_a_while() {
+    fn an_owner_gets_the_same_event_at_intervals() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         let mut admit =
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_a_burst_that_comes_back_with_time() {
+    fn a_namespace_has_a_burst_that_refills() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         assert_eq!(admitted(&mut limiter, 1, 0, NOT_INJECTED, start), PER_NAMESPACE.burst);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_one_too_and_warnings_take_nothing_of_what_matters_more() {
+    fn warnings_do_not_use_the_budget_of_other_events() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         assert_eq!(admitted(&mut limiter, 20, 0, WARNING, start), OVERALL.burst);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_owners_and_namespaces_are_remembered_than_there_is_room_for() {
+    fn the_number_of_remembered_owners_is_limited() {
         let mut limiter = Limiter::default();
         let start = Instant::now();
         for number in 0..2 * u32::try_from(REMEMBERED).unwrap() {

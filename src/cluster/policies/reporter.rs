@@ -202,7 +202,7 @@ impl Reporter {
             // Another replica wrote first; its version arrives through the watch.
             Err(kube::Error::Api(status)) if status.code == 409 => PolicyWrite::StatusConflict,
             Err(error) => {
-                self.tell(&name, &error);
+                self.log(&name, &error);
                 PolicyWrite::StatusFailed
             }
         };
@@ -210,7 +210,7 @@ impl Reporter {
         Some(result)
     }
 
-    fn tell(&mut self, policy: &str, error: &kube::Error) {
+    fn log(&mut self, policy: &str, error: &kube::Error) {
         let now = Instant::now();
         if !self.throttle.is_due(now) {
             return;

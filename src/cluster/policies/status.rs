@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use scaivault_cluster::policies::{Entry, Version, Written};
+use scaivault_cluster::policies::{Entry, Version, WrittenStatus};
 use scaivault_contract::names::{INJECTION_BY_POLICY_LABEL, INJECTION_LABEL, LABEL_AUDIT, LABEL_ENABLED};
 use scaivault_inject::{Namespace, PolicySet};
 use scaivault_policy::{Condition, InForce, InjectionPolicyStatus, LastRefusal, PodCounts, condition};
@@ -156,7 +156,7 @@ fn in_force(entry: &Entry) -> Option<InForce> {
 pub(super) fn without_dispute(
     status: InjectionPolicyStatus,
     former: &InjectionPolicyStatus,
-    written: Option<Written>,
+    written: Option<WrittenStatus>,
     now: Instant,
 ) -> (InjectionPolicyStatus, Option<u64>) {
     let is_same = status.observed_generation == former.observed_generation

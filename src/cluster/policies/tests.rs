@@ -137,7 +137,7 @@ async fn without_its_crd_a_replica_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_deleted_policy_goes_unless_its_crd_does() {
+async fn a_deleted_policy_ends_unless_its_crd_was_deleted() {
     let mut fixture = start().await;
     let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &injecting("shop", "a/b"))).collect();
     fixture.server.answer(LIST, &list(&all)).await;
@@ -176,7 +176,7 @@ async fn a_replica_that_would_drop_a_policy_in_force_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_changed_policy_waits_for_no_answer_about_another_one() {
+async fn a_changed_policy_does_not_wait_for_another_one() {
     let mut fixture = start().await;
     let all: Vec<_> = ["a", "b"].iter().map(|name| policy(name, 1, &injecting("shop", "a/b"))).collect();
     fixture.server.answer(LIST, &list(&all)).await;
@@ -209,7 +209,7 @@ async fn a_policy_that_had_no_room_is_read_when_it_has() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_behind_lets_no_exception_live_on() {
+async fn a_slow_clock_extends_no_exception() {
     const WRITTEN: i64 = 1_801_353_600;
     let mut fixture = start().await;
     let mut late = policy("late", 1, &injecting("shop", "a/b"));

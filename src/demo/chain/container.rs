@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_in_volumes_become_those_of_this_machine() {
+    fn paths_in_volumes_are_mapped_to_this_machine() {
         let mounts = Mounts::new(
             &json!({"volumeMounts": [
                 {"name": "secrets", "mountPath": "/run/secrets"},
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_what_its_manifest_says() {
+    fn a_container_follows_its_manifest() {
         let pod = json!({"metadata": {"name": "shop-1"}, "spec": {"initContainers": [{
             "name": "agent",
             "command": ["/scaivault-agent"],

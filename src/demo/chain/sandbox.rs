@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left() {
+    async fn the_sandbox_is_removed() {
         let sandbox = Sandbox::new().unwrap();
         let path = sandbox.path().to_owned();
         assert!(path.is_dir() && sandbox.last_log_lines().is_none());

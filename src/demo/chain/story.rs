@@ -35,7 +35,7 @@ const DATABASE: &str = "database.json";
 const RELOAD_TARGET: &str = "/metadata/annotations/scaivault.scailabs.ai~1reload-target";
 
 /// Runs and reports all steps.
-pub(super) async fn tell(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Result<()> {
+pub(super) async fn show(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Result<()> {
     let mut narrator = Narrator::new(STEPS);
     let vault = Vault::start().await?;
     narrator.step(
@@ -50,7 +50,7 @@ pub(super) async fn tell(sandbox: &mut Sandbox, args: &DemoArgs) -> anyhow::Resu
     let settings = Settings::try_from(vault.injector_config()).map_err(|problems| {
         anyhow::anyhow!("the injector rejects the demonstration's configuration: {problems}")
     })?;
-    let pod = injection::tell(&mut narrator, &pod, settings, args).await?;
+    let pod = injection::show(&mut narrator, &pod, settings, args).await?;
     run(&mut narrator, sandbox, &vault, &pod).await
 }
 
@@ -159,11 +159,11 @@ async fn rotate(
         &format!("rotates the secret to version {version}, and the agent receives the event:"),
     )?;
     let app = sandbox.processes.app.as_mut().context("the application is not running")?;
-    let told = within("SIGHUP for the application after the rotation", app.report()).await;
+    let report = within("SIGHUP for the application after the rotation", app.report()).await;
     let elapsed = begin.elapsed();
     let written = read(file)?;
     ensure!(written == greeting, "{GREETING} is still {written} after the rotation to {greeting}");
-    let Report { reason, content } = told?;
+    let Report { reason, content } = report?;
     ensure!(
         reason == Reason::Hangup && content == greeting,
         "after {reason} the application reads {content}, not {greeting}"

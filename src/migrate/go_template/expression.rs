@@ -220,7 +220,7 @@ impl Pipeline {
                     return Err("a comma or `:=` is not expected here".to_owned());
                 }
             };
-            stages.last_mut().expect("there is always one stage").push(operand);
+            stages.last_mut().expect("at least one stage exists").push(operand);
         }
         if stages.iter().any(Vec::is_empty) {
             return Err("a value is missing".to_owned());

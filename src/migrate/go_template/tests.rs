@@ -125,7 +125,7 @@ fn text_that_looks_like_a_tag_stays_text() {
 }
 
 #[test]
-fn what_is_not_translated_is_named_with_its_line() {
+fn untranslated_parts_are_named_with_their_line() {
     for (template, line, said) in [
         ("a\n{{ with secret \"pki/issue/x\" \"common_name=a\" }}{{ end }}", 2, "`secret` with parameters"),
         (

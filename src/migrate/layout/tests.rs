@@ -26,7 +26,7 @@ fn wants(files: &[&str], directories: &[&str]) -> Wants {
 }
 
 #[track_caller]
-fn check(files: &[&str], directories: &[&str], accepted: &[Accepted], expected: Result<&str, &str>) {
+fn check(files: &[&str], directories: &[&str], accepted: &[AcceptedChange], expected: Result<&str, &str>) {
     let mut wants = wants(files, directories);
     let layout = lay_out(&mut wants, accepted);
     match (layout, expected) {
@@ -38,7 +38,7 @@ fn check(files: &[&str], directories: &[&str], accepted: &[Accepted], expected: 
 
 #[test]
 fn files_stay_where_they_are() {
-    const COMMON: &[Accepted] = &[Accepted::CommonDirectory];
+    const COMMON: &[AcceptedChange] = &[AcceptedChange::CommonDirectory];
     check(&["/etc/db/a", "/etc/db/b/c"], &["/etc/db"], &[], Ok("/etc/db"));
     check(&["/etc/db/a", "/etc/db/tls/b"], &["/etc/db", "/etc/db/tls"], &[], Ok("/etc/db"));
     check(
@@ -78,7 +78,7 @@ fn all_readers_get_the_same() {
         problem.contains("container app does not have $B") && problem.contains("--accept wider-access"),
         "{problem}"
     );
-    let layout = lay_out(&mut wants, &[Accepted::WiderAccess]).unwrap();
+    let layout = lay_out(&mut wants, &[AcceptedChange::WiderAccess]).unwrap();
     assert_eq!(layout.readers, BTreeSet::from([container("app"), container("worker")]));
 }
 
@@ -94,7 +94,7 @@ fn one_name_with_two_sources_is_a_problem() {
             container: container(name),
         });
     }
-    assert_eq!(lay_out(&mut wants, &[Accepted::WiderAccess]), None);
+    assert_eq!(lay_out(&mut wants, &[AcceptedChange::WiderAccess]), None);
     let problems = wants.problems.join("\n");
     assert!(
         problems.contains("/s/a is another file") && problems.contains("the variable X is c#d"),

@@ -115,9 +115,9 @@ fn variables_of_a_rule_are_checked() {
 #[test]
 fn a_skeleton_is_a_map_once_it_is_filled_in() {
     let missing = [
-        Missing::Secret { namespace: "shop".to_owned(), name: "db".to_owned() },
-        Missing::Keys { namespace: String::new(), name: "api".to_owned() },
-        Missing::Vault("kv/data/x".to_owned()),
+        MissingEntry::Secret { namespace: "shop".to_owned(), name: "db".to_owned() },
+        MissingEntry::Keys { namespace: String::new(), name: "api".to_owned() },
+        MissingEntry::Vault("kv/data/x".to_owned()),
     ];
     let text = skeleton(&missing);
     let error = PathMap::parse(&text).unwrap_err().to_string();

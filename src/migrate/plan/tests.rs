@@ -30,7 +30,7 @@ fn order(plan: &Plan) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn one_workload_comes_first_and_production_last() {
+fn one_workload_is_first_and_production_last() {
     let workloads = vec![
         workload("shop-prod", "Deployment", "a"),
         workload("shop", "StatefulSet", "b"),
@@ -79,7 +79,7 @@ fn commands_are_lists_of_arguments() {
 }
 
 #[test]
-fn every_batch_goes_from_comparison_to_the_way_back() {
+fn every_batch_ends_with_the_rollback() {
     let plan = Plan::new(&migration(vec![workload("shop", "Deployment", "a")]), 10, &[]);
     let batch = &plan.batches[0];
     let mut phases: Vec<Phase> = batch.steps.iter().map(|step| step.phase).collect();
@@ -120,7 +120,7 @@ fn a_secret_that_is_still_used_is_not_deleted() {
 
 /// Names come from untrusted manifests: they must not be read as Markdown.
 #[test]
-fn what_is_left_is_listed_as_text() {
+fn remaining_work_is_listed_as_text() {
     use super::super::report::{Entry, Outcome};
     let entry = Entry {
         file: "a.yaml".to_owned(),

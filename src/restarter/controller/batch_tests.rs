@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::restarter::fake_api::{self, Requests, refusal};
 
-/// Workloads that are seen for the first time: each has a record to be written.
+/// Workloads that are seen for the first time. Each needs a `RotationRollout`.
 const WORKLOADS: usize = 250;
 
 async fn controller(
@@ -48,7 +48,7 @@ async fn a_decision_writes_at_most_one_batch() {
 #[tokio::test]
 async fn a_batch_ends_with_the_leadership() {
     let (leads, leading) = watch::channel(true);
-    // Another replica takes the Lease while the first writes are on their way.
+    // Another replica takes the Lease while the first writes are in flight.
     let lose = move |_: &str, _: &Value| {
         leads.send_replace(false);
         refusal(409)

@@ -11,7 +11,7 @@ async fn controller(status: fn(&str) -> StatusCode) -> (Controller, Vec<Step>) {
 }
 
 #[tokio::test]
-async fn one_object_without_an_answer_holds_up_no_others() {
+async fn one_object_without_an_answer_delays_no_others() {
     let (_sender, leads) = watch::channel(true);
     let (mut controller, steps) = controller(|request| {
         if request.contains("web-a") { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT }

@@ -7,37 +7,37 @@ fn path(text: &str) -> SecretPath {
     text.parse().unwrap()
 }
 
-/// So many paths that begin with a letter.
+/// A number of paths that begin with a letter.
 fn paths(letter: char, count: usize) -> BTreeSet<SecretPath> {
     (0..count).map(|number| path(&format!("{letter}/{number:05}"))).collect()
 }
 
 fn event(text: &str, version: Option<u64>, is_new_history: bool) -> Changes {
-    Changes::Of([(path(text), Announced { version, is_new_history })].into())
+    Changes::Of([(path(text), AnnouncedChange { version, is_new_history })].into())
 }
 
 #[test]
-fn paths_that_keep_coming_keep_no_other_out() {
+fn new_paths_do_not_delay_others() {
     let mut now = Instant::now();
     let mut lookups = Lookups::new(INTERVAL, now);
     let mut followed = paths('z', 300);
     lookups.add(followed.clone());
     let mut seen = BTreeSet::new();
     for second in 0..3000 {
-        // More new paths than calls take, all before the others by name.
+        // More new paths than one call takes. By name, all come before the others.
         let new = paths('a', 150 * (second % 10 + 1));
         lookups.add(new.clone());
         followed.extend(new);
         let (why, batch) = lookups.batch(&followed, now);
         if second < 3 {
-            assert_eq!(batch[0], path(&format!("z/{:05}", second * 100)), "in the order in which they came");
+            assert_eq!(batch[0], path(&format!("z/{:05}", second * 100)), "in the order of their arrival");
         }
         if why == Why::Round {
             seen.extend(batch);
         }
         now += SECOND;
     }
-    assert!(followed.is_subset(&seen), "the slow round comes to the end");
+    assert!(followed.is_subset(&seen), "the round ends");
 }
 
 #[test]
@@ -51,20 +51,20 @@ fn an_event_is_looked_up_within_three_calls() {
         for _ in 0..waiting {
             lookups.batch(&followed, later);
         }
-        lookups.hear(event("a/00999", None, false), &followed);
+        lookups.add_changes(event("a/00999", None, false), &followed);
         let calls = (0..3).map(|_| lookups.batch(&followed, later));
         assert!(calls.into_iter().any(|call| call == (Why::Changed, vec![path("a/00999")])), "{waiting}");
     }
 }
 
 #[test]
-fn an_announced_version_is_looked_up_until_it_is_there() {
+fn an_announced_version_is_looked_up_until_it_is_read() {
     let start = Instant::now();
     let followed = paths('a', 2);
     let looked_up = |announced: (u64, bool), answers: &[Option<u32>]| {
         let (mut now, mut answers) = (start, answers.iter());
         let mut lookups = Lookups::new(INTERVAL, now);
-        lookups.hear(event("a/00001", Some(announced.0), announced.1), &followed);
+        lookups.add_changes(event("a/00001", Some(announced.0), announced.1), &followed);
         let mut count = 0;
         for _ in 0..300 {
             for path in lookups.batch(&followed, now).1 {
@@ -78,7 +78,7 @@ fn an_announced_version_is_looked_up_until_it_is_there() {
     assert_eq!(looked_up((7, false), &[Some(7)]), 1);
     assert_eq!(looked_up((7, false), &[Some(8)]), 1, "a later one");
     assert_eq!(looked_up((7, false), &[Some(6), None, Some(7)]), 3, "a replica that lags");
-    assert_eq!(looked_up((7, false), &[]), 1 + REPEATS.len(), "not for ever");
+    assert_eq!(looked_up((7, false), &[]), 1 + REPEATS.len(), "up to a limit");
     assert_eq!(looked_up((1, true), &[Some(9), Some(1)]), 2, "created again");
     assert_eq!(looked_up((7, false), &[Some(0)]), 1, "a server without numbers");
 }
@@ -86,13 +86,13 @@ fn an_announced_version_is_looked_up_until_it_is_there() {
 #[test]
 fn events_about_other_secrets_are_ignored() {
     let mut lookups = Lookups::new(INTERVAL, Instant::now());
-    lookups.hear(event("b/1", Some(7), false), &paths('a', 2));
+    lookups.add_changes(event("b/1", Some(7), false), &paths('a', 2));
     assert_eq!(lookups.batch(&paths('a', 2), Instant::now()).1, []);
 }
 
-/// Calls end at the same secret each time.
+/// Each call ends at the same secret.
 #[test]
-fn a_secret_that_always_fails_holds_up_no_others() {
+fn a_secret_that_always_fails_delays_no_others() {
     let now = Instant::now();
     let followed = paths('a', 250);
     for why in [Why::Added, Why::Round] {
@@ -129,7 +129,7 @@ fn a_round_is_complete_once_its_last_call_is() {
         batch = lookups.batch(&followed, later).1;
     }
     lookups.put_back(Why::Round, batch);
-    // Though others keep coming.
+    // Other paths are added all the time.
     lookups.add(followed.clone());
     let rest = (0..2).map(|_| lookups.batch(&followed, later)).find(|(why, _)| *why == Why::Round).unwrap().1;
     assert_eq!((rest.len(), lookups.has_completed()), (50, true));
@@ -140,7 +140,7 @@ fn paths_that_are_no_longer_followed_are_forgotten() {
     let now = Instant::now();
     let mut lookups = Lookups::new(INTERVAL, now);
     lookups.add(paths('a', 5));
-    lookups.hear(event("a/00004", Some(2), false), &paths('a', 5));
+    lookups.add_changes(event("a/00004", Some(2), false), &paths('a', 5));
     lookups.retain(&paths('a', 2));
     assert_eq!(lookups.batch(&paths('a', 2), now), (Why::Added, vec![path("a/00000"), path("a/00001")]));
     assert_eq!(lookups.batch(&paths('a', 2), now).1, []);

@@ -20,7 +20,7 @@ fn list(items: &[Value], token: &str) -> (u16, Value) {
     (200, json!({"apiVersion": "apps/v1", "kind": "List", "metadata": metadata, "items": items}))
 }
 
-/// Memory with two Deployments that deliver old paths.
+/// A cache with two Deployments that deliver old paths.
 fn memory() -> Arc<Memory> {
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     memory.change(|state| {
@@ -35,7 +35,7 @@ fn paths(memory: &Memory) -> Vec<String> {
     memory.lock().catalog.paths().iter().map(ToString::to_string).collect()
 }
 
-/// The API server has new paths, on two pages; Argo Rollouts are not installed.
+/// An API server with new paths on two pages, without Argo Rollouts.
 fn answer(line: &str, _: &Value) -> (u16, Value) {
     if line.contains("/rollouts") {
         refusal(404)
@@ -52,8 +52,8 @@ fn answer(line: &str, _: &Value) -> (u16, Value) {
 async fn known_workloads_are_read_again_page_by_page() {
     let (client, mut requests) = fake_api::start(answer).await;
     let memory = memory();
-    assert_eq!(read(&client, &memory, Outdated::All).await, Outdated::None);
-    // One that was deleted meanwhile stays unknown.
+    assert_eq!(read(&client, &memory, OutdatedTemplates::All).await, OutdatedTemplates::None);
+    // A workload that was deleted meanwhile is not added.
     assert_eq!(paths(&memory), ["new/first", "new/second"]);
     let lines: Vec<_> = std::iter::from_fn(|| requests.try_recv().ok()).map(|(line, _)| line).collect();
     assert_eq!(lines.len(), 5, "{lines:?}");
@@ -69,8 +69,12 @@ async fn a_namespace_that_cannot_be_read_stays_outdated() {
         };
         let (client, _requests) = fake_api::start(refuse).await;
         let memory = memory();
-        let outdated = Outdated::In(["a".into(), "team".into()].into());
-        assert_eq!(read(&client, &memory, outdated).await, Outdated::In(["a".into()].into()), "{code}");
+        let outdated = OutdatedTemplates::In(["a".into(), "team".into()].into());
+        assert_eq!(
+            read(&client, &memory, outdated).await,
+            OutdatedTemplates::In(["a".into()].into()),
+            "{code}"
+        );
         assert_eq!(paths(&memory), ["new/first", "new/second"]);
     }
 }
@@ -82,8 +86,8 @@ async fn a_page_that_has_expired_is_read_again() {
     };
     let (client, _requests) = fake_api::start(expire).await;
     let memory = memory();
-    assert_eq!(read(&client, &memory, Outdated::All).await, Outdated::All);
+    assert_eq!(read(&client, &memory, OutdatedTemplates::All).await, OutdatedTemplates::All);
     let (client, _requests) = fake_api::start(answer).await;
-    assert_eq!(read(&client, &memory, Outdated::All).await, Outdated::None);
+    assert_eq!(read(&client, &memory, OutdatedTemplates::All).await, OutdatedTemplates::None);
     assert_eq!(paths(&memory), ["new/first", "new/second"]);
 }

@@ -1,4 +1,4 @@
-use scaivault_client::{Announced, Changes, Login, Settings as ClientSettings, Timeouts, Trust};
+use scaivault_client::{AnnouncedChange, Changes, Login, Settings as ClientSettings, Timeouts, Trust};
 use scaivault_contract::{Address, PlainHttp};
 use scaivault_devserver::{DevServer, Effect, Fault, Issuer, Route, Seed, Settings};
 use scaivault_inject::Settings as InjectSettings;
@@ -51,7 +51,7 @@ impl Fixture {
         Self { follower, server, _directory: directory }
     }
 
-    /// The number of the version of a path that is known.
+    /// The number of the known version of a path.
     fn number(&self, path: &str) -> Option<u32> {
         let mut state = self.follower.memory.lock();
         let sources = &state.catalog.world().sources;
@@ -99,7 +99,7 @@ async fn new_paths_are_looked_up_and_missing_ones_counted() {
     // Nothing is due before the next round.
     fixture.follower.look_up().await;
     assert_eq!(fixture.server.handle().requests(Route::ReadVersions), 1);
-    // What is no longer delivered is forgotten, what comes is looked up.
+    // Paths that are no longer delivered are removed; new ones are looked up.
     deliver(&fixture.follower.memory, &["a/two"]);
     fixture.follower.find_new_paths();
     fixture.follower.look_up().await;
@@ -107,23 +107,23 @@ async fn new_paths_are_looked_up_and_missing_ones_counted() {
 }
 
 #[tokio::test]
-async fn an_event_brings_the_version_that_it_names() {
+async fn an_event_causes_a_look_up_of_its_version() {
     let mut fixture = Fixture::new(&["a/one", "a/two"]).await;
     fixture.follower.look_up().await;
     fixture.rotate("a/one");
     fixture.rotate("a/two");
-    let announced = Announced { version: Some(2), is_new_history: false };
+    let announced = AnnouncedChange { version: Some(2), is_new_history: false };
     let event = Changes::Of([("a/one".parse().unwrap(), announced)].into());
-    fixture.follower.hear(ListenerUpdate::Changed(event));
+    fixture.follower.receive(ListenerUpdate::Changed(event));
     fixture.follower.look_up().await;
     assert_eq!(["a/one", "a/two"].map(|path| fixture.number(path)), [Some(2), Some(1)]);
-    // Events may have been lost: everything is looked up.
-    fixture.follower.hear(ListenerUpdate::Changed(Changes::Any));
+    // Events may have been lost, so everything is looked up.
+    fixture.follower.receive(ListenerUpdate::Changed(Changes::Any));
     fixture.follower.look_up().await;
     assert_eq!(fixture.number("a/two"), Some(2));
-    // So is what a new subscription covers.
+    // The paths of a new subscription are looked up.
     fixture.rotate("a/two");
-    fixture.follower.hear(ListenerUpdate::Covers(Arc::new(["a/two".parse().unwrap()].into())));
+    fixture.follower.receive(ListenerUpdate::Covers(Arc::new(["a/two".parse().unwrap()].into())));
     fixture.follower.look_up().await;
     assert_eq!(fixture.number("a/two"), Some(3));
 }
@@ -137,19 +137,19 @@ async fn a_new_subscription_is_connected_until_it_fails() {
         (ListenerUpdate::Disconnected, "0"),
         (ListenerUpdate::Connected, "1"),
     ] {
-        fixture.follower.hear(update);
+        fixture.follower.receive(update);
         assert_eq!(fixture.metric("vault_events_connected"), expected);
     }
 }
 
 #[tokio::test]
-async fn a_call_that_fails_keeps_what_is_known_and_is_repeated() {
+async fn a_failed_call_keeps_known_versions_and_is_repeated() {
     let mut fixture = Fixture::new(&["a/one"]).await;
     fixture.follower.look_up().await;
     fixture.rotate("a/one");
     let effect = Effect::Refuse { code: "service_unavailable".to_owned(), retry_after: None };
     fixture.server.handle().add_fault(Fault { route: Some(Route::ReadVersions), effect, times: None });
-    fixture.follower.hear(ListenerUpdate::Changed(Changes::Any));
+    fixture.follower.receive(ListenerUpdate::Changed(Changes::Any));
     fixture.follower.look_up().await;
     assert_eq!((fixture.number("a/one"), fixture.follower.failing.len()), (Some(1), 0));
     assert!(fixture.follower.backoff.is_waiting(Instant::now()));

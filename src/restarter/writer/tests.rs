@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 use scaivault_inject::Settings;
-use scaivault_restarter::{Defaults, Followed, Outcome, Start};
+use scaivault_restarter::{Defaults, Outcome, RolloutRecord, Start};
 use serde_json::{Value, json};
 
 use super::*;
@@ -30,7 +30,7 @@ fn deployment_named(name: &str, version: &str, annotations: &Value) -> Value {
     })
 }
 
-/// What the watch brings: another leader wrote it, or this one.
+/// An update from the watch, written by another leader or by this one.
 fn record(version: &str) -> Value {
     let mut object = empty(&key());
     object.metadata.resource_version = Some(version.to_owned());
@@ -43,7 +43,7 @@ async fn writer() -> (Writer, Requests) {
     writer_to(|_| StatusCode::TOO_MANY_REQUESTS).await
 }
 
-/// A writer to an API server that answers so to a method, a path and a body.
+/// A writer to an API server with the status that `status` returns for method, path and body.
 async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, Requests) {
     let answer = move |line: &str, body: &Value| refusal(status(&format!("{line} {body}")).as_u16());
     let (client, requests) = fake_api::start(answer).await;
@@ -58,7 +58,7 @@ fn next(requests: &mut Requests) -> (String, Value) {
     (line.split('?').next().unwrap_or_default().to_owned(), body)
 }
 
-/// A writer, and the step that writes down what is first seen of each of these workloads.
+/// A writer, and the first record of each of these workloads as a step.
 pub(in crate::restarter) async fn with_workloads(
     names: &[&str],
     status: fn(&str) -> StatusCode,
@@ -76,7 +76,7 @@ pub(in crate::restarter) async fn with_workloads(
     (writer, steps)
 }
 
-/// Known is a workload with a `RotationRollout` of this version, if any.
+/// Adds a workload, with a `RotationRollout` of this version if one is given.
 async fn with_record(version: Option<&str>) -> (Writer, Requests, Step) {
     let (writer, requests) = writer().await;
     writer.memory.change(|state| {
@@ -105,24 +105,24 @@ fn as_restart(step: Step) -> Step {
 const RECORDS: &str = "/apis/scaivault.scailabs.ai/v1alpha1/namespaces/team/rotationrollouts";
 
 #[tokio::test]
-async fn writes_are_guarded_by_what_was_decided_on() {
+async fn writes_are_guarded_by_the_observed_versions() {
     let (writer, mut requests, step) = with_record(None).await;
-    writer.carry_out(step).await.unwrap_err();
+    writer.execute(step).await.unwrap_err();
     assert_eq!(next(&mut requests).0, format!("POST {RECORDS}"));
 
     let (writer, mut requests, step) = with_record(Some("7")).await;
-    writer.carry_out(step.clone()).await.unwrap_err();
+    writer.execute(step.clone()).await.unwrap_err();
     let (line, body) = next(&mut requests);
     assert_eq!(line, format!("PUT {RECORDS}/deployment-web/status"));
     assert_eq!(body["metadata"]["resourceVersion"], "7");
-    writer.carry_out(as_restart(step)).await.unwrap_err();
+    writer.execute(as_restart(step)).await.unwrap_err();
     let (line, body) = next(&mut requests);
     assert_eq!(line, "PATCH /apis/apps/v1/namespaces/team/deployments/web");
     assert_eq!(body["metadata"]["resourceVersion"], "5");
 }
 
 #[tokio::test]
-async fn a_step_that_rests_on_the_past_is_left_out() {
+async fn a_step_based_on_an_old_state_is_skipped() {
     let changes: [fn(&mut crate::restarter::memory::State); 4] = [
         // Its owner switches restarts off.
         |state| {
@@ -137,28 +137,28 @@ async fn a_step_that_rests_on_the_past_is_left_out() {
     for (index, change) in changes.into_iter().enumerate() {
         let (writer, mut requests, step) = with_record(Some("7")).await;
         writer.memory.change(change);
-        writer.carry_out(step.clone()).await.unwrap();
-        writer.carry_out(as_restart(step)).await.unwrap();
+        writer.execute(step.clone()).await.unwrap();
+        writer.execute(as_restart(step)).await.unwrap();
         assert!(requests.try_recv().is_err(), "{index}");
     }
     let (writer, mut requests, step) = with_record(None).await;
     writer.memory.change(|state| state.put_record(&record("7")));
-    writer.carry_out(step).await.unwrap();
+    writer.execute(step).await.unwrap();
     assert!(requests.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn an_error_about_one_object_is_no_outage() {
-    // A webhook that does not answer, an object that cannot be stored.
+    // An admission webhook that does not answer, and an object that cannot be stored.
     let statuses: [fn(&str) -> StatusCode; 2] =
         [|_| StatusCode::INTERNAL_SERVER_ERROR, |_| StatusCode::UNPROCESSABLE_ENTITY];
     for status in statuses {
         let (writer, steps) = with_workloads(&["web"], status).await;
         let step = steps[0].clone();
-        assert_eq!(writer.carry_out(step.clone()).await.unwrap(), Carried::Answered);
+        assert_eq!(writer.execute(step.clone()).await.unwrap(), StepResult::Answered);
         assert!(writer.is_held(&step, Instant::now()), "with a pause before the next attempt");
         let restart = as_restart(step);
-        assert_eq!(writer.carry_out(restart).await.unwrap(), Carried::Answered);
+        assert_eq!(writer.execute(restart).await.unwrap(), StepResult::Answered);
         let mut state = writer.memory.lock();
         assert!(state.catalog.world().workloads[&key()].refusal.is_some());
     }
@@ -180,13 +180,13 @@ async fn overload_and_silence_are_no_refusals() {
         assert_eq!(classify(&kube::Error::Api(Box::new(error))), expected, "{status}");
     }
     let (writer, steps) = with_workloads(&["web"], |_| StatusCode::SERVICE_UNAVAILABLE).await;
-    let unanswered = writer.carry_out(steps[0].clone()).await.unwrap_err();
+    let unanswered = writer.execute(steps[0].clone()).await.unwrap_err();
     assert_eq!(unanswered.workload, key());
     assert!(!writer.is_held(&steps[0], Instant::now()));
 }
 
 #[test]
-fn pauses_of_workloads_that_are_gone_are_forgotten() {
+fn pauses_of_deleted_workloads_are_removed() {
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     memory.change(|state| state.put_workload(Kind::Deployment, &deployment("5", &json!({}))));
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
@@ -221,24 +221,24 @@ async fn accepted_writer() -> (Writer, mpsc::Receiver<WorkloadEvent>) {
     (Writer::new(client, memory, Arc::default(), notices), events)
 }
 
-/// Records a restart, and returns the events, and what was counted about restarts by then.
+/// Records a restart. Returns the events and the counts of restarts so far.
 async fn record_rollout(
     writer: &Writer,
     events: &mut mpsc::Receiver<WorkloadEvent>,
-    rollout: Followed,
+    rollout: RolloutRecord,
 ) -> (Vec<&'static str>, Vec<String>) {
     let seen = {
         let mut state = writer.memory.lock();
         let record = state.record(&key()).unwrap().resource_version.clone();
         let workload = state.catalog.world().workloads[&key()].resource_version.clone();
-        Seen { workload, record }
+        ObservedVersions { workload, record }
     };
     let ledger = Box::new(Ledger {
         rollout: Some(rollout),
         phase: Phase::Waiting(Wait::Interval { until: NOW + 300 }),
         ..Ledger::default()
     });
-    writer.carry_out(Step::Record { workload: key(), ledger, seen }).await.unwrap();
+    writer.execute(Step::Record { workload: key(), ledger, seen }).await.unwrap();
     let reasons = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.reason).collect();
     let metrics = writer.metrics.text(&writer.memory);
     let counts = metrics.lines().filter_map(|line| line.strip_prefix("scaivault_restarter_rollouts_total"));
@@ -248,7 +248,7 @@ async fn record_rollout(
 #[tokio::test]
 async fn the_end_of_a_restart_is_reported_even_if_the_next_one_waits() {
     let (writer, mut events) = accepted_writer().await;
-    let running = Followed {
+    let running = RolloutRecord {
         since: NOW,
         start: Start::Scheduled,
         was_healthy: true,
@@ -262,15 +262,15 @@ async fn the_end_of_a_restart_is_reported_even_if_the_next_one_waits() {
     for (rollout, reason, count) in [
         (running, None, None),
         (
-            Followed { outcome: Outcome::Succeeded { at: NOW }, ..running },
+            RolloutRecord { outcome: Outcome::Succeeded { at: NOW }, ..running },
             Some("Restarted"),
             Some("succeeded"),
         ),
-        (Followed { outcome: failed, ..running }, Some("PodsFailing"), Some("failed")),
-        (Followed { outcome: failed, well_since: Some(NOW), ..running }, None, None),
-        (Followed { since: NOW + 10, ..running }, None, None),
+        (RolloutRecord { outcome: failed, ..running }, Some("PodsFailing"), Some("failed")),
+        (RolloutRecord { outcome: failed, well_since: Some(NOW), ..running }, None, None),
+        (RolloutRecord { since: NOW + 10, ..running }, None, None),
         // A release.
-        (Followed { since: NOW + 20, ..running }, None, Some("replaced")),
+        (RolloutRecord { since: NOW + 20, ..running }, None, Some("replaced")),
     ] {
         expected.extend(count.map(|count| format!("{{outcome=\"{count}\"}} 1")));
         expected.sort_unstable();

@@ -14,8 +14,8 @@ fn following(server: &ApiServer) -> (JoinHandle<()>, Arc<Notify>) {
     let written = Arc::new(Notify::new());
     let api = Api::<MutatingWebhookConfiguration>::all(server.client());
     let pauses = Pauses { ended: Duration::ZERO, failed: Duration::ZERO };
-    let told = Arc::clone(&written);
-    (tokio::spawn(async move { follow(&api, "injector", &told, pauses).await }), written)
+    let notify = Arc::clone(&written);
+    (tokio::spawn(async move { follow(&api, "injector", &notify, pauses).await }), written)
 }
 
 fn configuration() -> Value {
@@ -50,7 +50,7 @@ async fn a_watch_that_ends_is_begun_again() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_refused_is_tried_again() {
+async fn a_refused_watch_is_retried() {
     let mut server = ApiServer::start().await;
     let (following, written) = following(&server);
     server.refuse(TARGET, StatusCode::FORBIDDEN, "no").await;

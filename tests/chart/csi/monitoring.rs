@@ -38,7 +38,7 @@ pub(super) fn families() -> BTreeSet<String> {
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_metrics_that_exist() {
+fn alerts_and_dashboard_only_use_existing_metrics() {
     let families = families();
     assert!(families.len() > 5, "{families:?}");
     let asked = metrics_in(&(rules().to_string() + &file(DASHBOARD)));
@@ -73,7 +73,7 @@ fn every_alert_has_its_section() {
 
 /// Without the `PodMonitor` it is not known whether the provider is scraped at all.
 #[test]
-fn an_alert_that_would_always_fire_is_not_made() {
+fn an_alert_that_would_always_fire_is_omitted() {
     let down = |monitor: bool| {
         let set = format!("prometheusRule.enabled=true,podMonitor.enabled={monitor}");
         let rules = with(&set).only("PrometheusRule")["spec"]["groups"][0]["rules"].clone();

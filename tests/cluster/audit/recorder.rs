@@ -23,7 +23,7 @@ const KEPT: usize = 64 * 1024;
 
 /// A request and the start of its answer.
 #[derive(Clone, Debug)]
-pub(super) struct Recorded {
+pub(super) struct RecordedRequest {
     pub(super) method: String,
     /// Path and query.
     pub(super) path: String,
@@ -33,14 +33,14 @@ pub(super) struct Recorded {
 
 /// A proxy with the permissions of a client. It ends with the test's runtime.
 pub(super) struct Recorder {
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
     directory: Directory,
 }
 
 #[derive(Clone)]
 struct Proxy {
     client: Client,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Recorder {
@@ -67,7 +67,7 @@ impl Recorder {
     }
 
     /// The requests so far.
-    pub(super) fn requests(&self) -> Vec<Recorded> {
+    pub(super) fn requests(&self) -> Vec<RecordedRequest> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -85,7 +85,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let answer = proxy.client.send(forwarded.body(kube::client::Body::from(body)).unwrap()).await.unwrap();
     let (answer_head, answer_body) = answer.into_parts();
     let bytes = to_bytes(Body::new(answer_body), LARGEST).await.unwrap();
-    proxy.requests.lock().unwrap().push(Recorded {
+    proxy.requests.lock().unwrap().push(RecordedRequest {
         method: head.method.to_string(),
         path,
         accept,

@@ -17,7 +17,7 @@ fn applied(team: &Team, words: &str, manifest: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_the_injection_and_makes_nothing() {
+async fn a_dry_run_shows_the_injection_and_creates_nothing() {
     let team = Team::new("dry-run").await;
     for words in ["apply --dry-run=server", "apply --server-side --dry-run=server", "create --dry-run=server"]
     {
@@ -51,7 +51,7 @@ async fn a_pod_that_the_client_applies_again_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_pod_that_the_server_applies_again_stays_as_it_is_and_without_conflicts() {
+async fn a_repeated_apply_of_a_pod_changes_nothing() {
     let manager = "--server-side --field-manager=gitops";
     assert_steady("server-side", &format!("apply {manager}"), &format!("diff {manager} --filename=-")).await;
 }

@@ -53,7 +53,7 @@ fn assert_api_token_is_for_the_app(pod: &Value) {
 }
 
 #[tokio::test]
-async fn a_pod_with_a_token_for_the_api_server_takes_one_call() {
+async fn a_pod_with_an_api_token_needs_one_call() {
     let team = team("one-call").await;
     let pod = |name: &str, annotations: &[(&str, &str)], spec: Value| {
         let mut pod = bare(name, &template("app", &injector_annotations(&[&[SECRET], annotations].concat())));
@@ -94,7 +94,7 @@ fn add_container(pod: &mut Value) {
 }
 
 #[tokio::test]
-async fn a_container_that_another_webhook_adds_takes_a_second_call() {
+async fn a_container_of_another_webhook_needs_a_second_call() {
     let team = team("two-calls").await;
     // The configuration is called after the release's, whose name is that of its namespace.
     let _other = OtherWebhook::start(&team.client, &team.namespace, "zz-after", add_container).await;
@@ -114,7 +114,7 @@ async fn a_container_that_another_webhook_adds_takes_a_second_call() {
 /// The range sets a CPU limit on every container before the injector is called, so the injector
 /// sets one on the agent.
 #[tokio::test]
-async fn a_limit_range_with_defaults_takes_no_second_call() {
+async fn a_limit_range_with_defaults_needs_no_second_call() {
     let team = team("ranges").await;
     let ranges = team.api("v1", "LimitRange");
     let pod = |name: &str| bare(name, &template("app", &injector_annotations(&[SECRET])));

@@ -28,7 +28,7 @@ fn pod(annotations: &[(&str, &str)]) -> Value {
 const SECRET: (&str, &str) = ("inject-secret-db.json", "environments/production/billing/database");
 
 #[tokio::test]
-async fn a_namespaces_annotations_are_its_pods_defaults_within_what_the_operator_allows() {
+async fn namespace_annotations_are_bounded_defaults() {
     let values =
         json!({"injector": {"allowedUrls": [ALLOWED_URL], "defaults": {"audience": "scaivault-eu"}}});
     let release: &'static Release = Box::leak(Box::new(Release::install("defaults", values).await));

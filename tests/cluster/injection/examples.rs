@@ -45,10 +45,10 @@ async fn the_examples_become_available() {
         })
         .await;
         for pod in &pods {
-            let ours = inspect::injected_containers(pod);
-            let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
+            let agents = inspect::injected_containers(pod);
+            let names: Vec<_> = agents.iter().map(|container| container["name"].as_str().unwrap()).collect();
             assert_eq!(names, containers, "{pod}");
-            for container in ours {
+            for container in agents {
                 assert_eq!(inspect::env(container, "LOG_LEVEL"), Some("warn"), "the namespace says so");
                 let role = inspect::env(container, "SCAIVAULT_ROLE").unwrap();
                 assert!(role.starts_with("sa:"), "the service account says so: {role}");

@@ -16,7 +16,7 @@ use crate::support::{api, kubectl, release::Release};
 const REFUSED: usize = 6;
 
 #[tokio::test]
-async fn the_api_server_makes_of_the_golden_pods_what_the_command_line_does() {
+async fn the_api_server_and_the_command_line_agree() {
     let release = Release::shared().await;
     let client = release.client().await;
     let config = api(&client, "v1", "ConfigMap", &release.name).get(&release.name).await.unwrap();

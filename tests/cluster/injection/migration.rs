@@ -85,9 +85,9 @@ async fn a_plan_runs_forward_and_back() {
     let injected = pod(&team, true).await;
     let app = inspect::app_container(&injected, "app").unwrap();
     assert_eq!(inspect::mount(app, SECRETS).unwrap()["mountPath"], "/etc/billing/db");
-    let ours = inspect::injected_containers(&injected);
-    assert_eq!(ours[0]["name"], SIDECAR);
-    let files = inspect::env(ours[0], "WATCH_PATHS").unwrap();
+    let agents = inspect::injected_containers(&injected);
+    assert_eq!(agents[0]["name"], SIDECAR);
+    let files = inspect::env(agents[0], "WATCH_PATHS").unwrap();
     assert!(
         files.starts_with("environments/prod/billing/db#password -> /etc/billing/db/password"),
         "{files}"

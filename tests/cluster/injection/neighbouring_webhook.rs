@@ -87,7 +87,7 @@ fn add_native_sidecar(pod: &mut Value) {
 }
 
 #[tokio::test]
-async fn secrets_are_fetched_through_a_mesh_that_comes_before_or_after() {
+async fn secrets_are_fetched_through_a_mesh_in_any_order() {
     for place in PLACES {
         let team = Team::new("mesh").await;
         let _other = OtherWebhook::start(&team.client, &team.namespace, place, add_native_sidecar).await;
@@ -159,7 +159,7 @@ fn drop_mounts(pod: &mut Value) {
 }
 
 #[tokio::test]
-async fn a_mount_that_got_lost_is_added_again() {
+async fn a_lost_mount_is_added_again() {
     let team = Team::new("lost").await;
     let _other = OtherWebhook::start(&team.client, &team.namespace, PLACES[1], drop_mounts).await;
     let pod = bare("app", &template("app", &annotations()));

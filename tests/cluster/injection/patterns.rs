@@ -20,7 +20,7 @@ async fn created(team: &Team, name: &str, annotations: &[(&str, &str)]) -> Value
 }
 
 #[tokio::test]
-async fn a_sidecar_holds_the_app_back_until_the_secrets_are_there() {
+async fn a_sidecar_delays_the_app_until_the_secrets_exist() {
     let team = Team::new("sidecar").await;
     let pod = created(&team, "hook", &[SECRET, ("pattern", "sidecar")]).await;
     assert_injected(&pod, &[SIDECAR]);
@@ -34,7 +34,7 @@ async fn a_sidecar_holds_the_app_back_until_the_secrets_are_there() {
 }
 
 #[tokio::test]
-async fn what_has_to_be_renewed_gets_a_sidecar() {
+async fn renewable_secrets_need_a_sidecar() {
     let team = Team::new("renewed").await;
     let lease = ("inject-dynamic-pg.json", "engine=postgres-prod role=readonly ttl=2h");
     let pod = created(&team, "lease", &[lease]).await;
@@ -49,7 +49,7 @@ async fn what_has_to_be_renewed_gets_a_sidecar() {
 }
 
 #[tokio::test]
-async fn a_pod_that_runs_once_fetches_before_and_renews_beside() {
+async fn a_pod_that_runs_once_fetches_first_and_renews() {
     let team = Team::new("once").await;
     let mut pod = bare("once", &template("once", &injector_annotations(&[SECRET, ("pattern", "sidecar")])));
     pod["spec"]["restartPolicy"] = "Never".into();
@@ -77,7 +77,7 @@ async fn a_reloaded_process_can_be_seen_by_the_sidecar() {
 /// The kubelet reads the variable from a file: `fileKeyRef`, which the API server and the nodes of
 /// this version support.
 #[tokio::test]
-async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
+async fn a_variable_is_read_from_an_unmounted_file() {
     let team = Team::new("variable").await;
     let pod = bare(
         "env",
@@ -102,7 +102,7 @@ async fn a_variable_comes_from_a_file_that_the_app_does_not_mount() {
 }
 
 #[tokio::test]
-async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
+async fn only_selected_containers_get_the_secrets() {
     let team = Team::new("chosen").await;
     let annotations = injector_annotations(&[
         SECRET,
@@ -126,7 +126,7 @@ async fn containers_that_were_chosen_get_the_secrets_and_the_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_pod_of_the_host_and_one_without_a_token_of_its_own() {
+async fn a_host_network_pod_and_one_without_a_token() {
     let team = Team::new("host").await;
     let mut pod = bare("host", &template("host", &injector_annotations(&[SECRET])));
     pod["spec"]["hostNetwork"] = true.into();

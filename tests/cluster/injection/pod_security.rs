@@ -31,7 +31,7 @@ fn restricted(annotations: &[(&str, &str)]) -> Value {
 }
 
 #[tokio::test]
-async fn whatever_is_injected_is_restricted() {
+async fn every_injected_container_is_restricted() {
     let team = team("restricted").await;
     // The namespace does enforce the standard.
     let refused = team.dry_run(&bare("app", &template("app", &json!({})))).await.unwrap_err();

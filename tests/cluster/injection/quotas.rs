@@ -18,7 +18,7 @@ fn sized(annotations: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_quota_on_memory_and_requests_takes_the_injected_containers() {
+async fn a_quota_on_memory_accepts_injected_pods() {
     let team = Team::new("quota").await;
     let hard = json!({"requests.cpu": "2", "requests.memory": "1Gi", "limits.memory": "1Gi", "pods": "5"});
     let quotas = team.api("v1", "ResourceQuota");
@@ -38,7 +38,7 @@ async fn a_quota_on_memory_and_requests_takes_the_injected_containers() {
     team.wait_for_pods("app", 4).await;
     let mut refreshed = annotations();
     refreshed[scaivault_testkit::key("pattern")] = "sidecar".into();
-    let pod = team.create(&bare("beside", &sized(&refreshed))).await.unwrap();
+    let pod = team.create(&bare("second", &sized(&refreshed))).await.unwrap();
     assert_injected(&pod, &[SIDECAR]);
     // Five apps; an init container ends before its app starts, but a sidecar's share is added to
     // it.
@@ -87,7 +87,7 @@ async fn a_limit_range_finds_nothing_to_refuse() {
 }
 
 #[tokio::test]
-async fn a_pod_that_a_limit_range_makes_guaranteed_stays_so() {
+async fn a_limit_ranges_guaranteed_pod_stays_guaranteed() {
     let amounts = json!({"cpu": "100m", "memory": "100Mi"});
     let team = team_with_defaults(&amounts, &amounts).await;
     for pattern in ["init", "sidecar"] {
@@ -104,7 +104,7 @@ const POD_LEVEL_SINCE: u16 = 34;
 /// API server rejects containers whose sum exceeds it, and its limits determine the pod's
 /// `qosClass`.
 #[tokio::test]
-async fn a_pod_with_amounts_of_its_own_keeps_its_class_and_its_budget() {
+async fn a_pod_with_own_amounts_keeps_its_class_and_budget() {
     let team = Team::new("budget").await;
     if minor_version(&team.client).await < POD_LEVEL_SINCE {
         // The API server drops the field.

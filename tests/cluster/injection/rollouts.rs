@@ -55,7 +55,7 @@ async fn a_daemon_set_is_on_every_node() {
 }
 
 #[tokio::test]
-async fn a_stateful_sets_pods_come_and_are_replaced_in_order() {
+async fn a_stateful_sets_pods_are_replaced_in_order() {
     let team = Team::new("in-order").await;
     team.kubectl().apply(&workload("StatefulSet", "app", 3, &template("app", &annotations()))).quiet();
     team.kubectl().run("rollout status statefulset/app --timeout=60s").ok();

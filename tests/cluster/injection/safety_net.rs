@@ -24,7 +24,7 @@ fn asking(annotation: Option<(&str, &str)>, init: Option<&str>) -> Value {
 }
 
 #[tokio::test]
-async fn without_an_injector_only_what_passed_one_or_opted_out_is_let_through() {
+async fn without_an_injector_annotated_pods_are_refused() {
     let values = json!({"webhook": {"failurePolicy": "Ignore"}});
     let release: &'static Release = Box::leak(Box::new(Release::install("safety-net", values).await));
     let (client, namespace) = (release.client().await, release.namespace("safety-net").await);
@@ -37,7 +37,7 @@ async fn without_an_injector_only_what_passed_one_or_opted_out_is_let_through() 
     for (what, pod) in [
         ("no annotation of the injector", asking(None, None)),
         ("a copied mark", asking(mark, None)),
-        ("a copied mark beside a container of another's", asking(mark, Some("setup"))),
+        ("a copied mark and a container of another product", asking(mark, Some("setup"))),
         ("a container without the mark", asking(None, Some(INIT))),
     ] {
         let refused = team.dry_run(&pod).await.expect_err(what).to_string();

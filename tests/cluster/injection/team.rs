@@ -151,14 +151,14 @@ pub(super) fn workload(kind: &str, name: &str, replicas: usize, template: &Value
 /// has the injected mount.
 #[track_caller]
 pub(super) fn assert_injected(pod: &Value, containers: &[&str]) {
-    let ours = inspect::injected_containers(pod);
-    let names: Vec<_> = ours.iter().map(|container| container["name"].as_str().unwrap()).collect();
+    let agents = inspect::injected_containers(pod);
+    let names: Vec<_> = agents.iter().map(|container| container["name"].as_str().unwrap()).collect();
     assert_eq!(names, containers, "{pod}");
     assert_eq!(inspect::injector_annotation(pod, "status"), Some("injected"), "{pod}");
     assert_eq!(inspect::volume(pod, SECRETS).unwrap()["emptyDir"]["medium"], "Memory");
     let token = &inspect::volume(pod, "scaivault-token").unwrap()["projected"]["sources"][0];
     assert_eq!(token["serviceAccountToken"]["path"], "token");
-    for container in ours {
+    for container in agents {
         assert_ne!(inspect::mount(container, SECRETS).unwrap()["readOnly"], true);
         assert!(inspect::mount(container, "scaivault-token").is_some());
         let restarts = (container["name"] == SIDECAR).then_some("Always");

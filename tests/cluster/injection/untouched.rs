@@ -11,7 +11,7 @@ async fn admissions(release: &Release) -> f64 {
 }
 
 #[tokio::test]
-async fn pods_and_workloads_without_our_annotations_never_reach_the_webhook() {
+async fn objects_without_annotations_never_reach_the_webhook() {
     // Uses its own release, because the admissions of other tests must not be counted.
     let release: &'static Release = Box::leak(Box::new(Release::install("untouched", json!({})).await));
     let (client, namespace) = (release.client().await, release.namespace("untouched").await);

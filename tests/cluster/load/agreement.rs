@@ -46,7 +46,7 @@ async fn replicas_that_start_at_once_on_an_empty_secret_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_people_do_to_secret_and_configurations_is_mended_without_a_failed_call() {
+async fn manual_changes_are_repaired_without_a_failed_call() {
     let _turn = turn().await;
     let fleet = Fleet::install("operators", &values()).await;
     let (first, second) = (fleet.start_replica().await, fleet.start_replica().await);
@@ -96,7 +96,7 @@ async fn what_people_do_to_secret_and_configurations_is_mended_without_a_failed_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_bundle_that_somebody_resets_is_written_again() {
+async fn a_reset_ca_bundle_is_written_again() {
     let _turn = turn().await;
     let fleet = Fleet::install("reset", &values()).await;
     let replica = fleet.start_replica().await;

@@ -74,7 +74,7 @@ impl Fleet {
     /// Installs or upgrades the chart with these values, merged with those that point to the
     /// replicas of the test.
     pub(crate) fn upgrade(&self, values: &Value, words: &[&str]) {
-        let ours = json!({
+        let fixed = json!({
             "fullnameOverride": self.name,
             "webhook": {
                 "url": format!("https://{HOST}:{}", self.endpoints.address.port()),
@@ -89,13 +89,13 @@ impl Fleet {
             "server": {"drainDelaySeconds": 1},
             "test": {"namespace": self.tenant},
         });
-        let (ours, theirs) =
-            (self.write("ours.json", &ours.to_string()), self.write("values.json", &values.to_string()));
+        let (fixed, given) =
+            (self.write("fixed.json", &fixed.to_string()), self.write("values.json", &values.to_string()));
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(FULLNAME);
         // The `CustomResourceDefinition` of policies is shared by the cluster and belongs to the
         // first release.
         let mut helm = self.helm(&["upgrade", "--install", FULLNAME, "--set", "policies.installCrd=false"]);
-        helm.arg(chart).args(words).arg("--values").arg(ours).arg("--values").arg(theirs);
+        helm.arg(chart).args(words).arg("--values").arg(fixed).arg("--values").arg(given);
         block_in_place(|| run(&mut helm));
     }
 

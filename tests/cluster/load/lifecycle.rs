@@ -89,7 +89,7 @@ async fn upgrades_under_load_leave_the_authority_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
+async fn it_can_be_uninstalled_and_installed_again() {
     let _turn = turn().await;
     let fleet = Fleet::prepare("whole-life").await;
     let before = objects(&fleet);
@@ -115,7 +115,7 @@ async fn nothing_is_left_after_uninstalling_and_it_can_be_installed_again() {
         });
         assert!(end.await.is_some(), "left behind: {left:?}");
         // The API server stops applying deleted policies after a delay.
-        eventually("a pod that nobody injects", async || {
+        eventually("a pod without an injector", async || {
             let made = asked(&fleet).await;
             made.is_err_and(|error| error.contains("came back without the injection")).then_some(())
         })

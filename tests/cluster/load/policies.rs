@@ -297,7 +297,7 @@ async fn a_broken_policy_changes_nothing_for_the_others() {
 
 /// Without their CRD, the API server deletes all policies, including those with limits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn policies_that_go_with_their_crd_stay_in_force() {
+async fn policies_deleted_with_their_crd_stay_in_force() {
     let _turn = turn().await;
     let (fleet, replicas) = fleet("policy-crd").await;
     apply(&fleet.client, "kept", &injecting(&fleet.tenant, "a/kept")).await;
@@ -320,7 +320,7 @@ async fn policies_that_go_with_their_crd_stay_in_force() {
 
     // A replica that starts now has no policies, and reports what is missing.
     let late = fleet.start_unready().await;
-    eventually("what is missing", async || {
+    eventually("a log line about the missing CRD", async || {
         late.log().contains("the CRD injectionpolicies.scaivault.scailabs.ai does not exist").then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The controller is killed, replaced, cut off, and not alone.
+//! The controller is killed, replaced, disconnected, and runs with several replicas.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -12,7 +12,8 @@ use crate::support::{
 
 const AUTO: &str = "scaivault.scailabs.ai/restart";
 
-/// Killed at any moment of a rotation: each version restarts each workload exactly once, and the first sight none.
+/// The controller is killed at any moment of a rotation: each version restarts each workload exactly once,
+/// and the first recorded versions restart none.
 #[tokio::test]
 async fn a_killed_controller_restarts_once_for_each_version() {
     let (rotations, kills, workloads) = (size("RESTARTER_ROTATIONS", 6), size("RESTARTER_KILLS", 3), 3);
@@ -33,7 +34,8 @@ async fn a_killed_controller_restarts_once_for_each_version() {
         let is_killed = (rotation + 1) * kills / rotations > killed;
         if is_killed {
             killed += 1;
-            // At another moment each time: before anything is seen, while it settles, after a patch, and while a wave runs.
+            // At different moments: before versions are read, during the debounce, after a patch, and during
+            // a wave.
             let moment = killed % 4;
             eventually("the moment", async || {
                 let sets = cluster.replica_sets_of_all().await;
@@ -45,7 +47,7 @@ async fn a_killed_controller_restarts_once_for_each_version() {
                     2 => sets > workloads * (rotation + 1),
                     _ => is_any("Restarting").await,
                 };
-                // A machine with much else to do may miss it.
+                // A busy machine may miss the moment.
                 (is_moment || sets == workloads * (rotation + 2)).then_some(())
             })
             .await;
@@ -69,7 +71,7 @@ async fn a_killed_controller_restarts_once_for_each_version() {
 }
 
 #[tokio::test]
-async fn a_new_leader_restarts_nothing_by_itself() {
+async fn a_new_leader_causes_no_restart() {
     let cluster = Cluster::new("restarter-leader").await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
     cluster.workload("Deployment", "web", "db", json!({})).await;
@@ -90,7 +92,7 @@ async fn a_new_leader_restarts_nothing_by_itself() {
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "web", 2).await;
     assert_eq!(cluster.replica_sets("web").await, 3);
-    // Stopped: it gives the lease back.
+    // Stopped: it releases the lease.
     second.terminate().await;
     eventually("the third leader", async || (leads(&third).await > 0.0).then_some(())).await;
     cluster.rotate("db").await;
@@ -100,9 +102,9 @@ async fn a_new_leader_restarts_nothing_by_itself() {
     cluster.end().await;
 }
 
-/// A leader ends while restarts wait, and the next one while a wave runs.
+/// A leader ends while restarts wait, and the next one during a wave.
 #[tokio::test]
-async fn a_new_leader_finishes_what_waits_and_what_runs() {
+async fn a_new_leader_finishes_waiting_and_running_restarts() {
     let cluster = Cluster::new("restarter-leaders").await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
     let names: Vec<String> = (0..4).map(|number| format!("web-{number}")).collect();
@@ -141,7 +143,7 @@ async fn a_new_leader_finishes_what_waits_and_what_runs() {
     cluster.end().await;
 }
 
-/// A `GitOps` tool that applies the manifest of the repository again and again neither undoes a restart nor causes another one.
+/// A `GitOps` tool that applies the manifest repeatedly neither undoes a restart nor causes another one.
 #[tokio::test]
 async fn an_applier_of_the_whole_manifest_does_not_fight() {
     let applications = size("RESTARTER_APPLICATIONS", 20);
@@ -211,7 +213,7 @@ async fn an_applier_of_the_whole_manifest_does_not_fight() {
 }
 
 #[tokio::test]
-async fn rotations_while_the_api_server_is_away_are_not_lost() {
+async fn rotations_during_an_api_outage_are_not_lost() {
     // Each in another second.
     let rotations = size("RESTARTER_AWAY", 2);
     let cluster = Cluster::new("restarter-away").await;
@@ -230,15 +232,15 @@ async fn rotations_while_the_api_server_is_away_are_not_lost() {
         cluster.rotate("db").await;
     }
     assert_eq!(cluster.replica_sets("web").await, 1);
-    way.mend();
+    way.restore();
     cluster.until_restarted("Deployment", "web", 1).await;
     assert_eq!(cluster.replica_sets("web").await, 2);
     restarter.terminate().await;
     cluster.end().await;
 }
 
-/// The leader cannot reach the API server for longer than its Lease: another replica acts meanwhile, and the first one does not when
-/// it is back.
+/// The leader cannot reach the API server for longer than its Lease. Another replica takes over, and the
+/// first one does nothing after its return.
 #[tokio::test]
 async fn a_leader_that_is_cut_off_loses_its_lease() {
     let cluster = Cluster::new("restarter-cut-off").await;
@@ -252,12 +254,12 @@ async fn a_leader_that_is_cut_off_loses_its_lease() {
     cluster.until_known("Deployment", "web").await;
     let second = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
     way.cut();
-    // It stops before the other one begins.
+    // It stops before the other replica begins.
     first.until_has("leader", false).await;
     second.until_has("leader", true).await;
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "web", 1).await;
-    way.mend();
+    way.restore();
     eventually("the first one to see the cluster again", async || {
         let page = first.get("/metrics").await;
         (!page.contains("watch_down_since_timestamp_seconds{")).then_some(())

@@ -1,4 +1,4 @@
-//! Each kind of workload, and each way to ask for restarts.
+//! Each kind of workload, and each way to request restarts.
 
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn each_kind_restarts_once_for_a_rotated_secret() {
             cluster.get(kind, "web").await["spec"]["template"]["metadata"]["annotations"][MARKER].clone();
         let version = record["accepted"][0]["version"].as_str().unwrap();
         assert_eq!(marker, format!("secret:db={version}"), "{record}");
-        // The other one has no opt-in.
+        // The other workload has no opt-in.
         let idle = cluster.get(kind, "idle").await;
         assert!(idle["spec"]["template"]["metadata"]["annotations"][MARKER].is_null(), "{idle}");
     }

@@ -1,4 +1,4 @@
-//! How fast workloads are restarted, and what stops them.
+//! The speed of restarts, and the reasons to stop them.
 
 use std::{process::Command, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::support::{
 
 const AUTO: &str = "scaivault.scailabs.ai/restart";
 
-/// Begin and end of the last restart of each Deployment, as text that sorts by time, in the order of the begins. The end is what
-/// Kubernetes says, because a record may be written some seconds later.
+/// Start and end of the last restart of each Deployment, as text that sorts by time, in the order of the
+/// starts. The end is that of Kubernetes, because a record may be written some seconds later.
 pub(super) async fn rollouts(cluster: &Cluster) -> Vec<(String, String)> {
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
     let records =
@@ -32,7 +32,7 @@ pub(super) async fn rollouts(cluster: &Cluster) -> Vec<(String, String)> {
     times
 }
 
-/// Each wave began after all before it had ended: the canary, and then so many at once.
+/// Asserts that each wave began after all earlier ones had ended: the canary, and then this number at once.
 pub(super) fn check_waves(times: &[(String, String)], wave: usize) {
     let mut waves = vec![&times[..1]];
     waves.extend(times[1..].chunks(wave));
@@ -43,7 +43,7 @@ pub(super) fn check_waves(times: &[(String, String)], wave: usize) {
     }
 }
 
-/// The most restarts that were in progress at the begin of one. Times are whole seconds, and a restart that
+/// The maximum number of concurrent restarts, counted at the begin of each. Times are whole seconds, and a restart that
 /// ended in the second in which it began counts as in progress only for those that began with it.
 fn most_at_once(times: &[(String, String)]) -> usize {
     let is_in_progress = |began: &String, (other_began, other_ended): &(String, String)| {
@@ -62,7 +62,7 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
     for name in &names {
         cluster.workload("Deployment", name, "db", json!({})).await;
     }
-    // Once the waves are the limit, and once the rollouts at once.
+    // First the waves are the limit, then the concurrent rollouts.
     let (wave, concurrency) = (workloads / 3, workloads / 4);
     for (restarts, [wave, concurrency]) in
         [[wave, workloads], [workloads, concurrency]].into_iter().enumerate()
@@ -100,7 +100,7 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
     cluster.end().await;
 }
 
-/// As `helm upgrade` does it: the Secret, and then the template, which makes new pods by itself.
+/// Like `helm upgrade`: the Secret, and then the template, which replaces the pods anyway.
 #[tokio::test]
 async fn a_secret_and_a_template_written_together_roll_once() {
     let cluster = Cluster::new("restarter-upgrade").await;
@@ -111,7 +111,7 @@ async fn a_secret_and_a_template_written_together_roll_once() {
     cluster.until_known("Deployment", "web").await;
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
     for upgrades in 1..=3 {
-        // Of another second than the pods before.
+        // In a later second than the creation of the pods.
         let written = cluster.rotate("db").await;
         let change = json!({"spec": {"template": {"metadata": {"annotations": {"checksum": written}}}}});
         deployments.patch("web", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
@@ -138,7 +138,7 @@ async fn restarts_wait_for_the_window_of_their_workload() {
     let closed = format!("0 {hour} * * * for 1h");
     cluster.workload("Deployment", "web", "db", json!({windows: closed})).await;
     cluster.workload("Deployment", "free", "db", json!({})).await;
-    // What the workload says counts, and not what the controller says.
+    // The workload's status counts, not the record of the controller.
     let flags = ["--window=* * * * * for 1h", "--canaries=2"];
     let restarter = Restarter::start(&cluster.plane.kubeconfig_path(), &flags).await;
     for name in ["web", "free"] {
@@ -195,7 +195,7 @@ async fn a_bad_rotation_stops_after_its_canary() {
         sets.push(cluster.replica_sets(name).await);
     }
     sets.sort_unstable();
-    assert_eq!(sets, [1, 1, 1, 1, 2], "nothing but the canary was touched");
+    assert_eq!(sets, [1, 1, 1, 1, 2], "only the canary was restarted");
     assert!(restarter.metric("rollouts_total{outcome=\"failed\"}").await >= 1.0);
     let events = api(&cluster.client, "events.k8s.io/v1", "Event", &cluster.namespace);
     eventually("a warning for the owner", async || {
@@ -236,7 +236,7 @@ async fn a_manual_workload_waits_for_the_command() {
 }
 
 #[tokio::test]
-async fn a_paused_workload_is_left_paused_until_its_owner_resumes() {
+async fn a_paused_workload_waits_until_its_owner_resumes() {
     let cluster = Cluster::new("restarter-paused").await;
     cluster.secret("db", json!({AUTO: "auto"})).await;
     cluster.workload("Deployment", "web", "db", json!({})).await;
@@ -277,7 +277,7 @@ async fn a_dry_run_writes_nothing() {
     cluster.end().await;
 }
 
-/// Owners rotate again and again: each workload is restarted for the last version, and not for each.
+/// Owners rotate repeatedly: each workload is restarted for the last version, and not for each version.
 #[tokio::test]
 async fn a_storm_of_rotations_restarts_each_workload_once() {
     let (rotations, workloads) = (size("RESTARTER_STORM", 40), 10);

@@ -51,7 +51,7 @@ async fn annotations_of_reloader_restart_as_they_did() {
 }
 
 #[tokio::test]
-async fn a_reloader_that_runs_is_reported_until_it_is_gone() {
+async fn a_running_reloader_is_reported() {
     let cluster = Cluster::new("restarter-with-reloader").await;
     let kubectl = crate::support::kubectl::Kubectl { plane: cluster.plane, namespace: &cluster.namespace };
     kubectl.run("create deployment web --image=example.com/reloader:1").ok();

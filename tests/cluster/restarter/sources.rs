@@ -1,4 +1,4 @@
-//! Where versions come from: ScaiVault, CSI volumes, and Argo Rollouts as a kind of their own controller.
+//! The sources of versions: ScaiVault, CSI volumes, and Argo Rollouts with their own controller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ fn injected(name: &str, path: &str, annotations: Value) -> Value {
     deployment
 }
 
-/// A `ScaiVault` that is reached by a way that can be cut, and the flags by which the controller uses it.
+/// A `ScaiVault` with a connection that a test can cut, and the controller's flags for it.
 struct Vault {
     server: DevServer,
     way: Way,
@@ -80,7 +80,7 @@ fn accepted(record: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_rotation_in_scaivault_restarts_what_reads_at_start() {
+async fn a_rotation_restarts_workloads_that_read_at_start() {
     let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-scaivault").await);
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
     let sidecar = json!({"scaivault.scailabs.ai/pattern": "sidecar"});
@@ -118,21 +118,21 @@ async fn a_rotation_while_scaivault_is_away_restarts_once() {
     let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-vault-away").await);
     let deployments = api(&cluster.client, "apps/v1", "Deployment", &cluster.namespace);
     create(&deployments, injected("init", PATH, json!({}))).await.unwrap();
-    // Without events, a round would come too late for this test.
+    // Without events, the next round would be too late for this test.
     let restarter = vault.restarter(&cluster, &["--poll-interval=10m"]).await;
     cluster.until_known("Deployment", "init").await;
     restarter.until_has("vault_events_connected", true).await;
     vault.way.cut();
     restarter.until_has("vault_events_connected", false).await;
-    // Native Secrets go on meanwhile.
+    // Native Secrets are still followed.
     cluster.secret("db", json!({AUTO: "auto"})).await;
     cluster.workload("Deployment", "native", "db", json!({})).await;
     cluster.until_known("Deployment", "native").await;
     vault.rotate(PATH);
     cluster.rotate("db").await;
     cluster.until_restarted("Deployment", "native", 1).await;
-    assert_eq!(cluster.replica_sets("init").await, 1, "what ScaiVault said last stays");
-    vault.way.mend();
+    assert_eq!(cluster.replica_sets("init").await, 1, "the last version is kept");
+    vault.way.restore();
     let record = cluster.until_restarted("Deployment", "init", 1).await;
     assert!(accepted(&record).starts_with("2@"), "{record}");
     assert_eq!(cluster.replica_sets("init").await, 2);
@@ -144,7 +144,7 @@ async fn a_rotation_while_scaivault_is_away_restarts_once() {
     cluster.end().await;
 }
 
-/// Tags, descriptions and owners change the time of a secret's last change, and no version.
+/// Tags, descriptions and owners change the time of a secret's last change, but not its version.
 #[tokio::test]
 async fn editing_the_tags_of_a_secret_restarts_nothing() {
     let (vault, cluster) = (Vault::start(SEED).await, Cluster::new("restarter-tags").await);
@@ -153,7 +153,7 @@ async fn editing_the_tags_of_a_secret_restarts_nothing() {
     let restarter = vault.restarter(&cluster, &["--poll-interval=2s", "--no-events"]).await;
     cluster.until_known("Deployment", "init").await;
     let handle = vault.server.handle();
-    // Of the first version, and of a later one.
+    // For the first version and for a later one.
     for restarts in 0..2 {
         if restarts > 0 {
             vault.rotate(PATH);
@@ -198,7 +198,7 @@ async fn a_storm_of_scaivault_events_restarts_each_workload_once() {
     let mut last = vec![0; workloads];
     for rotation in 0..rotations {
         last[rotation % workloads] = vault.rotate(&path(rotation % workloads));
-        // The controller hears of some of them in between.
+        // The controller receives some events in between.
         assert!(restarter.get("/livez").await.starts_with("HTTP/1.1 200 "));
     }
     for (number, last) in last.into_iter().enumerate() {

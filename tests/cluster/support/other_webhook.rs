@@ -29,7 +29,7 @@ impl OtherWebhook {
     /// runtime, on which it runs.
     pub(crate) async fn start(client: &Client, namespace: &str, place: &str, change: Change) -> Self {
         let (now, lifetime) = (SystemTime::now(), std::time::Duration::from_hours(1));
-        let authority = Authority::new("somebody else", now, lifetime).unwrap();
+        let authority = Authority::new("other webhook", now, lifetime).unwrap();
         let leaf = authority.issue(&["127.0.0.1".to_owned()], now, lifetime).unwrap();
         let resolver = CertResolver::new(leaf.certified_key().unwrap());
         let acceptor = TlsAcceptor::from(server_config(Arc::new(resolver)).unwrap());

@@ -1,4 +1,5 @@
-//! The restart controller as the built program, with a control plane of its own: it acts on all workloads of a cluster.
+//! The restart controller as the built program, with its own control plane, because it restarts all workloads
+//! of a cluster.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +23,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::{TIMEOUT, api, chain, cluster_api, create, eventually, ops, policies, run};
 
-/// No waiting but what is needed.
+/// The shortest possible waits.
 const FAST: [&str; 8] = [
     "--native-secrets",
     "--debounce=2s",
@@ -38,10 +39,10 @@ const FAST: [&str; 8] = [
 pub(crate) const MARKER: &str = scaivault_restarter::MARKER;
 
 static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
-/// Each test has the cluster for itself.
+/// Only one test uses the cluster at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A cluster that no other test uses meanwhile, and a namespace in it.
+/// A cluster that no other test uses at the same time, and a namespace.
 pub(crate) struct Cluster {
     pub(crate) plane: &'static ControlPlane,
     pub(crate) client: Client,
@@ -50,7 +51,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Waits for its turn. Workloads of former tests are gone.
+    /// Waits for its turn, and for the end of earlier tests' workloads.
     pub(crate) async fn new(name: &str) -> Self {
         let turn = TURN.lock().await;
         let plane = SHARED
@@ -75,7 +76,7 @@ impl Cluster {
         Self { plane, client, namespace: name.to_owned(), _turn: turn }
     }
 
-    /// Makes a Secret, whose version is that of the second in which it is made.
+    /// Creates a Secret, whose version is the second of its creation.
     pub(crate) async fn secret(&self, name: &str, annotations: Value) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "annotations": annotations},
@@ -115,13 +116,13 @@ impl Cluster {
         records.into_iter().map(|record| record.data["status"].clone()).collect()
     }
 
-    /// How many templates all Deployments have had.
+    /// The number of templates of all Deployments so far.
     pub(crate) async fn replica_sets_of_all(&self) -> usize {
         let sets = api(&self.client, "apps/v1", "ReplicaSet", &self.namespace);
         sets.list(&ListParams::default()).await.unwrap().items.len()
     }
 
-    /// Makes a workload whose container has a variable of the Secret.
+    /// Creates a workload whose container has a variable of the Secret.
     pub(crate) async fn workload(&self, kind: &str, name: &str, secret: &str, annotations: Value) -> Value {
         let manifest = manifest(kind, name, secret, annotations);
         create(&api(&self.client, "apps/v1", kind, &self.namespace), manifest).await.unwrap()
@@ -140,7 +141,7 @@ impl Cluster {
         record.map_or(Value::Null, |record| record.data["status"].clone())
     }
 
-    /// Waits until the record of a workload is as it should be.
+    /// Waits until the record of a workload is as expected.
     #[track_caller]
     pub(crate) fn until_record<'a>(
         &'a self,
@@ -180,20 +181,20 @@ impl Cluster {
         })
     }
 
-    /// How many templates a Deployment has had.
+    /// The number of templates of a Deployment so far.
     pub(crate) async fn replica_sets(&self, name: &str) -> usize {
         let list = ListParams::default().labels(&format!("app={name}"));
         api(&self.client, "apps/v1", "ReplicaSet", &self.namespace).list(&list).await.unwrap().items.len()
     }
 
-    /// Has the kind of Argo Rollouts served.
+    /// Lets the API server serve Argo Rollouts.
     pub(crate) async fn with_argo(&self) {
         policies::apply(self.plane, &definition("argoproj.io", "v1alpha1", "Rollout", "rollouts"));
         let rollouts = api(&self.client, ARGO, "Rollout", &self.namespace);
         eventually("the kind to be served", async || rollouts.list(&ListParams::default()).await.ok()).await;
     }
 
-    /// Makes a Rollout, and the `ReplicaSet` and pod that Argo's controller would make.
+    /// Creates a Rollout, with the `ReplicaSet` and pod of Argo's controller.
     pub(crate) async fn rollout(&self, name: &str, secret: &str) {
         let mut rollout = rollout(name, secret);
         rollout["status"] = json!({"phase": "Healthy", "replicas": 1});
@@ -209,7 +210,8 @@ impl Cluster {
         .await;
     }
 
-    /// Replaces the pods of a Rollout and says so, as Argo's controller does after `restartAt`. Returns `restartAt`.
+    /// Replaces the pods of a Rollout and updates its status, as Argo's controller does after `restartAt`.
+    /// Returns `restartAt`.
     pub(crate) async fn play_argo(&self, name: &str) -> String {
         let rollouts = api(&self.client, ARGO, "Rollout", &self.namespace);
         let asked = eventually("restartAt", async || {
@@ -226,7 +228,7 @@ impl Cluster {
         asked
     }
 
-    /// A kubeconfig that reaches the API server by a way that can be cut.
+    /// A kubeconfig whose connection to the API server a test can cut.
     pub(crate) async fn way(&self) -> (Way, Directory, PathBuf) {
         let server = self.plane.server_url().strip_prefix("https://").unwrap().parse().unwrap();
         let way = Way::to(server).await;
@@ -246,7 +248,7 @@ impl Cluster {
         deployments.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
     }
 
-    /// How many templates a `StatefulSet` or `DaemonSet` has had.
+    /// The number of templates of a `StatefulSet` or `DaemonSet` so far.
     pub(crate) async fn revisions(&self, name: &str) -> usize {
         let list = ListParams::default().labels(&format!("app={name}"));
         let revisions = api(&self.client, "apps/v1", "ControllerRevision", &self.namespace);
@@ -287,7 +289,7 @@ pub(crate) fn manifest(kind: &str, name: &str, secret: &str, annotations: Value)
     json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "annotations": annotations}, "spec": spec})
 }
 
-/// How much of something a test does: little, or what an environment variable says.
+/// The size of a test: small, or the value of an environment variable.
 #[expect(
     clippy::disallowed_methods,
     reason = "sizes come in by the environment, as the test runner has no flags"
@@ -317,14 +319,14 @@ pub(crate) fn definition(group: &str, version: &str, kind: &str, plural: &str) -
 /// The `apiVersion` of Argo Rollouts.
 pub(crate) const ARGO: &str = "argoproj.io/v1alpha1";
 
-/// A Rollout whose container has a variable of the Secret, without a controller of its own.
+/// A Rollout whose container has a variable of the Secret, without its controller.
 pub(crate) fn rollout(name: &str, secret: &str) -> Value {
     let mut rollout = manifest("Deployment", name, secret, json!({}));
     (rollout["apiVersion"], rollout["kind"]) = (ARGO.into(), "Rollout".into());
     rollout
 }
 
-/// A way to a server that can be cut.
+/// A connection to a server that a test can cut.
 pub(crate) struct Way {
     balancer: Balancer,
     server: SocketAddr,
@@ -334,7 +336,7 @@ impl Way {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let balancer = Balancer::start().await.unwrap();
         let way = Self { balancer, server };
-        way.mend();
+        way.restore();
         way
     }
 
@@ -347,12 +349,12 @@ impl Way {
         self.balancer.cut();
     }
 
-    pub(crate) fn mend(&self) {
+    pub(crate) fn restore(&self) {
         self.balancer.set_backends([self.server]);
     }
 }
 
-/// Some text.
+/// Random text.
 fn random() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(()).to_string()
@@ -366,7 +368,7 @@ pub(crate) struct Restarter {
 }
 
 impl Restarter {
-    /// Starts it without pauses, with further flags, and waits until it is ready.
+    /// Starts it with minimum pauses and further flags, and waits until it is ready.
     pub(crate) async fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
         let directory = Directory::new("scaivault-restarter-test-").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scaivault-injector"));
@@ -389,7 +391,7 @@ impl Restarter {
         restarter
     }
 
-    /// The value of a metric without its prefix, with its labels as they are written; 0 where it is not there.
+    /// The value of a metric without its prefix, with its labels as written; 0 if it does not exist.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         ops::metric(self.ops_address, &format!("scaivault_restarter_{name}")).await
     }
@@ -408,12 +410,12 @@ impl Restarter {
         ops::get(self.ops_address, path).await
     }
 
-    /// All it wrote.
+    /// Its complete log.
     pub(crate) fn log(&self) -> String {
         self.program.log()
     }
 
-    /// Sends SIGTERM and waits for the end. SIGKILL is to drop it.
+    /// Sends SIGTERM and waits for the end. Dropping it sends SIGKILL.
     pub(crate) async fn terminate(mut self) {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
@@ -423,7 +425,7 @@ impl Restarter {
     }
 }
 
-/// The flags without pauses, but for those that a test sets itself.
+/// The flags for minimum pauses, except for those that a test sets itself.
 fn fast<'a>(flags: &'a [&str]) -> impl Iterator<Item = &'static str> + 'a {
     let name = |flag: &str| flag.split('=').next().map(str::to_owned);
     FAST.into_iter().filter(move |fast| !flags.iter().any(|flag| name(flag) == name(fast)))

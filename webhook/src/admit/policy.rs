@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Refusal, Verdict};
 use crate::{
     context::{AdmissionContext, PolicyReview},
-    reason::{Ignored, Reason},
+    reason::{IgnoreReason, Reason},
     review::{Object, Operation, Request},
 };
 use scaivault_inject::workload::ValidationReason;
@@ -31,7 +31,7 @@ pub(super) fn review(request: &Request<'_>, context: &AdmissionContext) -> Verdi
         return Reason::Ignored(ignored).into();
     }
     let Some(Object::Text(object)) = &request.object else {
-        return Reason::Ignored(Ignored::NotAPolicy).into();
+        return Reason::Ignored(IgnoreReason::NotAPolicy).into();
     };
     let PolicyReview { problems, warnings } = context.cluster().review_policy(object.get());
     let verdict = |reason| Verdict { warnings: warnings.clone(), ..Reason::Validated(reason).into() };
@@ -55,17 +55,17 @@ fn has_same_spec(object: &RawValue, former: &RawValue) -> bool {
         if now.get() == before.get())
 }
 
-fn ignored(request: &Request<'_>) -> Option<Ignored> {
+fn ignored(request: &Request<'_>) -> Option<IgnoreReason> {
     if !request.subresource.is_empty() {
-        return Some(Ignored::Subresource);
+        return Some(IgnoreReason::Subresource);
     }
     if !(&*request.kind.group == GROUP && &*request.kind.kind == KIND) {
-        return Some(Ignored::NotAPolicy);
+        return Some(IgnoreReason::NotAPolicy);
     }
     match request.operation {
         Operation::Create | Operation::Update => None,
-        Operation::Delete => Some(Ignored::Delete),
-        Operation::Connect => Some(Ignored::Connect),
-        Operation::Other => Some(Ignored::OtherOperation),
+        Operation::Delete => Some(IgnoreReason::Delete),
+        Operation::Connect => Some(IgnoreReason::Connect),
+        Operation::Other => Some(IgnoreReason::OtherOperation),
     }
 }

@@ -19,22 +19,22 @@ fn verdict(edit: &[(&str, &str)]) -> Verdict {
 fn only_the_creation_of_a_pod_is_decided() {
     let pod = r#""kind":"Pod"},"resource""#;
     let cases = [
-        (&[("CREATE", "UPDATE")][..], Ignored::Update),
-        (&[("CREATE", "DELETE")], Ignored::Delete),
-        (&[("CREATE", "CONNECT")], Ignored::Connect),
-        (&[("CREATE", "PATCH")], Ignored::OtherOperation),
-        (&[(r#""name":"""#, r#""name":"web","subResource":"resize""#)], Ignored::Subresource),
+        (&[("CREATE", "UPDATE")][..], IgnoreReason::Update),
+        (&[("CREATE", "DELETE")], IgnoreReason::Delete),
+        (&[("CREATE", "CONNECT")], IgnoreReason::Connect),
+        (&[("CREATE", "PATCH")], IgnoreReason::OtherOperation),
+        (&[(r#""name":"""#, r#""name":"web","subResource":"resize""#)], IgnoreReason::Subresource),
         (
             &[(r#""name":"""#, r#""name":"web","subResource":"status""#), ("CREATE", "UPDATE")],
-            Ignored::Subresource,
+            IgnoreReason::Subresource,
         ),
-        (&[(pod, r#""kind":"Deployment"},"resource""#)], Ignored::NotAPod),
+        (&[(pod, r#""kind":"Deployment"},"resource""#)], IgnoreReason::NotAPod),
         (
             &[(
                 r#"{"group":"","version":"v1","kind":"Pod"}"#,
                 r#"{"group":"x.io","version":"v1","kind":"Pod"}"#,
             )],
-            Ignored::NotAPod,
+            IgnoreReason::NotAPod,
         ),
     ];
     for (edit, expected) in cases {
@@ -46,10 +46,10 @@ fn only_the_creation_of_a_pod_is_decided() {
 }
 
 #[test]
-fn what_is_no_pod_is_refused() {
+fn an_object_that_is_no_pod_is_refused() {
     for object in ["null", "7", r#"{"metadata":7}"#, r#"{"spec":{"containers":"app"}}"#] {
         let verdict = verdict(&[(r#""object":{"#, &format!(r#""object":{object},"other":{{"#))]);
-        assert_eq!(verdict.reason, Reason::Denied(Refused::MalformedPod), "{object}");
+        assert_eq!(verdict.reason, Reason::Denied(DenialReason::MalformedPod), "{object}");
         assert_eq!(verdict.refusal.unwrap().code, 422);
     }
 }
@@ -58,7 +58,7 @@ fn what_is_no_pod_is_refused() {
 fn annotations_with_problems_are_refused_with_all_of_them() {
     let annotations = r#""annotations":{"scaivault.scailabs.ai/inject-secret-db":"a//b","scaivault.scailabs.ai/pattern":"x"},"labels""#;
     let verdict = verdict(&[(r#""labels""#, annotations)]);
-    assert_eq!(verdict.reason, Reason::Denied(Refused::Problems));
+    assert_eq!(verdict.reason, Reason::Denied(DenialReason::Problems));
     let message = verdict.refusal.unwrap().message;
     assert!(message.contains("inject-secret-db") && message.contains("pattern"), "{message}");
 }
@@ -78,11 +78,11 @@ fn an_unknown_namespace_is_deferred() {
     let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"unknown\",");
     assert_eq!(asks(&[account]), Reason::Deferred(Deferral::ServiceAccount));
     let plain = verdict(&[unknown, account]).reason;
-    assert_eq!(plain, Reason::Skipped(SkipReason::NotAnnotated), "who asks for nothing does not wait");
+    assert_eq!(plain, Reason::Skipped(SkipReason::NotAnnotated), "a pod without annotations does not wait");
 }
 
 #[test]
-fn the_service_account_brings_its_role() {
+fn the_service_account_provides_its_role() {
     let account = ("\"spec\":{", "\"spec\":{\"serviceAccountName\":\"billing\",");
     let patch = |edit: &[(&str, &str)]| {
         let text = asking(edit);
@@ -102,7 +102,7 @@ fn settings_and_version_can_be_replaced() {
         admit(Endpoint::Mutate, &Request::decode(Endpoint::Mutate, misspelt.as_bytes()).unwrap(), &context)
             .reason
     };
-    assert_eq!(decide(), Reason::Denied(Refused::Problems));
+    assert_eq!(decide(), Reason::Denied(DenialReason::Problems));
     let config = InjectorConfig { on_problem: OnProblem::Warn, ..InjectorConfig::default() };
     context.replace_settings(config.try_into().unwrap());
     assert_eq!(decide(), Reason::Skipped(SkipReason::Problems));
@@ -125,17 +125,17 @@ fn problems() -> Problems {
 }
 
 #[test]
-fn a_denial_says_all_problems() {
+fn a_denial_lists_all_problems() {
     let verdict = Verdict::from(Decision::Deny(Denial { problems: problems(), warnings: vec!["w".into()] }));
     let refusal = verdict.refusal.unwrap();
     assert_eq!((refusal.code, refusal.reason), (403, "Forbidden"));
     assert_eq!(refusal.message, problems().to_string());
-    assert_eq!(verdict.reason, Reason::Denied(Refused::Problems));
+    assert_eq!(verdict.reason, Reason::Denied(DenialReason::Problems));
     assert_eq!(verdict.warnings, ["w"]);
 }
 
 #[test]
-fn a_pod_that_is_let_through_with_problems_keeps_them() {
+fn a_pod_admitted_with_problems_keeps_them() {
     let skip = Skip { problems: problems(), warnings: vec!["w".into()], ..SkipReason::Problems.into() };
     let verdict = Verdict::from(Decision::Skip(skip));
     assert_eq!(verdict.reason, Reason::Skipped(SkipReason::Problems));
@@ -160,12 +160,12 @@ fn injection_and_detachment_carry_their_patch() {
 }
 
 /// A cluster whose policies are given by the test.
-struct Governed {
+struct PolicyCluster {
     policies: Lookup<Policies>,
     namespace_is_known: bool,
 }
 
-impl Cluster for Governed {
+impl Cluster for PolicyCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         if self.namespace_is_known { NoCluster.namespace(name) } else { Lookup::Unknown }
     }
@@ -189,7 +189,7 @@ impl Cluster for Governed {
 }
 
 fn governed(policies: Lookup<Policies>, namespace_is_known: bool, entry: Endpoint, review: &str) -> Verdict {
-    let cluster = Arc::new(Governed { policies, namespace_is_known });
+    let cluster = Arc::new(PolicyCluster { policies, namespace_is_known });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, cluster);
     admit(entry, &Request::decode(entry, review.as_bytes()).unwrap(), &context)
 }
@@ -208,13 +208,13 @@ fn pods_wait_while_policies_are_not_known() {
         let verdict = governed(Lookup::Unknown, true, Endpoint::Mutate, &review);
         assert_eq!(verdict.reason, Reason::Deferred(Deferral::Policies));
         let missing = verdict.missing.unwrap();
-        let now_known = Governed { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
+        let now_known = PolicyCluster { policies: Lookup::Known(Policies::none()), namespace_is_known: true };
         assert!(!missing.is_known(&now_known), "its service account is not");
     }
 }
 
 #[test]
-fn a_pod_without_annotations_waits_only_for_what_a_policy_needs() {
+fn pods_without_annotations_only_wait_for_policies() {
     let reason = |policies, is_known| governed(policies, is_known, Endpoint::Mutate, &review(&[])).reason;
     let none = || Lookup::Known(Policies::none());
     assert_eq!(reason(none(), false), Reason::Skipped(SkipReason::NotAnnotated));
@@ -255,9 +255,9 @@ fn a_policy_that_cannot_be_used_is_refused_where_it_is_written() {
 #[test]
 fn only_policies_are_reviewed_as_policies() {
     for (edit, expected) in [
-        (("UPDATE", "DELETE"), Ignored::Delete),
-        (("InjectionPolicy", "Pod"), Ignored::NotAPolicy),
-        (("\"name\":\"billing\"", "\"subResource\":\"status\""), Ignored::Subresource),
+        (("UPDATE", "DELETE"), IgnoreReason::Delete),
+        (("InjectionPolicy", "Pod"), IgnoreReason::NotAPolicy),
+        (("\"name\":\"billing\"", "\"subResource\":\"status\""), IgnoreReason::Subresource),
     ] {
         let verdict = governed(Lookup::Unknown, false, Endpoint::Policy, &policy_review(&[edit]));
         assert_eq!(verdict.reason, Reason::Ignored(expected), "{edit:?}");

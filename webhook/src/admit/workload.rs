@@ -13,7 +13,7 @@ use scaivault_inject::{
 use super::{Refusal, Verdict, deferred};
 use crate::{
     context::{AdmissionContext, Lookup},
-    reason::{Deferral, Ignored, Reason},
+    reason::{Deferral, IgnoreReason, Reason},
     review::{Object, Operation, Request},
 };
 
@@ -27,7 +27,7 @@ pub(super) fn mode(request: &Request<'_>, context: &AdmissionContext) -> Verdict
 
 /// Validates the annotations. Problems that the request introduces reject it.
 pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    if kind(request) == Err(Ignored::NotAWorkload) {
+    if kind(request) == Err(IgnoreReason::NotAWorkload) {
         return validate_templates(request, context);
     }
     with_workload(request, context, |workload, former| {
@@ -38,7 +38,7 @@ pub(super) fn validate(request: &Request<'_>, context: &AdmissionContext) -> Ver
 /// Validates the pod templates in an object of an unknown kind. Kinds whose objects are created by
 /// a workload controller are known and are not validated, because their owners are.
 fn validate_templates(request: &Request<'_>, context: &AdmissionContext) -> Verdict {
-    let not_a_workload = || Reason::Ignored(Ignored::NotAWorkload).into();
+    let not_a_workload = || Reason::Ignored(IgnoreReason::NotAWorkload).into();
     let api_version = request.kind.api_version();
     let is_written = matches!(request.operation, Operation::Create | Operation::Update);
     let Some(Object::Text(object)) = &request.object else { return not_a_workload() };
@@ -98,13 +98,13 @@ fn with_workload(
         return Reason::Skipped(SkipReason::ExcludedNamespace).into();
     }
     let Some(Object::Text(object)) = &request.object else {
-        return Reason::Ignored(Ignored::MalformedWorkload).into();
+        return Reason::Ignored(IgnoreReason::MalformedWorkload).into();
     };
     let workload = match WorkloadView::parse(kind, object.get()) {
         Ok(workload) => workload,
         Err(error) => {
             let warnings = vec![format!("not checked: {error}")];
-            return Verdict { warnings, ..Reason::Ignored(Ignored::MalformedWorkload).into() };
+            return Verdict { warnings, ..Reason::Ignored(IgnoreReason::MalformedWorkload).into() };
         }
     };
     if request.operation == Operation::Create {
@@ -114,17 +114,17 @@ fn with_workload(
     decide(&workload, former.as_ref().map_or(Former::Unknown, Former::Workload))
 }
 
-fn kind(request: &Request<'_>) -> Result<WorkloadKind, Ignored> {
+fn kind(request: &Request<'_>) -> Result<WorkloadKind, IgnoreReason> {
     if !request.subresource.is_empty() {
-        return Err(Ignored::Subresource);
+        return Err(IgnoreReason::Subresource);
     }
-    let kind =
-        WorkloadKind::parse(&request.kind.api_version(), &request.kind.kind).ok_or(Ignored::NotAWorkload)?;
+    let kind = WorkloadKind::parse(&request.kind.api_version(), &request.kind.kind)
+        .ok_or(IgnoreReason::NotAWorkload)?;
     match request.operation {
         Operation::Create | Operation::Update => Ok(kind),
-        Operation::Delete => Err(Ignored::Delete),
-        Operation::Connect => Err(Ignored::Connect),
-        Operation::Other => Err(Ignored::OtherOperation),
+        Operation::Delete => Err(IgnoreReason::Delete),
+        Operation::Connect => Err(IgnoreReason::Connect),
+        Operation::Other => Err(IgnoreReason::OtherOperation),
     }
 }
 

@@ -44,7 +44,7 @@ fn budget(limits: &Limits) -> Arc<Budget> {
     Budget::new(limits, &Gauge::default())
 }
 
-async fn read(budget: &Arc<Budget>, body: Body) -> Result<Buffered, BodyError> {
+async fn read(budget: &Arc<Budget>, body: Body) -> Result<BufferedBody, BodyError> {
     budget.read(body, &SourceBytes::default()).await
 }
 
@@ -53,7 +53,7 @@ fn limits() -> Limits {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pieces_are_joined_and_given_back() {
+async fn pieces_are_joined_and_their_memory_returned() {
     let budget = budget(&limits());
     let pieces = [&b"01"[..], b"", b"23456", b"789"];
     let read = read(&budget, body(pieces, Duration::from_millis(100))).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_body_too_long_is_read_to_its_end_and_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_without_end_is_given_up() {
+async fn an_endless_body_is_refused() {
     let budget = budget(&limits());
     let endless = [&b"1234567890"[..]; 1_000];
     let started = tokio::time::Instant::now();
@@ -99,19 +99,19 @@ async fn a_length_announced_too_long_is_discarded_and_refused() {
     let started = tokio::time::Instant::now();
     // A complete body of known length that takes a while: the client is still writing.
     let pieces = body([&b"123456"[..]; 3], Duration::from_millis(100));
-    let announced = Body::new(Announced { length: 18, pieces });
+    let announced = Body::new(SizedBody { length: 18, pieces });
     assert_eq!(read(&budget, announced).await.unwrap_err(), BodyError::TooLarge);
     assert_eq!(started.elapsed(), Duration::from_millis(400), "three pieces and the end");
     assert_eq!(budget.buffered.get(), 0);
 }
 
 /// A body with a `Content-Length`.
-struct Announced {
+struct SizedBody {
     length: u64,
     pieces: Body,
 }
 
-impl hyper::body::Body for Announced {
+impl hyper::body::Body for SizedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -137,13 +137,13 @@ fn of(bytes: usize) -> Body {
 }
 
 #[tokio::test]
-async fn large_bodies_share_one_memory_and_keep_no_small_one_out() {
+async fn large_bodies_do_not_block_small_ones() {
     let budget =
         budget(&Limits { body_bytes: FREE_BODY_BYTES + 100, buffered_bytes: 150, ..Limits::default() });
     let first = read(&budget, of(FREE_BODY_BYTES + 100)).await.unwrap();
     let error = read(&budget, of(FREE_BODY_BYTES + 51)).await.unwrap_err();
     assert_eq!(error, BodyError::Memory);
-    assert_eq!(budget.buffered.get(), signed(first.bytes.len()), "the refused one gives back what it took");
+    assert_eq!(budget.buffered.get(), signed(first.bytes.len()), "a refused body frees its memory");
     assert!(read(&budget, of(FREE_BODY_BYTES)).await.is_ok());
     drop(first);
     assert!(read(&budget, of(FREE_BODY_BYTES + 51)).await.is_ok());

@@ -4,7 +4,7 @@ use crate::throttled_log::Cause;
 
 /// Why a request or a connection was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shed {
+pub(crate) enum ShedReason {
     Requests,
     Memory,
     MemoryPerSource,
@@ -14,16 +14,16 @@ pub(crate) enum Shed {
     Waiting,
 }
 
-impl From<Shed> for Cause {
-    fn from(shed: Shed) -> Self {
+impl From<ShedReason> for Cause {
+    fn from(shed: ShedReason) -> Self {
         match shed {
-            Shed::Requests => Self::Requests,
-            Shed::Memory => Self::Memory,
-            Shed::MemoryPerSource => Self::MemoryPerSource,
-            Shed::Connections => Self::Connections,
-            Shed::ConnectionsPerSource => Self::ConnectionsPerSource,
-            Shed::Source => Self::Source,
-            Shed::Waiting => Self::Waiting,
+            ShedReason::Requests => Self::Requests,
+            ShedReason::Memory => Self::Memory,
+            ShedReason::MemoryPerSource => Self::MemoryPerSource,
+            ShedReason::Connections => Self::Connections,
+            ShedReason::ConnectionsPerSource => Self::ConnectionsPerSource,
+            ShedReason::Source => Self::Source,
+            ShedReason::Waiting => Self::Waiting,
         }
     }
 }
@@ -77,7 +77,7 @@ pub enum PolicyWrite {
 
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
+pub(crate) enum CloseReason {
     Evicted,
     Idle,
     NoRequest,
@@ -125,7 +125,7 @@ macro_rules! labels {
 }
 
 labels! {
-    Shed {
+    ShedReason {
         Requests = "requests",
         Memory = "memory",
         MemoryPerSource = "memory-per-source",
@@ -155,7 +155,7 @@ labels! {
         LabelLate = "label-late",
         LabelFailed = "label-failed",
     }
-    Closed {
+    CloseReason {
         Evicted = "evicted",
         Idle = "idle",
         NoRequest = "no-request",

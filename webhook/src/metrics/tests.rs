@@ -1,5 +1,5 @@
 use super::*;
-use crate::reason::Ignored;
+use crate::reason::IgnoreReason;
 
 #[test]
 fn the_exposition_is_the_table() {
@@ -29,7 +29,7 @@ fn every_reason_is_counted_apart_for_dry_runs() {
     for (entry, reason) in Reason::all() {
         metrics.admission(entry, reason, true, Duration::from_micros(60), 3);
     }
-    let delete = Reason::Ignored(Ignored::Delete);
+    let delete = Reason::Ignored(IgnoreReason::Delete);
     metrics.admission(Endpoint::Mode, delete, false, Duration::from_micros(10), 0);
     let text = metrics.encode().unwrap();
     for (entry, reason) in Reason::all() {

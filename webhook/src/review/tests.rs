@@ -46,7 +46,7 @@ fn error(text: impl AsRef<[u8]>) -> DecodeError {
 }
 
 #[test]
-fn what_is_no_json_is_said_so() {
+fn invalid_json_is_reported() {
     for text in [&b""[..], b"hello", b"{", &REVIEW.as_bytes()[..REVIEW.len() - 1]] {
         assert!(matches!(error(text), DecodeError::NotJson(_)), "{text:?}");
     }
@@ -54,7 +54,7 @@ fn what_is_no_json_is_said_so() {
 }
 
 #[test]
-fn what_is_no_review_is_said_so_without_a_quote() {
+fn an_invalid_review_is_reported_without_a_quote() {
     for text in [
         "7",
         "\"hunter2\"",

@@ -73,7 +73,7 @@ async fn a_review_is_answered_and_counted() {
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_400() {
+async fn an_invalid_review_is_answered_400() {
     let server = server(Limits::default());
     let review = review(&[]);
     for body in [
@@ -105,9 +105,9 @@ async fn other_routes_methods_and_types_are_refused() {
 }
 
 /// A cluster that watches policies, of which there are none.
-struct Governed;
+struct PolicyCluster;
 
-impl Cluster for Governed {
+impl Cluster for PolicyCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         NoCluster.namespace(name)
     }
@@ -135,7 +135,7 @@ async fn only_a_replica_with_policies_answers_for_them() {
     };
     let without = server(Limits::default());
     assert_eq!(without.status(post(MUTATE_FOR_POLICIES_PATH)).await, StatusCode::NOT_FOUND);
-    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(Governed));
+    let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::new(PolicyCluster));
     let metrics = Metrics::new();
     let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
     let with = Server { router, metrics };
@@ -144,12 +144,12 @@ async fn only_a_replica_with_policies_answers_for_them() {
 }
 
 /// A cluster with a policy that warns; counts the calls that report its effects.
-struct Counting {
+struct CountingCluster {
     policies: Policies,
-    told: AtomicUsize,
+    reports: AtomicUsize,
 }
 
-impl Cluster for Counting {
+impl Cluster for CountingCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         NoCluster.namespace(name)
     }
@@ -163,7 +163,7 @@ impl Cluster for Counting {
     }
 
     fn policies_used(&self, _usage: &PolicyUsage<'_>) {
-        self.told.fetch_add(1, Ordering::Relaxed);
+        self.reports.fetch_add(1, Ordering::Relaxed);
     }
 
     fn changes(&self) -> watch::Receiver<()> {
@@ -173,7 +173,7 @@ impl Cluster for Counting {
 
 /// The API server posts a pod again if a later webhook has changed it.
 #[tokio::test]
-async fn what_a_policy_did_to_a_pod_is_counted_once() {
+async fn the_effect_of_a_policy_is_counted_once() {
     let parts = PolicyParts {
         name: "limits".to_owned(),
         enforcement: Enforcement::Warn,
@@ -181,7 +181,8 @@ async fn what_a_policy_did_to_a_pod_is_counted_once() {
         ..PolicyParts::default()
     };
     let set = Arc::new(PolicySet::new(vec![Policy::compile(parts).unwrap()]));
-    let cluster = Arc::new(Counting { policies: Policies { set, now: 0 }, told: AtomicUsize::new(0) });
+    let cluster =
+        Arc::new(CountingCluster { policies: Policies { set, now: 0 }, reports: AtomicUsize::new(0) });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
     let metrics = Metrics::new();
     let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
@@ -197,7 +198,7 @@ async fn what_a_policy_did_to_a_pod_is_counted_once() {
     let (_, _, again) = server.send(post_json(review.to_string())).await;
     assert!(again.contains("limits"), "it is still logged and warned about: {again}");
     server.assert_metric(r#"scaivault_injector_policy_pods_total{effect="warned"} 1"#);
-    assert_eq!(cluster.told.load(Ordering::Relaxed), 1);
+    assert_eq!(cluster.reports.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -246,12 +247,12 @@ async fn an_unknown_namespace_is_503_with_retry_after_a_second() {
 }
 
 /// A cluster in which objects appear.
-struct Growing {
+struct GrowingCluster {
     known: std::sync::Mutex<Vec<&'static str>>,
     changed: watch::Sender<()>,
 }
 
-impl Growing {
+impl GrowingCluster {
     fn learn(&self, name: &'static str) {
         self.known.lock().unwrap().push(name);
         self.changed.send_replace(());
@@ -262,7 +263,7 @@ impl Growing {
     }
 }
 
-impl Cluster for Growing {
+impl Cluster for GrowingCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         self.lookup(name, Arc::default())
     }
@@ -277,8 +278,9 @@ impl Cluster for Growing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_known() {
-    let cluster = Arc::new(Growing { known: std::sync::Mutex::default(), changed: watch::channel(()).0 });
+async fn a_review_is_answered_when_its_lookups_are_known() {
+    let cluster =
+        Arc::new(GrowingCluster { known: std::sync::Mutex::default(), changed: watch::channel(()).0 });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
     let metrics = Metrics::new();
     let limits = Limits { requests: 1, ..Limits::default() };
@@ -287,7 +289,7 @@ async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_k
     let started = Instant::now();
     let waiting = tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))));
     sleep(KNOWN_WITHIN / 4).await;
-    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "who waits takes nobody's place");
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "a waiting review takes no slot");
     cluster.learn("shop");
     sleep(KNOWN_WITHIN / 4).await;
     cluster.learn("default");
@@ -302,7 +304,7 @@ async fn a_review_is_answered_as_soon_as_its_namespace_and_service_account_are_k
 }
 
 /// A cluster in which no object appears, however much changes.
-struct Barren {
+struct EmptyCluster {
     metrics: Arc<Metrics>,
     looks: AtomicUsize,
     /// Lookups made while a slot for concurrent requests is taken; a waiting review takes no slot.
@@ -310,7 +312,7 @@ struct Barren {
     changed: watch::Sender<()>,
 }
 
-impl Cluster for Barren {
+impl Cluster for EmptyCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         assert_eq!(name, "shop");
         self.looks.fetch_add(1, Ordering::Relaxed);
@@ -329,18 +331,18 @@ impl Cluster for Barren {
     }
 }
 
-fn barren() -> (Arc<Barren>, Server) {
+fn barren() -> (Arc<EmptyCluster>, Server) {
     let metrics = Metrics::new();
     let (looks, readings) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let changed = watch::channel(()).0;
-    let cluster = Arc::new(Barren { metrics: Arc::clone(&metrics), looks, readings, changed });
+    let cluster = Arc::new(EmptyCluster { metrics: Arc::clone(&metrics), looks, readings, changed });
     let context = AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, Arc::clone(&cluster) as _);
     let router = router(Arc::new(context), Arc::clone(&metrics), PodEvents::default(), Limits::default());
     (cluster, Server { router, metrics })
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_review_is_read_twice_however_much_changes() {
+async fn a_waiting_review_is_decided_twice_despite_many_changes() {
     let (cluster, server) = barren();
     let waiting = tokio::spawn(server.router.clone().oneshot(post_json(asking(&[]))));
     while !waiting.is_finished() {
@@ -366,7 +368,7 @@ async fn only_so_many_reviews_wait() {
     assert_eq!((status, started.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO));
     assert_eq!(headers[header::RETRY_AFTER], "1");
     server.assert_metric(r#"scaivault_injector_shed_total{reason="waiting"} 1"#);
-    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "who need not wait is answered");
+    assert_eq!(server.send(post_json(review(&[]))).await.0, StatusCode::OK, "other reviews are answered");
     for one in waiting {
         assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -388,7 +390,7 @@ impl hyper::body::Body for Never {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_keeps_no_review_out() {
+async fn a_slow_body_does_not_block_reviews() {
     let server = server(Limits { requests: 1, ..Limits::default() });
     let first = tokio::spawn(server.router.clone().oneshot(post_json(Body::new(Never))));
     tokio::task::yield_now().await;
@@ -397,12 +399,12 @@ async fn a_body_that_does_not_come_keeps_no_review_out() {
 }
 
 /// A cluster whose lookup blocks until the test releases it.
-struct Waiting {
+struct BlockingCluster {
     entered: tokio::sync::mpsc::Sender<()>,
     go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-impl Cluster for Waiting {
+impl Cluster for BlockingCluster {
     fn namespace(&self, name: &str) -> Lookup<Arc<Namespace>> {
         if name == "slow" {
             self.entered.blocking_send(()).unwrap();
@@ -424,7 +426,7 @@ impl Cluster for Waiting {
 async fn too_many_requests_are_shed() {
     let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
     let (go, go_on) = std::sync::mpsc::channel();
-    let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
+    let namespaces = Arc::new(BlockingCluster { entered, go_on: go_on.into() });
     let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
     let metrics = Metrics::new();
     let limits = Limits { requests: 1, ..Limits::default() };
@@ -448,10 +450,10 @@ async fn too_many_requests_are_shed() {
 }
 
 #[tokio::test]
-async fn large_reviews_take_turns_and_keep_no_other_out() {
+async fn large_reviews_do_not_block_small_ones() {
     let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
     let (go, go_on) = std::sync::mpsc::channel();
-    let namespaces = Arc::new(Waiting { entered, go_on: go_on.into() });
+    let namespaces = Arc::new(BlockingCluster { entered, go_on: go_on.into() });
     let context = Arc::new(AdmissionContext::new(Settings::default(), KubeVersion::OLDEST, namespaces));
     let metrics = Metrics::new();
     let router = router(context, Arc::clone(&metrics), PodEvents::default(), Limits::default());

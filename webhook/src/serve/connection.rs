@@ -22,7 +22,7 @@ use super::{
     registry::{Busy, Connection, Ticket},
 };
 use crate::{
-    metrics::{Closed, HandshakeFailure},
+    metrics::{CloseReason, HandshakeFailure},
     router::Source,
 };
 
@@ -102,7 +102,7 @@ where
             pending::<()>().await;
         }
     };
-    let told = async {
+    let closing = async {
         tokio::select! {
             () = connection.evicted().cancelled() => {}
             () = port.closing.cancelled() => {
@@ -115,8 +115,8 @@ where
     let ended = tokio::select! {
         biased;
         ended = http.as_mut() => ended,
-        () = no_request => return port.settings.metrics.closed(Closed::NoRequest),
-        () = told => {
+        () = no_request => return port.settings.metrics.closed(CloseReason::NoRequest),
+        () = closing => {
             http.as_mut().graceful_shutdown();
             // Requests in flight have their own limits; what remains is a client that does not
             // read.
@@ -128,9 +128,9 @@ where
     };
     if let Err(error) = ended {
         if error.is_timeout() {
-            port.settings.metrics.closed(Closed::Idle);
+            port.settings.metrics.closed(CloseReason::Idle);
         } else if is_unread(&error) {
-            port.settings.metrics.closed(Closed::Unread);
+            port.settings.metrics.closed(CloseReason::Unread);
         }
         tracing::debug!(%error, "connection ended");
     }

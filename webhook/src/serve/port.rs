@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Shutdown, connection::serve_connection, registry::Registry, sources::AllowedSources};
 use crate::{
     limits::Limits,
-    metrics::{Metrics, Shed},
+    metrics::{Metrics, ShedReason},
     readiness::Readiness,
 };
 
@@ -70,7 +70,7 @@ impl Port {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if !self.settings.sources.allow(source) {
-            return self.refuse(source, Shed::Source);
+            return self.refuse(source, ShedReason::Source);
         }
         match self.registry.admit(source) {
             Ok(ticket) => {
@@ -80,7 +80,7 @@ impl Port {
         }
     }
 
-    fn refuse(&self, source: IpAddr, shed: Shed) {
+    fn refuse(&self, source: IpAddr, shed: ShedReason) {
         self.settings.metrics.shed(shed);
         tracing::debug!(%source, ?shed, "connection refused");
     }

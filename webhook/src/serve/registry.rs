@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     body::SourceBytes,
     limits::Limits,
-    metrics::{Closed, Metrics, Shed},
+    metrics::{CloseReason, Metrics, ShedReason},
 };
 
 /// The open connections of one port. The lock is taken when a connection opens or closes, never for
@@ -47,7 +47,7 @@ impl Registry {
     /// address or of one with more connections is closed, or else a busy one of an address with at
     /// least two more connections. So a client that opens connections can neither block others nor
     /// close theirs.
-    pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, Shed> {
+    pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Ticket, ShedReason> {
         let mut guard = self.open();
         let open = &mut *guard;
         let own = open.get(&source).map_or(0, |account| account.connections.len());
@@ -55,11 +55,11 @@ impl Registry {
         let is_own = |address: IpAddr| address == source;
         if own >= self.limits.connections_per_source {
             self.evict(open, |address, _, is_idle| is_own(address) && is_idle)
-                .ok_or(Shed::ConnectionsPerSource)?;
+                .ok_or(ShedReason::ConnectionsPerSource)?;
         } else if all >= self.limits.connections {
             self.evict(open, |address, theirs, is_idle| is_idle && (is_own(address) || theirs > own))
                 .or_else(|| self.evict(open, |_, theirs, _| theirs > own + 1))
-                .ok_or(Shed::Connections)?;
+                .ok_or(ShedReason::Connections)?;
         }
         let account = open.entry(source).or_default();
         let connection = Arc::new(Connection::new(source, account.bytes.clone(), Arc::clone(&self.moments)));
@@ -100,7 +100,7 @@ impl Registry {
         });
         let connection = Arc::clone(first?.2);
         remove(open, &connection);
-        self.metrics.closed(Closed::Evicted);
+        self.metrics.closed(CloseReason::Evicted);
         connection.evicted.cancel();
         Some(())
     }

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in ["", "10.0.0.0/33", "fd00::/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "localhost"] {
             let error = text.parse::<Network>().unwrap_err().to_string();
             assert!(error.contains("10.0.0.0/8"), "{text}: {error}");

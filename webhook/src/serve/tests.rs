@@ -27,7 +27,7 @@ struct Fixture {
     connector: TlsConnector,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    stopped: JoinHandle<Stopped>,
+    stopped: JoinHandle<ShutdownReport>,
 }
 
 fn start(limits: Limits) -> Fixture {
@@ -132,7 +132,7 @@ async fn a_silent_client_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_reads_ends_its_connection() {
+async fn an_unread_answer_ends_its_connection() {
     let limits = Limits { write_timeout: 5 * SECOND, ..Limits::default() };
     let server = start(limits);
     // Smaller than an answer.
@@ -214,14 +214,14 @@ async fn thousands_of_idle_connections_do_not_keep_a_request_out() {
     let mut stream = server.connect().await;
     assert_eq!(ask(&mut stream).await.unwrap().status, 200);
     server.assert_metric(r#"scaivault_injector_connections_closed_total{reason="evicted"} 978"#);
-    assert_eq!(ask(&mut used).await.unwrap().status, 200, "what was used is kept");
+    assert_eq!(ask(&mut used).await.unwrap().status, 200, "a used connection is kept");
     // The connections that were idle longest were closed, the newest are still open.
     assert_eq!(closed_after(&mut idle[0], Instant::now()).await, Duration::ZERO);
     assert!(closed_after(&mut idle[1_999], Instant::now()).await > SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn unfinished_bodies_keep_no_review_out() {
+async fn unfinished_bodies_do_not_block_reviews() {
     const BODY: usize = 256 * 1024;
     let limits = Limits { requests: 4, body_bytes: BODY, buffered_bytes: BODY, ..Limits::default() };
     let server = start(limits);
@@ -245,7 +245,7 @@ async fn a_client_without_a_request_is_not_counted_as_cut() {
     let _no_handshake = server.open();
     sleep(SECOND / 2).await;
     server.shutdown.drain();
-    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 0 });
+    assert_eq!(server.stopped.await.unwrap(), ShutdownReport { aborted: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +286,7 @@ async fn a_drain_loses_no_request() {
     let answer = answer(&mut slow).await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("connection: close"), "{}", answer.head);
-    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 0 });
+    assert_eq!(server.stopped.await.unwrap(), ShutdownReport { aborted: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,12 +311,12 @@ async fn a_connection_in_the_backlog_is_served_when_accepting_stops() {
     stop.cancel();
     accept_loop(accept, port, stop).await;
     assert_eq!(ask(&mut client).await.unwrap().status, 200);
-    assert!(ask(&mut stranger).await.is_none(), "only who may connect is served");
+    assert!(ask(&mut stranger).await.is_none(), "only allowed sources are served");
     assert!(metrics.encode().unwrap().contains("scaivault_injector_shed_total{reason=\"source\"} 1\n"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_though_a_request_does_not() {
+async fn a_drain_ends_despite_a_hanging_request() {
     let limits = Limits { body_timeout: 600 * SECOND, ..Limits::default() };
     let server = start(limits);
     let mut stuck = server.connect().await;
@@ -325,7 +325,7 @@ async fn a_drain_ends_though_a_request_does_not() {
     sleep(SECOND).await;
     let started = Instant::now();
     server.shutdown.drain();
-    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 1 });
+    assert_eq!(server.stopped.await.unwrap(), ShutdownReport { aborted: 1 });
     assert_eq!(started.elapsed(), limits.drain_delay + limits.drain_timeout);
 }
 
@@ -340,12 +340,12 @@ async fn a_second_signal_aborts() {
     server.shutdown.drain();
     sleep(SECOND).await;
     server.shutdown.abort();
-    assert_eq!(server.stopped.await.unwrap(), Stopped { aborted: 1 });
+    assert_eq!(server.stopped.await.unwrap(), ShutdownReport { aborted: 1 });
     assert_eq!(started.elapsed(), SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_handshakes_are_told_apart() {
+async fn failed_handshakes_are_classified() {
     let server = start(Limits::default());
     let mut plain = server.open();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_says_where_the_cache_is() {
+    fn the_environment_sets_the_cache_directory() {
         let check = |environment: &[(&str, &str)], expected: Option<&str>| {
             let variable = |name: &str| {
                 environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_made_is_not_in_the_cache() -> Result<()> {
+    fn incomplete_assets_are_not_cached() -> Result<()> {
         let (shell, directory) = (Shell::new()?, tempfile::tempdir()?);
         let root = directory.path().as_os_str().to_owned();
         let cache = Cache::find(|_| Some(root.clone())).context("there is a variable")?;

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_programs_are_told_their_version() {
+    fn the_programs_get_their_version() {
         let variables = version_variables("v1.37.2");
         assert_eq!(variables[0], "k8s.io/component-base/version.gitVersion=v1.37.2");
         assert!(variables[2].ends_with(".gitMinor=37"), "{variables:?}");

@@ -108,7 +108,7 @@ fn defaults(registry: &Registry) -> Result<Value> {
         let key = row.key.rsplit_once('/').map_or(row.key.as_str(), |(_, key)| key);
         properties.insert(key.to_owned(), entry.clone());
     }
-    ensure!(!properties.is_empty(), "no annotation may stand in the injector's configuration");
+    ensure!(!properties.is_empty(), "the injector's configuration allows no annotation");
     Ok(json!({"type": "object", "additionalProperties": false, "properties": properties}))
 }
 

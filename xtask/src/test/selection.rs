@@ -5,7 +5,7 @@ pub(super) struct Selection<'a>(Vec<&'a str>);
 
 /// Whether the arguments select tests with special requirements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum SpecialTests {
     /// Together with all others.
     Yes,
     /// By their name or that of their feature.
@@ -24,17 +24,17 @@ impl<'a> Selection<'a> {
     }
 
     /// `tests` are the names of test programs, and `feature` is required to build them.
-    pub(super) fn wants(&self, tests: &[&str], feature: &str) -> Wanted {
+    pub(super) fn wants(&self, tests: &[&str], feature: &str) -> SpecialTests {
         let Self(words) = self;
         let is_option = |word: &&str| CHOOSES_PROGRAMS.contains(&word.split('=').next().unwrap_or_default());
         let names = words.windows(2).filter(|pair| pair[0] == "--test").map(|pair| pair[1]);
         let mut names = names.chain(words.iter().filter_map(|word| word.strip_prefix("--test=")));
         if names.any(|name| tests.contains(&name)) || words.iter().any(|word| word.contains(feature)) {
-            Wanted::ByName
+            SpecialTests::ByName
         } else if words.iter().any(is_option) || self.chooses_packages() {
-            Wanted::No
+            SpecialTests::No
         } else {
-            Wanted::Yes
+            SpecialTests::Yes
         }
     }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_take_the_place_of_the_workspace() {
+    fn packages_replace_the_workspace() {
         for some in ["-p xtask", "-pxtask", "--package xtask", "--package=xtask detach"] {
             assert!(Selection::new(&words(some)).chooses_packages(), "{some}");
         }
@@ -86,7 +86,7 @@ mod tests {
     fn the_cluster_tests_run_with_all_others_or_by_name() {
         let wanted = |text: &str| Selection::new(&words(text)).wants(&["cluster", "chart"], "cluster-tests");
         for all in ["", "detach", "--release", "-- --test cluster"] {
-            assert_eq!(wanted(all), Wanted::Yes, "{all}");
+            assert_eq!(wanted(all), SpecialTests::Yes, "{all}");
         }
         for named in [
             "--test cluster",
@@ -94,12 +94,12 @@ mod tests {
             "--test golden --test=chart",
             "-p scaivault-injector --features cluster-tests",
         ] {
-            assert_eq!(wanted(named), Wanted::ByName, "{named}");
+            assert_eq!(wanted(named), SpecialTests::ByName, "{named}");
         }
         for others in
             ["-p xtask", "--test golden", "--test=golden", "--doc", "-p scaivault-injector --test cli"]
         {
-            assert_eq!(wanted(others), Wanted::No, "{others}");
+            assert_eq!(wanted(others), SpecialTests::No, "{others}");
         }
     }
 }

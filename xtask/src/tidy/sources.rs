@@ -1,5 +1,4 @@
-//! Rules about files. Rust is read line by line: what the compiler or a lint can find is left to
-//! them.
+//! Rules about files. Rust files are read line by line; the compiler and lints check the rest.
 
 use super::{
     has_word,

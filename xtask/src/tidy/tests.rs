@@ -36,7 +36,7 @@ impl Tree {
 /// Asserts that the findings of a rule start like this.
 #[track_caller]
 fn finds(id: &str, tree: &Tree, expected: &[&str]) {
-    let (_, check) = RULES.iter().find(|(rule, _)| *rule == id).expect("there is such a rule");
+    let (_, check) = RULES.iter().find(|(rule, _)| *rule == id).expect("the rule exists");
     let findings = check(tree);
     let is_expected = findings.len() == expected.len()
         && findings.iter().zip(expected).all(|(finding, start)| finding.starts_with(start));
@@ -44,7 +44,7 @@ fn finds(id: &str, tree: &Tree, expected: &[&str]) {
 }
 
 #[test]
-fn a_word_is_not_a_part_of_a_name() {
+fn words_match_whole_names() {
     assert!(has_word("a nap(b)", "nap(") && has_word("time::nap(b)", "nap("));
     assert!(!has_word("a no_nap(b)", "nap(") && !has_word("unsafe_code", "unsafe"));
 }
@@ -178,7 +178,7 @@ fn tests_that_sleep_or_are_skipped_are_found() {
 }
 
 #[test]
-fn what_was_put_off_is_found() {
+fn unfinished_marks_are_found() {
     let mark = format!("TO{}", "DO");
     let rust = format!("fn f() {{}} // {mark}: later\nconst A: &str = \"{mark}\";\n");
     let (yaml, page) = (format!("a: 1\n# {mark}\n"), format!("METHOD{mark}S\n"));

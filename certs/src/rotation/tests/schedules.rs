@@ -266,7 +266,7 @@ impl World {
                 assert!(real >= authority.not_before, "an authority from the future");
             }
             for bundle in self.before.iter().map(|(_, bundle)| bundle).chain([&self.configuration.1]) {
-                assert!(bundle.contains(leaf.authority()), "an API server does not trust what is served");
+                assert!(bundle.contains(leaf.authority()), "an API server does not trust the served leaf");
             }
         }
         assert!(self.secret.1.bundle().len() <= 2 * self.emptied + 3, "the state grows");
@@ -277,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn what_is_served_is_trusted(events in vec(event(OFF), 1..120)) {
+    fn the_served_leaf_is_trusted(events in vec(event(OFF), 1..120)) {
         let mut world = World::new();
         for event in events {
             world.apply(event);
@@ -296,7 +296,7 @@ proptest! {
 }
 
 #[test]
-fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
+fn a_clock_an_hour_ahead_renews_the_authority_once() {
     let mut world = World::new();
     world.comes_to_rest(Duration::ZERO);
     let old = world.signer(1);
@@ -318,7 +318,7 @@ fn a_clock_that_is_an_hour_ahead_renews_the_authority_and_the_others_wait() {
 }
 
 #[test]
-fn a_quiet_cluster_is_not_written_to_and_a_year_leaves_nothing_behind() {
+fn an_unchanged_cluster_is_not_written_to() {
     let mut world = World::new();
     for _ in 0..4 {
         (0..REPLICAS).for_each(|index| world.sync(index));

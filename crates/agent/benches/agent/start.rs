@@ -30,7 +30,7 @@ enum Variant {
 
 const VARIANTS: [(Variant, &str); 6] = [
     (Variant::Whole, "`init`, two secrets, HTTPS"),
-    (Variant::FilesThere, "the same, the files are there already"),
+    (Variant::FilesThere, "the same, the files exist already"),
     (Variant::LoginKept, "the same, the login is kept from before"),
     (Variant::PlainHttp, "the same without TLS"),
     (Variant::PlainHttpLoginKept, "the same without TLS, the login is kept from before"),

@@ -209,7 +209,7 @@ pub(crate) fn until(tick: Duration, mut is_so: impl FnMut() -> bool) -> Result<(
     let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         if Instant::now() > deadline {
-            return Err("what has to happen does not happen".into());
+            return Err("the expected state was not reached".into());
         }
         pause(tick);
     }

@@ -54,8 +54,7 @@ impl Budget {
         }
     }
 
-    /// What the memory limit leaves for files in addition to the agent's own share; `None` without
-    /// a limit.
+    /// The memory limit minus the agent's own share, which is available for files; `None` without a limit.
     fn memory_left(&self) -> Option<u64> {
         let own = std_fs::read_to_string(OWN_CGROUPS).unwrap_or_default();
         // In most containers, the process's own cgroup is the root of the mount, otherwise it is

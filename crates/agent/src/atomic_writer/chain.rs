@@ -410,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_accounts_directory_is_made_where_its_token_may_be_mounted() {
+    fn the_token_directory_is_created_for_its_mount() {
         for (root, expected) in [
             ("/run/secrets", &["kubernetes.io/serviceaccount"] as &[&str]),
             ("/var/run/secrets", &["kubernetes.io/serviceaccount"]),

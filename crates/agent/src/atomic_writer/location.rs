@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn links_before_the_volume_are_followed_and_those_inside_are_ours() {
+    fn only_links_above_the_volume_are_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let base = fs::canonicalize(dir.path()).unwrap();
         let volume = base.join("run/secrets");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_knows_where_something_is_mounted() {
+    fn the_kernel_reports_mount_points() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         symlink("/proc", &link).unwrap();

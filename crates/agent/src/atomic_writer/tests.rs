@@ -200,7 +200,7 @@ fn a_change_is_found_in_any_piece_of_a_file() {
 }
 
 #[test]
-fn files_that_are_not_put_stay_as_they_were() {
+fn files_that_are_not_written_do_not_change() {
     let volume = Volume::new();
     let writer = volume.writer(&["a", "d/b"]);
     volume.write(&writer, &[("a", "1"), ("d/b", "1")], false);
@@ -234,7 +234,7 @@ fn nothing_is_seen_before_the_commit_and_a_drop_leaves_nothing() {
 
 /// Both within one process and with two agents that have the same files.
 #[test]
-fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
+fn an_overtaken_change_fails_without_an_effect() {
     for has_started in [false, true] {
         for is_committed in [false, true] {
             let volume = Volume::new();
@@ -259,7 +259,7 @@ fn a_change_that_another_one_overtakes_fails_and_harms_nothing() {
 
 /// The other change treats the pending generation as a leftover.
 #[test]
-fn a_generation_that_another_agent_removed_does_not_become_current() {
+fn a_removed_generation_does_not_become_current() {
     let volume = Volume::new();
     let writer = volume.writer(&["a"]);
     volume.write(&writer, &[("a", "1")], false);
@@ -273,7 +273,7 @@ fn a_generation_that_another_agent_removed_does_not_become_current() {
 }
 
 #[test]
-fn modes_are_exact_whatever_the_umask() {
+fn modes_are_exact_with_any_umask() {
     let volume = Volume::new();
     let writer = volume.writer(&["open", "group/private"]);
     let (open, private) = (volume.target("open"), volume.target("group/private"));
@@ -334,7 +334,7 @@ fn optional_files_may_be_missing() {
 }
 
 #[test]
-fn the_mark_tells_which_generation_the_application_knows() {
+fn the_mark_is_the_generation_that_the_application_knows() {
     let volume = Volume::new();
     let names = ["a", "variables"];
     let writer = volume.writer(&names);
@@ -356,13 +356,13 @@ fn the_mark_tells_which_generation_the_application_knows() {
     assert!(!writer.is_notified());
     writer.mark_notified().unwrap();
     writer.remove([&volume.target("a")].into_iter()).unwrap();
-    assert!(writer.is_notified(), "it is notified when there are new ones");
+    assert!(writer.is_notified(), "it is notified of new files");
     volume.write(&writer, &[("a", "4")], false);
     assert!(!writer.is_notified() && writer.was_notified());
 }
 
 #[test]
-fn a_root_of_variables_alone_is_always_told() {
+fn a_root_with_only_variables_counts_as_notified() {
     let volume = Volume::new();
     let writer = volume.writer(&["variables"]);
     volume.write(&writer, &[("variables", "1")], false);
@@ -372,7 +372,7 @@ fn a_root_of_variables_alone_is_always_told() {
 }
 
 #[test]
-fn what_another_pod_was_told_does_not_count() {
+fn marks_of_another_pod_do_not_count() {
     let volume = Volume::new();
     let owned = |is_sidecar, uid: Option<&str>| {
         let pod_uid = uid.map(str::to_owned);
@@ -396,7 +396,7 @@ fn what_another_pod_was_told_does_not_count() {
 }
 
 #[test]
-fn each_volume_notes_the_secrets_of_its_own_files() {
+fn each_volume_records_the_secrets_of_its_own_files() {
     let volume = Volume::new();
     let [one, two] = ["one/a", "two/b"].map(|file| volume.target(file));
     let targets = [(&one, false), (&two, false)];
@@ -500,12 +500,12 @@ fn a_full_volume_is_an_error_before_anything_is_written() {
     let generations = fs::read_dir(&volume.path)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir());
-    assert_eq!(generations.count(), 2, "what was pending is removed");
+    assert_eq!(generations.count(), 2, "the pending generation is removed");
 }
 
 /// The disk fails after any number of changes, and then the agent starts again.
 #[test]
-fn after_a_crash_at_any_step_the_next_start_goes_on() {
+fn after_a_crash_at_any_step_the_next_start_recovers() {
     let names = ["a", "tls/b"];
     let first = [("a", "1"), ("tls/b", "1")];
     let second = [("a", "2"), ("tls/b", "1")];
@@ -560,7 +560,7 @@ fn after_a_crash_at_any_step_the_next_start_goes_on() {
 }
 
 #[test]
-fn what_stands_in_the_way_of_a_generation_is_left_out() {
+fn names_that_are_taken_are_skipped_by_generations() {
     let volume = Volume::new();
     let writer = volume.writer(&["a"]);
     let generation = |number| volume.generation(&writer, number);
@@ -586,7 +586,7 @@ fn what_stands_in_the_way_of_a_generation_is_left_out() {
 }
 
 #[test]
-fn nothing_is_written_through_links_that_somebody_left() {
+fn nothing_is_written_through_foreign_links() {
     let volume = Volume::new();
     let outside = tempfile::tempdir().unwrap();
     let victim = outside.path().join("victim");
@@ -625,7 +625,7 @@ fn nothing_is_written_through_links_that_somebody_left() {
 }
 
 #[test]
-fn whatever_has_the_links_name_the_chain_has_its_own() {
+fn a_taken_link_name_causes_an_own_link() {
     let puts: [&dyn Fn(&Path); 4] =
         [&|path| fs::create_dir(path).unwrap(), &|path| fs::write(path, "").unwrap(), &fifo, &|path| {
             symlink("..scaivault-00000000-8", path).unwrap();
@@ -650,7 +650,7 @@ fn whatever_has_the_links_name_the_chain_has_its_own() {
 }
 
 #[test]
-fn a_file_in_the_way_is_replaced_and_a_directory_is_used_or_refused() {
+fn an_existing_file_is_replaced_and_a_directory_reused() {
     let volume = Volume::new();
     fs::write(volume.path.join("a"), "older").unwrap();
     fs::write(volume.path.join("file"), "older").unwrap();
@@ -687,7 +687,7 @@ fn each_directory_outside_of_volumes_is_a_root() {
 }
 
 #[test]
-fn errors_of_the_kernel_come_with_a_cure() {
+fn errors_of_the_kernel_have_a_fix() {
     let say = |errno| WriteError::new(Path::new("/run/secrets"), errno).to_string();
     assert!(say(Errno::NOSPC).contains("raise the annotation volume-size-limit"));
     assert!(say(Errno::ROFS).contains("must not have readOnly"));
@@ -697,7 +697,7 @@ fn errors_of_the_kernel_come_with_a_cure() {
 /// Readers that open the generation once see all files of one write, and one that opens a single
 /// file always finds it.
 #[test]
-fn readers_see_all_of_a_write_or_nothing_of_it() {
+fn readers_see_writes_atomically() {
     const WRITES: u32 = 60;
     let volume = Volume::new();
     let names = ["a", "b", "deep/c"];
@@ -746,7 +746,7 @@ proptest! {
     /// After any sequence of writes, each file has its last content, and there are at most two
     /// generations.
     #[test]
-    fn the_last_write_of_each_file_is_what_is_read(
+    fn readers_get_the_last_write_of_each_file(
         writes in prop::collection::vec(prop::collection::btree_map(0_usize..4, "[a-z]{0,8}", 0..4), 1..8)
     ) {
         let names = ["a", "b", "d/c", "d/e/f"];
@@ -800,7 +800,7 @@ fn agents_that_share_a_volume_leave_each_others_files_alone() {
 }
 
 #[test]
-fn mount_points_are_made_before_the_files_appear() {
+fn mount_points_are_created_before_the_files() {
     let volume = Volume::new();
     let writer = volume.writer_mounting(
         &["db.json", "eks.amazonaws.com/own.json"],
@@ -825,7 +825,7 @@ fn mount_points_are_made_before_the_files_appear() {
 
 /// The kubelet's in-memory volumes have the sticky bit, so each directory of files is its own root.
 #[test]
-fn mount_points_are_made_in_the_volume_of_the_files() {
+fn mount_points_are_created_in_the_files_volume() {
     let volume = Volume::new();
     fs::set_permissions(&volume.path, fs::Permissions::from_mode(0o1777)).unwrap();
     let writer = volume.writer_mounting(&["tls/key.pem", "db/user.json"], &["cloud/token/", "license"]);
@@ -844,7 +844,7 @@ fn mount_points_are_made_in_the_volume_of_the_files() {
 
 /// Another agent of the pod may write to the same volume.
 #[test]
-fn a_mount_point_is_not_made_through_a_link() {
+fn a_mount_point_is_not_created_through_a_link() {
     let volume = Volume::new();
     let outside = volume.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();

@@ -14,7 +14,7 @@ fn outputs<const N: usize>(pairs: [(&'static str, &str); N]) -> &'static Outputs
     Box::leak(Box::new(Config::read(&Environment::from(pairs), Container::Init).unwrap().outputs))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is an answer, beside those that are errors")]
+#[expect(clippy::unnecessary_wraps, reason = "the tests pass answers and errors")]
 fn secret(json: &str) -> Result<Secret, Failure> {
     Ok(Secret { version: 1, data: SecretData::new(json).unwrap() })
 }
@@ -38,7 +38,7 @@ fn take(
     path: &str,
     answer: Result<Secret, Failure>,
     is_changed: bool,
-) -> (Vec<String>, Composed) {
+) -> (Vec<String>, ComposeResult) {
     let mut files = Vec::new();
     let outcome = composer.take(&key(path), answer, is_changed, |target, _mode, bytes| {
         files.push(format!("{}: {}", target.as_str(), String::from_utf8_lossy(bytes)));
@@ -88,7 +88,7 @@ fn a_file_of_several_secrets_is_written_once_for_all_of_them() {
 }
 
 #[test]
-fn what_an_optional_file_lacks_is_no_failure() {
+fn a_missing_optional_source_is_no_failure() {
     let outputs = outputs([(
         env::SECRETS,
         "a/one#x -> /s/x optional=true\nx=a/one y=a/two -> /s/both optional=true\na/two -> /s/two optional=true",
@@ -177,7 +177,7 @@ fn leases_are_written_by_themselves() {
 }
 
 #[test]
-fn what_is_held_for_all_files_is_bounded_and_asked_for_again() {
+fn held_answers_are_bounded_and_requested_again() {
     let line = |n| format!("x=a/shared#k y=a/s{n}#k -> /s/f{n} template=\"{{{{ secrets.y.version }}}}\"\n");
     let files = (0..20).map(line).collect::<Vec<_>>().concat();
     let mut composer = Composer::new(outputs([(env::SECRETS, Box::leak(files.into_boxed_str()))]));

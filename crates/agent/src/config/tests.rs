@@ -11,7 +11,7 @@ fn read<const N: usize>(
 }
 
 #[test]
-fn the_published_init_container_runs_as_it_stands() {
+fn the_published_init_container_runs_unchanged() {
     let config = read(
         Container::Init,
         [
@@ -34,7 +34,7 @@ fn the_published_init_container_runs_as_it_stands() {
 }
 
 #[test]
-fn the_published_sidecars_run_as_they_stand() {
+fn the_published_sidecars_run_unchanged() {
     let config = read(
         Container::Sidecar,
         [
@@ -67,7 +67,7 @@ fn the_published_sidecars_run_as_they_stand() {
 }
 
 #[test]
-fn all_that_is_malformed_is_said_at_once() {
+fn all_malformed_variables_are_reported_at_once() {
     let problems = read(
         Container::Sidecar,
         [
@@ -105,7 +105,7 @@ fn a_broken_template_is_malformed_and_not_quoted() {
 }
 
 #[test]
-fn nothing_to_write_is_malformed_and_the_other_containers_variable_is_named() {
+fn empty_outputs_name_the_other_containers_variable() {
     let problems = read(Container::Init, []).unwrap_err().to_string();
     assert_eq!(problems, "SECRETS: no file is configured; set it, DYNAMIC or SECRET_ENV");
     let problems = read(Container::Sidecar, [(env::SECRETS, "a/b -> /run/b")]).unwrap_err().to_string();
@@ -182,7 +182,7 @@ fn each_server_has_its_authorities() {
 }
 
 #[test]
-fn client_credentials_go_before_the_exchange() {
+fn client_credentials_precede_the_exchange() {
     let config = read(
         Container::Init,
         [(env::SECRETS, "a/b -> /run/b"), (env::SCAIVAULT_CREDENTIALS_DIR, "/credentials")],
@@ -231,7 +231,7 @@ fn a_subscription_is_named_by_the_pod_and_its_uid() {
 }
 
 #[test]
-fn an_empty_variable_is_malformed_where_the_default_would_be_dangerous() {
+fn an_empty_variable_is_refused_if_the_default_is_unsafe() {
     for name in [
         env::SCAIVAULT_URL,
         env::SCAIVAULT_TOKEN_FILE,
@@ -265,7 +265,7 @@ fn mount_points_are_read_line_by_line() {
 }
 
 #[test]
-fn pod_and_node_fill_what_is_read() {
+fn pod_and_node_are_filled_into_sources() {
     let config = read(
         Container::Init,
         [

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sent_generation_may_have_made_a_user() {
+    fn only_a_sent_generation_may_have_created_a_user() {
         let check = |operation, kind: ErrorKind| may_have_made_user(&Error { operation, kind });
         let refused = |status, code| {
             let code = ErrorCode::new(code);

@@ -84,7 +84,7 @@ mod tests {
         let answer = ErrorKind::Answer(AnswerFault::Redirect(302));
         assert!(next(Error { operation: Operation::Revoke, kind: answer }).is_some());
         let asked = next(refused(503, "service_unavailable", Some(3600 * SECOND))).unwrap();
-        assert!(asked <= now + 6 * SECOND, "an hour is longer than what is left");
+        assert!(asked <= now + 6 * SECOND, "an hour is longer than the remaining time");
     }
 
     /// 200 replicas that end at once and share a bucket with 20 operations that gains one every 3

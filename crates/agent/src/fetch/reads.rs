@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use scaivault_client::{Announced, Backoff, Changes, Fingerprint, Retry, Secret, VersionFloor};
+use scaivault_client::{AnnouncedChange, Backoff, Changes, Fingerprint, Retry, Secret, VersionFloor};
 use tokio::time::Instant;
 
 use super::Key;
@@ -209,13 +209,13 @@ impl Reads {
         for (key, state) in &mut self.states {
             let announced = match changes {
                 _ if key.version.is_some() && state.written.is_some() => continue,
-                Changes::Any => Announced::default(),
+                Changes::Any => AnnouncedChange::default(),
                 Changes::Of(paths) => match paths.get(&key.path) {
                     Some(announced) => *announced,
                     None => continue,
                 },
             };
-            let Announced { version, is_new_history } = announced;
+            let AnnouncedChange { version, is_new_history } = announced;
             if is_new_history {
                 state.floor.expect_new_history(now);
                 state.version = None;

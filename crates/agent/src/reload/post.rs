@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_answers_fail_and_the_query_is_not_said() {
+    async fn other_answers_fail_and_the_query_is_hidden() {
         for (answer, said) in [
             (
                 b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_application_is_given_up() {
+    async fn a_silent_application_has_a_timeout() {
         // The kernel accepts the connection, but no response is sent.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();

@@ -146,11 +146,11 @@ fn programs(argument: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// The topmost process with a name: the one without an ancestor of that name. A more certain match
-/// takes precedence ([`Match`]). Of several, one of the agent's user `uid`, who may not signal
-/// other users, takes precedence, because the same name may run in another container. Then the one
-/// that started first, because a later one is probably a user's shell in the container. Never the
-/// first process of the namespace, nor the agent.
+/// The topmost process with a name: the one without an ancestor of that name. A more certain match takes
+/// precedence ([`Match`]). Of several, one of the agent's user `uid`, which may not signal other users, takes
+/// precedence, because the same name may run in another container. Then the one that started first, because a
+/// later one is probably a user's shell in the container. Never the first process of the namespace, nor the
+/// agent.
 pub(super) fn choose<'a>(processes: &'a [Process], name: &str, own: i32, uid: u32) -> Option<&'a Process> {
     let by_pid: BTreeMap<_, _> = processes.iter().map(|process| (process.pid, process)).collect();
     let called = |process: &Process| {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_kernel_writes() {
+    fn the_kernels_format_is_parsed() {
         let process = process(20, 3, "my (odd) name", "/usr/bin/billing");
         assert_eq!((process.pid, process.parent, process.uid, process.started), (20, 3, 1001, 1020));
         assert_eq!(process.comm, b"my (odd) name");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_it_is_the_one_that_started_first() {
+    fn of_several_processes_the_oldest_is_signalled() {
         let processes = [process(50, 0, "billing", "billing"), process(40, 0, "billing", "billing")];
         check(&processes, "billing", Some(40));
     }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_cut_name_is_not_taken_for_another() {
+    fn a_truncated_kernel_name_matches_no_other_name() {
         let name = "billing-service-worker";
         let (web, worker) = (
             ("billing-service", "./billing-service-web"),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_programs_name_goes_before_the_kernels() {
+    fn the_programs_name_precedes_the_kernels() {
         check_called("billing", &[("billing", "/bin/sh\0/app/billing"), ("x", "/app/billing")], Some(1));
         check_called(
             "billing",
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_first_process_nor_the_agent_nor_the_dead_are_signalled() {
+    fn init_the_agent_and_zombies_are_not_signalled() {
         let mut dead = process(12, 0, "app", "app");
         dead.is_zombie = true;
         let processes = [process(1, 0, "app", "app"), process(OWN, 0, "app", "app"), dead];

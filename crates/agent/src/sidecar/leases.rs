@@ -193,7 +193,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_lease_that_ends_soon_is_tried_some_times_more() {
+    fn a_lease_that_ends_soon_is_retried_a_few_times() {
         let start = Instant::now();
         // The last third of 45 s.
         let (mut failed, mut now, mut attempts) = (None, start, 0);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_pause_is_obeyed_but_not_until_the_lease_has_lapsed() {
+    fn a_requested_pause_ends_before_the_lease_expires() {
         let now = Instant::now();
         let pause = |asked: u32, left: u32| {
             let backoff = after_failure(None, Retry::After(asked * SECOND), left * SECOND, now);

@@ -9,7 +9,7 @@ fn answer(route: Route, body: &str, times: u32) -> Fault {
 }
 
 #[tokio::test]
-async fn a_value_that_no_parser_takes_fails_its_secret_and_no_other() {
+async fn an_unparsable_value_only_fails_its_own_secret() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe#key", "key")]);
     pod.vault.add_fault(answer(Route::Read, r#"{"version":1,"data":{"key":"\ud800"}}"#, 1));

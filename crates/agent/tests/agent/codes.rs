@@ -84,7 +84,7 @@ const CODES: &[(&str, (i32, &str), Tries)] = &[
 const AT_ONCE: usize = 4;
 
 #[test]
-fn no_code_stands_twice() {
+fn the_codes_are_unique() {
     let here: BTreeSet<_> = CODES.iter().map(|(code, ..)| *code).collect();
     assert_eq!(here.len(), CODES.len());
 }

@@ -42,7 +42,7 @@ async fn arrives_without_events(pod: &Pod, value: &str) {
 }
 
 #[tokio::test]
-async fn without_events_changes_arrive_at_the_interval_until_events_come_again() {
+async fn without_events_files_are_polled_until_reconnection() {
     let pod = Pod::new().await;
     let watch = watch(&pod);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "service_unavailable"));
@@ -75,7 +75,7 @@ async fn without_events_changes_arrive_at_the_interval_until_events_come_again()
 
 /// The test does not wait for the end of the long pause; the log shows its length.
 #[tokio::test]
-async fn a_throttled_subscription_leaves_the_bucket_to_the_other_replicas() {
+async fn a_throttled_subscription_leaves_the_limit_to_others() {
     let pod = Pod::new().await;
     let watch = watch(&pod);
     pod.vault.add_fault(throttled(Route::Subscribe));

@@ -31,7 +31,7 @@ async fn polls_that_are_answered_at_once_are_not_sent_in_a_circle() {
 }
 
 #[tokio::test]
-async fn events_that_come_again_and_again_are_told_once() {
+async fn repeated_events_are_notified_once() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let event = r#"{"events":[{"event_id":"evt_1","event_type":"secret.updated","path":"app/stripe"}]}"#;
@@ -51,7 +51,7 @@ async fn events_that_come_again_and_again_are_told_once() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_answered_with_nonsense_or_refused_the_login_makes_no_second_lease() {
+async fn a_malformed_renewal_creates_no_second_lease() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=12s", "db.json")]);
     let nonsense = Effect::Answer { status: 200, body: "<html>".to_owned() };
@@ -64,7 +64,7 @@ async fn a_renewal_that_is_answered_with_nonsense_or_refused_the_login_makes_no_
 }
 
 #[tokio::test]
-async fn a_throttled_read_is_not_sent_again_before_the_server_wants() {
+async fn a_throttled_read_waits_for_the_requested_pause() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=6s", "db.json")]);
@@ -84,7 +84,7 @@ async fn a_throttled_read_is_not_sent_again_before_the_server_wants() {
 }
 
 #[tokio::test]
-async fn state_that_is_there_and_cannot_be_read_is_said() {
+async fn unreadable_state_is_reported() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe", "x")]);
     let state = pod.path("state");
@@ -118,7 +118,7 @@ async fn a_lease_of_the_future_is_renewed_and_revoked() {
 }
 
 #[tokio::test]
-async fn a_volume_that_cannot_be_written_keeps_no_other_from_it_and_is_tried_again() {
+async fn an_unwritable_volume_is_retried_and_stops_no_other() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "a/key"), ("app/stripe#key", "b/key")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
@@ -136,7 +136,7 @@ async fn a_volume_that_cannot_be_written_keeps_no_other_from_it_and_is_tried_aga
 }
 
 #[tokio::test]
-async fn answers_that_are_no_answers_end_the_start_with_a_cure() {
+async fn malformed_answers_end_the_start_with_a_fix() {
     let huge = "x".repeat(9 * 1024 * 1024);
     for (body, said) in [
         ("", "it is not the JSON of this route"),

@@ -5,7 +5,7 @@ use scaivault_devserver::{Fault, Route};
 use crate::support::Pod;
 
 #[tokio::test]
-async fn writes_what_it_is_told_and_ends() {
+async fn init_writes_all_files_and_exits() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[
         ("app/database", "db.json"),
@@ -57,7 +57,7 @@ async fn exit_codes_name_the_kind_of_failure_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_tried_again_until_time_is_up() {
+async fn temporary_failures_are_retried_until_the_timeout() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe", "stripe.json")]);
     pod.vault.add_fault(Fault::refuse(Route::Exchange, "service_unavailable", 1));
@@ -71,7 +71,7 @@ async fn what_passes_by_itself_is_tried_again_until_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_does_not_hold_the_pod_longer_than_it_may() {
+async fn a_silent_server_delays_the_pod_until_the_timeout() {
     let pod = Pod::new().await;
     pod.vault.add_fault(Fault::hang(Route::Read));
     let secrets = pod.mapping(&[("app/stripe", "stripe.json")]);
@@ -82,7 +82,7 @@ async fn a_server_that_never_answers_does_not_hold_the_pod_longer_than_it_may() 
 }
 
 #[tokio::test]
-async fn fail_open_starts_with_what_there_is_and_says_so() {
+async fn fail_open_starts_with_available_secrets_and_warns() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe", "stripe.json"), ("other/secret", "other.json")]);
     let variables = [("SECRETS", secrets.as_str()), ("WATCH_PATHS", secrets.as_str()), ("FAIL_OPEN", "true")];
@@ -121,7 +121,7 @@ async fn a_start_that_fails_leaves_no_lease() {
     for source in ["app/absent", "app/stripe#absent"] {
         let secrets = pod.mapping(&[(source, "x")]);
         pod.run("init", &[("DYNAMIC", &dynamic), ("SECRETS", &secrets), state]).await.check(4, &[]);
-        assert_eq!(pod.vault.requests(Route::Generate), 0, "nobody would use it");
+        assert_eq!(pod.vault.requests(Route::Generate), 0, "no application would use it");
     }
     // The pod of a Job has no next run.
     let dynamic = pod.mapping(&[

@@ -11,12 +11,12 @@ use crate::support::{Pod, Sidecar, data, start, terminate, until};
 const ROLE: &str = "engine=postgres role=readonly";
 
 /// The variables of a pod with one lease and a state directory.
-struct Keeping {
+struct LeaseVariables {
     dynamic: String,
     state: String,
 }
 
-impl Keeping {
+impl LeaseVariables {
     fn new(pod: &Pod, source: &str) -> Self {
         let state = pod.path("state").to_str().unwrap().to_owned();
         Self { dynamic: pod.mapping(&[(source, "db.json")]), state }
@@ -46,16 +46,16 @@ impl Keeping {
 }
 
 /// Starts a sidecar, kills it when its lease is written, and keeps its state.
-async fn killed(pod: &Pod, keeping: &Keeping) {
+async fn killed(pod: &Pod, keeping: &LeaseVariables) {
     let sidecar = Sidecar::start(pod, &keeping.variables());
     let file = pod.path("secrets/db.json");
     sidecar.kill_when(move || file.exists()).await;
 }
 
 #[tokio::test]
-async fn a_broken_engine_makes_no_user_per_restart() {
+async fn a_broken_engine_creates_no_user_per_restart() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     let answer = Effect::Answer { status: 200, body: "<html>".to_owned() };
     pod.vault.add_fault(Fault::on(Route::Generate, answer));
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "5s")]].concat();
@@ -74,7 +74,7 @@ async fn a_broken_engine_makes_no_user_per_restart() {
 #[tokio::test]
 async fn a_killed_generation_delays_the_next_start() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     pod.vault.add_fault(Fault::hang(Route::Generate));
     let vault = pod.vault.clone();
     let sidecar = Sidecar::start(&pod, &keeping.variables());
@@ -88,7 +88,7 @@ async fn a_killed_generation_delays_the_next_start() {
 #[tokio::test]
 async fn a_refused_generation_is_no_reason_for_a_long_pause() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     pod.vault.add_fault(Fault::refuse(Route::Generate, "service_unavailable", 2));
     pod.run("init", &keeping.variables()).await.check(0, &["no lease yet, trying again"]);
     assert_eq!(pod.vault.requests(Route::Generate), 3);
@@ -97,7 +97,7 @@ async fn a_refused_generation_is_no_reason_for_a_long_pause() {
 #[tokio::test]
 async fn a_replaced_lease_is_revoked_after_a_crash() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     killed(&pod, &keeping).await;
     keeping.age(3000);
     pod.vault.add_fault(Fault::always(Route::Renew, "access_denied"));
@@ -119,7 +119,7 @@ async fn a_replaced_lease_is_revoked_after_a_crash() {
 #[tokio::test]
 async fn a_clock_step_forwards_costs_no_lease() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     killed(&pod, &keeping).await;
     keeping.age(7200);
     let before = pod.secret("db.json");
@@ -139,7 +139,7 @@ async fn a_hanging_renewal_does_not_outlast_its_lease() {
     until(|| pod.secret("db.json").is_some()).await;
     let before = pod.secret("db.json");
     until(|| pod.secret("db.json") != before).await;
-    assert_eq!(pod.live_leases(), 2, "the new credentials are there before the old ones end");
+    assert_eq!(pod.live_leases(), 2, "new credentials exist before the old ones end");
     sidecar.end().await.check(0, &["has not answered within"]);
 }
 
@@ -173,7 +173,7 @@ async fn a_revoked_token_at_the_end_leaves_no_lease() {
 #[tokio::test]
 async fn a_start_that_fails_waits_for_its_generation() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     pod.vault.add_fault(Fault::on(Route::Generate, Effect::Late { milliseconds: 17_000 }));
     let variables = [&keeping.variables()[..], &[("FETCH_TIMEOUT", "1s")]].concat();
     pod.run("init", &variables).await.check(1, &["it was not answered in time", "lease revoked"]);
@@ -181,9 +181,9 @@ async fn a_start_that_fails_waits_for_its_generation() {
 }
 
 #[tokio::test]
-async fn a_lease_whose_answer_cannot_be_understood_is_revoked_after_a_crash_too() {
+async fn a_lease_in_a_malformed_answer_is_revoked_after_a_crash() {
     let pod = Pod::new().await;
-    let keeping = Keeping::new(&pod, ROLE);
+    let keeping = LeaseVariables::new(&pod, ROLE);
     let world = World::start(pod.server(), 1).unwrap();
     let unreadable = Misbehaviour::Reshape(|answer, _| {
         *answer = json!({ "lease_id": answer["lease_id"], "credentials": "in the next answer" });
@@ -216,7 +216,7 @@ fn listening<'a>(watch: &'a str, uid: &'a str) -> [(&'a str, &'a str); 5] {
 }
 
 #[tokio::test]
-async fn a_killed_sidecar_takes_up_its_subscription_without_a_state() {
+async fn a_killed_sidecar_resumes_its_subscription() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables = listening(&watch, "uid-1");
@@ -251,7 +251,7 @@ async fn a_pod_of_the_same_name_keeps_its_subscription() {
 
 /// The files of another pod on a volume that has outlived it do not count.
 #[tokio::test]
-async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
+async fn a_volume_that_outlives_the_pod_is_fetched_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let sidecar = Sidecar::start(&pod, &listening(&watch, "uid-1"));
@@ -269,7 +269,7 @@ async fn a_volume_that_outlives_the_pod_is_fetched_anew() {
 
 /// The init container has set the mark, and no sidecar was started before.
 #[tokio::test]
-async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
+async fn a_sidecar_after_an_init_container_lists_no_subscriptions() {
     let pod = Pod::new().await;
     let (mapping, listed) = (pod.mapping(&[("app/stripe#key", "key")]), Calls("GET", "/v1/subscriptions"));
     let world = World::start(pod.server(), 1).unwrap();
@@ -287,7 +287,7 @@ async fn a_first_sidecar_after_an_init_container_lists_no_subscriptions() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
+async fn a_lost_subscription_is_created_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     // A code that no version of the client knows for this request.
@@ -304,7 +304,7 @@ async fn a_subscription_that_is_gone_by_any_code_is_made_again() {
 }
 
 #[tokio::test]
-async fn refused_events_are_asked_for_again_later() {
+async fn refused_subscriptions_are_retried_later() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     pod.vault.add_fault(Fault::always(Route::Subscribe, "access_denied"));

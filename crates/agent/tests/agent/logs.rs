@@ -16,7 +16,7 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_when_the_log_is_read_again() {
+async fn queued_lines_are_written_when_the_log_is_read_again() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("other/secret#key", "key")]);
     let (reader, writer) = full_pipe();

@@ -66,7 +66,7 @@ async fn an_endpoint_is_called_until_it_accepts() {
 }
 
 #[tokio::test]
-async fn a_silent_endpoint_holds_nothing_up() {
+async fn a_silent_endpoint_delays_nothing() {
     let pod = Pod::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
@@ -95,7 +95,7 @@ async fn metrics(sidecar: &Sidecar) -> impl Fn() -> String + use<> {
 }
 
 #[tokio::test]
-async fn an_application_with_dynamic_secrets_alone_hears_of_a_restart() {
+async fn an_application_with_only_leases_is_notified_of_a_restart() {
     let (pod, endpoint) = (Pod::new().await, ReloadEndpoint::start(|| 200).await);
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     let variables = variables(&endpoint, "DYNAMIC", &dynamic);
@@ -106,7 +106,7 @@ async fn an_application_with_dynamic_secrets_alone_hears_of_a_restart() {
     assert_eq!(endpoint.calls(), 0, "the application reads the first files at its start");
     let sidecar = Sidecar::start(&pod, &variables);
     sidecar.line("application notified").await;
-    assert_eq!(endpoint.calls(), 1, "once, when the new credentials are there");
+    assert_eq!(endpoint.calls(), 1, "once, with the new credentials");
     assert_ne!(pod.secret("db.json").unwrap(), before);
     sidecar.end().await.check(0, &[]);
 }
@@ -135,7 +135,7 @@ fn pid(child: &Child) -> Pid {
 }
 
 #[tokio::test]
-async fn the_termination_message_is_there_before_leases_are_given_back() {
+async fn the_termination_message_precedes_revocations() {
     for (command, mapping) in [("init", "SECRETS"), ("sidecar", "WATCH_PATHS")] {
         let pod = Pod::new().await;
         let (message, old) = (pod.path("message"), tempfile::tempdir().unwrap());
@@ -188,7 +188,7 @@ echo done
 "#;
 
 #[tokio::test]
-async fn a_neighbour_of_the_same_user_sees_nothing_of_the_agent() {
+async fn a_process_of_the_same_user_cannot_read_the_agent() {
     if !geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
         return skipped("only root can start an agent with few capabilities, by setpriv of util-linux");
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use scaivault_devserver::{Fault, Route};
-use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, Seen, World};
+use scaivault_testkit::world::{Answer, Calls, Chance, Misbehaviour, RecordedRequest, World};
 use serde_json::json;
 
 use crate::support::{Outputs, Pod, Sidecar, data, start, terminate, until, within};
@@ -21,14 +21,15 @@ fn write(pod: &Pod, path: &str, value: &str) {
 }
 
 /// The maximum number of these requests in flight at the same time.
-fn at_once(seen: &[Seen]) -> usize {
-    let overlaps =
-        |one: &Seen| seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count();
+fn at_once(seen: &[RecordedRequest]) -> usize {
+    let overlaps = |one: &RecordedRequest| {
+        seen.iter().filter(|other| other.from <= one.from && one.from < other.to).count()
+    };
     seen.iter().map(overlaps).max().unwrap_or_default()
 }
 
 #[tokio::test]
-async fn an_announced_version_is_awaited_and_not_left_to_the_interval() {
+async fn an_announced_version_is_read_before_the_interval() {
     let pod = Pod::new().await;
     let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
@@ -50,7 +51,7 @@ async fn an_announced_version_is_awaited_and_not_left_to_the_interval() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_deleted_and_created_again_is_taken() {
+async fn a_recreated_secret_is_accepted() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
@@ -66,7 +67,7 @@ async fn a_secret_that_is_deleted_and_created_again_is_taken() {
 }
 
 #[tokio::test]
-async fn a_read_that_hangs_holds_up_neither_leases_nor_other_secrets() {
+async fn a_hanging_read_delays_no_lease_and_no_other_secret() {
     let pod = Pod::new().await;
     let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
@@ -139,7 +140,7 @@ async fn a_restart_in_an_outage_renews_leases_at_once() {
 }
 
 #[tokio::test]
-async fn a_restart_does_not_go_back_behind_the_files_that_are_there() {
+async fn a_restart_does_not_write_older_versions() {
     let pod = Pod::new().await;
     let world = World::start(pod.server(), 1).unwrap();
     let url = world.url();
@@ -180,7 +181,7 @@ async fn a_file_of_several_secrets_is_written_once_for_each_change() {
 }
 
 #[tokio::test]
-async fn an_optional_secret_may_be_missing_come_and_go() {
+async fn an_optional_secret_may_appear_and_disappear() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[
         ("app/stripe#key", "key"),
@@ -228,7 +229,7 @@ async fn many_secrets_are_read_three_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_pinned_version_is_read_again_only_if_its_file_is_gone() {
+async fn a_pinned_version_is_read_again_if_its_file_is_missing() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key@1", "a/key"), ("app/database#port", "b/port")]);
     let sidecar = Sidecar::start(&pod, &[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);

@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::support::{Outputs, Pod, data, start, terminate, until, until_exists, within};
 
 #[tokio::test]
-async fn the_gate_opens_when_the_files_are_there() {
+async fn the_gate_opens_when_all_files_exist() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe", "stripe.json")]);
     let variables = [("WATCH_PATHS", watch.as_str())];
@@ -24,12 +24,12 @@ async fn the_gate_opens_when_the_files_are_there() {
 async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database@1", "db.json")]);
-    let (told, running) = (pod.path("told"), pod.path("running"));
+    let (notified, running) = (pod.path("notified"), pod.path("running"));
     let name = format!("app-{}", std::process::id());
     // Not SIGHUP: a shell cannot catch a signal that was ignored when it started, as below `nohup`.
     let script = format!(
-        "trap 'echo told >> {}' USR1; echo > {}; while :; do read line || exit; done",
-        told.display(),
+        "trap 'echo notified >> {}' USR1; echo > {}; while :; do read line || exit; done",
+        notified.display(),
         running.display()
     );
     let mut app = Command::new("/bin/sh");
@@ -46,22 +46,22 @@ async fn a_change_is_found_at_the_interval_written_and_signalled_once() {
     until(|| pod.secret("key").is_some()).await;
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 2).await;
-    assert!(!told.exists(), "nothing has changed yet");
+    assert!(!notified.exists(), "nothing has changed yet");
 
     pod.vault.write(&"app/stripe".parse().unwrap(), data("new"));
     until(|| pod.secret("key").as_deref() == Some("new")).await;
-    until_exists(&told).await;
+    until_exists(&notified).await;
     let reads = pod.vault.requests(Route::Read);
     pod.requested(Route::Read, reads + 2).await;
     let ended = terminate(sidecar).await;
     ended.check(0, &["application signalled"]);
-    assert_eq!(fs::read_to_string(&told).unwrap(), "told\n", "{}", ended.log);
+    assert_eq!(fs::read_to_string(&notified).unwrap(), "notified\n", "{}", ended.log);
     // After one signal the shell may have exited.
     assert_eq!(ended.log.matches("application signalled").count(), 1, "{}", ended.log);
 }
 
 #[tokio::test]
-async fn an_event_brings_a_change_before_the_interval_and_the_subscription_is_deleted() {
+async fn an_event_causes_a_read_before_the_interval() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let variables =
@@ -122,7 +122,7 @@ async fn a_crash_costs_neither_a_login_nor_a_lease_nor_the_gate() {
 }
 
 #[tokio::test]
-async fn a_secret_that_goes_away_keeps_its_file() {
+async fn a_deleted_secret_keeps_its_file() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key"), ("app/database#port", "port")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];

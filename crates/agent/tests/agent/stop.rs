@@ -15,7 +15,7 @@ fn many_leases(pod: &Pod) -> String {
 }
 
 #[tokio::test]
-async fn all_leases_are_revoked_beside_each_other() {
+async fn all_leases_are_revoked_concurrently() {
     for command in ["sidecar", "init"] {
         let pod = Pod::new().await;
         let dynamic = many_leases(&pod);
@@ -47,7 +47,7 @@ async fn all_leases_are_revoked_beside_each_other() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_being_made_at_the_end_is_deleted_too() {
+async fn a_pending_subscription_is_deleted_at_the_end() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
     let late = Effect::Late { milliseconds: 500 };
@@ -74,7 +74,7 @@ async fn nothing_is_subscribed_to_again_after_the_end() {
 }
 
 #[tokio::test]
-async fn what_is_not_given_back_at_once_is_tried_again() {
+async fn failed_releases_are_retried() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
@@ -115,7 +115,7 @@ async fn a_lease_that_is_to_replace_another_at_the_end_is_revoked_too() {
 }
 
 #[tokio::test]
-async fn a_lease_that_comes_too_late_for_a_start_is_revoked() {
+async fn a_lease_after_the_start_timeout_is_revoked() {
     for fail_open in ["true", "false"] {
         let pod = Pod::new().await;
         let dynamic = pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
@@ -128,7 +128,7 @@ async fn a_lease_that_comes_too_late_for_a_start_is_revoked() {
 }
 
 #[tokio::test]
-async fn leases_are_renewed_beside_each_other() {
+async fn leases_are_renewed_concurrently() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[
         ("engine=postgres role=readonly ttl=6s", "a.json"),

@@ -17,7 +17,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{Ended, Pod, ended, start, terminate};
+use crate::support::{Pod, RunResult, ended, start, terminate};
 
 const SECRETS: &str = "app/stripe#key -> STRIPE_KEY";
 
@@ -71,7 +71,7 @@ impl Api {
         pod.agent("sync-secret", &all)
     }
 
-    async fn sync(&self, pod: &Pod, variables: &[(&str, &str)]) -> Ended {
+    async fn sync(&self, pod: &Pod, variables: &[(&str, &str)]) -> RunResult {
         ended(start(&mut self.agent(pod, variables))).await
     }
 }
@@ -112,7 +112,7 @@ fn done() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_tried_again() {
+async fn temporary_failures_are_retried() {
     let (pod, busy) = (Pod::new().await, status(429, "TooManyRequests", "slow down"));
     let broken = (502, "<html>Bad Gateway</html>".to_owned());
     let conflict = status(409, "Conflict", "the object has been modified");
@@ -168,7 +168,7 @@ async fn a_refusal_that_quotes_a_value_is_shown_without_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_api_server_is_not_believed() {
+async fn answers_of_no_api_server_are_errors() {
     for answer in [(200, "<html>".to_owned()), (404, "not here".to_owned()), (302, String::new())] {
         let (pod, api) = (Pod::new().await, Api::start([answer]).await);
         let ended = api.sync(&pod, &[]).await;

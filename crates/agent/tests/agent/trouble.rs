@@ -49,7 +49,7 @@ async fn credentials_that_could_not_be_written_are_written_later() {
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_read_holds_no_lease_up_and_is_tried_again() {
+async fn an_unreadable_secret_is_retried_and_delays_no_lease() {
     let pod = Pod::new().await;
     let dynamic = pod.mapping(&[("engine=postgres role=readonly ttl=3s", "db.json")]);
     let watch = pod.mapping(&[("app/stripe#key", "key")]);
@@ -117,7 +117,7 @@ async fn a_pod_that_ends_during_its_first_fetch_leaves_no_lease() {
 }
 
 #[tokio::test]
-async fn leases_are_revoked_though_the_subscription_cannot_be_deleted() {
+async fn leases_are_revoked_even_if_the_subscription_remains() {
     let pod = Pod::new().await;
     let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
     let variables = outputs.variables(&[("REFRESH_ON_EVENT", "true")]);
@@ -150,7 +150,7 @@ async fn a_pod_with_leases_alone_is_fresh_once_they_are_written() {
 }
 
 #[tokio::test]
-async fn a_sidecar_that_starts_anew_in_an_outage_keeps_what_a_start_without_all_secrets_left() {
+async fn a_restart_in_an_outage_keeps_incomplete_files() {
     let pod = Pod::new().await;
     let watch = pod.mapping(&[("app/database#port", "port"), ("other/secret", "other")]);
     let variables_file = pod.path("env/variables");

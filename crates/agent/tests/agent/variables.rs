@@ -34,7 +34,7 @@ async fn each_pod_of_one_template_reads_its_own_secret() {
 }
 
 #[tokio::test]
-async fn a_sidecar_watches_what_its_variables_name() {
+async fn a_sidecar_watches_the_sources_of_its_variables() {
     let pod = Pod::with(SEED).await;
     let watch = pod.mapping(&[("pods/${pod}/key#key", "key")]);
     let dynamic = pod.mapping(&[("engine=postgres role=${pod}", "db.json")]);
@@ -54,7 +54,7 @@ async fn a_sidecar_watches_what_its_variables_name() {
 
 /// Before any request: no login, no read of another path.
 #[tokio::test]
-async fn what_cannot_be_filled_ends_the_agent_at_once() {
+async fn variables_that_cannot_be_filled_end_the_agent() {
     let pod = Pod::with(SEED).await;
     let secrets = pod.mapping(&[("pods/${pod}/key", "key"), ("nodes/${node}", "node")]);
     for (name, node, said) in [

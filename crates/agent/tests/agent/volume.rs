@@ -7,7 +7,7 @@ use scaivault_devserver::{Fault, Route};
 use crate::support::{Outputs, Pod, Sidecar, data, start, terminate, until};
 
 #[tokio::test]
-async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
+async fn revoked_credentials_do_not_count_as_files() {
     let pod = Pod::new().await;
     let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
     let variables = outputs.variables(&[]);
@@ -26,7 +26,7 @@ async fn revoked_credentials_are_not_taken_for_files_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
+async fn a_restart_with_an_unwritable_volume_renews_leases() {
     let pod = Pod::new().await;
     let outputs = Outputs::new(&pod, "engine=postgres role=readonly ttl=20s");
     let variables = outputs.variables(&[("REFRESH_INTERVAL", "1s")]);
@@ -51,7 +51,7 @@ async fn a_restart_on_a_volume_that_cannot_be_written_keeps_leases_alive() {
 
 /// The kubelet may stop and start only the sidecar while the application runs.
 #[tokio::test]
-async fn after_giving_back_a_start_brings_new_credentials_though_a_secret_is_denied() {
+async fn after_a_revocation_a_start_generates_new_credentials() {
     let pod = Pod::new().await;
     let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
     let variables = outputs.variables(&[]);

@@ -31,7 +31,7 @@ const BELOW: &str = "APPLICATION_BELOW";
 const READS: &str = "APPLICATION_READS";
 /// The arguments with which the test program runs only the test that is the application.
 pub(crate) const ARGUMENTS: [&str; 4] =
-    ["--exact", "application::it_hears_each_signal", "--nocapture", "--test-threads=1"];
+    ["--exact", "application::the_application_receives_each_signal", "--nocapture", "--test-threads=1"];
 
 /// A name that no other process of the machine has.
 pub(crate) fn name(of: &str) -> String {
@@ -138,8 +138,8 @@ fn command(program: &Path, name: &str) -> Command {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "says which of the two processes this is")]
-async fn it_hears_each_signal() {
+#[expect(clippy::disallowed_methods, reason = "distinguishes the two processes")]
+async fn the_application_receives_each_signal() {
     if let Some(report) = env::var_os(REPORT) {
         return be_the_application(Path::new(&report), env::var_os(BELOW), env::var_os(READS)).await;
     }

@@ -18,7 +18,7 @@ use crate::{
 const USERS: [u32; 2] = [64_105, 64_106];
 
 /// A pod whose volume is a mount that every user can write to, with its users.
-struct Shared {
+struct SharedVolume {
     // Unmounted before the pod's directory is removed.
     _volume: Mount,
     pod: Pod,
@@ -28,7 +28,7 @@ struct Shared {
 /// A tmpfs of 1 MiB, unmounted on drop.
 struct Mount(PathBuf);
 
-impl Shared {
+impl SharedVolume {
     async fn new() -> Option<Self> {
         let [Some(first), Some(second)] = USERS.map(User::other) else {
             skipped("only root can mount a volume and start agents of several users");
@@ -68,8 +68,10 @@ fn owner(pod: &Pod, file: &str) -> u32 {
 
 /// An init container and a sidecar with the same files.
 #[tokio::test]
-async fn a_sidecar_takes_over_from_an_init_container_of_another_user() {
-    let Some(Shared { _volume, pod, users: [first, second] }) = Shared::new().await else { return };
+async fn a_sidecar_continues_files_of_another_user() {
+    let Some(SharedVolume { _volume, pod, users: [first, second] }) = SharedVolume::new().await else {
+        return;
+    };
     let mapping = pod.mapping(&[("app/stripe#key", "key"), ("app/database#username", "db/user mode=0400")]);
     init(&pod, &first, &[("SECRETS", &mapping)]).await;
     assert_eq!((owner(&pod, "key"), owner(&pod, "db/user")), (USERS[0], USERS[0]));
@@ -88,7 +90,9 @@ async fn a_sidecar_takes_over_from_an_init_container_of_another_user() {
 /// Agents with different files that cannot read those of each other.
 #[tokio::test]
 async fn agents_with_files_of_their_own_do_not_need_each_other() {
-    let Some(Shared { _volume, pod, users: [first, second] }) = Shared::new().await else { return };
+    let Some(SharedVolume { _volume, pod, users: [first, second] }) = SharedVolume::new().await else {
+        return;
+    };
     let files = [("tls/a", &first), ("tls/b", &second)];
     for value in ["1", "2", "3"] {
         pod.vault.write(&"app/stripe".parse().unwrap(), data(value));
@@ -103,8 +107,8 @@ async fn agents_with_files_of_their_own_do_not_need_each_other() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_the_volume_is_refused_before_it_is_written() {
-    let Some(Shared { _volume, pod, users: [user, _] }) = Shared::new().await else { return };
+async fn a_file_larger_than_the_volume_is_not_written() {
+    let Some(SharedVolume { _volume, pod, users: [user, _] }) = SharedVolume::new().await else { return };
     let (mapping, program) = (pod.mapping(&[("app/stripe#key", "key")]), user.program(Path::new(AGENT)));
     let variables = [("WATCH_PATHS", mapping.as_str()), ("REFRESH_ON_EVENT", "true")];
     let sidecar = Sidecar::run(&pod, user.start_as(&mut pod.agent_at(&program, "sidecar", &variables)));

@@ -36,7 +36,7 @@ async fn holding() -> (Pod, Sidecar) {
 }
 
 #[tokio::test]
-async fn all_leases_are_revoked_and_the_subscription_is_deleted_beside_each_other() {
+async fn leases_and_subscription_are_released_concurrently() {
     let (pod, sidecar) = holding().await;
     // One after the other they would take 36 s, and the agent gives up after 25 s.
     for route in [Route::Revoke, Route::Unsubscribe] {
@@ -60,7 +60,7 @@ async fn an_end_without_trouble_needs_one_request_for_each_thing() {
 }
 
 #[tokio::test]
-async fn an_outage_at_the_end_is_said_and_holds_the_pod_no_longer_than_it_may() {
+async fn an_outage_at_the_end_is_logged_and_has_a_time_limit() {
     let (pod, sidecar) = holding().await;
     pod.vault.add_fault(Fault::everywhere(Effect::refuse("service_unavailable")));
     sidecar
@@ -73,7 +73,7 @@ async fn an_outage_at_the_end_is_said_and_holds_the_pod_no_longer_than_it_may() 
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_at_the_end_holds_the_pod_no_longer_than_it_may() {
+async fn a_hanging_server_at_the_end_has_a_time_limit() {
     let (pod, sidecar) = holding().await;
     pod.vault.add_fault(Fault::everywhere(Effect::Hang));
     // During a refresh.
@@ -84,7 +84,7 @@ async fn a_server_that_hangs_at_the_end_holds_the_pod_no_longer_than_it_may() {
 }
 
 #[tokio::test]
-async fn the_first_fetch_is_given_up() {
+async fn the_initial_fetch_times_out() {
     for route in [Route::Exchange, Route::Read, Route::Generate] {
         // A generation in flight is awaited until it is answered, or until the kubelet kills the
         // agent.

@@ -18,7 +18,7 @@ const PODS: u32 = 5;
 const KILLS: u32 = 10;
 
 #[tokio::test]
-async fn leaves_files_whole_and_makes_no_second_lease() {
+async fn a_kill_leaves_complete_files_and_one_lease() {
     let seed = seed();
     let mut random = SplitMix::new(seed);
     let (mut orphans, mut early, mut unfinished) = (0, 0, 0);
@@ -80,14 +80,11 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
                 assert!(pod.vault.leases().len() <= generated + 1, "seed {seed}");
             }
             if root.join("..data").exists() {
-                assert!(readers::generation(&root).is_some(), "a file is not there; seed {seed}");
+                assert!(readers::generation(&root).is_some(), "a file is missing; seed {seed}");
                 assert!(root.join("db.json").exists(), "seed {seed}");
-                assert!(
-                    kept_lease(&state).is_some(),
-                    "credentials of a lease that nobody knows; seed {seed}"
-                );
+                assert!(kept_lease(&state).is_some(), "credentials of a lost lease; seed {seed}");
             } else {
-                assert!(!has_any(&root), "a file before all are there; seed {seed}");
+                assert!(!has_any(&root), "a file before all are complete; seed {seed}");
             }
             let generations = generations(&root);
             assert!(generations.len() <= 2, "{generations:?}; seed {seed}");
@@ -107,7 +104,7 @@ async fn leaves_files_whole_and_makes_no_second_lease() {
         orphans += alive;
     }
     println!(
-        "seed {seed}: {} kills, {early} of them before a lease was on disk, {unfinished} inside a change; {orphans} leases known to nobody",
+        "seed {seed}: {} kills, {early} of them before a lease was on disk, {unfinished} inside a change; {orphans} lost leases",
         PODS * KILLS
     );
     assert!(orphans <= early, "seed {seed}");

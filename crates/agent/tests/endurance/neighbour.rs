@@ -14,7 +14,7 @@ use crate::{
 const USER: u32 = 64_101;
 
 #[tokio::test]
-async fn sees_neither_the_agents_environment_nor_its_files() {
+async fn a_neighbour_cannot_read_environment_and_files() {
     let (pod, user) = (Pod::new().await, User::other_or_own(USER));
     user.give(&pod.path(""));
     let watch = pod.mapping(&[("app/stripe", "stripe.json")]);

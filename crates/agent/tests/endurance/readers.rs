@@ -117,13 +117,13 @@ pub(crate) fn has_any(root: &Path) -> bool {
 /// Two readers that read all files continuously until they are stopped.
 pub(crate) struct Readers {
     is_over: Arc<AtomicBool>,
-    by_path: JoinHandle<Seen>,
-    by_generation: JoinHandle<Seen>,
+    by_path: JoinHandle<ReaderReport>,
+    by_generation: JoinHandle<ReaderReport>,
 }
 
 /// The observations of a reader.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReaderReport {
     pub(crate) rounds: u64,
     /// How often the generation was removed while the reader was delayed for two changes.
     pub(crate) gone: u64,
@@ -135,7 +135,7 @@ impl Readers {
     /// All files must already exist.
     pub(crate) fn start(root: &Path) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
-        let start = |read: fn(&Path, &AtomicBool) -> Seen| {
+        let start = |read: fn(&Path, &AtomicBool) -> ReaderReport| {
             let (root, is_over): (PathBuf, _) = (root.to_owned(), Arc::clone(&is_over));
             thread::spawn(move || read(&root, &is_over))
         };
@@ -143,15 +143,15 @@ impl Readers {
     }
 
     /// The observations of the reader by path, and of the reader by generation.
-    pub(crate) fn end(self) -> (Seen, Seen) {
+    pub(crate) fn end(self) -> (ReaderReport, ReaderReport) {
         self.is_over.store(true, Ordering::Relaxed);
         (self.by_path.join().unwrap(), self.by_generation.join().unwrap())
     }
 }
 
 /// Opens each file by its name: it must never be torn, older than before, or missing.
-fn read_by_path(root: &Path, is_over: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
+fn read_by_path(root: &Path, is_over: &AtomicBool) -> ReaderReport {
+    let mut seen = ReaderReport::default();
     let mut newest = [0; FILES.len()];
     while !is_over.load(Ordering::Relaxed) {
         for ((_, _, file, _, count), newest) in FILES.iter().zip(&mut newest) {
@@ -177,8 +177,8 @@ fn read_by_path(root: &Path, is_over: &AtomicBool) -> Seen {
 }
 
 /// Opens the current generation and reads all files in it: they must have the same version.
-fn read_by_generation(root: &Path, is_over: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
+fn read_by_generation(root: &Path, is_over: &AtomicBool) -> ReaderReport {
+    let mut seen = ReaderReport::default();
     while !is_over.load(Ordering::Relaxed) {
         match generation(root) {
             Some(numbers) => seen.numbers.extend(numbers),

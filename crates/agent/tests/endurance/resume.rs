@@ -7,7 +7,7 @@ use scaivault_devserver::Route;
 use crate::support::{Pod, Sidecar, until};
 
 #[tokio::test]
-async fn the_sidecar_goes_on_where_the_init_container_or_a_killed_one_stopped() {
+async fn the_sidecar_resumes_the_state_of_the_previous_container() {
     let pod = Pod::new().await;
     let secrets = pod.mapping(&[("app/stripe#key", "key")]);
     let dynamic = pod.mapping(&[

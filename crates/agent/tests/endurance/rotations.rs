@@ -17,7 +17,7 @@ const DEFAULT_ROTATIONS: u32 = 1_000;
 const ONE_BY_ONE: u32 = 5;
 
 #[tokio::test]
-async fn no_reader_sees_half_of_a_rotation_and_each_change_is_signalled_once() {
+async fn rotations_are_atomic_and_each_is_signalled_once() {
     let pod = Pod::new().await;
     for category in [Category::Read, Category::Poll, Category::Subscription] {
         pod.vault.set_rate_limit(category, u32::MAX);

@@ -47,7 +47,7 @@ async fn a_process_that_appears_later_gets_it_at_the_next_try() {
 }
 
 #[tokio::test]
-async fn a_process_of_another_user_is_named_with_the_cure_and_tried_again() {
+async fn a_process_of_another_user_is_reported_and_retried() {
     let [Some(own), Some(other)] = USERS.map(User::other) else {
         return skipped("only root can start processes of two users");
     };

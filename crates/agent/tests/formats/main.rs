@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use support::{Pod, skipped};
 
 #[tokio::test]
-async fn every_reader_finds_what_the_secret_holds() {
+async fn every_reader_parses_the_secrets_values() {
     let pod = Pod::new().await;
     let cases = cases();
     let mut entries = Vec::new();

@@ -141,10 +141,7 @@ fn installed(name: &str) -> Option<PathBuf> {
     Some(Path::new(&variable("SCAIVAULT_READERS")?).join(name))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what runs the tests says by the environment where programs are"
-)]
+#[expect(clippy::disallowed_methods, reason = "the environment sets the locations of programs")]
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -99,7 +99,7 @@ async fn client(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 #[tokio::test]
-async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
+async fn credentials_work_and_are_revoked_after_sigterm() {
     let world = World::new().await;
     let sidecar = start(&mut world.sidecar("9s"));
     let credentials = world.credentials().await;
@@ -125,12 +125,12 @@ async fn credentials_log_in_are_renewed_and_are_gone_after_sigterm() {
 }
 
 #[tokio::test]
-async fn a_killed_sidecar_comes_back_with_the_same_user() {
+async fn a_killed_sidecar_restarts_with_the_same_user() {
     let world = World::new().await;
     let mut sidecar = start(&mut world.sidecar("1h"));
     let credentials = world.credentials().await;
     within(sidecar.kill()).await.unwrap();
-    assert!(world.log_in(&credentials).await.is_ok(), "nobody was there to revoke it");
+    assert!(world.log_in(&credentials).await.is_ok(), "a killed sidecar revokes nothing");
 
     let reads = world.pod.vault.requests(Route::Read);
     let sidecar = start(&mut world.sidecar("1h"));

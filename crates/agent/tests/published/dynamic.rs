@@ -10,7 +10,7 @@ use crate::{
 const MANIFEST: &str = "sidecar-with-dynamic-credentials.yaml";
 
 #[tokio::test]
-async fn a_lease_is_generated_written_and_revoked_after_the_signal_to_end() {
+async fn a_lease_is_generated_written_and_revoked_at_the_end() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
     // Instead of the default of twenty seconds.
@@ -31,11 +31,11 @@ async fn a_lease_is_generated_written_and_revoked_after_the_signal_to_end() {
 /// The kubelet sends the signal to all containers of such a pod at once: a draining application
 /// keeps its credentials.
 #[tokio::test]
-async fn with_exactly_the_pages_variables_a_draining_application_keeps_its_user() {
+async fn with_the_pages_variables_a_draining_app_keeps_its_user() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
     let names: Vec<_> = container.env.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["DYNAMIC", "SCAIVAULT_URL"], "what the page says");
+    assert_eq!(names, ["DYNAMIC", "SCAIVAULT_URL"], "the variables of the page");
     let sidecar = pod.start_agent(&container, VarRun::Directory, &[]);
     until(|| pod.secret("db.json").is_some()).await;
     sidecar.terminate();

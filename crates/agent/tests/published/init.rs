@@ -23,7 +23,7 @@ async fn writes_both_files_and_ends_and_the_application_starts() {
         let Some(pod) = Pod::start(MANIFEST).await else { return };
         let init = pod.container("fetch-secrets");
         let names: Vec<_> = init.env.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["SCAIVAULT_URL", "SCAIVAULT_TOKEN_FILE", "SECRETS"], "what the page says");
+        assert_eq!(names, ["SCAIVAULT_URL", "SCAIVAULT_TOKEN_FILE", "SECRETS"], "the variables of the page");
 
         pod.start_agent(&init, var_run, &[]).ended().await.check(0, &["secrets written"]);
         assert_eq!(pod.secret("db.json").as_deref(), Some(DATABASE), "{var_run:?}");
@@ -40,7 +40,7 @@ async fn writes_both_files_and_ends_and_the_application_starts() {
 /// Without the directory the application's container does not start: its runtime has to mount the
 /// service account's token there, and the volume is already read-only.
 #[tokio::test]
-async fn the_service_accounts_directory_is_made_and_it_is_what_the_application_needs() {
+async fn the_application_needs_the_token_directory() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     pod.start_app(&["true"]).ended().await.check(1, &["kubernetes.io", "Read-only file system"]);
     pod.run_agent(&pod.container("fetch-secrets"), &[]).await.check(0, &[]);
@@ -64,7 +64,7 @@ async fn with_the_server_down_the_pod_does_not_start() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_denied_stands_in_the_pods_status() {
+async fn a_denied_secret_is_in_the_pods_status() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let init = pod.container("fetch-secrets");
     let secrets = init
@@ -82,7 +82,7 @@ async fn a_secret_that_is_denied_stands_in_the_pods_status() {
 }
 
 #[tokio::test]
-async fn fail_open_starts_the_pod_without_the_server_and_says_so() {
+async fn fail_open_starts_the_pod_without_the_server() {
     let Some(mut pod) = Pod::start(MANIFEST).await else { return };
     pod.stop_server();
     let init = pod.container("fetch-secrets");

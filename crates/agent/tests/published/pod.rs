@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     page::{Container, Page},
     sandbox::Sandbox,
-    support::{Ended, within},
+    support::{RunResult, within},
 };
 
 /// The namespace of the page's pods.
@@ -125,7 +125,7 @@ impl Pod {
         container: &Container,
         var_run: VarRun,
         others: &[(&str, &str)],
-    ) -> Running {
+    ) -> RunningContainer {
         let ca_file = format!("{CA_DIR}/{CA_FILE}");
         let mut env = container.env.clone();
         for (name, value) in
@@ -140,12 +140,12 @@ impl Pod {
     }
 
     /// Runs the agent until it exits.
-    pub(crate) async fn run_agent(&self, container: &Container, others: &[(&str, &str)]) -> Ended {
+    pub(crate) async fn run_agent(&self, container: &Container, others: &[(&str, &str)]) -> RunResult {
         self.start_agent(container, VarRun::Directory, others).ended().await
     }
 
     /// Starts the application's container with this program, in a typical image.
-    pub(crate) fn start_app(&self, program: &[&str]) -> Running {
+    pub(crate) fn start_app(&self, program: &[&str]) -> RunningContainer {
         let program: Vec<_> = program.iter().map(ToString::to_string).collect();
         let path = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
         self.start_process(&self.container("app"), VarRun::Linked, &[], &path, &program)
@@ -193,7 +193,7 @@ impl Pod {
         others: &[(&str, &str)],
         env: &[(String, String)],
         program: &[String],
-    ) -> Running {
+    ) -> RunningContainer {
         let Container { name, mounts, uid, .. } = container;
         let termination_log = self.termination_log(name);
         fs::write(&termination_log, "").unwrap();
@@ -225,7 +225,7 @@ impl Pod {
         }
         command.arg("--").args(env.iter().map(|(name, value)| format!("{name}={value}"))).args(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        Running { child: command.kill_on_drop(true).spawn().unwrap(), log }
+        RunningContainer { child: command.kill_on_drop(true).spawn().unwrap(), log }
     }
 }
 
@@ -244,21 +244,21 @@ async fn pause(sandbox: Sandbox, pod: &Path, volumes: &[String]) -> Child {
 }
 
 /// A running container.
-pub(crate) struct Running {
+pub(crate) struct RunningContainer {
     child: Child,
     log: PathBuf,
 }
 
-impl Running {
+impl RunningContainer {
     /// Its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// Waits for its exit.
-    pub(crate) async fn ended(mut self) -> Ended {
+    pub(crate) async fn ended(mut self) -> RunResult {
         let code = within(self.child.wait()).await.unwrap().code();
-        Ended::new(code, self.log())
+        RunResult::new(code, self.log())
     }
 
     /// Waits for an application's exit; its output may contain secret values.

@@ -11,7 +11,7 @@ use crate::{
 const MANIFEST: &str = "sidecar.yaml";
 
 #[tokio::test]
-async fn with_exactly_the_pages_variables_both_files_are_there_and_it_stays() {
+async fn with_the_pages_variables_both_files_are_maintained() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
     let names: Vec<_> = container.env.iter().map(|(name, _)| name.as_str()).collect();
@@ -34,7 +34,7 @@ async fn with_exactly_the_pages_variables_both_files_are_there_and_it_stays() {
 }
 
 #[tokio::test]
-async fn a_rotation_reaches_the_file_and_billing_is_told_once() {
+async fn a_rotation_reaches_the_file_and_signals_once() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
     // Instead of the page's five minutes.
@@ -63,7 +63,7 @@ async fn a_rotation_reaches_the_file_and_billing_is_told_once() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_not_there_yet_is_told_later() {
+async fn an_application_that_starts_later_is_notified() {
     let Some(pod) = Pod::start(MANIFEST).await else { return };
     let container = pod.container("scaivault-sidecar");
     let sidecar = pod.start_agent(&container, VarRun::Directory, &[("REFRESH_INTERVAL", "1s")]);

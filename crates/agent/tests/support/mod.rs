@@ -110,9 +110,9 @@ impl Pod {
     }
 
     /// Runs the agent until it exits.
-    pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> Ended {
+    pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> RunResult {
         let output = within(self.agent(command, variables).output()).await.unwrap();
-        Ended::from_output(&output)
+        RunResult::from_output(&output)
     }
 
     /// The text of a file in the secrets directory; `None` if it does not exist.
@@ -131,12 +131,12 @@ impl Pod {
 
 /// The result of a run.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct RunResult {
     pub(crate) code: Option<i32>,
     pub(crate) log: String,
 }
 
-impl Ended {
+impl RunResult {
     /// Asserts that the log contains no value of the seeds' secrets.
     pub(crate) fn new(code: Option<i32>, log: String) -> Self {
         assert!(!log.contains("swordfish"), "a value in the log: {log}");
@@ -207,20 +207,20 @@ pub(crate) async fn until_exists(file: &Path) {
 }
 
 /// Sends SIGTERM and waits for the exit.
-pub(crate) async fn terminate(child: Child) -> Ended {
+pub(crate) async fn terminate(child: Child) -> RunResult {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     ended(child).await
 }
 
 /// Waits for the exit.
-pub(crate) async fn ended(child: Child) -> Ended {
-    Ended::from_output(&within(child.wait_with_output()).await.unwrap())
+pub(crate) async fn ended(child: Child) -> RunResult {
+    RunResult::from_output(&within(child.wait_with_output()).await.unwrap())
 }
 
 /// Reports that a test cannot run here. With `CI=true`, where all tests must run, it fails.
 pub(crate) fn skipped(why: &str) {
-    #[expect(clippy::disallowed_methods, reason = "what runs the tests says so by the environment")]
+    #[expect(clippy::disallowed_methods, reason = "the environment is set by CI")]
     let is_ci = env::var_os("CI").is_some_and(|value| value == "true");
     assert!(!is_ci, "{why}");
     // Not by the macro, whose output the test harness captures for a passing test.

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ended, Pod, TIMEOUT, until};
+use super::{Pod, RunResult, TIMEOUT, until};
 
 /// A running sidecar. Killed on drop.
 pub(crate) struct Sidecar {
@@ -85,17 +85,17 @@ impl Sidecar {
     }
 
     /// Sends SIGTERM and waits for the exit.
-    pub(crate) async fn end(self) -> Ended {
+    pub(crate) async fn end(self) -> RunResult {
         self.end_within(TIMEOUT).await
     }
 
     /// Sends SIGTERM; it has to exit within `limit`.
-    pub(crate) async fn end_within(mut self, limit: Duration) -> Ended {
+    pub(crate) async fn end_within(mut self, limit: Duration) -> RunResult {
         kill_process(Pid::from_raw(self.pid()).unwrap(), Signal::TERM).unwrap();
         let Ok(ended) = timeout(limit, self.child.wait()).await else {
             panic!("it has not ended within {limit:?}: {}", log(&self.log));
         };
-        Ended::new(ended.unwrap().code(), log(&self.log))
+        RunResult::new(ended.unwrap().code(), log(&self.log))
     }
 }
 

@@ -10,7 +10,7 @@ use scaivault_testkit::control_plane::{ControlPlane, Options};
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
-use crate::support::{Ended, Pod};
+use crate::support::{Pod, RunResult};
 
 /// The name of the Secret.
 pub(crate) const NAME: &str = "billing";
@@ -102,13 +102,13 @@ impl Cluster {
     }
 
     /// Runs the agent's subcommand with these lines in `SECRETS`.
-    pub(crate) async fn sync(&self, secrets: &str, variables: &[(&str, &str)]) -> Ended {
+    pub(crate) async fn sync(&self, secrets: &str, variables: &[(&str, &str)]) -> RunResult {
         let own = [("SYNC_SECRET_NAME", NAME), ("SECRETS", secrets)];
         self.run(&[&own, variables].concat()).await
     }
 
     /// Runs it with these variables in addition to those that Kubernetes sets.
-    pub(crate) async fn run(&self, variables: &[(&str, &str)]) -> Ended {
+    pub(crate) async fn run(&self, variables: &[(&str, &str)]) -> RunResult {
         let url = self.plane.server_url();
         let (host, port) = url.trim_start_matches("https://").split_once(':').unwrap();
         let directory = self.pod.path("api");

@@ -17,7 +17,7 @@ fn foreign() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_foreign_secret_is_left_alone_until_it_is_labelled() {
+async fn a_foreign_secret_is_not_changed_until_it_is_labelled() {
     let cluster = Cluster::new().await;
     cluster.apply(&foreign());
     let before = cluster.secret().unwrap();

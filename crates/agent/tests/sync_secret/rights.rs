@@ -47,7 +47,7 @@ async fn a_token_that_is_no_token_is_named() {
 }
 
 #[tokio::test]
-async fn a_quota_is_said_in_the_words_of_the_api_server() {
+async fn a_quota_is_reported_with_the_api_servers_message() {
     let cluster = Cluster::new().await;
     cluster.apply(&json!({
         "apiVersion": "v1",

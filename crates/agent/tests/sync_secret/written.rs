@@ -60,7 +60,7 @@ async fn keys_of_others_stay_and_a_changed_value_is_restored() {
 }
 
 #[tokio::test]
-async fn the_api_server_takes_every_type() {
+async fn the_api_server_accepts_every_type() {
     for (secret_type, secrets) in [
         ("kubernetes.io/basic-auth", "app/database#username -> username\napp/database#password -> password"),
         ("kubernetes.io/ssh-auth", "app/stripe#key -> ssh-privatekey"),

@@ -37,7 +37,7 @@ pub(crate) fn shuffle(value: &mut Value, random: &mut SplitMix) {
     }
 }
 
-async fn init_with_lease(site: &Site) -> crate::support::Ended {
+async fn init_with_lease(site: &Site) -> crate::support::RunResult {
     let dynamic = site.pod.mapping(&[("engine=postgres role=readonly", "db.json")]);
     site.run("init", &[("DYNAMIC", &dynamic), ("FETCH_TIMEOUT", "6s")]).await
 }

@@ -189,7 +189,10 @@ fn explain(run: &Run, left: &[&LeaseState], logs: &BTreeMap<u64, String>) -> Str
         let number = (answer["ttl_seconds"].as_u64().unwrap() - TERM) / 2;
         let log = logs.get(&number).map_or("it has not ended", String::as_str);
         let took = seen.to.duration_since(seen.from).as_secs_f32();
-        format!("{}: answered after {took:.1} s, told: {}, agent {number}, {log}", lease.id, seen.is_told)
+        format!(
+            "{}: answered after {took:.1} s, delivered: {}, agent {number}, {log}",
+            lease.id, seen.is_delivered
+        )
     };
     left.iter().map(explain).collect::<Vec<_>>().join("\n")
 }
@@ -212,7 +215,7 @@ rate_limits: {dynamic: 4000000000, lease: 4000000000}
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_user_is_left_behind() {
+async fn all_users_are_dropped() {
     let wanted = number(GENERATIONS);
     let (latency, agents) = match wanted {
         Some(_) => (LATENCY, AGENTS),

@@ -95,7 +95,7 @@ fn seed(secrets: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_file_never_goes_back_to_an_older_version() {
+async fn a_file_is_never_reverted_to_an_older_version() {
     changes_arrive_once(&[], 1).await;
 }
 
@@ -107,7 +107,7 @@ async fn an_event_that_precedes_the_replica_is_not_forgotten() {
 
 /// The version floor survives a restart.
 #[tokio::test]
-async fn a_restart_does_not_go_back_either() {
+async fn a_restart_does_not_revert_a_file() {
     let site = Site::new().await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
     let state = site.state();
@@ -135,7 +135,7 @@ async fn a_restart_does_not_go_back_either() {
 
 /// Its versions start again, which must not be mistaken for a lagging replica.
 #[tokio::test]
-async fn a_secret_that_is_made_anew_arrives_all_the_same() {
+async fn a_recreated_secret_arrives() {
     let site = Site::new().await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
@@ -149,7 +149,7 @@ async fn a_secret_that_is_made_anew_arrives_all_the_same() {
     assert!(site.pod.vault.delete_for_good(&path));
     let reads = site.pod.vault.requests(Route::Read);
     site.pod.requested(Route::Read, reads + 2).await;
-    assert_eq!(site.pod.vault.write(&path, data("anew")), 1);
-    until(|| site.pod.secret("key").as_deref() == Some("anew")).await;
+    assert_eq!(site.pod.vault.write(&path, data("again")), 1);
+    until(|| site.pod.secret("key").as_deref() == Some("again")).await;
     sidecar.end().await.check(0, &[]);
 }

@@ -93,14 +93,14 @@ impl Drop for Cgroup {
 
 /// A pod whose volume is a separate file system that is removed with it, and whose agent has a
 /// memory limit.
-struct Confined {
+struct LimitedPod {
     site: Site,
     group: Cgroup,
     /// Keeps the mount namespace.
     holder: Child,
 }
 
-impl Confined {
+impl LimitedPod {
     /// `None` if this is not possible on this machine.
     async fn new(volume: u64, limit: u64, seed: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -150,7 +150,7 @@ impl Confined {
     }
 }
 
-impl Drop for Confined {
+impl Drop for LimitedPod {
     fn drop(&mut self) {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
@@ -190,7 +190,7 @@ fn ends_with(text: Option<String>, letter: char) -> bool {
 /// killed.
 async fn secrets_grow(volume: u64, bytes: usize, fits: bool) {
     const SECRETS: usize = 9;
-    let Some(confined) = Confined::new(volume, volume + AGENT_MEBIBYTES, &seed(SECRETS)).await else {
+    let Some(confined) = LimitedPod::new(volume, volume + AGENT_MEBIBYTES, &seed(SECRETS)).await else {
         return;
     };
     let site = &confined.site;
@@ -224,12 +224,12 @@ async fn secrets_grow(volume: u64, bytes: usize, fits: bool) {
 }
 
 #[tokio::test]
-async fn secrets_that_do_not_fit_kill_nobody() {
+async fn oversized_secrets_do_not_kill_the_agent() {
     secrets_grow(DEFAULT_VOLUME, 1_000_000, false).await;
 }
 
 #[tokio::test]
-async fn secrets_of_the_largest_size_kill_nobody() {
+async fn secrets_of_the_maximum_size_do_not_kill_the_agent() {
     secrets_grow(DEFAULT_VOLUME, (1 << 20) - 32, false).await;
 }
 
@@ -243,7 +243,7 @@ async fn secrets_that_fit_arrive_within_the_limit() {
 #[tokio::test]
 async fn many_secrets_of_a_middling_size_arrive() {
     const SECRETS: usize = 30;
-    let Some(confined) = Confined::new(20, 20 + AGENT_MEBIBYTES, &seed(SECRETS)).await else { return };
+    let Some(confined) = LimitedPod::new(20, 20 + AGENT_MEBIBYTES, &seed(SECRETS)).await else { return };
     let watch = confined.mapping(SECRETS);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
     let sidecar = Sidecar::run(&confined.site.pod, &mut confined.agent("sidecar", &variables));
@@ -265,9 +265,9 @@ async fn half_of_the_default_volume_can_be_used() {
 
 /// At start: an init container that is killed would be restarted forever.
 #[tokio::test]
-async fn init_says_that_secrets_do_not_fit() {
+async fn init_reports_secrets_that_do_not_fit() {
     for (volume, secrets, fits) in [(DEFAULT_VOLUME, 9, false), (20, 9, true), (DEFAULT_VOLUME, 20, false)] {
-        let Some(confined) = Confined::new(volume, volume + AGENT_MEBIBYTES, &seed(secrets)).await else {
+        let Some(confined) = LimitedPod::new(volume, volume + AGENT_MEBIBYTES, &seed(secrets)).await else {
             return;
         };
         fill(&confined.site.pod.vault, secrets, 'x', 1_000_000);
@@ -287,7 +287,7 @@ async fn init_says_that_secrets_do_not_fit() {
 async fn fifty_secrets_need_little_memory() {
     const SECRETS: usize = 50;
     let Some(confined) =
-        Confined::new(DEFAULT_VOLUME, DEFAULT_VOLUME + AGENT_MEBIBYTES, &seed(SECRETS)).await
+        LimitedPod::new(DEFAULT_VOLUME, DEFAULT_VOLUME + AGENT_MEBIBYTES, &seed(SECRETS)).await
     else {
         return;
     };

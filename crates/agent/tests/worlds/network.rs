@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     site::Site,
-    support::{AGENT, Ended, Pod, data, ended, skipped, start, terminate, until, with_mounts, within},
+    support::{AGENT, Pod, RunResult, data, ended, skipped, start, terminate, until, with_mounts, within},
 };
 
 /// The address of the world, sorted after the dead addresses: the C library prefers those with more
@@ -81,7 +81,7 @@ async fn one_dead_address_does_not_make_a_host_unreachable() {
 
 /// An address that stops responding while the sidecar runs: the next connection uses the other one.
 #[tokio::test]
-async fn an_address_that_dies_later_is_left() {
+async fn an_address_that_fails_later_is_replaced() {
     let site = Site::new().await;
     let port = site.world.address().port();
     site.world.listen_at(LIVE).await.unwrap();
@@ -184,7 +184,7 @@ impl StuckPipe {
 }
 
 #[tokio::test]
-async fn a_full_log_pipe_holds_nothing_up() {
+async fn a_full_log_pipe_delays_nothing() {
     let site = Site::new().await;
     let mut pipe = StuckPipe::new(&site.pod).await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
@@ -250,7 +250,7 @@ async fn a_slow_answer_that_makes_progress_arrives() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_ends_is_asked_for_again() {
+async fn an_endless_answer_is_requested_again() {
     for misbehaviour in [Misbehaviour::Hang, Misbehaviour::WrongLength(7)] {
         let site = Site::new().await;
         site.world.add(Calls::READ, Chance::First(1), misbehaviour);
@@ -281,5 +281,5 @@ async fn an_empty_address_is_a_mistake() {
     let mut agent = pod.agent_at(Path::new(AGENT), "init", &[("SECRETS", &secrets), ("SCAIVAULT_URL", "")]);
     let output = within(agent.output()).await.unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ended::new(output.status.code(), log).check(5, &["SCAIVAULT_URL"]);
+    RunResult::new(output.status.code(), log).check(5, &["SCAIVAULT_URL"]);
 }

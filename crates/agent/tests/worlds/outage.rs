@@ -17,7 +17,7 @@ fn unavailable() -> Misbehaviour {
 
 /// Secrets cannot be read for longer than the lifetime of a lease.
 #[tokio::test]
-async fn a_restart_keeps_leases_alive_though_nothing_can_be_read() {
+async fn a_restart_renews_leases_although_reads_fail() {
     for misbehaviour in [unavailable(), Misbehaviour::Hang] {
         let site = Site::new().await;
         let dynamic = site.pod.mapping(&[("engine=postgres role=readonly ttl=9s", "db.json")]);
@@ -103,7 +103,7 @@ async fn a_state_directory_that_cannot_be_written_loses_no_lease() {
 
 /// The login fails: the files of the previous run are kept.
 #[tokio::test]
-async fn a_restart_in_a_full_outage_refreshes_when_it_is_over() {
+async fn a_restart_in_an_outage_refreshes_afterwards() {
     let site = Site::new().await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
     let variables = [("WATCH_PATHS", watch.as_str()), ("REFRESH_INTERVAL", "1s")];
@@ -204,7 +204,7 @@ async fn new_credentials_after_a_restart_are_signalled() {
 /// Killed at a random moment around a change: finally the application has read the content of the
 /// file.
 #[tokio::test]
-async fn the_application_hears_of_the_last_change_whenever_the_agent_is_killed() {
+async fn the_last_change_is_notified_after_any_kill() {
     let site = Site::new().await;
     let file = site.pod.path("secrets/key");
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);

@@ -11,7 +11,7 @@ use std::{
 use scaivault_testkit::world::World;
 use tokio::{process::Command, time::timeout};
 
-use crate::support::{AGENT, Ended, Pod, Sidecar, within};
+use crate::support::{AGENT, Pod, RunResult, Sidecar, within};
 
 pub(crate) struct Site {
     pub(crate) world: World,
@@ -55,9 +55,9 @@ impl Site {
         agent
     }
 
-    pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> Ended {
+    pub(crate) async fn run(&self, command: &str, variables: &[(&str, &str)]) -> RunResult {
         let output = within(self.agent(command, variables).output()).await.unwrap();
-        Ended::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        RunResult::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     pub(crate) fn sidecar(&self, variables: &[(&str, &str)]) -> Sidecar {

@@ -37,7 +37,7 @@ async fn the_authority_changes_under_a_running_sidecar() {
 
 /// The server changes first, and the ConfigMap follows: the agent need not be restarted.
 #[tokio::test]
-async fn a_bundle_that_comes_late_is_taken() {
+async fn a_late_bundle_is_used() {
     let site = Site::tls().await;
     let watch = site.pod.mapping(&[("app/stripe#key", "key")]);
     let sidecar = site.sidecar(&[("WATCH_PATHS", &watch), ("REFRESH_INTERVAL", "1s")]);
@@ -118,7 +118,7 @@ async fn a_certificate_for_another_name_ends_init_at_once() {
 
 /// The CA may be added to the ConfigMap soon: an init container retries until its deadline.
 #[tokio::test]
-async fn a_start_takes_the_bundle_that_comes_meanwhile() {
+async fn a_start_uses_a_bundle_that_arrives_meanwhile() {
     let site = Site::tls().await;
     let new = site.world.new_authority().unwrap();
     let secrets = site.pod.mapping(&[("app/stripe#key", "key")]);

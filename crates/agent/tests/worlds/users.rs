@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::{
     site::Site,
-    support::{AGENT, Ended, Sidecar, data, skipped, until, within},
+    support::{AGENT, RunResult, Sidecar, data, skipped, until, within},
 };
 
 /// Two user ids that no other process has, and their group.
@@ -68,10 +68,10 @@ impl Volume {
         agent
     }
 
-    async fn init(&self, user: u32, source: &str, file: &str) -> Ended {
+    async fn init(&self, user: u32, source: &str, file: &str) -> RunResult {
         let secrets = self.site.pod.mapping(&[(source, file)]);
         let output = within(self.agent(user, "init", &[("SECRETS", &secrets)]).output()).await.unwrap();
-        Ended::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        RunResult::new(output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn rotate(&self, value: &str) {

@@ -76,7 +76,7 @@ async fn numbers_keep_their_digits_in_lines() {
 
 /// All formats of one secret whose responses differ in text but not in meaning.
 #[tokio::test]
-async fn what_says_the_same_is_no_change() {
+async fn equivalent_json_is_no_change() {
     let ways: [fn(&Site); 2] = [
         |site| site.world.add(Calls::READ, Chance::Always, Misbehaviour::Reshape(shuffle)),
         |site| {

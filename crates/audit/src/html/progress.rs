@@ -36,7 +36,7 @@ pub(super) fn bar(whose: &str, counts: &StageCounts, out: &mut String) {
 
 /// The widths of the parts; their sum is [`WIDTH`].
 fn widths(parts: &[(Stage, usize)]) -> Vec<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 workloads")]
+    #[expect(clippy::cast_precision_loss, reason = "no cluster has 2^52 workloads")]
     let numbers: Vec<f64> = parts.iter().map(|(_, number)| *number as f64).collect();
     let total: f64 = numbers.iter().sum();
     let widths: Vec<f64> = numbers.iter().map(|number| (number / total * WIDTH).max(MIN_PART)).collect();

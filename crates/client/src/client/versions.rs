@@ -13,19 +13,20 @@ use tokio::time::Instant;
 use super::Client;
 use crate::{
     AnswerFault, Error, ErrorCode, ErrorKind, Operation, code::Class, guessed::versions as guessed, lock,
-    transport::Outgoing,
+    transport::OutgoingRequest,
 };
 
-/// How long a server without the route for batches is not asked for it again.
+/// How long the route for batches is not used after the server did not have it.
 const BATCH_RETRY: Duration = Duration::from_hours(1);
 
 type FoundVersions = BTreeMap<SecretPath, Result<SecretVersion, Error>>;
 
 impl Client {
-    /// Reads the current versions of secrets, with one call for [`VERSIONS_BATCH`] paths. No value is asked for or read.
+    /// Reads the current versions of secrets, with one call for [`VERSIONS_BATCH`] paths. Values are not
+    /// read.
     ///
-    /// The calls end at the first failure that concerns more than one path, such as a rate limit: what was found until then is
-    /// kept. If the server has no route for batches, each path takes a call of its own.
+    /// Stops at the first failure that concerns more than one path, such as a rate limit, and returns the
+    /// versions so far. If the server has no route for batches, each path needs a separate call.
     pub async fn versions(&self, paths: &[SecretPath]) -> Versions {
         let mut versions = Versions::default();
         for batch in paths.chunks(VERSIONS_BATCH) {
@@ -40,8 +41,9 @@ impl Client {
     async fn versions_of_batch(&self, paths: &[SecretPath], found: &mut FoundVersions) -> Result<(), Error> {
         let is_asked = lock(&self.no_batches_until).is_none_or(|until| until <= Instant::now());
         if is_asked {
-            let call = Outgoing::new(Operation::ReadVersions, Method::POST, guessed::BATCH_ROUTE.to_owned())
-                .with_body(guessed::batch(paths));
+            let call =
+                OutgoingRequest::new(Operation::ReadVersions, Method::POST, guessed::BATCH_ROUTE.to_owned())
+                    .with_body(guessed::batch(paths));
             let read = self.call(call, |answer| guessed::of_batch(answer, paths, SystemTime::now())).await;
             match read {
                 Err(error) if guessed::is_missing_route(&error) => {}
@@ -64,7 +66,8 @@ impl Client {
         found: &mut FoundVersions,
     ) -> Result<(), Error> {
         for path in paths {
-            let call = Outgoing::new(Operation::ReadVersions, Method::GET, guessed::single_route(path));
+            let call =
+                OutgoingRequest::new(Operation::ReadVersions, Method::GET, guessed::single_route(path));
             let read = self.call(call, |answer| guessed::of_single(answer, path, SystemTime::now())).await;
             match read {
                 Err(error) if !concerns_one_path(&error) => return Err(error),
@@ -93,7 +96,7 @@ fn concerns_one_path(error: &Error) -> bool {
         }
 }
 
-/// The most paths that one call asks for, as published for batches.
+/// The maximum number of paths in one call, as published for batches.
 pub const VERSIONS_BATCH: usize = 100;
 
 /// The current version of a secret.
@@ -103,15 +106,17 @@ pub struct SecretVersion {
     pub number: u32,
     /// When it was created, by the server's clock.
     pub created: SystemTime,
-    /// When the version before it stops working; none if the server does not say.
+    /// When the previous version stops working; `None` if the server does not report it.
     pub previous_ends: Option<SystemTime>,
 }
 
-/// What is known about the versions of many secrets. A path in neither member was not asked for: the calls ended before it.
+/// The versions of many secrets. A path in neither member was not requested, because the calls ended before
+/// it.
 #[derive(Debug, Default)]
 pub struct Versions {
     /// The version of each path, or why it has none. Such an error concerns this path alone.
     pub found: BTreeMap<SecretPath, Result<SecretVersion, Error>>,
-    /// Why the calls ended before the last path, such as a rate limit. [`Error::retry`] says when to ask for the others.
+    /// Why the calls ended before the last path, such as a rate limit. [`Error::retry`] says when to request
+    /// the others.
     pub interrupted: Option<Error>,
 }

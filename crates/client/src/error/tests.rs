@@ -11,7 +11,7 @@ fn refusal(status: u16, code: &str, retry_after: Option<u64>) -> Refusal {
 }
 
 #[test]
-fn what_the_server_asks_for_counts_only_where_another_try_is_worth_it() {
+fn a_requested_pause_only_applies_to_retries() {
     let after = |seconds| Retry::After(Duration::from_secs(seconds));
     for (status, code, retry_after, expected) in [
         (429, "rate_limited", Some(3), after(3)),

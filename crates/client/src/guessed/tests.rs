@@ -51,7 +51,7 @@ fn a_token_is_all_that_its_answer_needs() {
 }
 
 #[test]
-fn a_body_without_wishes_is_an_empty_object() {
+fn a_body_without_options_is_an_empty_object() {
     let dynamic = |text: &str| text.parse().unwrap();
     assert_eq!(sent(&generate(&dynamic("engine=e role=r"))), json!({}));
     assert_eq!(sent(&generate(&dynamic("engine=e role=r ttl=2h"))), json!({"ttl": "2h"}));
@@ -100,7 +100,7 @@ fn a_lease_has_a_name_credentials_and_an_end() {
 }
 
 #[test]
-fn a_lease_without_time_left_is_refused() {
+fn an_expired_lease_is_refused() {
     for ended in [
         json!({"ttl_seconds": 0}),
         json!({"lease_duration": 0}),

@@ -1,5 +1,5 @@
-//! The versions of secrets. Of the two calls it is published that they exist, what they cost, and that they answer no value;
-//! their routes and bodies are guessed.
+//! The versions of secrets. ScaiVault's page mentions two calls, their cost, and that they return no values.
+//! Their routes and bodies are guessed.
 
 use std::{
     collections::BTreeMap,
@@ -20,29 +20,31 @@ use crate::{
 /// The route for many secrets.
 pub(crate) const BATCH_ROUTE: &str = "/v1/secrets/batch/metadata";
 
-/// What the members of an answer are called that hold the secrets, the most likely first. The first is that of batch reads.
+/// Possible names of the member with the secrets, the most likely first. The first is that of batch reads.
 const SECRETS: [&str; 6] = ["secrets", "metadata", "data", "results", "items", "entries"];
 
-/// What may hold the number of the current version.
+/// Possible names of the number of the current version.
 const NUMBERS: [&str; 5] = ["current_version", "version", "latest_version", "version_number", "number"];
 
-/// What may hold the time at which the current version was created.
+/// Possible names of the time at which the current version was created.
 const VERSION_TIMES: &[&str] = &["version_created_at", "current_version_created_at"];
 
-/// What may hold the time of the last change. A version that a person wrote leaves the time of the last rotation as it is.
+/// Possible names of the time of the last change. A version written by a user does not change the time of the
+/// last rotation.
 const CHANGE_TIMES: &[&str] = &["updated_at", "last_updated_at", "rotated_at", "last_rotated_at"];
 
-/// What holds the creation of the secret, or of the version in an entry that is about one version.
+/// The name of the creation time of the secret, or of the version in an entry about one version.
 const CREATION_TIMES: &[&str] = &["created_at"];
 
-/// What may hold the time at which the previous version stops working. The first is of events.
+/// Possible names of the time at which the previous version stops working. The first is that of events.
 const ENDS: [&str; 4] =
     ["grace_period_ends", "grace_period_ends_at", "previous_version_expires_at", "previous_version_ends"];
 
-/// How far the server's clock may be ahead. A version from a later time would make every later one look old.
+/// How far the server's clock may be ahead. Without a limit, a version from the future would make all later
+/// ones look old.
 const AHEAD_LIMIT: Duration = Duration::from_hours(24);
 
-/// How deep the metadata of a secret may lie in what an answer says about it.
+/// The maximum depth of a secret's metadata in an answer.
 const DEPTH_LIMIT: usize = 3;
 
 /// The route for one secret.
@@ -66,7 +68,7 @@ pub(crate) fn is_missing_route(error: &Error) -> bool {
     error.operation == Operation::ReadVersions && matches!(refusal.status, 404 | 405 | 501) && !is_of_caller
 }
 
-/// Each path's version or what is wrong with it.
+/// The version or the error of each path.
 pub(crate) type Entries = BTreeMap<SecretPath, Result<SecretVersion, ErrorKind>>;
 
 /// The versions of an answer to [`batch`]. A path that it leaves out has an error.
@@ -114,7 +116,7 @@ pub(crate) fn of_single(
     version(body, now, 0)
 }
 
-/// The members of an object, without those that are null; none if it is none.
+/// The members of an object, without null ones; `None` if the value is not an object.
 fn object(json: &RawValue) -> Option<BTreeMap<String, &RawValue>> {
     let mut members: BTreeMap<_, &RawValue> = serde_json::from_str(json.get()).ok()?;
     members.retain(|_, value| value.get() != "null");
@@ -145,7 +147,7 @@ fn refusal(error: &RawValue, answer: &Answer) -> ErrorKind {
     error.into_refusal(answer.status, None).into()
 }
 
-/// The current version, wherever an entry says it.
+/// The current version, wherever an entry contains it.
 fn version(entry: &RawValue, now: SystemTime, depth: usize) -> Result<SecretVersion, ErrorKind> {
     let members = object(entry).ok_or(AnswerFault::Json)?;
     let number = NUMBERS.iter().find_map(|name| number(members.get(*name)?));
@@ -166,8 +168,9 @@ fn version(entry: &RawValue, now: SystemTime, depth: usize) -> Result<SecretVers
     }
 }
 
-/// The time of the version that `members` are about; none if they do not say. The latest time of the first group that has one
-/// counts. The first version is as old as the secret, whatever was changed later.
+/// The time of the version that `members` are about; `None` if they contain none. The latest time of the
+/// first group with a time is used. The first version is as old as the secret, even if the secret was changed
+/// later.
 fn created(
     members: &BTreeMap<String, &RawValue>,
     number: Option<u32>,

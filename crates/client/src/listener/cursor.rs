@@ -28,12 +28,12 @@ pub enum Changes {
     /// Any secret may have changed.
     Any,
     /// These secrets have changed.
-    Of(BTreeMap<SecretPath, Announced>),
+    Of(BTreeMap<SecretPath, AnnouncedChange>),
 }
 
 /// The information about one secret in the events of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Announced {
+pub struct AnnouncedChange {
     /// The newest version; `None` if the events do not contain it, or if the secret was deleted.
     pub version: Option<u64>,
     /// Whether the secret was deleted or created: its versions may start again with 1.
@@ -71,7 +71,7 @@ impl Cursor {
 }
 
 fn changes(events: Vec<Event>) -> Changes {
-    let mut of = BTreeMap::<_, Announced>::new();
+    let mut of = BTreeMap::<_, AnnouncedChange>::new();
     for Event { id: _, kind, path, new_version } in events {
         let Some(path) = path else { return Changes::Any };
         let announced = of.entry(path).or_default();
@@ -97,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_not_new_and_is_acknowledged() {
+    fn repeated_events_are_acknowledged_and_not_new() {
         let mut cursor = Cursor::default();
         let first = vec![event(1, Some("a/b"), Some(4)), event(2, Some("a/b"), Some(5))];
-        let announced = Announced { version: Some(5), is_new_history: false };
+        let announced = AnnouncedChange { version: Some(5), is_new_history: false };
         let changes = Changes::Of([("a/b".parse().unwrap(), announced)].into());
         assert_eq!(cursor.hear(first.clone()), Some(changes));
         assert_eq!(cursor.since().unwrap().as_str(), "evt_2");
@@ -116,7 +116,7 @@ mod tests {
     fn deleted_and_created_secrets_start_new_versions() {
         let of = |kind: EventKind, version| Event { kind: Some(kind), ..event(1, Some("a/b"), version) };
         let check = |events: &[Event], version, is_new_history| {
-            let announced = Announced { version, is_new_history };
+            let announced = AnnouncedChange { version, is_new_history };
             let expected = Changes::Of([("a/b".parse().unwrap(), announced)].into());
             assert_eq!(changes(events.to_vec()), expected);
         };
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_second_event_of_a_change_keeps_its_version() {
         for versions in [[Some(5), None], [None, Some(5)], [Some(5), Some(4)]] {
-            let announced = Announced { version: Some(5), is_new_history: false };
+            let announced = AnnouncedChange { version: Some(5), is_new_history: false };
             let expected = Changes::Of([("a/b".parse().unwrap(), announced)].into());
             let events = versions.map(|version| event(1, Some("a/b"), version));
             assert_eq!(changes(events.to_vec()), expected, "{versions:?}");

@@ -83,7 +83,7 @@ mod tests {
     const THROTTLED: (Class, Retry) = (Class::Throttled, Retry::After(Duration::from_secs(3)));
 
     #[test]
-    fn who_is_throttled_asks_less_and_less_often() {
+    fn a_throttled_listener_backs_off() {
         let mut pauses = Pauses::default();
         let mut total = Duration::ZERO;
         for minutes in [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_asked_about_again_after_minutes() {
+    fn a_refused_subscription_is_retried_after_minutes() {
         let mut pauses = Pauses::default();
         let minutes = |pause: Duration| pause.as_secs_f64() / 60.0;
         for _ in 0..3 {

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     fixture::{DATABASE, TIMEOUT, path, settings},
-    hostile::{Scripted, ok, read_head},
+    hostile::{ScriptedServer, ok, read_head},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,12 +27,12 @@ fn dynamic() -> DynamicRef {
 }
 
 async fn generate(answer: Vec<u8>) -> Result<Lease, Error> {
-    let server = Scripted::start(answer).await;
+    let server = ScriptedServer::start(answer).await;
     server.client().generate(&dynamic(), TIMEOUT).await
 }
 
 /// A server that sends `pieces`, each after a pause, and closes the connection.
-async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> Scripted {
+async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> ScriptedServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -40,7 +40,7 @@ async fn slow(pieces: Vec<(Duration, Vec<u8>)>) -> Scripted {
             tokio::spawn(send(stream, pieces.clone()));
         }
     });
-    Scripted::at(url)
+    ScriptedServer::at(url)
 }
 
 async fn send(mut stream: TcpStream, pieces: Vec<(Duration, Vec<u8>)>) {
@@ -53,12 +53,12 @@ async fn send(mut stream: TcpStream, pieces: Vec<(Duration, Vec<u8>)>) {
     }
 }
 
-fn impatient(server: &Scripted, idle: Duration) -> Client {
+fn impatient(server: &ScriptedServer, idle: Duration) -> Client {
     server.client_with(Timeouts { idle, ..settings(&server.url).timeouts })
 }
 
 #[tokio::test]
-async fn a_lease_lasts_as_long_as_any_likely_member_says() {
+async fn the_term_of_a_lease_is_read_from_any_likely_member() {
     for (member, value, seconds) in [
         ("ttl_seconds", json!(3600), 3600),
         ("ttl", json!(3600.0), 3600),
@@ -141,7 +141,7 @@ async fn a_lease_is_found_in_an_answer_that_is_no_json_or_cut_off() {
 }
 
 #[tokio::test]
-async fn a_lease_in_an_answer_that_stalls_or_is_too_large_is_found_too() {
+async fn a_lease_in_an_incomplete_or_oversized_answer_is_found() {
     let begin = "{\"lease_id\":\"lease_1\",\"data\":{\"a\":\"";
     let mut large = format!("HTTP/1.1 201 Created\r\nContent-Length: 9000000\r\n\r\n{begin}").into_bytes();
     let stalling = large.clone();
@@ -167,7 +167,7 @@ async fn a_generation_is_waited_for_with_the_callers_patience() {
 }
 
 #[tokio::test]
-async fn progress_is_waited_for_but_not_for_ever() {
+async fn slow_progress_has_a_time_limit() {
     let body = r#"{"version":1,"data":{"a":"b"}}"#;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut pieces = vec![(Duration::ZERO, head.into_bytes())];
@@ -200,19 +200,19 @@ async fn subscriptions_are_listed_in_every_likely_form() {
         // A server whose list never ends, and one that repeats its cursor.
         json!({"subscriptions": entries, "cursor": null, "has_more": true}),
     ] {
-        let server = Scripted::start(ok(&body.to_string())).await;
+        let server = ScriptedServer::start(ok(&body.to_string())).await;
         let found = server.client().subscriptions().await.unwrap();
         let found: Vec<_> = found.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
         assert_eq!(found, expected, "{body}");
     }
-    let server = Scripted::start(ok("{}")).await;
+    let server = ScriptedServer::start(ok("{}")).await;
     assert_eq!(server.client().subscriptions().await.unwrap_err().class(), Class::Unexpected);
 }
 
 #[tokio::test]
 async fn all_pages_of_subscriptions_are_read() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Scripted::at(format!("http://{}", listener.local_addr().unwrap()));
+    let server = ScriptedServer::at(format!("http://{}", listener.local_addr().unwrap()));
     tokio::spawn(async move {
         for page in 0..3 {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -232,14 +232,14 @@ async fn all_pages_of_subscriptions_are_read() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_gone_by_any_code_can_be_made_again() {
+async fn a_lost_subscription_can_be_created_again() {
     for (status, code) in [(404, "subscription_not_found"), (404, "not_found"), (410, "gone")] {
         let body = json!({"error": {"code": code, "message": "no"}}).to_string();
         let answer = format!(
             "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let server = Scripted::start(answer.into_bytes()).await;
+        let server = ScriptedServer::start(answer.into_bytes()).await;
         let client = server.client();
         let id = "sub_1".parse().unwrap();
         let error = client.poll(&id, &scaivault_client::Poll::default()).await.unwrap_err();

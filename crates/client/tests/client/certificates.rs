@@ -90,7 +90,7 @@ async fn refused(url: &str, authority: &str) -> Error {
 }
 
 #[tokio::test]
-async fn a_bad_certificate_says_what_to_do() {
+async fn a_bad_certificate_has_a_fix() {
     let authority = Authority::new("ca");
     let expired = authority.serve(|params| {
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
@@ -185,7 +185,7 @@ async fn a_handshake_that_fails_otherwise_is_worth_another_try() {
 }
 
 #[tokio::test]
-async fn each_server_has_authorities_of_its_own() {
+async fn each_server_has_its_own_authorities() {
     let (vault, scaikey) = (Authority::new("vault"), Authority::new("scaikey"));
     let (vault_url, scaikey_url) = (vault.serve(|_| {}).await, scaikey.serve(|_| {}).await);
     let directory = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ async fn a_name_without_an_address_is_worth_another_try() {
 }
 
 #[tokio::test]
-async fn an_address_that_accepts_and_does_nothing_is_not_tried_for_ever() {
+async fn a_silent_address_has_a_timeout() {
     let fixture = Fixture::new().await;
     let port = fixture.server.address().port();
     // Without IPv6, `localhost` has one address.

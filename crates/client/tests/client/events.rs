@@ -52,7 +52,7 @@ async fn the_wait_is_no_part_of_the_requests_timeout() {
 }
 
 #[tokio::test]
-async fn an_event_comes_again_until_it_is_acknowledged() {
+async fn an_event_is_repeated_until_it_is_acknowledged() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let id = client.subscribe(&subscription()).await.unwrap();

@@ -16,12 +16,12 @@ use tokio::{
 use crate::fixture::{DATABASE, PUBLIC, TIMEOUT, path, settings};
 
 /// Answers every request with the same bytes, keeps the connection open, and records the requests.
-pub(crate) struct Scripted {
+pub(crate) struct ScriptedServer {
     pub(crate) url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Scripted {
+impl ScriptedServer {
     pub(crate) async fn start(answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -73,7 +73,7 @@ pub(crate) fn ok(body: &str) -> Vec<u8> {
 }
 
 async fn fault(answer: Vec<u8>) -> ErrorKind {
-    let server = Scripted::start(answer).await;
+    let server = ScriptedServer::start(answer).await;
     let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains("swordfish"), "{text}");
@@ -88,7 +88,7 @@ async fn fault(answer: Vec<u8>) -> ErrorKind {
 
 #[tokio::test]
 async fn a_redirect_does_not_carry_the_token_away() {
-    let elsewhere = Scripted::start(ok("{}")).await;
+    let elsewhere = ScriptedServer::start(ok("{}")).await;
     for status in [301, 302, 303, 307, 308] {
         let answer =
             format!("HTTP/1.1 {status} Moved\r\nLocation: {}/\r\nContent-Length: 0\r\n\r\n", elsewhere.url);
@@ -127,7 +127,7 @@ async fn a_head_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_json_of_the_route_is_not_quoted() {
+async fn unexpected_json_is_not_quoted() {
     for body in [
         "",
         "<html>swordfish</html>",
@@ -156,9 +156,9 @@ async fn data_is_an_object_of_bounded_depth() {
         assert!(matches!(kind, ErrorKind::Answer(AnswerFault::Data(found)) if found == expected), "{kind:?}");
     }
     // Deep nesting in a member that is not read.
-    let beside =
+    let with_data =
         format!("{{\"version\":1,\"data\":{{}},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let server = Scripted::start(ok(&beside)).await;
+    let server = ScriptedServer::start(ok(&with_data)).await;
     let read = server.client().read(&path(DATABASE), None).await;
     assert!(read.is_ok_and(|secret| secret.data.json() == "{}"));
 }
@@ -173,7 +173,7 @@ async fn an_error_without_an_envelope_is_no_answer_of_the_servers() {
         (502, Class::Unavailable, Retry::Backoff),
     ] {
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nswordfish");
-        let server = Scripted::start(answer.into_bytes()).await;
+        let server = ScriptedServer::start(answer.into_bytes()).await;
         let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!((error.class(), error.retry()), (class, retry), "{error}");
         assert!(!error.to_string().contains("swordfish"), "{error}");
@@ -189,14 +189,14 @@ async fn an_error_of_another_form_is_no_answer_of_the_servers() {
         r#"{"code":"access_denied"}"#,
     ] {
         let answer = format!("HTTP/1.1 404 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let server = Scripted::start(answer.into_bytes()).await;
+        let server = ScriptedServer::start(answer.into_bytes()).await;
         let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
         assert_eq!((error.class(), error.retry()), (Class::Unexpected, Retry::Backoff), "{body}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
+async fn an_echoed_request_is_not_repeated_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let token = format!("eyJhbGciOi.{}.sig-0123456789", "claims".repeat(10));
     for (file, text) in [("token", token.as_str()), ("client_id", "app"), ("client_secret", "sword fish/42")]
@@ -210,7 +210,7 @@ async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
         format!(r#"{{"error":"invalid_client","error_description":"{message}"}}"#),
     ] {
         let answer = format!("HTTP/1.1 400 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let server = Scripted::start(answer.into_bytes()).await;
+        let server = ScriptedServer::start(answer.into_bytes()).await;
         let exchange = Login::Exchange {
             token_file: directory.path().join("token"),
             audience: "scaivault".to_owned(),
@@ -232,22 +232,22 @@ async fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_an_error_says_cannot_break_a_log_line() {
+async fn an_error_message_cannot_break_a_log_line() {
     let message = format!("first\\nsecond \\u001b[31m{}", "x".repeat(10_000));
     let body =
         format!("{{\"error\":{{\"code\":\"a\\nb\",\"message\":\"{message}\",\"request_id\":\"r\\nq\"}}}}");
     let answer = format!("HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let server = Scripted::start(answer.into_bytes()).await;
+    let server = ScriptedServer::start(answer.into_bytes()).await;
     let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     let text = error.to_string();
     assert!(!text.contains(char::is_control) && text.len() < 500, "{text}");
 }
 
 #[tokio::test]
-async fn a_slow_body_and_a_silent_server_are_given_up() {
+async fn a_slow_body_and_a_silent_server_have_a_timeout() {
     let timeouts = Timeouts { idle: Duration::from_millis(200), ..settings("http://localhost").timeouts };
     for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ver"] {
-        let server = Scripted::start(answer.as_bytes().to_vec()).await;
+        let server = ScriptedServer::start(answer.as_bytes().to_vec()).await;
         let error = server.client_with(timeouts).read(&path(DATABASE), None).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Timeout { .. }), "{error}");
         assert_eq!((error.class(), error.retry()), (Class::Unavailable, Retry::Backoff));
@@ -264,24 +264,24 @@ async fn a_connection_that_breaks_is_worth_another_try() {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").await.ok();
         }
     });
-    let server = Scripted { url, heads: Arc::default() };
+    let server = ScriptedServer { url, heads: Arc::default() };
     let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Broken { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_not_read_on() {
+async fn an_answer_that_is_not_http_is_not_read_further() {
     let kind = fault(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()).await;
     assert!(matches!(kind, ErrorKind::Answer(AnswerFault::NotHttp)), "{kind:?}");
 }
 
 #[tokio::test]
-async fn nobody_there_is_worth_another_try() {
+async fn a_refused_connection_may_be_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let server = Scripted { url, heads: Arc::default() };
+    let server = ScriptedServer { url, heads: Arc::default() };
     let error = server.client().read(&path(DATABASE), None).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unreachable { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Backoff);
@@ -289,7 +289,7 @@ async fn nobody_there_is_worth_another_try() {
 
 #[tokio::test]
 async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
-    let server = Scripted::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
+    let server = ScriptedServer::start(ok("{\"lease_id\":\"../../secrets/x\",\"data\":{},\"ttl\":60}")).await;
     let dynamic = "engine=postgres-prod role=readonly".parse().unwrap();
     let error = server.client().generate(&dynamic, TIMEOUT).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Answer(AnswerFault::Id(_))), "{error}");
@@ -297,7 +297,7 @@ async fn a_lease_cannot_be_named_so_that_another_route_is_called() {
 
 /// Answers the first request of each connection, and closes it when the second one has arrived.
 /// Counts both.
-async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
+async fn closing_server() -> (ScriptedServer, Arc<Mutex<[u32; 2]>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new([0, 0]));
@@ -316,7 +316,7 @@ async fn closing_server() -> (Scripted, Arc<Mutex<[u32; 2]>>) {
             });
         }
     });
-    (Scripted { url, heads: Arc::default() }, requests)
+    (ScriptedServer { url, heads: Arc::default() }, requests)
 }
 
 #[tokio::test]
@@ -330,7 +330,7 @@ async fn a_connection_closed_under_a_read_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_makes_something_new_is_not_sent_twice() {
+async fn requests_that_create_something_are_not_repeated() {
     let (server, requests) = closing_server().await;
     let client = server.client();
     client.read(&path(DATABASE), None).await.unwrap();

@@ -29,7 +29,7 @@ async fn a_lease_is_renewed_up_to_its_maximum() {
 }
 
 #[tokio::test]
-async fn a_lease_that_has_ended_is_not_there() {
+async fn an_expired_lease_is_not_found() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let lease =
@@ -54,7 +54,7 @@ async fn a_lease_is_revoked_and_twice_is_as_good() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_allowed_is_refused() {
+async fn missing_and_forbidden_engines_are_refused() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     for (dynamic, code) in [

@@ -85,7 +85,7 @@ async fn any_refused_token_is_replaced_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_call_made_itself_is_not_replaced() {
+async fn a_token_of_the_same_call_is_not_replaced() {
     let fixture = Fixture::new().await;
     fixture.handle.add_fault(Fault::refuse(Route::Read, "token_revoked", 1));
     let error = fixture.client().read(&path(DATABASE), None).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_server_that_refuses_every_token_is_not_flooded_with_logins() {
 }
 
 #[tokio::test]
-async fn a_token_goes_on_in_the_next_client() {
+async fn a_token_is_reused_by_the_next_client() {
     let fixture = Fixture::new().await;
     let first = fixture.client();
     first.login().await.unwrap();
@@ -151,10 +151,10 @@ async fn the_token_file_is_read_at_each_login() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_mapped_is_denied() {
+async fn an_unmapped_identity_is_denied() {
     let fixture = Fixture::new().await;
     for (account, audience, class) in
-        [("stranger", "scaivault", Class::Denied), ("web", "somebody-else", Class::Authentication)]
+        [("stranger", "scaivault", Class::Denied), ("web", "other-audience", Class::Authentication)]
     {
         fixture.write_token("billing", account, audience, 600);
         let error = fixture.client().read(&path(DATABASE), None).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn whoever_is_not_mapped_is_denied() {
 }
 
 #[tokio::test]
-async fn a_role_is_asked_for() {
+async fn a_role_is_requested() {
     let fixture = Fixture::new().await;
     let client =
         |role| Client::new(Settings { login: fixture.exchange(Some(role)), ..fixture.settings() }).unwrap();
@@ -187,7 +187,7 @@ async fn without_a_token_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn client_credentials_are_the_other_way() {
+async fn client_credentials_replace_the_exchange() {
     let fixture = Fixture::new().await;
     let token_url = format!("{}/oauth/token", fixture.server.url());
     let login = Login::ClientCredentials {

@@ -68,7 +68,7 @@ async fn fixture() -> (Fixture, Settings) {
 }
 
 #[tokio::test]
-async fn https_goes_by_the_proxy_and_the_token_inside() {
+async fn https_uses_the_proxy_and_hides_the_token() {
     let (fixture, settings) = fixture().await;
     let tiny = TinyProxy::start("200 Connection established").await;
     let proxy = Proxy::from_variables(tiny.variables("")).unwrap();
@@ -82,7 +82,7 @@ async fn https_goes_by_the_proxy_and_the_token_inside() {
 }
 
 #[tokio::test]
-async fn no_proxy_goes_straight() {
+async fn no_proxy_connects_directly() {
     let (_fixture, settings) = fixture().await;
     let tiny = TinyProxy::start("200 Connection established").await;
     let proxy = Proxy::from_variables(tiny.variables("127.0.0.0/8")).unwrap();

@@ -13,7 +13,7 @@ fn value(json: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_current_version_or_the_one_asked_for() {
+async fn the_current_or_the_requested_version_is_read() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let secret = client.read(&path(DATABASE), None).await.unwrap();
@@ -32,7 +32,7 @@ async fn the_current_version_or_the_one_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_or_forbidden_is_refused() {
+async fn deleted_and_forbidden_secrets_are_refused() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     let error = client.read(&path("environments/production/other/key"), None).await.unwrap_err();
@@ -75,7 +75,7 @@ async fn every_code_arrives_verbatim_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn the_server_says_how_long_to_wait() {
+async fn the_requested_pause_is_returned() {
     let fixture = Fixture::new().await;
     let client = fixture.client();
     for code in ["rate_limited", "service_unavailable"] {

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     fixture::{DATABASE, Fixture, STRIPE, data, path},
-    hostile::{Scripted, read_head},
+    hostile::{ScriptedServer, read_head},
 };
 
 const OTHER: &str = "environments/production/other/key";
@@ -29,7 +29,9 @@ fn version(versions: &Versions, text: &str) -> Option<SecretVersion> {
 type Calls = Arc<Mutex<Vec<(String, String)>>>;
 
 /// A server that answers with what `answer` makes of a request's method, route and body. One request for each connection.
-async fn server(answer: impl Fn(&str, &str) -> (u16, Value) + Send + Sync + 'static) -> (Scripted, Calls) {
+async fn server(
+    answer: impl Fn(&str, &str) -> (u16, Value) + Send + Sync + 'static,
+) -> (ScriptedServer, Calls) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let calls = Calls::default();
@@ -55,7 +57,7 @@ async fn server(answer: impl Fn(&str, &str) -> (u16, Value) + Send + Sync + 'sta
             stream.write_all(format!("{head}{answered}").as_bytes()).await.ok();
         }
     });
-    (Scripted::at(url), calls)
+    (ScriptedServer::at(url), calls)
 }
 
 fn refused(code: &str) -> Value {
@@ -104,7 +106,7 @@ async fn calls_have_a_hundred_paths_and_end_at_a_limit() {
 }
 
 #[tokio::test]
-async fn a_server_without_batches_is_asked_one_by_one() {
+async fn without_batches_secrets_are_requested_one_by_one() {
     for (status, answered) in
         [(404, refused("not_found")), (404, json!("Not Found")), (405, json!(null)), (501, json!({}))]
     {
@@ -158,7 +160,7 @@ async fn one_by_one_ends_at_a_failure_of_all() {
 }
 
 #[tokio::test]
-async fn an_outage_is_not_taken_for_a_missing_route() {
+async fn an_outage_is_no_missing_route() {
     for (status, answered) in [
         (200, json!("maintenance")),
         (403, refused("insufficient_scope")),

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     InjectionPolicies, PolicyCache,
     definition::{self, Definition},
-    pending::Pending,
+    pending::PendingChanges,
     store::{Change, PolicyState},
 };
 use crate::{client::reason, watched::Watched as _};
@@ -66,7 +66,7 @@ pub async fn keep(client: Client, cache: Arc<PolicyCache>, host: impl Host) {
         client,
         cache,
         host: Arc::new(host),
-        held: Held::default(),
+        held: RetainedPolicies::default(),
         is_listed: false,
         has_more: false,
         reported_at: None,
@@ -81,7 +81,7 @@ struct Keeper<H> {
     client: Client,
     cache: Arc<PolicyCache>,
     host: Arc<H>,
-    held: Held,
+    held: RetainedPolicies,
     /// Whether all policies have been listed once.
     is_listed: bool,
     /// Whether to run again without a notification.
@@ -92,7 +92,7 @@ struct Keeper<H> {
 
 /// Policies that the API server has deleted and that remain in force.
 #[derive(Debug, Default)]
-struct Held {
+struct RetainedPolicies {
     names: BTreeSet<Arc<str>>,
     /// Whether they were deleted together with their CRD; otherwise the API server could not be
     /// asked.
@@ -101,7 +101,7 @@ struct Held {
     quiet_since: Option<Instant>,
 }
 
-impl Held {
+impl RetainedPolicies {
     /// Takes out those that were deleted for good, according to the state of the CRD.
     fn release(&mut self, definition: &Definition, now: Instant) -> BTreeSet<Arc<str>> {
         match definition {
@@ -166,7 +166,7 @@ impl<H: Host> Keeper<H> {
     async fn apply(&mut self, puts: Vec<(Arc<str>, DynamicObject)>, gone: BTreeSet<Arc<str>>, now: Instant) {
         let (cache, host, is_listed) = (Arc::clone(&self.cache), Arc::clone(&self.host), self.is_listed);
         let applied = spawn_blocking(move || apply(&cache, &*host, puts, &gone, is_listed)).await;
-        let Applied { is_set, lost, to_read } = match applied {
+        let ApplyResult { is_set, lost, to_read } = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 tracing::error!(%error, "policies not applied, keeping the previous ones; this is a bug");
@@ -201,7 +201,7 @@ impl<H: Host> Keeper<H> {
         }
     }
 
-    async fn removed(&self, pending: &Pending) -> Vec<Arc<str>> {
+    async fn removed(&self, pending: &PendingChanges) -> Vec<Arc<str>> {
         let cache = Arc::clone(&self.cache);
         let names = spawn_blocking(move || cache.store().names().cloned().collect::<Vec<_>>());
         let names = names.await.unwrap_or_default();
@@ -251,7 +251,7 @@ fn report_lost(lost: &[(Arc<str>, String)]) {
 }
 
 /// The result of applying changes.
-struct Applied {
+struct ApplyResult {
     /// Whether there is a set to publish.
     is_set: bool,
     /// Why there is no set yet: policies that were in force and of which no version can be used.
@@ -267,8 +267,8 @@ fn apply(
     puts: Vec<(Arc<str>, DynamicObject)>,
     gone: &BTreeSet<Arc<str>>,
     is_listed: bool,
-) -> Applied {
-    let mut applied = Applied { is_set: false, lost: Vec::new(), to_read: Vec::new() };
+) -> ApplyResult {
+    let mut applied = ApplyResult { is_set: false, lost: Vec::new(), to_read: Vec::new() };
     let mut store = cache.store();
     let is_first = cache.in_force().is_none();
     let mut is_changed = is_first || !gone.is_empty();
@@ -306,22 +306,22 @@ mod tests {
         names.iter().map(|&name| name.into()).collect()
     }
 
-    fn held(now: Instant) -> (Held, [Instant; 3]) {
-        let held = Held { names: names(&["a", "b"]), ..Held::default() };
+    fn held(now: Instant) -> (RetainedPolicies, [Instant; 3]) {
+        let held = RetainedPolicies { names: names(&["a", "b"]), ..RetainedPolicies::default() };
         (held, [now, now + RESTORED / 2, now + RESTORED + RESTORED / 4])
     }
 
     #[test]
-    fn a_deleted_policy_is_gone_while_its_kind_is_served() {
+    fn a_deleted_policy_is_removed_while_its_kind_is_served() {
         let (mut held, [now, ..]) = held(Instant::now());
         let unknown = Definition::Unknown("timeout".to_owned());
-        assert_eq!(held.release(&unknown, now), names(&[]), "nobody said why they went");
+        assert_eq!(held.release(&unknown, now), names(&[]), "the reason of the deletion is unknown");
         assert_eq!(held.release(&Definition::Served, now), names(&["a", "b"]));
         assert!(held.names.is_empty());
     }
 
     #[test]
-    fn policies_that_went_with_their_crd_have_time_to_come_back() {
+    fn policies_deleted_with_their_crd_stay_for_a_while() {
         let (mut held, [now, soon, late]) = held(Instant::now());
         assert_eq!(held.release(&Definition::Leaving, now), names(&[]));
         assert_eq!(held.release(&Definition::Leaving, late), names(&[]), "the CRD is away");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crd_that_comes_back_empty_ends_all_policies() {
+    fn a_crd_that_returns_empty_ends_all_policies() {
         let (mut held, [now, soon, late]) = held(Instant::now());
         held.release(&Definition::Leaving, now);
         assert_eq!(held.release(&Definition::Served, now), names(&[]));

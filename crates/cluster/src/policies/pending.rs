@@ -11,7 +11,7 @@ use kube::core::DynamicObject;
 
 /// Changes that are waiting to be applied.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingChanges {
     /// The last version of each policy that changed; `None` if it was deleted.
     changes: BTreeMap<Arc<str>, Option<Box<DynamicObject>>>,
     /// The names in the last complete list. A policy that is not among them and has no later change
@@ -19,7 +19,7 @@ pub(super) struct Pending {
     listed: Option<HashSet<Arc<str>>>,
 }
 
-impl Pending {
+impl PendingChanges {
     /// A policy was created or changed.
     pub(super) fn put(&mut self, name: &Arc<str>, object: DynamicObject) {
         self.changes.insert(Arc::clone(name), Some(Box::new(object)));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn of_many_changes_the_last_one_waits() {
-        let (mut pending, [a, b]) = (Pending::default(), ["a", "b"].map(Arc::from));
+        let (mut pending, [a, b]) = (PendingChanges::default(), ["a", "b"].map(Arc::from));
         for generation in 1..1_000 {
             pending.put(&a, object(generation));
         }
@@ -94,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listed_was_deleted_unless_it_came_since() {
-        let (mut pending, [a, b, c, d]) = (Pending::default(), ["a", "b", "c", "d"].map(Arc::from));
+    fn unlisted_policies_were_deleted_unless_added_later() {
+        let (mut pending, [a, b, c, d]) = (PendingChanges::default(), ["a", "b", "c", "d"].map(Arc::from));
         pending.put(&a, object(1));
         pending.finish_list(&HashSet::from([Arc::clone(&a), Arc::clone(&d)]));
         pending.put(&b, object(1));

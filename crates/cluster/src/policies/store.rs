@@ -41,14 +41,14 @@ pub enum PolicyState {
 
 /// What a replica last wrote to a policy's status, without the counts of pods.
 #[derive(Clone, Copy, Debug)]
-pub struct Written {
+pub struct WrittenStatus {
     verdict: u64,
     at: Instant,
     /// How long the same verdict is not written again.
     wait: Duration,
 }
 
-impl Written {
+impl WrittenStatus {
     /// Records that `verdict` was written; `former` is the previous record.
     pub fn new(verdict: u64, former: Option<Self>, now: Instant) -> Self {
         let former = former.filter(|former| former.verdict == verdict);
@@ -78,19 +78,19 @@ pub struct Entry {
     /// The status as last read from the API server.
     pub status: InjectionPolicyStatus,
     /// What this replica last wrote to the status.
-    pub written: Option<Written>,
+    pub written: Option<WrittenStatus>,
     /// When the policy was created, in Unix seconds.
     created: i64,
     /// The version that was in force before, until [`Store::settle`] decides whether the current
     /// version fits.
     former: Option<Version>,
     /// Set if the current version can be used and does not fit.
-    waiting: Option<Waiting>,
+    waiting: Option<OversizedPolicy>,
 }
 
 /// A version that exceeds the size limit. Its text is not kept in memory.
 #[derive(Debug)]
-struct Waiting {
+struct OversizedPolicy {
     bytes: usize,
     /// Other policies were removed, so it fits now and has to be read again.
     has_room: bool,
@@ -273,7 +273,7 @@ impl Store {
             entry.resource_version = version;
             entry.status = status;
             if let Some(verdict) = verdict {
-                entry.written = Some(Written::new(verdict, entry.written, Instant::now()));
+                entry.written = Some(WrittenStatus::new(verdict, entry.written, Instant::now()));
             }
         }
     }
@@ -309,7 +309,8 @@ impl Entry {
             let version = self.in_force.take();
             if self.problems.is_none() {
                 self.problems = Some(no_room());
-                self.waiting = version.map(|version| Waiting { bytes: version.bytes(), has_room: false });
+                self.waiting =
+                    version.map(|version| OversizedPolicy { bytes: version.bytes(), has_room: false });
                 let former = former.or_else(|| from_status(name, &self.status));
                 self.in_force = former.filter(|former| former.bytes() <= *room);
             }

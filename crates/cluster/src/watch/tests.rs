@@ -182,7 +182,7 @@ async fn pages_events_and_bookmarks_are_followed() {
 }
 
 #[tokio::test]
-async fn what_is_known_survives_a_disconnect_and_what_was_missed_comes_with_the_next_list() {
+async fn the_cache_survives_a_disconnect_until_the_next_list() {
     let Fixture { mut server, memory, heard } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "2", "b2")])).await;
     server.watch(WATCH).await.disconnect().await;
@@ -236,7 +236,7 @@ async fn disconnects_and_failures_cost_no_list() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_gone_is_listed_anew() {
+async fn an_expired_resource_version_causes_a_list() {
     let Fixture { mut server, memory, .. } = start().await;
     server.answer(LIST, &list("5", "", &[namespace("a", "1", "a1"), namespace("b", "1", "b1")])).await;
     // The API server reports it as the response or as an event.
@@ -253,7 +253,7 @@ async fn a_version_that_is_gone_is_listed_anew() {
 }
 
 #[tokio::test]
-async fn a_page_that_fails_is_the_only_one_asked_again() {
+async fn only_a_failed_page_is_requested_again() {
     let Fixture { mut server, memory, heard } = start().await;
     server.answer(LIST, &list("5", "one", &[namespace("a", "1", "a1")])).await;
     let second = format!("{LIST}&continue=one");
@@ -288,7 +288,7 @@ async fn an_expired_continue_token_is_answered_with_one_whole_list() {
 }
 
 #[tokio::test]
-async fn without_the_right_the_server_is_not_ready_and_says_so() {
+async fn without_permission_the_server_is_not_ready() {
     let Fixture { mut server, heard, .. } = start().await;
     for _ in 0..2 {
         server.refuse(LIST, StatusCode::FORBIDDEN, "namespaces is forbidden").await;
@@ -302,7 +302,7 @@ fn api_error(code: StatusCode) -> kube::Error {
 }
 
 #[test]
-fn a_failure_names_what_to_do() {
+fn a_failure_names_the_fix() {
     let fix = |status| fix(&api_error(status), "install it");
     assert!(fix(StatusCode::FORBIDDEN).contains("list and watch"));
     assert!(fix(StatusCode::SERVICE_UNAVAILABLE).contains("retried automatically"));
@@ -310,7 +310,7 @@ fn a_failure_names_what_to_do() {
 }
 
 #[test]
-fn an_overloaded_api_server_says_how_long_to_wait() {
+fn an_overloaded_api_servers_pause_is_respected() {
     let mut status = failure(StatusCode::TOO_MANY_REQUESTS, "too many requests");
     status["details"] = json!({"retryAfterSeconds": 7});
     let error = kube::Error::Api(serde_json::from_value(status).map(Box::new).unwrap());
@@ -327,7 +327,7 @@ fn a_failing_watch_has_an_age_until_it_works() {
     let error = api_error(StatusCode::SERVICE_UNAVAILABLE);
     follower.fail("watch", &error, now, time);
     follower.fail("watch", &error, now + REMINDER / 2, time + REMINDER / 2);
-    assert_eq!(follower.reported_at, Some(now), "said once in a while");
+    assert_eq!(follower.reported_at, Some(now), "reported at intervals");
     follower.fail("watch", &error, now + REMINDER, time + REMINDER);
     assert_eq!(follower.reported_at, Some(now + REMINDER));
     assert_eq!(heard.down(), 1000, "since the first failure");

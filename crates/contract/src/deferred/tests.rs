@@ -26,7 +26,7 @@ fn a_path_is_filled_with_pod_and_node() {
 }
 
 #[test]
-fn what_fills_a_variable_must_be_known_and_fit() {
+fn values_of_variables_must_be_known_and_fit() {
     let error = path("pods/${pod}/${node}").fill(&values("web-0", "")).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -87,7 +87,7 @@ fn the_rest_of_the_text_follows_its_own_rules() {
 }
 
 #[test]
-fn mappings_carry_variables_in_what_is_read_alone() {
+fn only_the_source_of_a_mapping_has_variables() {
     let text = "pods/${pod}/db#k@2 -> /run/secrets/db\n\
                 a=x/${node} b=y/z -> /run/secrets/c template=\"${pod} {{ secrets.a }}\"";
     let mappings = parse_secrets(text).unwrap();
@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn text_without_variables_is_what_it_was(text in "\\PC{0,20}") {
+    fn text_without_variables_is_unchanged(text in "\\PC{0,20}") {
         if !text.contains('$') {
             prop_assert_eq!(text.parse::<Deferred<SecretPath>>(), text.parse().map(Deferred::Fixed));
         }

@@ -23,7 +23,7 @@ fn reads_one_number_and_one_unit() {
 }
 
 #[test]
-fn says_why_it_refuses() {
+fn refusals_name_the_reason() {
     use DurationFault::{Compound, LeadingZero, NoNumber, NoUnit, Space, TooLong, UnknownUnit, Zero};
     for (text, fault) in [
         ("", NoNumber),
@@ -68,7 +68,7 @@ fn zero_is_only_read_where_it_is_allowed() {
 }
 
 #[test]
-fn seconds_are_written_in_the_largest_unit_that_holds_them() {
+fn seconds_are_written_in_the_largest_exact_unit() {
     for (seconds, text) in [
         (0, "0s"),
         (59, "59s"),
@@ -94,7 +94,7 @@ fn compares_by_length() {
 
 proptest! {
     #[test]
-    fn reads_back_what_it_writes(seconds in 1..=Duration::MAX.as_secs()) {
+    fn written_text_can_be_parsed(seconds in 1..=Duration::MAX.as_secs()) {
         let duration = Duration::from_secs(seconds);
         prop_assert_eq!(duration.as_secs(), seconds);
         let read: Duration = duration.to_string().parse().unwrap();

@@ -14,7 +14,7 @@ fn reads_the_words_in_any_order_and_writes_them_in_one() {
 }
 
 #[test]
-fn says_what_is_wrong() {
+fn errors_name_the_problem() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let said = text.parse::<DynamicRef>().unwrap_err().to_string();

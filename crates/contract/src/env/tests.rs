@@ -17,7 +17,7 @@ const PUBLISHED: [&str; 9] = [
 ];
 
 #[test]
-fn names_are_variables_and_stand_once() {
+fn names_are_unique_variables() {
     let names: HashSet<_> = ENVIRONMENT.iter().map(|spec| spec.name).collect();
     assert_eq!(names.len(), ENVIRONMENT.len());
     for name in names {
@@ -26,7 +26,7 @@ fn names_are_variables_and_stand_once() {
 }
 
 #[test]
-fn the_published_ones_come_first_and_are_marked() {
+fn published_variables_are_first_and_marked() {
     let marked: Vec<_> = ENVIRONMENT.iter().filter(|spec| spec.published).map(|spec| spec.name).collect();
     assert_eq!(marked, PUBLISHED);
     let first: Vec<_> = ENVIRONMENT.iter().take(PUBLISHED.len()).map(|spec| spec.name).collect();
@@ -86,7 +86,7 @@ fn defaults_parse() {
 }
 
 #[test]
-fn defaults_are_where_the_injector_puts_things() {
+fn defaults_are_the_injectors_paths() {
     let default = |name| ENVIRONMENT.iter().find(|spec| spec.name == name).unwrap().default;
     assert_eq!(default(SCAIVAULT_TOKEN_FILE), format!("{}/{}", names::TOKEN_DIR, names::TOKEN_FILE));
     assert_eq!(default(SCAIVAULT_ENV_FILE), format!("{}/{}", names::ENV_DIR, names::ENV_FILE));

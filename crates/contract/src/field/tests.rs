@@ -29,7 +29,7 @@ fn reads_path_field_and_version() {
 }
 
 #[test]
-fn says_which_part_is_wrong() {
+fn errors_name_the_invalid_part() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let said = text.parse::<SecretRef>().unwrap_err().to_string();
@@ -50,7 +50,7 @@ fn says_which_part_is_wrong() {
 
 proptest! {
     #[test]
-    fn reads_back_what_it_writes(
+    fn written_text_can_be_parsed(
         text in "[a-z0-9_-]{1,9}(/[a-z0-9_-]{1,9}){0,9}(#[A-Za-z0-9_.-]{1,9})?(@[1-9][0-9]{0,8})?",
     ) {
         let secret: SecretRef = text.parse().unwrap();

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_file_inside_a_file_whatever_stands_between() {
+    fn a_file_inside_a_file_is_found() {
         // In byte order, `/a-b` and `/a.b` would be between the two.
         check(&["/a/b/c", "/a.b", "/a-b", "/a"], &[("/a", "/a/b/c", ConflictKind::InsideFile)]);
         check(
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_to_do() {
+    fn errors_name_the_fix() {
         let found = conflicts(["/a", "/a/b", "/a"]);
         let said: Vec<_> = found.iter().map(Conflict::to_string).collect();
         assert_eq!(

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_mount_points_beside_each_other_are_fine() {
+    fn files_may_be_next_to_mount_points() {
         check(&["/s/db.json", "/s/a/other", "/s/ab"], &["/s/a/b/", "/s/a/b/c/", "/s/license"], &[]);
         check(&["/s/a", "/s/a/b"], &[], &[]);
         // A file that is mounted inside a directory that another container mounts.

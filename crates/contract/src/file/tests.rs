@@ -64,7 +64,7 @@ fn target_files() {
 }
 
 #[test]
-fn whatever_lies_below_a_mount_path_is_a_target_file() {
+fn paths_below_a_mount_path_are_target_files() {
     let segment = "m".repeat(254);
     let longest_mount = format!("/{segment}/{segment}/m");
     let longest_file = format!("{}{}", "f/".repeat(511), "ff");
@@ -115,7 +115,7 @@ fn mount_paths() {
 }
 
 #[test]
-fn covers_itself_and_what_lies_below() {
+fn a_path_covers_itself_and_paths_below() {
     let covers = |mount_path: &str, other: &str| mount_path.parse::<MountPath>().unwrap().covers(other);
     for other in [
         "/run/secrets",
@@ -149,7 +149,7 @@ fn covers_itself_and_what_lies_below() {
 }
 
 #[test]
-fn the_limits_are_told() {
+fn messages_contain_the_limits() {
     for (allowed, limit) in [
         (RelativeFile::ALLOWED, RELATIVE_MAX_BYTES),
         (TargetFile::ALLOWED, TARGET_MAX_BYTES),

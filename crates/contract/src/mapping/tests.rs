@@ -77,7 +77,7 @@ fn nothing_is_no_mapping() {
 }
 
 #[test]
-fn the_format_follows_from_what_is_read() {
+fn the_format_depends_on_the_source() {
     let format = |text: &str| parse_secrets(text).unwrap()[0].format();
     assert_eq!(format("a -> /a"), Some(Format::Json));
     assert_eq!(format("a#k -> /a"), Some(Format::Raw));

@@ -5,7 +5,7 @@ fn path_of_levels(levels: usize) -> String {
 }
 
 #[test]
-fn takes_scaivaults_paths() {
+fn paths_of_scaivault_are_accepted() {
     for text in [
         "a",
         "environments/production/billing/database",
@@ -20,7 +20,7 @@ fn takes_scaivaults_paths() {
 }
 
 #[test]
-fn says_why_it_refuses() {
+fn refusals_name_the_reason() {
     use SecretPathFault as Fault;
     for (text, fault) in [
         ("", Fault::Empty),
@@ -45,7 +45,7 @@ fn says_why_it_refuses() {
 }
 
 #[test]
-fn the_error_names_text_rule_and_cure() {
+fn the_error_names_text_rule_and_fix() {
     let error =
         "/environments/production/billing/database-with-a-long-name".parse::<SecretPath>().unwrap_err();
     assert_eq!(

@@ -71,7 +71,7 @@ fn the_tags_of_a_template_are_bounded_together() {
 }
 
 #[test]
-fn a_syntax_error_has_its_line_and_none_of_the_text() {
+fn a_syntax_error_has_its_line_and_no_text() {
     let said = refused("first\nhunter2 {{ hunter3");
     assert_eq!(
         said,
@@ -154,7 +154,7 @@ fn macros_are_not_nested_without_a_bound() {
 }
 
 #[test]
-fn all_unknown_names_are_said_at_once() {
+fn all_unknown_names_are_reported_at_once() {
     let Err(TemplateError::Names(unknown)) = check("{{ dta.a | uper }}\n{{ data.b is evn }}{{ path.x }}")
     else {
         panic!("accepted")
@@ -168,7 +168,7 @@ fn all_unknown_names_are_said_at_once() {
 }
 
 #[test]
-fn names_depend_on_what_the_file_is_written_from() {
+fn names_depend_on_the_files_sources() {
     let of = |text: &str, names: &TemplateNames<'_>| {
         check_template(text, names).map(|checked| checked.warnings).map_err(|error| error.to_string())
     };
@@ -191,7 +191,7 @@ fn names_depend_on_what_the_file_is_written_from() {
 }
 
 #[test]
-fn what_the_agent_can_render_is_accepted() {
+fn templates_that_the_agent_can_render_are_accepted() {
     for text in [
         "{{ data.a }}{{ data['b'] }}{{ data.c.d[0] }}{{ version }}@{{ path }}",
         "{{ data.port | default(5432) }}{{ 'x' if data.a is defined else 'y' }}",

@@ -73,7 +73,7 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     })
 }
 
-/// What mounts take, and what memory the provider needs for them.
+/// The duration of mounts, and the provider's memory for them.
 async fn mounts(node: &Node, calls: usize) -> Result<()> {
     println!("\n## Mounts, {AT_ONCE} at once\n");
     println!(
@@ -87,7 +87,7 @@ async fn mounts(node: &Node, calls: usize) -> Result<()> {
     row("first mount of a pod: a login", &measure(node, &shared, PODS).await?);
     let mounted = node.memory()?;
     let mut rows = vec![("idle".to_owned(), idle), (format!("with {} pods", 2 * PODS), mounted)];
-    let mut all = Measured::default();
+    let mut all = Measurement::default();
     for part in 1..=ROWS {
         all.add(&measure(node, &shared, calls / ROWS).await?);
         rows.push((format!("after {} further calls", part * (calls / ROWS)), node.memory()?));
@@ -142,16 +142,16 @@ async fn hostile(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Calls and what came of them.
+/// The results of calls.
 #[derive(Default)]
-struct Measured {
+struct Measurement {
     latencies: Sample,
     errors: usize,
     number: usize,
     time: Duration,
 }
 
-impl Measured {
+impl Measurement {
     fn add(&mut self, other: &Self) {
         self.latencies.extend(&other.latencies);
         self.errors += other.errors;
@@ -161,7 +161,7 @@ impl Measured {
 }
 
 /// Sends `number` calls, the requests in turn, some at once.
-async fn measure(node: &Node, requests: &[MountRequest], number: usize) -> Result<Measured> {
+async fn measure(node: &Node, requests: &[MountRequest], number: usize) -> Result<Measurement> {
     let requests: Arc<[_]> = requests.into();
     let next = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
@@ -169,7 +169,7 @@ async fn measure(node: &Node, requests: &[MountRequest], number: usize) -> Resul
         let (driver, requests, next) = (node.driver(), Arc::clone(&requests), Arc::clone(&next));
         tokio::spawn(call_until(driver, requests, next, number))
     });
-    let mut measured = Measured { number, ..Measured::default() };
+    let mut measured = Measurement { number, ..Measurement::default() };
     for caller in callers.collect::<Vec<_>>() {
         let (latencies, errors) = caller.await?;
         measured.latencies.extend(&latencies);
@@ -205,7 +205,7 @@ async fn call_until(
     }
 }
 
-fn row(name: &str, Measured { latencies, errors, number, time }: &Measured) {
+fn row(name: &str, Measurement { latencies, errors, number, time }: &Measurement) {
     #[expect(clippy::cast_precision_loss)]
     let rate = *number as f64 / time.as_secs_f64();
     let cells = [0.5, 0.99, 1.0].map(|share| format!("{:.2}", latencies.quantile(share).as_secs_f64() * 1e3));

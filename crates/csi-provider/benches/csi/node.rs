@@ -135,7 +135,7 @@ impl Node {
         Ok([read("RssAnon")?, read("VmRSS")?, read("VmHWM")?])
     }
 
-    /// What was asked of ScaiVault, in words.
+    /// The requests to ScaiVault, as text.
     pub(crate) fn requests(&self) -> String {
         let vault = self.server.handle();
         format!("{} logins, {} reads", vault.requests(Route::Exchange), vault.requests(Route::Read))

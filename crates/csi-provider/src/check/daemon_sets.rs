@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_files_from_updates_is_said() {
+    fn reasons_for_missing_updates_are_reported() {
         let said = |driver: &[&str], image, socket, republishes| {
             let findings = checked(driver, image, socket, republishes);
             findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")

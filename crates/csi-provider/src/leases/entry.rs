@@ -46,12 +46,12 @@ pub(super) struct Entry {
     /// The last request of a volume.
     asked: Instant,
     /// The current lease, which is in the state file.
-    held: Option<Held>,
+    held: Option<TimedLease>,
     /// The next lease. It is not used before it is in the state file, because the provider could not revoke
     /// it after a restart.
-    next: Option<Held>,
+    next: Option<TimedLease>,
     /// Replaced leases, which the application may still use.
-    retired: BTreeMap<LeaseId, Retired>,
+    retired: BTreeMap<LeaseId, RetiredLease>,
     generations: Backoff,
     /// The error of the last generation; `None` after a success.
     failure: Option<Failure>,
@@ -64,20 +64,21 @@ pub(super) struct Entry {
 enum Life {
     /// Target paths of the pod's volumes.
     Used(BTreeSet<String>),
-    /// No volume since then: the credentials were only requested, or the volume has got others.
+    /// When the last volume stopped using them: the credentials were only requested, or the volume got
+    /// others.
     Unused(Instant),
-    /// None any more: all leases must be revoked.
+    /// No volume uses them any more, so all leases must be revoked.
     Ended,
 }
 
 /// A lease with its end by the monotonic clock, because the wall clock may be changed.
-struct Held {
+struct TimedLease {
     lease: HeldLease,
     until: Instant,
 }
 
 /// A lease that is not used for new mounts.
-struct Retired {
+struct RetiredLease {
     /// When it expires on its own.
     until: Instant,
     /// Due when it must be revoked; nothing is due while the application may use it.
@@ -99,11 +100,11 @@ pub(super) enum Offer {
     Held,
     /// New credentials. If that fails, `has_usable` says whether the current ones can be used.
     Generate { has_usable: bool },
-    /// None: the last generation failed with this error, and the backoff is not over.
+    /// No credentials: the last generation failed with this error, and the backoff is not over.
     NotYet(Failure),
-    /// None: too many replaced leases have not ended.
+    /// No credentials: too many replaced leases have not ended.
     TooMany(usize),
-    /// None: the process is shutting down, and a lease generated now could be lost.
+    /// No credentials: the process is shutting down, and a lease generated now could be lost.
     Stopping,
 }
 
@@ -137,8 +138,8 @@ impl Entry {
     pub(super) fn restored(client: Arc<Client>, kept: StoredLeases, now: Instant, time: SystemTime) -> Self {
         let StoredLeases { lease, retired, volumes } = kept;
         let until = |ends: SystemTime| now + ends.duration_since(time).unwrap_or_default();
-        let retired = retired.into_iter().map(|(id, ends)| (id, Retired::new(until(ends))));
-        let held = lease.map(|lease| Held { until: until(lease.ends), lease });
+        let retired = retired.into_iter().map(|(id, ends)| (id, RetiredLease::new(until(ends))));
+        let held = lease.map(|lease| TimedLease { until: until(lease.ends), lease });
         Self {
             requested_by: volumes.clone(),
             life: if volumes.is_empty() { Life::Unused(now) } else { Life::Used(volumes) },
@@ -173,8 +174,8 @@ impl Entry {
     /// Records that this lease is in the state file, so it can be used.
     pub(super) fn saved(&mut self, id: &LeaseId) {
         let Some(next) = self.next.take_if(|next| next.lease.id == *id) else { return };
-        if let Some(Held { lease, until }) = self.held.replace(next) {
-            self.retired.insert(lease.id, Retired::new(until));
+        if let Some(TimedLease { lease, until }) = self.held.replace(next) {
+            self.retired.insert(lease.id, RetiredLease::new(until));
         }
     }
 
@@ -193,7 +194,7 @@ impl Entry {
         self.credentials().filter(|_| self.held.as_ref().is_some_and(|held| held.lease.is_usable(time)))
     }
 
-    fn newest(&self) -> Option<&Held> {
+    fn newest(&self) -> Option<&TimedLease> {
         self.next.as_ref().or(self.held.as_ref())
     }
 
@@ -257,8 +258,8 @@ impl Entry {
         if let Life::Ended = mem::replace(&mut self.life, Life::Ended) {
             return;
         }
-        for Held { lease, until } in self.held.take().into_iter().chain(self.next.take()) {
-            self.retired.insert(lease.id, Retired::new(until));
+        for TimedLease { lease, until } in self.held.take().into_iter().chain(self.next.take()) {
+            self.retired.insert(lease.id, RetiredLease::new(until));
         }
         for retired in self.retired.values_mut() {
             retired.revocations.start(now);
@@ -288,7 +289,7 @@ impl Entry {
         let until = now + lease.term();
         if self.has_ended() {
             self.revoke(&lease.id, until, now);
-        } else if let Some(Held { lease, until }) = self.next.replace(Held { lease, until }) {
+        } else if let Some(TimedLease { lease, until }) = self.next.replace(TimedLease { lease, until }) {
             // It was never used.
             self.revoke(&lease.id, until, now);
         }
@@ -349,9 +350,9 @@ impl Entry {
         time: SystemTime,
     ) {
         self.is_busy = false;
-        let of_id = |held: &&mut Option<Held>| held.as_ref().is_some_and(|held| held.lease.id == *id);
+        let of_id = |held: &&mut Option<TimedLease>| held.as_ref().is_some_and(|held| held.lease.id == *id);
         let Some(slot) = [&mut self.next, &mut self.held].into_iter().find(of_id) else { return };
-        let Some(Held { lease, until }) = slot else { return };
+        let Some(TimedLease { lease, until }) = slot else { return };
         match answer {
             Ok(term) => {
                 lease.renew(term, time);
@@ -381,13 +382,13 @@ impl Entry {
 
     /// Marks a lease for revocation.
     fn revoke(&mut self, id: &LeaseId, until: Instant, now: Instant) {
-        let mut retired = Retired::new(until);
+        let mut retired = RetiredLease::new(until);
         retired.revocations.start(now);
         self.retired.insert(id.clone(), retired);
     }
 }
 
-impl Retired {
+impl RetiredLease {
     fn new(until: Instant) -> Self {
         Self { until, revocations: Backoff::new(RETRY_PAUSES) }
     }

@@ -1,4 +1,5 @@
-//! Over a real Unix socket, against the development server: what the driver gets, and what a pod's author cannot get.
+//! Mounts over a real Unix socket and with the development server: the responses to the driver, and attacks
+//! of pods' authors.
 
 mod policies;
 
@@ -49,7 +50,7 @@ secrets:
 const OBJECTS: &str =
     "[{path: app/database, file: db.json}, {path: app/stripe, file: stripe/key, field: key}]";
 
-/// Short, because a server that hangs is waited for. Nothing else takes so long.
+/// A short limit, because tests wait for servers that hang. Nothing else takes this long.
 const DEADLINES: Deadlines = Deadlines {
     mount: Duration::from_secs(3),
     turn: Duration::from_secs(2),
@@ -57,7 +58,7 @@ const DEADLINES: Deadlines = Deadlines {
     repeat: Duration::from_millis(600),
 };
 
-/// A node: a provider with its socket, and a ScaiVault.
+/// A node with a provider, its socket and a ScaiVault.
 struct Node {
     driver: CsiDriverProviderClient<Channel>,
     provider: Provider,
@@ -75,13 +76,13 @@ impl Node {
         Self::with(SEED).await
     }
 
-    /// What ends with the pods of this node.
+    /// The resources that are released with the pods of this node.
     fn resources(&self) -> PodResources {
         let Inner { leases, logins, events, .. } = &*self.provider.0;
         PodResources::new(leases.clone(), Arc::clone(logins), Arc::clone(events))
     }
 
-    /// The next process of the provider on this node.
+    /// Starts the next process of the provider on this node.
     fn restarted(&self) -> Provider {
         node_provider(&self.world, self.dir.path(), None, DEADLINES)
     }
@@ -104,7 +105,7 @@ impl Node {
         Self { driver, provider, issuer, vault, world, following, _server: server, stop, dir }
     }
 
-    /// Replaces the provider by one that follows the policies of a cluster.
+    /// Replaces the provider by one that applies the policies of a cluster.
     async fn follow(&mut self, api: &kube::Client, deadlines: Deadlines) {
         let dir = self.dir.path().join("policies");
         std::fs::create_dir(&dir).unwrap();
@@ -127,13 +128,13 @@ impl Node {
         self.issuer.mint_for_pod("billing", service_account, "scaivault", now, pod).unwrap()
     }
 
-    /// The attributes of a volume of a pod that the provider knows, with its own token.
+    /// The attributes of a volume of a known pod, with the pod's own token.
     fn attributes(&self, pod: (&str, &str), objects: &str) -> Map<String, Value> {
         self.provider.leases().unwrap().start_pod(pod.1);
         self.attributes_of_unknown(pod, objects)
     }
 
-    /// The same, of a pod that the provider may not know.
+    /// The same for a pod that the provider may not know.
     fn attributes_of_unknown(&self, pod: (&str, &str), objects: &str) -> Map<String, Value> {
         let tokens = json!({
             "scaivault": {"token": self.token("web", pod), "expirationTimestamp": "2030-01-01T00:00:00Z"},
@@ -186,7 +187,7 @@ fn other_url(world: &World) -> String {
     world.url().replace("127.0.0.1", "localhost")
 }
 
-/// A provider with the state of `dir`, which knows of no pod that is gone.
+/// A provider with the state of `dir`. No pod is reported as deleted.
 fn node_provider(world: &World, dir: &Path, node: Option<NodeSettings>, deadlines: Deadlines) -> Provider {
     let given =
         ConfigFlags { url: world.url(), allow_urls: vec![other_url(world)], ca_file: None, file: None };
@@ -243,13 +244,13 @@ async fn a_republish_costs_no_request() {
         assert_eq!(node.mount(attributes.clone()).await.unwrap(), first);
     }
     node.check_requests(1, 2);
-    // Another pod of the same service account logs in itself, and reads nothing again.
+    // Another pod of the same service account logs in itself, but its secrets are cached.
     node.mount(node.attributes(("web-1", "u-1"), OBJECTS)).await.unwrap();
     node.check_requests(2, 2);
 }
 
 #[tokio::test]
-async fn mounts_that_come_at_once_share_requests() {
+async fn concurrent_mounts_share_requests() {
     let node = Node::new().await;
     let attributes = node.attributes(("web-0", "u-0"), OBJECTS);
     let mounts: Vec<_> = (0..32).map(|_| node.mount(attributes.clone())).collect();
@@ -273,7 +274,7 @@ async fn a_new_version_arrives_after_the_refresh_interval() {
 }
 
 #[tokio::test]
-async fn a_path_of_its_own_for_each_pod() {
+async fn each_pod_has_its_own_path() {
     let node = Node::new().await;
     let objects = "[{path: 'pods/${POD_NAME}', file: key, field: key}]";
     let response = node.mount_objects(objects).await.unwrap();
@@ -284,7 +285,7 @@ async fn a_path_of_its_own_for_each_pod() {
 }
 
 #[tokio::test]
-async fn what_fails_is_named_with_its_fix() {
+async fn failures_are_reported_with_a_fix() {
     let node = Node::new().await;
     let objects = "[{path: app/none, file: a}, {path: other/secret, file: b}, {path: app/stripe, file: c}]";
     let status = node.mount_objects(objects).await.unwrap_err();
@@ -299,7 +300,7 @@ async fn what_fails_is_named_with_its_fix() {
 }
 
 #[tokio::test]
-async fn optional_files_are_left_out() {
+async fn missing_optional_files_are_omitted() {
     let node = Node::new().await;
     let objects = "[{path: app/none, file: a, optional: true}, {path: app/stripe, file: b}]";
     assert_eq!(node.mount_objects(objects).await.unwrap().files.len(), 1);
@@ -322,7 +323,8 @@ async fn a_forged_token_gets_nothing_from_memory() {
     let node = Node::new().await;
     let genuine = node.attributes(("web-0", "u-0"), OBJECTS);
     node.mount(genuine.clone()).await.unwrap();
-    // Right claims, and the signature of another issuer: what a pod can write where the driver requests no tokens.
+    // The claims are right and the signature is that of another issuer: a pod can write this if the driver
+    // requests no tokens.
     let stranger = Issuer::generate().unwrap();
     let now = jiff::Timestamp::now();
     let forged = stranger.mint_for_pod("billing", "web", "scaivault", now, ("web-0", "u-0")).unwrap();
@@ -446,7 +448,7 @@ async fn no_failure_of_the_network_mounts_an_empty_volume() {
 }
 
 #[tokio::test]
-async fn only_what_no_class_can_cause_is_unreachable() {
+async fn failures_that_a_class_can_cause_are_not_unreachable() {
     let node = Node::new().await;
     let count = |outcome: &str| {
         let (metrics, start) = (node.provider.metrics(), format!("mounts_total{{outcome=\"{outcome}\"}} "));
@@ -462,7 +464,7 @@ async fn only_what_no_class_can_cause_is_unreachable() {
     node.mount_objects(OBJECTS).await.unwrap_err();
     node.world.clear();
     assert_eq!(count("unreachable"), 3);
-    // Its proxy has no server: the login is there, so that only reads see it.
+    // Its proxy has no backend. The login is cached, so that only reads fail.
     node.mount_objects("[{path: pods/web-0, file: a}]").await.unwrap();
     for status in [502, 503] {
         let body = "<html>".to_owned();
@@ -471,7 +473,8 @@ async fn only_what_no_class_can_cause_is_unreachable() {
         node.vault.clear_faults();
     }
     assert_eq!(count("unreachable"), 5);
-    // The pod's login is there, and one of its secrets is slow or fails where ScaiVault reads it.
+    // The pod's login is cached, and one of its secrets is slow or fails in the system from which ScaiVault
+    // reads it.
     for (route, objects) in [(Route::Read, OBJECTS), (Route::Generate, leases::DYNAMIC)] {
         for fault in [Effect::refuse("service_unavailable"), Effect::Hang] {
             node.vault.add_fault(Fault::on(route, fault));
@@ -480,7 +483,7 @@ async fn only_what_no_class_can_cause_is_unreachable() {
         }
     }
     assert_eq!((count("unreachable"), count("transient") + count("late")), (5, 4));
-    // Another address is one that a class has chosen.
+    // The class has selected another address.
     node.world.set_door(Door::Closed);
     let mut elsewhere = node.attributes(("web-0", "u-1"), OBJECTS);
     elsewhere.insert("base_url".to_owned(), other_url(&node.world).into());
@@ -501,7 +504,7 @@ async fn a_failure_that_passes_is_repeated() {
 }
 
 #[tokio::test]
-async fn what_no_pod_uses_is_forgotten() {
+async fn unused_logins_and_secrets_are_removed() {
     let node = Node::new().await;
     node.mount_objects(OBJECTS).await.unwrap();
     let later = Instant::now() + Duration::from_hours(1);

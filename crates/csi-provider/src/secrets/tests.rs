@@ -15,15 +15,15 @@ fn found(version: u64) -> Answer {
     Answer::Found(Arc::new(Secret { version, data: SecretData::new("{}").unwrap() }))
 }
 
-/// An entry that was asked for at `asked` and is version 5.
+/// An entry of version 5, requested at `asked`.
 fn entry(key: &Key, asked: Instant) -> Entry {
     let mut entry = Entry::new(asked);
     entry.take(key, found(5), asked, asked);
     entry
 }
 
-fn announced(version: Option<u64>) -> Announced {
-    Announced { version, is_new_history: false }
+fn announced(version: Option<u64>) -> AnnouncedChange {
+    AnnouncedChange { version, is_new_history: false }
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_pinned_version_is_read_seldom() {
 }
 
 #[test]
-fn an_event_asks_for_a_read_unless_its_version_is_known() {
+fn an_event_causes_a_read_unless_its_version_is_known() {
     let (key, start) = (key(None), Instant::now());
     let with_events = Purpose::Republish(Some(start));
     for (version, is_fresh) in [(None, false), (Some(6), false), (Some(5), true), (Some(4), true)] {
@@ -70,7 +70,7 @@ fn an_event_asks_for_a_read_unless_its_version_is_known() {
         assert_eq!(entry.fresh(&key, with_events, MINUTE, start).is_some(), is_fresh, "{version:?}");
     }
     let mut entry = entry(&key, start);
-    entry.announce(Announced { version: Some(1), is_new_history: true }, start);
+    entry.announce(AnnouncedChange { version: Some(1), is_new_history: true }, start);
     assert!(entry.fresh(&key, with_events, MINUTE, start).is_none(), "created again");
 }
 
@@ -88,7 +88,7 @@ fn an_event_during_a_read_is_not_lost() {
 }
 
 #[test]
-fn a_replica_that_lags_takes_no_file_back() {
+fn a_lagging_replica_does_not_revert_a_file() {
     let (key, start) = (key(None), Instant::now());
     let mut entry = entry(&key, start);
     let taken = entry.take(&key, found(4), start + 2 * MINUTE, start + 2 * MINUTE);
@@ -109,7 +109,7 @@ fn key_of(namespace: &str, version: u32) -> Key {
     key
 }
 
-/// Reads a secret of so many bytes, as if ScaiVault had answered it.
+/// Stores a response with this number of bytes.
 fn put(secrets: &Secrets, key: &Key, bytes: usize) {
     let Err(reading) = secrets.fresh(key, Purpose::NewVolume) else { panic!("it is in memory") };
     let data = SecretData::new(&format!(r#"{{"key":"{}"}}"#, "x".repeat(bytes))).unwrap();
@@ -138,11 +138,11 @@ fn memory_is_bounded_by_number_and_bytes() {
 }
 
 #[test]
-fn a_namespace_makes_no_other_forget_its_secrets() {
+fn a_namespace_does_not_evict_secrets_of_others() {
     let secrets = Secrets::new(INTERVAL);
     let victim = key_of("victim", 1);
     put(&secrets, &victim, 1000);
-    // Reads that have not been answered count as well.
+    // Pending reads count as well.
     for index in 1..10_000 {
         assert!(secrets.fresh(&key_of("a", index), Purpose::NewVolume).is_err());
     }
@@ -159,7 +159,7 @@ fn an_answer_for_a_forgotten_entry_is_not_kept() {
     let secrets = Secrets::new(INTERVAL);
     let (key, asked) = (key(None), Instant::now());
     let Err(reading) = secrets.fresh(&key, Purpose::NewVolume) else { panic!("it is in memory") };
-    // Meanwhile the entry is forgotten, made again for another caller, and an event arrives.
+    // Meanwhile the entry is evicted, created again for another caller, and an event arrives.
     secrets.forget_idle(asked + 20 * MINUTE);
     assert!(secrets.fresh(&key, Purpose::NewVolume).is_err());
     secrets.announce(&key.identity, &Changes::Any);

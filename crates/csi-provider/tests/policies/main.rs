@@ -1,4 +1,5 @@
-//! The provider beside a real API server, with the rights that its chart gives: policies, pods and namespaces as they change.
+//! The provider with a real API server and the rights of its chart, while policies, pods and namespaces
+//! change.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by panicking")]
 
 #[path = "../../src/generated.rs"]
@@ -32,7 +33,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Much longer than any step; only a failing test waits this long.
 const LIMIT: Duration = Duration::from_mins(2);
 const NODE: &str = "node-0";
 
@@ -130,14 +131,14 @@ secrets: {{app/one: {{data: {{key: a}}}}, app/two: {{data: {{key: b}}}}}}
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    /// Makes the API server know policies, as the injector's chart does.
+    /// Installs the definition of policies, as the injector's chart does.
     async fn define_policies(&self) {
         self.create(scaivault_policy::definition().clone()).await;
         let policies = self.api(POLICY.0, POLICY.1);
         eventually(LIMIT, "policies", async || policies.list(&ListParams::default()).await.ok()).await;
     }
 
-    /// The rights of the chart, as a kubeconfig.
+    /// A kubeconfig with the rights of the chart.
     async fn rights(&self) -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let chart = root.join("charts/secrets-store-csi-driver-scaivault");
@@ -196,7 +197,7 @@ impl Pod<'_> {
         driver.clone().mount(request).await.map(drop)
     }
 
-    /// Waits until a mount ends so: mounted, or refused with these words.
+    /// Waits until a mount succeeds, or is refused with this message.
     async fn until(&self, driver: &CsiDriverProviderClient<Channel>, path: &str, refusal: Option<&str>) {
         let mut last = None;
         let is_so = poll(LIMIT, async || {
@@ -221,7 +222,7 @@ async fn policies_pods_and_namespaces_are_followed() {
     let provider = Provider::start(&cluster.rights().await, &cluster.vault.url());
     let driver = provider.driver().await;
     let web = cluster.pod("web", json!({"app": "web"})).await;
-    // Without the definition there are no policies. It comes while the provider runs.
+    // Without the definition there are no policies. It is created while the provider runs.
     web.until(&driver, "app/one", None).await;
     cluster.define_policies().await;
     let namespace = cluster.namespace.clone();
@@ -253,7 +254,7 @@ async fn policies_pods_and_namespaces_are_followed() {
     cluster.api(POLICY.0, POLICY.1).delete("limits", &DeleteParams::default()).await.unwrap();
     web.until(&driver, "app/two", Some("policy team does not allow this path")).await;
 
-    // A provider that starts reads all of it again.
+    // A new provider reads all of it again.
     drop(provider);
     let provider = Provider::start(&cluster.rights().await, &cluster.vault.url());
     let driver = provider.driver().await;

@@ -14,7 +14,7 @@ fn a_token_is_about_its_service_account() {
 }
 
 #[test]
-fn what_is_wrong_with_a_token_is_seen() {
+fn faults_of_tokens_are_detected() {
     let (issuer, other, now) = (Issuer::generate().unwrap(), Issuer::generate().unwrap(), Timestamp::now());
     let token = issuer.mint("billing", "web", "scaivault", now, 600).unwrap();
     let later = now + jiff::SignedDuration::from_secs(600);
@@ -30,7 +30,7 @@ fn what_is_wrong_with_a_token_is_seen() {
 }
 
 #[test]
-fn a_token_that_nobody_signed_is_refused() {
+fn an_unsigned_token_is_refused() {
     let (issuer, now) = (Issuer::generate().unwrap(), Timestamp::now());
     let token = issuer.mint("billing", "web", "scaivault", now, 600).unwrap();
     let claims = token.split('.').nth(1).unwrap();

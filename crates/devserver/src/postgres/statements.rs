@@ -1,6 +1,6 @@
 //! The SQL for a server. Pure.
 
-use crate::seed::{Filling, Role, Statement};
+use crate::seed::{Placeholders, Role, Statement};
 
 const CREATION: &str = r#"CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"#;
 
@@ -16,33 +16,33 @@ const REVOCATION: [&str; 3] = [
 ];
 
 /// One batch, which PostgreSQL executes as a whole or not at all.
-pub(super) fn creation(role: &Role, filling: Filling<'_>) -> String {
+pub(super) fn creation(role: &Role, filling: Placeholders<'_>) -> String {
     batch(&role.creation_statements, CREATION, filling)
 }
 
 /// One batch.
-pub(super) fn renewal(role: &Role, filling: Filling<'_>) -> String {
+pub(super) fn renewal(role: &Role, filling: Placeholders<'_>) -> String {
     batch(&role.renew_statements, RENEWAL, filling)
 }
 
 /// The batches in order.
-pub(super) fn revocation(role: &Role, filling: Filling<'_>) -> Vec<String> {
+pub(super) fn revocation(role: &Role, filling: Placeholders<'_>) -> Vec<String> {
     match &role.revocation_statements[..] {
         [] => REVOCATION.iter().map(|text| default(text).fill(filling)).collect(),
         statements => vec![joined(statements, filling)],
     }
 }
 
-fn batch(statements: &[Statement], default_text: &str, filling: Filling<'_>) -> String {
+fn batch(statements: &[Statement], default_text: &str, filling: Placeholders<'_>) -> String {
     if statements.is_empty() { default(default_text).fill(filling) } else { joined(statements, filling) }
 }
 
 /// Each on its own lines, because a statement may end with a comment.
-fn joined(statements: &[Statement], filling: Filling<'_>) -> String {
+fn joined(statements: &[Statement], filling: Placeholders<'_>) -> String {
     let filled: Vec<_> = statements.iter().map(|statement| statement.fill(filling)).collect();
     filled.join("\n;\n")
 }
 
 fn default(text: &str) -> Statement {
-    text.parse().expect("the defaults have the placeholders that there are")
+    text.parse().expect("the defaults only have known placeholders")
 }

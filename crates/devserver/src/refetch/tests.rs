@@ -24,14 +24,14 @@ const API_SERVER: &str = "https://kubernetes.default.svc";
 
 /// The keys that an API server publishes, and the requests for them.
 #[derive(Default)]
-struct Published {
+struct FakeIssuer {
     /// `None` while it is unavailable.
     jwks: Mutex<Option<Value>>,
     /// The `Authorization` headers of the requests so far.
     asked: Mutex<Vec<Option<String>>>,
 }
 
-impl Published {
+impl FakeIssuer {
     fn show(&self, jwks: Option<Value>) {
         *self.jwks.lock().unwrap_or_else(PoisonError::into_inner) = jwks;
     }
@@ -112,9 +112,9 @@ async fn login(server: &DevServer, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_new_key_of_the_issuer_is_found_and_an_unknown_one_is_not_looked_for_again_and_again() {
+async fn an_unknown_key_is_fetched_once() {
     let (first, second) = (pair(), pair());
-    let published = Arc::new(Published::default());
+    let published = Arc::new(FakeIssuer::default());
     published.show(Some(json!({"keys": [rsa_key(&first, "first")]})));
     let address = published.serve(None).await;
     let url = JwksUrl::new(&format!("http://{address}/openid/v1/jwks"), None, None).unwrap();
@@ -138,7 +138,7 @@ async fn a_new_key_of_the_issuer_is_found_and_an_unknown_one_is_not_looked_for_a
 #[tokio::test]
 async fn an_issuer_that_is_down_is_no_fault_of_the_token() {
     let (first, second) = (pair(), pair());
-    let published = Arc::new(Published::default());
+    let published = Arc::new(FakeIssuer::default());
     published.show(Some(json!({"keys": [rsa_key(&first, "first")]})));
     let address = published.serve(None).await;
     let url = JwksUrl::new(&format!("http://{address}/"), None, None).unwrap();
@@ -147,7 +147,7 @@ async fn an_issuer_that_is_down_is_no_fault_of_the_token() {
     assert_eq!(login(&server, &token("second", &second)).await, "service_unavailable");
     assert_eq!(login(&server, &token("second", &second)).await, "service_unavailable");
     assert_eq!(published.asked().len(), 2);
-    assert_eq!(login(&server, &token("first", &first)).await, "ok", "what was known stays known");
+    assert_eq!(login(&server, &token("first", &first)).await, "ok", "known keys stay valid");
     published.show(Some(json!({"keys": [rsa_key(&second, "second")]})));
     server.handle().advance(Duration::from_secs(10));
     assert_eq!(login(&server, &token("second", &second)).await, "ok");
@@ -155,12 +155,12 @@ async fn an_issuer_that_is_down_is_no_fault_of_the_token() {
 }
 
 #[tokio::test]
-async fn the_issuer_is_known_by_its_authority_and_gets_the_token_of_now() {
+async fn the_issuer_is_verified_and_gets_the_current_token() {
     let authority = Authority::new("cluster", SystemTime::now(), Duration::from_hours(1)).unwrap();
     let names = ["127.0.0.1".to_owned()];
     let leaf = authority.issue(&names, SystemTime::now(), Duration::from_hours(1)).unwrap();
     let resolver = Arc::new(CertResolver::new(leaf.certified_key().unwrap()));
-    let published = Arc::new(Published::default());
+    let published = Arc::new(FakeIssuer::default());
     let (first, second) = (pair(), pair());
     published.show(Some(json!({"keys": [rsa_key(&first, "first")]})));
     let address = published.serve(Some(server_config(resolver).unwrap().into())).await;

@@ -95,7 +95,7 @@ pub struct Statement(String);
 
 /// The values of the placeholders.
 #[derive(Clone, Copy)]
-pub(crate) struct Filling<'a> {
+pub(crate) struct Placeholders<'a> {
     /// Letters, digits, `-` and `_`: a role's name and random digits.
     pub(crate) name: &'a str,
     /// Letters and digits.
@@ -105,8 +105,8 @@ pub(crate) struct Filling<'a> {
 }
 
 impl Statement {
-    pub(crate) fn fill(&self, filling: Filling<'_>) -> String {
-        let Filling { name, password, expiration } = filling;
+    pub(crate) fn fill(&self, filling: Placeholders<'_>) -> String {
+        let Placeholders { name, password, expiration } = filling;
         let mut text = self.0.clone();
         for placeholder in PLACEHOLDERS {
             let value = match placeholder {

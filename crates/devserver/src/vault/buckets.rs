@@ -87,7 +87,7 @@ impl Level {
 }
 
 /// Rounded up; with a limit of zero it is an hour, the maximum.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
 fn seconds(value: f64) -> u64 {
     value.ceil().clamp(0.0, 3600.0) as u64
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_lets_nothing_through() {
+    fn a_limit_of_zero_refuses_everything() {
         let mut buckets = Buckets::new(BTreeMap::from([(Category::Read, 0)]));
         assert!(buckets.take("sa:a", Category::Read, 1, Timestamp::UNIX_EPOCH).check().is_err());
     }

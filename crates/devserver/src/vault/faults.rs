@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_end_and_come_in_order() {
+    fn faults_end_and_are_used_in_order() {
         let mut faults = Faults::default();
         faults.add(Fault::refuse(Route::Read, "service_unavailable", 1));
         faults.add(Fault::refuse(Route::Read, "internal_error", 1));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_as_the_admin_route_takes_it() {
+    fn a_fault_is_parsed_like_on_the_admin_route() {
         let fault: Fault = serde_json::from_str(
             r#"{"route":"read-batch","effect":{"refuse":{"code":"rate_limited","retry_after":3}}}"#,
         )

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::{clock::whole_seconds, error::ApiError, seed::SeedSecret};
 
 #[derive(Default)]
-pub(crate) struct Secrets(BTreeMap<SecretPath, Stored>);
+pub(crate) struct Secrets(BTreeMap<SecretPath, StoredSecret>);
 
-struct Stored {
+struct StoredSecret {
     secret_type: String,
     created: Timestamp,
     /// When the description, tags or owner were last written.
@@ -27,7 +27,7 @@ struct Version {
 }
 
 /// A written version.
-pub(crate) struct Written {
+pub(crate) struct WrittenVersion {
     pub(crate) old_version: Option<u64>,
     pub(crate) new_version: u64,
     pub(crate) secret_type: String,
@@ -48,8 +48,8 @@ impl Secrets {
         data: Map<String, Value>,
         secret_type: Option<String>,
         now: Timestamp,
-    ) -> Written {
-        let stored = self.0.entry(path.clone()).or_insert_with(|| Stored {
+    ) -> WrittenVersion {
+        let stored = self.0.entry(path.clone()).or_insert_with(|| StoredSecret {
             secret_type: "json".to_owned(),
             created: now,
             described: now,
@@ -63,7 +63,7 @@ impl Secrets {
         let old_version = stored.versions.last_key_value().map(|(version, _)| *version);
         let new_version = old_version.unwrap_or(0) + 1;
         stored.versions.insert(new_version, Version { data, written: now });
-        Written { old_version, new_version, secret_type: stored.secret_type.clone() }
+        WrittenVersion { old_version, new_version, secret_type: stored.secret_type.clone() }
     }
 
     /// The answer of `GET` for the secret.
@@ -102,7 +102,8 @@ impl Secrets {
 
     /// All paths with `prefix`, with their current versions.
     pub(crate) fn list(&self, prefix: &str) -> impl Iterator<Item = (&SecretPath, u64)> {
-        let current = |stored: &Stored| stored.versions.last_key_value().map_or(0, |(version, _)| *version);
+        let current =
+            |stored: &StoredSecret| stored.versions.last_key_value().map_or(0, |(version, _)| *version);
         let there = self
             .0
             .iter()
@@ -130,7 +131,7 @@ impl Secrets {
         }
     }
 
-    fn stored(&self, path: &SecretPath) -> Result<&Stored, ApiError> {
+    fn stored(&self, path: &SecretPath) -> Result<&StoredSecret, ApiError> {
         let stored = self.0.get(path).filter(|stored| !stored.is_deleted);
         stored.ok_or_else(|| {
             ApiError::of_path("secret_not_found", path.as_str(), format!("Secret '{path}' not found"))

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use scaivault_contract::SecretPath;
 use serde_json::{Value, json};
 
-use super::{Writer, secrets::Written};
+use super::{Writer, secrets::WrittenVersion};
 use crate::{error::ApiError, glob, random::Random, seed::Identity};
 
 #[derive(Default)]
@@ -19,10 +19,10 @@ struct Subscription {
     events: Vec<String>,
     buffer_size: usize,
     /// Unacknowledged events, oldest first.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedEvent>,
 }
 
-struct Waiting {
+struct QueuedEvent {
     id: String,
     event: Value,
 }
@@ -120,7 +120,7 @@ impl Subscriptions {
             if !wants_path || !subscription.events.iter().any(|wanted| wanted == kind) {
                 continue;
             }
-            subscription.waiting.push_back(Waiting { id: id.clone(), event: event.clone() });
+            subscription.waiting.push_back(QueuedEvent { id: id.clone(), event: event.clone() });
             while subscription.waiting.len() > subscription.buffer_size {
                 subscription.waiting.pop_front();
             }
@@ -140,8 +140,8 @@ impl Subscriptions {
 }
 
 /// The events for a written version, with their data.
-pub(super) fn of_write(written: &Written, by: Writer) -> Vec<(&'static str, Value)> {
-    let Written { old_version, new_version, secret_type } = written;
+pub(super) fn of_write(written: &WrittenVersion, by: Writer) -> Vec<(&'static str, Value)> {
+    let WrittenVersion { old_version, new_version, secret_type } = written;
     let Some(old_version) = old_version else {
         let data = json!({
             "version": new_version, "secret_type": secret_type, "created_by": by.identity(), "tags": [], "expires_at": null,

@@ -9,10 +9,10 @@ use crate::{error::ApiError, random::Random};
 #[derive(Default)]
 pub(crate) struct Tokens {
     lifetime_seconds: u64,
-    issued: HashMap<String, Issued>,
+    issued: HashMap<String, IssuedToken>,
 }
 
-struct Issued {
+struct IssuedToken {
     identity: String,
     expires: Timestamp,
     is_revoked: bool,
@@ -33,7 +33,7 @@ impl Tokens {
         let token = format!("dev-{}{}", random.word(), random.word());
         let lifetime = i64::try_from(self.lifetime_seconds).unwrap_or(i64::MAX);
         let expires = now.checked_add(SignedDuration::from_secs(lifetime)).unwrap_or(Timestamp::MAX);
-        let issued = Issued { identity: identity.to_owned(), expires, is_revoked: false };
+        let issued = IssuedToken { identity: identity.to_owned(), expires, is_revoked: false };
         self.issued.insert(token.clone(), issued);
         (token, self.lifetime_seconds)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// An answer, with its body as JSON or else as a JSON string.
-pub(crate) struct Answered {
+pub(crate) struct Answer {
     pub(crate) status: u16,
     #[allow(dead_code, reason = "not every test program looks")]
     pub(crate) headers: HeaderMap,
@@ -17,11 +17,7 @@ pub(crate) struct Answered {
 }
 
 /// Sends one request on a new connection.
-pub(crate) async fn send(
-    address: SocketAddr,
-    request: hyper::http::request::Builder,
-    body: &str,
-) -> Answered {
+pub(crate) async fn send(address: SocketAddr, request: hyper::http::request::Builder, body: &str) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -31,5 +27,5 @@ pub(crate) async fn send(
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answered { status, headers, body }
+    Answer { status, headers, body }
 }

@@ -14,7 +14,7 @@ use crate::{
     injection::APP,
     kubectl::{hold, wait_for},
     process,
-    running::{Running, START},
+    running::{AppPod, START},
     world::World,
 };
 
@@ -135,7 +135,7 @@ pub(crate) fn revoked(world: &World<'_>) -> Result<String> {
     Ok(format!("revoked {:.1} s after the pod was gone", took.as_secs_f64()))
 }
 
-fn unchanged(world: &World<'_>, pod: &Running, user: &str) -> Result<()> {
+fn unchanged(world: &World<'_>, pod: &AppPod, user: &str) -> Result<()> {
     let now = pod.lease(world)?;
     if now != user {
         bail!("{} has another database user: {now}, before {user}", pod.name);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{class, pod, running};
-use crate::{kubectl::wait_for, running::Running, vault::seed, world::World};
+use crate::{kubectl::wait_for, running::AppPod, vault::seed, world::World};
 
 const NAME: &str = "billing-secrets";
 const SECRET: &str = "billing";
@@ -52,7 +52,7 @@ pub(crate) fn published(world: &World<'_>) -> Result<String> {
         let is_equal = serde_json::from_str::<Value>(&db).is_ok_and(|db| db == database);
         Ok((is_equal && stripe == seed::STRIPE_KEY).then_some(()))
     })?;
-    Ok(format!("both files and the native Secret are there; ready {took:.1} s after the creation"))
+    Ok(format!("both files and the native Secret exist; ready {took:.1} s after the creation"))
 }
 
 /// A new version reaches the file and the native Secret, without a restart of the container.
@@ -74,7 +74,7 @@ pub(crate) fn rotated(world: &World<'_>) -> Result<String> {
     Ok(format!("in the file after {file} s, in the native Secret after {secret} s"))
 }
 
-fn data(world: &World<'_>, pod: &Running) -> Result<Value> {
+fn data(world: &World<'_>, pod: &AppPod) -> Result<Value> {
     Ok(serde_json::from_str(&pod.file(world, "db.json")?)?)
 }
 

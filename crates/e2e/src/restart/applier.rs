@@ -1,4 +1,4 @@
-//! A `GitOps` tool that applies the manifest of the repository again and again.
+//! A `GitOps` tool that applies the manifest of the repository repeatedly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const SERVER_SIDE: &str = "applied-by-server";
 const CLIENT_SIDE: &str = "applied-by-client";
-/// How long it goes on after the restart.
+/// How long it continues after the restart.
 const AFTERWARDS: Duration = Duration::from_secs(30);
 
 /// The applier neither undoes a restart nor causes another one.

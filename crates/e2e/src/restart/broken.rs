@@ -12,9 +12,9 @@ use crate::{
 
 const SECRET: &str = "shared";
 const WORKLOADS: usize = 5;
-/// The workload that goes first.
+/// The canary.
 const CANARY: usize = 3;
-/// The version with which the application ends.
+/// The version with which the application exits.
 const BROKEN: u32 = 2;
 
 /// One of several workloads crashes with the new version; the next version repairs it.
@@ -23,7 +23,7 @@ pub(crate) fn stops(world: &World<'_>) -> Result<String> {
     rotate(world, &path, 1)?;
     let workloads: Vec<_> =
         (0..WORKLOADS).map(|number| Workload::deployment(format!("shared-{number}"))).collect();
-    // It is ready for a moment, as an application that connects to its database after its start.
+    // It is ready at first, like an application that connects to its database after its start.
     let script = format!("grep -q {} /run/secrets/db.json && sleep 2 && exit 1\n{SCRIPT}", value(BROKEN));
     for (number, workload) in workloads.iter().enumerate() {
         let annotations = if number == CANARY { json!({"restart-canary": "true"}) } else { json!({}) };
@@ -68,7 +68,7 @@ pub(crate) fn stops(world: &World<'_>) -> Result<String> {
     ))
 }
 
-/// Waits until the restart has failed, and an event says so.
+/// Waits until the restart has failed and an event reports it.
 fn has_failed(world: &World<'_>, workload: &Workload) -> Result<()> {
     workload.wait_for_record(world, "the restart has failed", |record| {
         let conditions = record["conditions"].as_array().into_iter().flatten();

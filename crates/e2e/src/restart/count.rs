@@ -1,4 +1,4 @@
-//! A second look at all workloads of the steps before.
+//! Counts the restarts of all previous steps.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{LEFT_ALONE, VALUE, Workload, install::CONTROLLER, records, restarts_of};
 use crate::{kubectl::hold, world::World};
 
-/// Each workload has had one template more than restarts, nothing more is restarted, and no log has
-/// a value.
+/// Each workload has one more template than restarts, no further restart happens, and no log contains a
+/// value.
 pub(crate) fn once_for_each_version(world: &World<'_>) -> Result<String> {
     let before = generations(world)?;
     hold(LEFT_ALONE, || {

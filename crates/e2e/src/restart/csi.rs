@@ -17,7 +17,7 @@ const NAME: &str = "files";
 /// provider's cached secret is at most 10 s old.
 const ROTATION: Duration = Duration::from_mins(5);
 
-/// Once the driver has brought the new version to all pods, they are replaced once.
+/// Once the driver has written the new version for all pods, they are replaced once.
 pub(crate) fn files(world: &World<'_>) -> Result<String> {
     if !world.kubectl.exists(&["csidriver", csi::DRIVER])? {
         return Ok("left out: there is no Secrets Store CSI driver, which --part csi installs".to_owned());

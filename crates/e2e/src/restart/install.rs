@@ -1,4 +1,4 @@
-//! The steps of installing the controller: a dry run, and then for real. Both restart nothing.
+//! Installs the controller, first as a dry run. Both installations restart nothing.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const CONTROLLER: &str = "scaivault-injector-restarter";
 /// The Deployment whose sidecar refreshes its files.
 const SIDECAR: &str = "refreshed";
-/// Of the pace, all that would make the steps longer.
+/// The settings that would make the steps longer.
 const PACE: [&str; 6] = [
     "restarter.pace.debounce=3s",
     "restarter.pace.jitter=0s",
@@ -53,7 +53,7 @@ pub(crate) fn dry_run(world: &World<'_>) -> Result<String> {
     Ok(format!("the log names {} restarts; no pod was replaced, nothing written", workloads.len()))
 }
 
-/// What the controller sees for the first time, it only writes down.
+/// Versions that the controller sees for the first time are only recorded.
 pub(crate) fn first_sight(world: &World<'_>) -> Result<String> {
     let workloads = kinds::workloads();
     let before = uids(world, &workloads)?;
@@ -88,7 +88,7 @@ fn install(world: &World<'_>, values: &[&str]) -> Result<()> {
     world.helm.upgrade(world, &all)
 }
 
-/// Waits until the log of a dry run gives this reason for each of the workloads.
+/// Waits until the log of a dry run contains this reason for each of the workloads.
 fn wait_for_log(world: &World<'_>, workloads: &[Workload], reason: &str) -> Result<()> {
     let deployment = format!("deployment/{CONTROLLER}");
     wait_for(&format!("the log of the dry run says {reason} for each workload"), RESTART, || {

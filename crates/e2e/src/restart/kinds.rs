@@ -11,7 +11,7 @@ use crate::{app::wait_for_rollout, world::World};
 /// The name of the Deployment and of its secret.
 pub(super) const DEPLOYMENT: &str = "web";
 
-/// The workloads; each has a secret of its own, of the same name.
+/// The workloads. Each has its own secret of the same name.
 pub(super) fn workloads() -> [Workload; 3] {
     [
         Workload::deployment(DEPLOYMENT),

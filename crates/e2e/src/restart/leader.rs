@@ -1,4 +1,4 @@
-//! The pod of the controller that works is deleted in the middle of a rotation.
+//! The leading pod of the controller is deleted during a rotation.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use crate::{kubectl::wait_for, world::World};
 const SECRET: &str = "led";
 const WORKLOADS: usize = 4;
 
-/// Once as a node is drained, once without any notice: each workload is restarted once for each
-/// version.
+/// Deletes it once like a drained node and once without a grace period: each version restarts each workload
+/// once.
 pub(crate) fn changes(world: &World<'_>) -> Result<String> {
     let path = path(SECRET);
     rotate(world, &path, 1)?;
@@ -56,7 +56,7 @@ pub(crate) fn changes(world: &World<'_>) -> Result<String> {
     ))
 }
 
-/// The pod that holds the Lease; none after it was given back.
+/// The pod that holds the Lease; `None` if it was released.
 fn leader(world: &World<'_>) -> Result<Option<String>> {
     let args = ["get", "lease", CONTROLLER, "--namespace", World::SYSTEM, "--output=json"];
     let lease = world.kubectl.json(&args)?;

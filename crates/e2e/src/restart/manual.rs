@@ -8,7 +8,7 @@ use crate::{
     app::template,
     injection::{APP, PREFIX},
     kubectl::{hold, wait_for},
-    running::Running,
+    running::AppPod,
     world::World,
 };
 
@@ -80,7 +80,7 @@ fn rights() -> [Value; 3] {
     ]
 }
 
-/// Runs `restart` in a pod of the injector's image; returns what it prints.
+/// Runs `restart` in a pod of the injector's image. Returns its output.
 fn run_command(world: &World<'_>, name: &str, succeeds: bool) -> Result<String> {
     let mut pod = crate::app::pod(name, &template(world, &json!({}), ""));
     let container = &mut pod["spec"]["containers"][0];
@@ -90,7 +90,7 @@ fn run_command(world: &World<'_>, name: &str, succeeds: bool) -> Result<String> 
     pod["spec"]["serviceAccountName"] = json!(RELEASER);
     pod["spec"]["restartPolicy"] = json!("Never");
     world.kubectl.create(World::RESTARTS, &pod)?;
-    let pod = Running { namespace: World::RESTARTS, name: name.to_owned() };
+    let pod = AppPod { namespace: World::RESTARTS, name: name.to_owned() };
     let expected = if succeeds { "Succeeded" } else { "Failed" };
     let ended = wait_for(&format!("the pod {name} has {expected}"), RESTART, || {
         let phase = pod.object(world)?["status"]["phase"].clone();

@@ -18,7 +18,7 @@ const BY_SECRET: &str = "by-secret";
 const BY_WORKLOAD: &str = "by-workload";
 const UNSELECTED: &str = "unselected";
 
-/// New data restarts the workloads that ask for it; a label and an unselected Secret restart none.
+/// New data restarts the workloads that request it; a label and an unselected Secret restart none.
 pub(crate) fn selected(world: &World<'_>) -> Result<String> {
     create(world, BY_SECRET, &json!({format!("{PREFIX}restart"): "auto"}), &json!({}))?;
     create(world, BY_WORKLOAD, &json!({}), &json!({"restart-secrets": "by-work*"}))?;

@@ -128,7 +128,7 @@ impl UnreadKey {
 }
 
 /// The result for an unknown key.
-pub(crate) enum Unknown {
+pub(crate) enum UnknownKey {
     /// It was probably meant to request a secret or to opt out.
     Unread(UnreadKey),
     /// Any other key: a warning.
@@ -136,23 +136,23 @@ pub(crate) enum Unknown {
 }
 
 /// Searches for the key that was probably meant.
-pub(crate) fn unknown(key: &str, value: &str, layer: &Layer) -> Unknown {
+pub(crate) fn unknown(key: &str, value: &str, layer: &Layer) -> UnknownKey {
     let place = if *layer == Layer::Pod { String::new() } else { format!(" (of the {layer})") };
     let shown = shown_key(key);
     // A key that has to be quoted is not a misspelling, and a suggestion would repeat it.
     let Some(meant) = (shown == key).then(|| meant(key)).flatten() else {
-        return Unknown::Warning(format!(
+        return UnknownKey::Warning(format!(
             "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; `scaivault-injector annotations` lists them"
         ));
     };
     match Intention::new(&meant, value) {
-        Some(intention) if matters_in(layer, intention) => Unknown::Unread(UnreadKey {
+        Some(intention) if matters_in(layer, intention) => UnknownKey::Unread(UnreadKey {
             key: key.to_owned(),
             layer: layer.clone(),
             intention,
             meant: Some(meant),
         }),
-        _ => Unknown::Warning(format!(
+        _ => UnknownKey::Warning(format!(
             "{ANNOTATION_PREFIX}{shown}{place} is not a known annotation; did you mean {ANNOTATION_PREFIX}{meant}?"
         )),
     }
@@ -172,7 +172,7 @@ fn meant(key: &str) -> Option<String> {
     if key.len() > NAME_BYTES {
         return None;
     }
-    if let Some(meant) = VAULT_K8S.iter().find_map(|(theirs, ours)| translated(key, theirs, ours)) {
+    if let Some(meant) = VAULT_K8S.iter().find_map(|(other, own)| translated(key, other, own)) {
         return Some(meant);
     }
     // It has the same length as the key, so indices in one are valid in the other.
@@ -211,9 +211,9 @@ const VAULT_K8S: &[(&str, &str)] = &[
     ("template-static-secret-render-interval", "refresh-interval"),
 ];
 
-fn translated(key: &str, theirs: &str, ours: &str) -> Option<String> {
-    let name = key.strip_prefix(theirs)?;
-    (name.is_empty() != theirs.ends_with('-')).then(|| format!("{ours}{name}"))
+fn translated(key: &str, other: &str, own: &str) -> Option<String> {
+    let name = key.strip_prefix(other)?;
+    (name.is_empty() != other.ends_with('-')).then(|| format!("{own}{name}"))
 }
 
 /// The name in a misspelt named key, and the edit distance of the rest. `plain` is the key in lower

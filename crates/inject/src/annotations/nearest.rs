@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_is_a_third_of_the_word() {
+    fn similar_means_a_third_of_the_word() {
         let words = ["sidecar", "init"];
         assert_eq!(nearest("sidcar", words), Some("sidecar"));
         assert_eq!(nearest("int", words), Some("init"));

@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_is_what_serde_writes(text in ".*|[\\x00-\\x20\"\\\\é]*", number: i64, some: Option<bool>, list in 0..3_usize) {
+        fn the_json_is_that_of_serde(text in ".*|[\\x00-\\x20\"\\\\é]*", number: i64, some: Option<bool>, list in 0..3_usize) {
             let sample = Sample { text: &text, number, some, list: vec![Some(&*text), None, Some("")][..list].to_vec() };
             let mut expected = serde_json::json!({"text": text, "a-number": number});
             let members = expected.as_object_mut().unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn absent_null_and_empty_lists_are_told_apart() {
+fn absent_null_and_empty_lists_are_distinguished() {
     let pod = PodView::parse(r#"{"spec":{"volumes":null,"containers":[]}}"#).unwrap();
     assert!(matches!(pod.spec.volumes, List::Null));
     assert!(matches!(pod.spec.init_containers, List::Absent));
@@ -9,7 +9,7 @@ fn absent_null_and_empty_lists_are_told_apart() {
 }
 
 #[test]
-fn our_annotations_are_sorted_and_the_last_of_a_repeated_key_counts() {
+fn own_annotations_are_sorted_and_the_last_repetition_counts() {
     let json = r#"{"metadata":{"annotations":{"scaivault.scailabs.ai/url":"a","other":"x",
         "scaivault.scailabs.ai/role":"","scaivault.scailabs.ai/url":"b"}}}"#;
     let pod = PodView::parse(json).unwrap();
@@ -56,7 +56,7 @@ fn a_list_is_not_an_object() {
 
 /// A list of small items takes dozens of times its size in memory, so it is not read to its end.
 #[test]
-fn lists_that_nobody_writes_are_not_read_to_their_end() {
+fn oversized_lists_are_not_read_completely() {
     let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count - 1));
     for (open, close, item, most, what) in [
         (r#"{"spec":{"containers":"#, "}}", "{}", 1_000, "containers"),

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     annotations::{Draft, ExactKey, Key, Url, image, spec_of},
     intent::{self, Diagnostics},
-    layer::{Collected, Fill, collect},
+    layer::{CollectedDraft, Fill, collect},
     problem::{Code, Excerpt, Layer, Problem, Problems},
 };
 
@@ -205,12 +205,12 @@ impl Checks {
         if self.problems.len() > before {
             return;
         }
-        let mut collected = Collected::over(Draft::default());
+        let mut collected = CollectedDraft::over(Draft::default());
         let layer = Layer::Policy(self.policy.clone());
         let entries = parts.defaults.iter().chain(&parts.inject);
         let mut entries = entries.map(|(key, value)| (key.as_str(), value.as_str()));
         collect(&mut collected, &layer, Fill::Sample, &mut entries);
-        let Collected { draft, problems, warnings, .. } = collected;
+        let CollectedDraft { draft, problems, warnings, .. } = collected;
         self.problems.append(&problems);
         for warning in warnings {
             self.problem("inject", None, &warning, "correct or remove the key");

@@ -14,10 +14,10 @@ use crate::{Namespace, annotations::NamedKey, problem::Problems};
 
 /// A validated policy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Policy(Arc<Compiled>);
+pub struct Policy(Arc<CompiledPolicy>);
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledPolicy {
     name: Arc<str>,
     /// The indices of `parts.inject`, sorted by key.
     by_key: Box<[u16]>,
@@ -41,7 +41,7 @@ impl Policy {
         let mut by_key: Vec<u16> = (0..).take(parts.inject.len()).collect();
         by_key.sort_unstable_by_key(|at| parts.inject.get(usize::from(*at)).map(|(key, _)| key));
         let by_key = by_key.into();
-        Ok(Self(Arc::new(Compiled { name: parts.name.as_str().into(), by_key, parts })))
+        Ok(Self(Arc::new(CompiledPolicy { name: parts.name.as_str().into(), by_key, parts })))
     }
 
     /// The object's name.
@@ -114,7 +114,7 @@ impl Policy {
 
     /// The value of one of the keys that it adds to pods, except `defaults`.
     pub(super) fn injected(&self, key: &str) -> Option<&str> {
-        let Compiled { parts, by_key, .. } = &*self.0;
+        let CompiledPolicy { parts, by_key, .. } = &*self.0;
         let entry = |at: &u16| parts.inject.get(usize::from(*at));
         let place = by_key.binary_search_by(|at| entry(at).map(|(found, _)| found.as_str()).cmp(&Some(key)));
         by_key.get(place.ok()?).and_then(entry).map(|(_, value)| value.trim())

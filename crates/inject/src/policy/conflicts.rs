@@ -294,7 +294,7 @@ enum PolicySetting<'p> {
     /// The source of a file or variable, with its options.
     Source(Source<'p>),
     /// A setting that applies to all secrets of a pod; `None` if the policy does not set it.
-    Shared(Shared, Option<String>),
+    Shared(PodSetting, Option<String>),
 }
 
 /// Files share one namespace, whatever their kind of source; so do variables.
@@ -302,19 +302,19 @@ enum PolicySetting<'p> {
 enum Name<'p> {
     File(&'p str),
     Variable(&'p str),
-    Shared(Shared),
+    Shared(PodSetting),
 }
 
 /// The settings that apply to all secrets of a pod, including those that other policies add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shared {
+enum PodSetting {
     Containers,
     InitContainers,
     Pattern,
     Reload,
 }
 
-impl Shared {
+impl PodSetting {
     const ALL: [Self; 4] = [Self::Containers, Self::InitContainers, Self::Pattern, Self::Reload];
 
     const fn keys(self) -> &'static [ExactKey] {
@@ -363,7 +363,7 @@ impl<'p> PolicySetting<'p> {
     /// The settings of a policy.
     fn from_policy(policy: &'p Policy) -> impl Iterator<Item = Self> {
         let injects = policy.injects();
-        let shared = Shared::ALL.into_iter().map(|shared| (shared, shared.value_in(policy)));
+        let shared = PodSetting::ALL.into_iter().map(|shared| (shared, shared.value_in(policy)));
         // A policy that adds no secrets leaves unset fields to others.
         let shared = shared.filter(move |(_, said)| injects || said.is_some());
         policy.sources().map(Self::Source).chain(shared.map(|(shared, said)| Self::Shared(shared, said)))
@@ -454,7 +454,7 @@ impl<'p> PolicySetting<'p> {
                 );
                 (message, format!("set the same {field} in both, {OTHER_PODS}"))
             }
-            _ => unreachable!("what has one name is of one kind"),
+            _ => unreachable!("equal names have equal kinds"),
         };
         problem(first, message, fix)
     }

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_fills_is_covered_by_itself_and_stars() {
+    fn an_agents_variable_matches_itself_and_globs() {
         for (glob, expected) in [
             ("hosts/*/key", true),
             ("hosts/**", true),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_globs_say_what_is_wrong() {
+    fn malformed_globs_have_a_reason() {
         for glob in ["a/**", "**", "a-${label:app}/*", "?"] {
             assert_eq!(fault(glob), None, "{glob}");
         }
@@ -203,7 +203,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn globs_are_what_they_are_defined_as(
+        fn globs_match_like_their_definition(
             glob in r"(\*\*|[ab*?]{1,3})(/(\*\*|[ab*?]{1,3})){0,4}",
             text in "[ab]{1,3}(/[ab]{1,3}){0,5}",
         ) {

@@ -27,7 +27,7 @@ const VALUE_CHARS: usize = 63;
 /// secrets.
 const VARIABLES: usize = 64;
 /// Maximum number of errors that are reported for one text.
-const FAULTS_TOLD: usize = 4;
+const FAULTS_SHOWN: usize = 4;
 
 /// The values of variables.
 #[derive(Clone, Copy, Debug)]
@@ -142,15 +142,15 @@ impl VariableFault {
     /// Combines several errors into one, in their order.
     fn all(faults: Vec<Self>) -> Option<Self> {
         let is_absent = faults.iter().all(|fault| fault.is_absent);
-        let mut told = faults.into_iter();
-        let mut all = Self { is_absent, ..told.next()? };
-        for fault in told.by_ref().take(FAULTS_TOLD - 1) {
+        let mut shown = faults.into_iter();
+        let mut all = Self { is_absent, ..shown.next()? };
+        for fault in shown.by_ref().take(FAULTS_SHOWN - 1) {
             all.message = format!("{}; {}", all.message, fault.message).into();
             if !all.fix.contains(&*fault.fix) {
                 all.fix = format!("{}; {}", all.fix, fault.fix).into();
             }
         }
-        match told.count() {
+        match shown.count() {
             0 => Some(all),
             more => Some(Self { message: format!("{}; and {more} more", all.message).into(), ..all }),
         }
@@ -461,7 +461,7 @@ impl<'t> Template<'t> {
     }
 }
 
-/// The first two neighbours in a level that cannot be told apart.
+/// The first two neighbours in a level that cannot be distinguished.
 fn ambiguous_pair(level: &[(Option<Variable<'_>>, String)], place: Place) -> Option<VariableFault> {
     let ends = |value: Option<Variable<'_>>, c| value.is_some_and(|variable| !variable.may_have(c, place));
     let pairs = level.windows(2).enumerate();

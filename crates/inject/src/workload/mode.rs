@@ -92,8 +92,8 @@ impl AdjustmentReason {
     }
 }
 
-/// Applies the workload's own `mutation-mode` to its pod template. Total: what is not possible
-/// becomes a warning.
+/// Applies the workload's own `mutation-mode` to its pod template. Total: an impossible change becomes a
+/// warning.
 ///
 /// An annotations map that becomes empty is not removed, because it is equivalent to none for the
 /// API server.

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_request_brings_is_refused() {
+    fn problems_of_the_request_itself_are_refused() {
         let (was_good, is_bad) = (object(&json!({}), &[good()]), object(&json!({}), &[bad()]));
         for (former, reason) in [
             (FormerObject::Nothing, ValidationReason::Problems),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn own_metadata_is_looked_at() {
+    fn own_metadata_is_checked() {
         let validation =
             check(&object(&json!({"annotations": good()}), &[good()]), FormerObject::Nothing).unwrap();
         assert_eq!(validation.reason, ValidationReason::Valid);

@@ -9,7 +9,7 @@ use crate::{
     Context, Decision, Denial, PodView, PolicyReport, Problems, Skip, SkipReason,
     annotations::{Draft, Intention, not_text},
     decide::refuse,
-    layer::{Collected, Fill, collect},
+    layer::{CollectedDraft, Fill, collect},
     mutation_mode::MUTATION_MODE,
     problem::{Code, Layer},
 };
@@ -124,7 +124,7 @@ pub fn decide_with_policies(workload: &WorkloadView<'_>, context: &Context<'_>) 
 
 /// The problems and warnings of the workload's own annotations.
 fn own(workload: &WorkloadView<'_>, decision: &Decision) -> (Problems, Vec<String>) {
-    let mut collected = Collected::over(Draft::default());
+    let mut collected = CollectedDraft::over(Draft::default());
     // A key that is in both places is effective through the template.
     let misplaced = |key: &str| key == MUTATION_MODE || workload.in_template(key).is_none();
     let mut entries = workload.own_annotations().filter(|(key, _)| misplaced(key));
@@ -136,7 +136,7 @@ fn own(workload: &WorkloadView<'_>, decision: &Decision) -> (Problems, Vec<Strin
     for problem in not_text(&workload.annotations, &Layer::Workload) {
         collected.problems.push(problem);
     }
-    let Collected { problems, mut warnings, .. } = collected;
+    let CollectedDraft { problems, mut warnings, .. } = collected;
     let is_by_hand = workload.own(MUTATION_MODE).is_none() && !workload.is_from_cron_job;
     if is_by_hand && workload.carried_mode().is_some() {
         warnings.push(

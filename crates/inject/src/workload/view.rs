@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_jobs_controller_makes_it_a_cron_jobs() {
+    fn only_the_controller_reference_makes_a_cron_jobs_job() {
         for (owners, expected) in [
             (r#"[{"kind":"Backup"},{"kind":"CronJob","controller":true}]"#, true),
             (r#"[{"kind":"CronJob","controller":false}]"#, false),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_workload_says_so() {
+    fn an_object_that_is_no_workload_is_reported() {
         for (json, text) in [
             ("[]", "not a Job"),
             (r#"{"spec":[]}"#, "not a Job"),

@@ -40,7 +40,7 @@ fn expect_replaced(cluster: &Cluster, pod: &Value, expected: &Value) {
 /// Every example of every key that a pod may set, added to a pod that was injected without it,
 /// gives the injection of a new pod.
 #[test]
-fn every_changed_setting_gives_a_fresh_injection() {
+fn every_changed_setting_causes_a_new_injection() {
     let mut tried = 0;
     let sections = REGISTRY.iter().filter(|section| !matches!(section.group, Group::Secrets | Group::Mode));
     for spec in sections.flat_map(|section| section.specs).filter(|spec| spec.setters.include(&Layer::Pod)) {
@@ -133,7 +133,7 @@ fn the_agent_follows_the_user_of_the_application() {
 
 /// Two versions of the injector answer calls for the same request in turn during a rollout.
 #[test]
-fn two_versions_of_the_injector_come_to_rest() {
+fn two_versions_of_the_injector_converge() {
     let newer = || {
         platform(InjectorConfig { sidecar_image: Some("scailabs/scaivault-sidecar:1.1".into()), ..config() })
     };
@@ -179,7 +179,7 @@ fn rewrites_by_other_webhooks_are_no_new_plan() {
 }
 
 #[test]
-fn a_receipt_without_a_digest_gives_one_upgrade() {
+fn a_receipt_without_a_digest_causes_one_upgrade() {
     let injected = cluster().inject(&annotated().json());
     let mut old = receipt(&injected);
     assert!(old.as_object_mut().unwrap().remove("plan").is_some());
@@ -243,7 +243,7 @@ fn variables_that_only_observe_are_left_to_other_webhooks() {
 }
 
 #[test]
-fn variables_that_lead_the_agent_elsewhere_are_taken_out() {
+fn variables_that_redirect_the_agent_are_removed() {
     let fresh = cluster().inject(&annotated().json());
     for variable in [
         json!({"name": "SCAIVAULT_URL", "value": "https://evil.example"}),
@@ -272,7 +272,7 @@ fn a_replaced_injection_is_detached_like_the_first() {
     let committed = cluster().inject(&annotated().json());
     let changed = PodBuilder::from(committed).annotate("limits-memory", "128Mi").json();
     let replaced = after(&changed, &cluster().decide(&changed));
-    let told = PodBuilder::from(replaced).annotate("mutation-mode", "ignore-and-detach").json();
-    let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
+    let changed = PodBuilder::from(replaced).annotate("mutation-mode", "ignore-and-detach").json();
+    let detached = PodBuilder::from(cluster().outcome(&changed)).without("mutation-mode").json();
     assert_eq!(detached, annotated().annotate("limits-memory", "128Mi").json());
 }

@@ -21,7 +21,7 @@ fn problems(config: InjectorConfig) -> Vec<String> {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let texts = problems(InjectorConfig {
         defaults: defaults([
             ("refresh-intervall", "5m"),
@@ -50,7 +50,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn plain_http_needs_the_operators_word() {
+fn plain_http_needs_the_operators_permission() {
     let plain = || InjectorConfig {
         defaults: defaults([("url", "http://127.0.0.1:8200")]),
         ..InjectorConfig::default()
@@ -62,7 +62,7 @@ fn plain_http_needs_the_operators_word() {
 }
 
 #[test]
-fn a_tenant_cannot_go_down_to_http_where_the_list_allows_it_by_mistake() {
+fn a_tenant_cannot_downgrade_to_http() {
     let listed = Cluster::with(InjectorConfig {
         allowed_urls: vec!["http://scaivault.example".to_owned()],
         ..config()
@@ -72,7 +72,7 @@ fn a_tenant_cannot_go_down_to_http_where_the_list_allows_it_by_mistake() {
 }
 
 #[test]
-fn the_later_layer_wins_and_explain_says_which() {
+fn the_later_layer_wins_and_explain_names_it() {
     let settings = Settings::try_from(InjectorConfig {
         defaults: defaults([("audience", "injector"), ("log-level", "debug"), ("fetch-timeout", "2m")]),
         ..InjectorConfig::default()
@@ -108,7 +108,7 @@ fn the_later_layer_wins_and_explain_says_which() {
 
 /// The explanation agrees with the decision.
 #[test]
-fn the_role_comes_from_the_service_account_unless_the_pod_has_one() {
+fn the_role_of_the_service_account_is_the_default() {
     let annotated = || pod().annotate("inject-secret-db.json", DATABASE);
     let role = |cluster: Cluster, pod: scaivault_testkit::PodBuilder| {
         let injected = cluster.inject(&pod.json());
@@ -145,7 +145,7 @@ fn defaults_are_checked_together() {
 }
 
 #[test]
-fn a_namespace_is_checked_by_itself() {
+fn a_namespace_is_checked_separately() {
     let check = |name: &str, value: &str| {
         let annotations = BTreeMap::from([(key(name), value.to_owned())]);
         check_namespace(&Namespace { annotations, ..Namespace::default() }, &Settings::default())

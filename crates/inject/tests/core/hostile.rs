@@ -29,7 +29,7 @@ fn only_so_many_names_containers_and_bytes_are_handled() {
 
 /// The number of mounts and variables is a product, of which each factor is within its limit.
 #[test]
-fn what_one_patch_adds_is_bounded() {
+fn the_size_of_a_patch_is_bounded() {
     let variables = (0..100).fold(pod(), |pod, n| pod.annotate(&format!("inject-env-V{n}"), "a/b#c"));
     let both = (0..200).fold(variables, |pod, n| pod.container(container(&format!("c{n}"))));
     refused(&both.json(), &["mounts and variables", "5000", "too-large"]);
@@ -88,7 +88,7 @@ fn a_pod_has_at_most_so_many_members() {
 }
 
 #[test]
-fn a_thousand_mistakes_are_counted_and_not_all_said() {
+fn a_thousand_mistakes_are_counted_and_truncated() {
     let text = cluster().refusal(&annotated().annotate("containers", &names(90)).json());
     assert!(text.starts_with("90 problems") && text.ends_with("and 58 more"), "{text}");
     refused(&annotated().annotate("containers", &names(200)).json(), &["more than 100 names"]);
@@ -136,7 +136,7 @@ fn names(count: usize) -> String {
 }
 
 #[test]
-fn thousands_of_unknown_keys_give_a_few_warnings() {
+fn thousands_of_unknown_keys_cause_few_warnings() {
     let many = (0..3000).fold(annotated(), |pod, n| pod.annotate(&format!("unknown-{n}"), ""));
     assert_eq!(cluster().injection(&many.json()).warnings.len(), 16);
 }
@@ -179,7 +179,7 @@ fn an_agent_that_was_defused_is_replaced() {
 }
 
 #[test]
-fn a_mount_that_was_made_writable_is_replaced() {
+fn a_writable_mount_is_replaced() {
     let whole = cluster().inject(&annotated().json());
     let mut writable = whole.clone();
     writable["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = json!(false);
@@ -188,7 +188,7 @@ fn a_mount_that_was_made_writable_is_replaced() {
 
 /// The kubelet would wait forever for the variables' file.
 #[test]
-fn a_variable_cannot_go_where_the_agent_has_not_run() {
+fn a_variable_needs_a_container_after_the_agent() {
     let early = pod()
         .annotate("inject-env-PASSWORD", "a/b#c")
         .annotate("position", "last")
@@ -223,7 +223,7 @@ fn places_that_no_container_could_start_with() {
 
 /// A default of the platform must not take the permission to signal from the sidecar.
 #[test]
-fn a_platforms_uid_gives_way_to_a_signal() {
+fn a_signal_overrides_the_platforms_uid() {
     let reloading =
         annotated().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing").json();
     let injected = cluster().namespace("run-as-user", "10001").inject(&reloading);
@@ -232,7 +232,7 @@ fn a_platforms_uid_gives_way_to_a_signal() {
 }
 
 #[test]
-fn a_problem_names_the_layer_it_comes_from() {
+fn a_problem_names_its_layer() {
     let denial = cluster().namespace("limits-memory", "16Mi").denial(&annotated().json());
     let problem = denial.problems.iter().next().unwrap();
     assert_eq!(problem.layer, Layer::Namespace, "{problem}");
@@ -274,19 +274,19 @@ fn a_pod_whose_only_asking_key_is_misspelt_is_refused() {
             assert!(text.ends_with("[misspelt-key]"), "{text}");
             assert_eq!(denial.problems.len(), 1, "{text}");
             let said = denial.warnings.iter().filter(|warning| warning.contains(misspelt)).count();
-            assert_eq!(said, 0, "said twice: {:?}", denial.warnings);
+            assert_eq!(said, 0, "repeated: {:?}", denial.warnings);
         }
     }
 }
 
 #[test]
-fn a_misspelt_key_beside_one_that_asks_is_a_warning() {
+fn a_misspelt_key_next_to_a_valid_one_is_a_warning() {
     let injection = cluster().injection(&annotated().annotate("inject-secert-api.json", DATABASE).json());
     assert!(injection.warnings.iter().any(|text| text.contains("inject-secret-api.json")), "{injection:?}");
 }
 
 #[test]
-fn an_unknown_key_that_is_near_to_nothing_asks_for_nothing() {
+fn an_unknown_key_like_no_other_requests_nothing() {
     for key in ["team", "refresh-intervall", "status-page", "secret-fromat-db", "note"] {
         cluster().expect_untouched(&pod().annotate(key, "x").json(), "not-annotated");
     }
@@ -294,7 +294,7 @@ fn an_unknown_key_that_is_near_to_nothing_asks_for_nothing() {
 
 /// Pods that are opted out or admitted with problems are not rejected for a misspelt key.
 #[test]
-fn a_misspelt_key_stops_nobody_who_opted_out() {
+fn a_misspelt_key_does_not_affect_opted_out_pods() {
     let misspelt = || pod().annotate("inject-secert-db.json", DATABASE);
     cluster().expect_untouched(&misspelt().annotate("mutation-mode", "ignore").json(), "ignored-by-pod");
     cluster().expect_untouched(&misspelt().annotate("inject", "false").json(), "opted-out");

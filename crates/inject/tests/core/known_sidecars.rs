@@ -104,7 +104,7 @@ fn a_product_in_front_of_the_pod_is_the_application() {
 }
 
 #[test]
-fn who_is_left_out_by_image_is_named_in_a_warning() {
+fn a_warning_names_containers_excluded_by_image() {
     let collector = || with_image("collector", "registry.example/otel/opentelemetry-collector:0.1");
     for left_out in [collector(), container("fluent-bit"), with_image("sql", "cloud-sql-proxy:2")] {
         let pod = only(&[container("app"), container("istio-proxy"), left_out.clone()]);
@@ -148,7 +148,7 @@ fn an_application_that_has_its_mount_keeps_it() {
 }
 
 #[test]
-fn a_sidecar_that_came_later_is_no_new_plan() {
+fn a_later_sidecar_does_not_change_the_plan() {
     let mut app = container("app");
     app["securityContext"] = json!({"runAsUser": 1000});
     let mut called = annotated().json();
@@ -163,7 +163,7 @@ fn a_sidecar_that_came_later_is_no_new_plan() {
 }
 
 #[test]
-fn a_reload_target_is_not_looked_for_in_sidecars() {
+fn a_reload_target_is_not_searched_in_sidecars() {
     let reload = |containers: &str| {
         annotated()
             .container(container("istio-proxy"))
@@ -194,7 +194,7 @@ fn the_agent_starts_behind_a_mesh_known_by_its_image() {
 }
 
 #[test]
-fn mistakes_in_the_configured_sidecars_are_said_at_start() {
+fn mistakes_in_configured_sidecars_are_reported_at_start() {
     let text = "{\"sidecars\": {\"containers\": [\"*\"], \"images\": [\"a:1\"]}}";
     let wrong: InjectorConfig = serde_json::from_str(text).unwrap();
     let problems = scaivault_inject::Settings::try_from(wrong).unwrap_err().to_string();

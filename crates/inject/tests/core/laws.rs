@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_the_users_stays(pod in any_annotated_pod()) {
+    fn the_users_fields_do_not_change(pod in any_annotated_pod()) {
         let decision = cluster().decide(&pod);
         prop_assert_eq!(users_content(&after(&pod, &decision)), users_content(&pod));
     }
@@ -182,14 +182,14 @@ proptest! {
 
     /// The agent's own parsers accept every line that the injector writes.
     #[test]
-    fn the_agent_reads_what_it_is_told(pod in annotated_pods(any_pods(), keys())) {
+    fn the_agent_parses_its_environment(pod in annotated_pods(any_pods(), keys())) {
         for agent in injected(&pod).iter().flat_map(inspect::injected_containers) {
-            let told = |name: &str| scaivault_contract::expand_env_value(inspect::env(agent, name).unwrap_or_default());
-            let secrets = ["SECRETS", "WATCH_PATHS"].map(|name| scaivault_contract::parse_secrets(&told(name)));
+            let variable = |name: &str| scaivault_contract::expand_env_value(inspect::env(agent, name).unwrap_or_default());
+            let secrets = ["SECRETS", "WATCH_PATHS"].map(|name| scaivault_contract::parse_secrets(&variable(name)));
             prop_assert!(secrets.iter().all(Result::is_ok), "{:?}", secrets);
-            prop_assert!(scaivault_contract::parse_dynamic(&told("DYNAMIC")).is_ok());
-            prop_assert!(scaivault_contract::parse_variables(&told("SECRET_ENV")).is_ok());
-            for url in [told("RELOAD_URL")].iter().filter(|url| !url.is_empty()) {
+            prop_assert!(scaivault_contract::parse_dynamic(&variable("DYNAMIC")).is_ok());
+            prop_assert!(scaivault_contract::parse_variables(&variable("SECRET_ENV")).is_ok());
+            for url in [variable("RELOAD_URL")].iter().filter(|url| !url.is_empty()) {
                 prop_assert!(url.parse::<scaivault_contract::ReloadUrl>().is_ok(), "{}", url);
             }
         }
@@ -207,10 +207,10 @@ proptest! {
     #[test]
     fn detach_is_the_inverse_of_inject(pod in annotated_pods(any_pods(), keys())) {
         if let Some(injected) = injected(&pod) {
-            let told = PodBuilder::from(injected.clone()).annotate("mutation-mode", "ignore-and-detach").json();
-            let decision = cluster().decide(&told);
+            let opted_out = PodBuilder::from(injected.clone()).annotate("mutation-mode", "ignore-and-detach").json();
+            let decision = cluster().decide(&opted_out);
             prop_assert_eq!(decision.outcome(), "detached");
-            let detached = PodBuilder::from(after(&told, &decision)).without("mutation-mode").json();
+            let detached = PodBuilder::from(after(&opted_out, &decision)).without("mutation-mode").json();
             prop_assert_eq!(&detached, &pod);
             prop_assert_eq!(&detached_by_name(&injected), &pod);
         }
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_annotations_give_what_a_fresh_injection_gives((before, changed) in two_selections(any_pods(), keys())) {
+    fn changed_annotations_equal_a_fresh_injection((before, changed) in two_selections(any_pods(), keys())) {
         let Some(injected) = injected(&before) else { return Ok(()) };
         let edited = edited(&injected, &changed);
         let decision = cluster().decide(&edited);
@@ -261,8 +261,8 @@ proptest! {
             }
         }
         for volume in inspect::entries(&injected, "volumes") {
-            let ours = volume["name"].as_str().is_some_and(|name| name.starts_with("scaivault-"));
-            prop_assert!(!ours || pod_security::is_restricted_volume(volume), "{}", volume);
+            let is_injected = volume["name"].as_str().is_some_and(|name| name.starts_with("scaivault-"));
+            prop_assert!(!is_injected || pod_security::is_restricted_volume(volume), "{}", volume);
         }
     }
 
@@ -275,7 +275,7 @@ proptest! {
 
     /// Otherwise it would call the webhook again for every pod.
     #[test]
-    fn the_api_server_finds_no_container_for_its_token_behind_an_injection(mut pod in annotated_pods(any_pods(), keys())) {
+    fn no_injected_container_gets_the_api_servers_token(mut pod in annotated_pods(any_pods(), keys())) {
         mount_api_token(&mut pod);
         let Some(answered) = injected(&pod) else { return Ok(()) };
         let mut second_look = answered.clone();
@@ -285,7 +285,7 @@ proptest! {
 
     /// The container runtime cannot create a mount point in a read-only mount.
     #[test]
-    fn every_mount_below_ours_has_its_mount_point(pod in annotated_pods(any_pods(), keys())) {
+    fn every_mount_below_the_secrets_has_a_mount_point(pod in annotated_pods(any_pods(), keys())) {
         let Some(injected) = injected(&pod) else { return Ok(()) };
         let made: Vec<&str> = inspect::injected_containers(&injected)
             .into_iter()
@@ -293,9 +293,9 @@ proptest! {
             .collect();
         let readers = ["containers", "initContainers"].into_iter().flat_map(|list| inspect::entries(&injected, list));
         for container in readers.filter(|container| !inspect::injected_containers(&injected).contains(container)) {
-            let Some(ours) = inspect::mount(container, "scaivault-secrets") else { continue };
-            let mount_path: scaivault_contract::MountPath = ours["mountPath"].as_str().unwrap().parse().unwrap();
-            for mount in container["volumeMounts"].as_array().unwrap().iter().filter(|mount| *mount != ours) {
+            let Some(own) = inspect::mount(container, "scaivault-secrets") else { continue };
+            let mount_path: scaivault_contract::MountPath = own["mountPath"].as_str().unwrap().parse().unwrap();
+            for mount in container["volumeMounts"].as_array().unwrap().iter().filter(|mount| *mount != own) {
                 let Some(below) = mount_path.below(mount["mountPath"].as_str().unwrap()) else { continue };
                 let is_token = format!("{mount_path}/{below}").ends_with("/run/secrets/kubernetes.io/serviceaccount");
                 prop_assert!(is_token || made.contains(&format!("{mount_path}/{below}/").as_str()), "{below}: {made:?}");
@@ -310,9 +310,9 @@ proptest! {
             for container in inspect::entries(&injected, list) {
                 let mounts = container["volumeMounts"].as_array().map_or(&[][..], Vec::as_slice);
                 let paths: Vec<_> = mounts.iter().filter_map(|mount| mount["mountPath"].as_str()).collect();
-                let ours = mounts.iter().filter(|mount| mount["name"] == "scaivault-secrets");
-                prop_assert!(ours.clone().count() <= 1, "{}", container);
-                for mount in ours {
+                let own = mounts.iter().filter(|mount| mount["name"] == "scaivault-secrets");
+                prop_assert!(own.clone().count() <= 1, "{}", container);
+                for mount in own {
                     prop_assert_eq!(paths.iter().filter(|path| **path == mount["mountPath"]).count(), 1);
                 }
                 let distinct = paths.iter().collect::<BTreeSet<_>>().len();
@@ -321,7 +321,7 @@ proptest! {
                     || inspect::mount(container, "scaivault-state").is_some()
                     || inspect::mount(container, "scaivault-credentials").is_some();
                 prop_assert!(!is_agent || distinct == paths.len(), "the API server refuses two mounts at one path: {}", container);
-                prop_assert!(is_agent || !reads_token, "an app sees what is the agent's: {}", container);
+                prop_assert!(is_agent || !reads_token, "an app mounts the agent's volumes: {}", container);
             }
         }
     }

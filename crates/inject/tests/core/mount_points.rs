@@ -50,7 +50,7 @@ fn refused(pod: PodBuilder, words: &[&str]) {
 }
 
 #[test]
-fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
+fn cloud_tokens_are_mounted_next_to_the_secrets() {
     for (path, expected) in [
         (IRSA, "/run/secrets/eks.amazonaws.com/serviceaccount/\n"),
         (
@@ -76,7 +76,7 @@ fn tokens_of_cloud_providers_are_mounted_beside_the_secrets() {
 
 /// The other webhook runs after the injector, and the API server calls the injector again.
 #[test]
-fn a_mount_that_came_later_is_added_to_the_agents() {
+fn a_later_mount_is_added_to_the_agents() {
     let kinds = [
         annotated(),
         annotated().annotate("refresh-interval", "5m"),
@@ -129,17 +129,17 @@ fn a_second_mount_is_added_to_the_first() {
 }
 
 #[test]
-fn an_injected_pod_with_mount_points_is_detached_to_what_it_was() {
+fn detach_restores_a_pod_with_mount_points() {
     let mut called = annotated().json();
     mount_everywhere(&mut called, IRSA);
-    let told =
+    let changed =
         PodBuilder::from(cluster().inject(&called)).annotate("mutation-mode", "ignore-and-detach").json();
-    let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
+    let detached = PodBuilder::from(cluster().outcome(&changed)).without("mutation-mode").json();
     assert_eq!(detached, called);
 }
 
 #[test]
-fn all_readers_share_the_mount_points_and_others_have_none() {
+fn only_readers_share_the_mount_points() {
     let mount = |name: &str, path: &str| {
         let mut container = container(name);
         container["volumeMounts"] = json!([token(path)]);
@@ -167,7 +167,7 @@ fn a_mount_at_the_path_itself_is_refused() {
 }
 
 #[test]
-fn a_file_of_ours_cannot_be_where_something_is_mounted() {
+fn a_file_cannot_have_the_path_of_a_mount() {
     let mounted = |path: &str| annotated().app_field(0, "volumeMounts", json!([token(path)]));
     refused(mounted("/run/secrets/db.json"), &["db.json", "\"app\"", "secret-file-", "mount-conflict"]);
     refused(mounted("/run/secrets/db.json/x"), &["db.json/x", "mount-conflict"]);
@@ -229,7 +229,7 @@ fn a_mounted_file_gets_an_empty_file_to_be_mounted_at() {
 /// Container runtimes mount paths with fewer segments first, and otherwise in the order of the
 /// list.
 #[test]
-fn the_secrets_are_mounted_before_what_is_mounted_in_them() {
+fn the_secrets_are_mounted_before_mounts_below_them() {
     let order = |path: &str, mount_path: &str| {
         let pod =
             annotated().app_field(0, "volumeMounts", json!([token(path)])).annotate("mount-path", mount_path);

@@ -15,7 +15,7 @@ fn injected() -> PodBuilder {
 }
 
 #[test]
-fn a_pod_that_asks_for_nothing() {
+fn a_pod_without_requests() {
     cluster().expect_untouched(&pod().json(), "not-annotated");
     cluster().expect_untouched(&pod().annotate("role", "billing").json(), "not-annotated");
     cluster().expect_untouched(
@@ -37,7 +37,7 @@ fn inject_true_is_the_default_spelt_out() {
 }
 
 #[test]
-fn ignore_on_the_pod_keeps_what_is_there_and_adds_nothing() {
+fn ignore_on_the_pod_changes_nothing() {
     cluster().expect_untouched(&annotated().annotate("mutation-mode", "ignore").json(), "ignored-by-pod");
     let changed = injected().annotate("inject-secret-new", DATABASE).annotate("mutation-mode", "ignore");
     cluster().expect_untouched(&changed.json(), "ignored-by-pod");
@@ -58,7 +58,7 @@ fn ignore_on_the_namespace() {
 }
 
 #[test]
-fn an_opted_out_pod_may_be_wrong_in_every_other_way() {
+fn other_mistakes_of_an_opted_out_pod_are_ignored() {
     let wrong = annotated().annotate("refresh-interval", "soon").annotate("mutation-mode", "ignore");
     cluster().expect_untouched(&wrong.json(), "ignored-by-pod");
     cluster().expect_untouched(
@@ -68,7 +68,7 @@ fn an_opted_out_pod_may_be_wrong_in_every_other_way() {
 }
 
 #[test]
-fn detach_takes_out_what_was_put_in() {
+fn detach_removes_the_injection() {
     let plain = annotated().json();
     for (what, decision) in [
         ("pod", cluster().decide(&injected().annotate("mutation-mode", "ignore-and-detach").json())),
@@ -100,21 +100,21 @@ fn detach_works_on_a_live_pod_with_the_api_servers_defaults() {
 
 #[test]
 fn detach_where_nothing_is_attached() {
-    let told = annotated().annotate("mutation-mode", "ignore-and-detach");
-    cluster().expect_untouched(&told.json(), "nothing-to-detach");
+    let changed = annotated().annotate("mutation-mode", "ignore-and-detach");
+    cluster().expect_untouched(&changed.json(), "nothing-to-detach");
 }
 
 #[test]
 fn detach_without_a_receipt_leaves_everything_and_warns() {
-    let told = injected().without("receipt").annotate("mutation-mode", "ignore-and-detach").json();
-    cluster().expect_untouched(&told, "no-receipt");
-    assert!(!cluster().decide(&told).warnings().is_empty());
+    let changed = injected().without("receipt").annotate("mutation-mode", "ignore-and-detach").json();
+    cluster().expect_untouched(&changed, "no-receipt");
+    assert!(!cluster().decide(&changed).warnings().is_empty());
 }
 
 /// A tenant cannot override a platform team, and a platform team cannot override a tenant's
 /// opt-out.
 #[test]
-fn the_strictest_word_wins() {
+fn the_strictest_mode_wins() {
     let ignored = |reason: &str| reason.starts_with("ignored-by-") || reason == "opted-out";
     for (on_pod, on_workload, on_namespace, detached) in [
         (Some("ignore"), None, Some("ignore-and-detach"), true),
@@ -152,8 +152,8 @@ fn the_strictest_word_wins() {
 
 #[test]
 fn without_the_annotation_everything_is_attached_again() {
-    let told = injected().annotate("mutation-mode", "ignore-and-detach").json();
-    let detached = cluster().outcome(&told);
+    let changed = injected().annotate("mutation-mode", "ignore-and-detach").json();
+    let detached = cluster().outcome(&changed);
     let back = PodBuilder::from(detached).without("mutation-mode").json();
     assert_eq!(cluster().inject(&back), injected().json());
 
@@ -199,14 +199,14 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
         .volume(json!({"name": "data", "emptyDir": {}}))
         .spec("shareProcessNamespace", Value::Bool(false))
         .annotate("receipt", &real);
-    for told in [
+    for changed in [
         mine.clone().annotate("mutation-mode", "ignore-and-detach").json(),
         mine.clone().annotate("inject-secret-db.json", DATABASE).json(),
         mine.annotate("receipt", "{\"containers\":[\"app\",\"migrate\"],\"volumes\":[\"data\"]}")
             .annotate("mutation-mode", "ignore-and-detach")
             .json(),
     ] {
-        let outcome = cluster().outcome(&told);
+        let outcome = cluster().outcome(&changed);
         assert!(inspect::init_container(&outcome, "migrate").is_some(), "{outcome}");
         assert!(inspect::app_container(&outcome, "app").is_some(), "{outcome}");
         assert!(inspect::volume(&outcome, "data").is_some(), "{outcome}");
@@ -218,11 +218,11 @@ fn a_forged_receipt_removes_nothing_of_the_users() {
 fn a_users_container_with_a_reserved_name_is_not_removed() {
     let real = inspect::injector_annotation(&injected().json(), "receipt").unwrap().to_owned();
     let mine = json!({"name": "scaivault-init", "image": "registry.invalid/mine:1", "args": ["serve"]});
-    let told = pod()
+    let changed = pod()
         .init_container(mine.clone())
         .annotate("receipt", &real)
         .annotate("mutation-mode", "ignore-and-detach");
-    let outcome = cluster().outcome(&told.json());
+    let outcome = cluster().outcome(&changed.json());
     assert_eq!(inspect::init_container(&outcome, "scaivault-init"), Some(&mine));
 }
 

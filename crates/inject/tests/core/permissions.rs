@@ -46,7 +46,7 @@ fn a_mode_that_a_known_reader_cannot_read_is_refused() {
 }
 
 #[test]
-fn a_mode_that_every_known_reader_can_read_is_taken() {
+fn a_mode_that_all_known_readers_can_read_is_accepted() {
     let group = |gid: i64| json!({"runAsGroup": gid});
     for pod in [
         reader("0444"),
@@ -98,7 +98,7 @@ fn a_container_that_refuses_root_has_an_image_with_a_user() {
 
 /// OpenShift's admission sets this in every container of a namespace.
 #[test]
-fn the_uid_of_a_namespace_is_taken_over() {
+fn the_uid_of_a_namespace_is_used() {
     let assigned = json!({"runAsUser": 1_000_650_000, "runAsNonRoot": true});
     let pod = annotated().app_field(0, "securityContext", assigned);
     let injected = cluster().inject(&pod.json());

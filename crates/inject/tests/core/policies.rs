@@ -101,7 +101,7 @@ fn of_two_policies_the_stronger_sets_a_default() {
 }
 
 #[test]
-fn namespace_and_pod_replace_what_a_policy_says() {
+fn namespace_and_pod_override_a_policy() {
     let giving =
         || policy("billing").defaults("log-level", "debug").inject("inject-secret-db.json", DATABASE);
     let world = World::new([giving()]).namespace_annotation("log-level", "error");
@@ -320,7 +320,7 @@ fn policies_with_other_options_of_one_file_are_both_named() {
 }
 
 #[test]
-fn a_conflict_with_a_policy_that_refuses_nobody_is_not_enforced() {
+fn conflicts_with_warning_policies_are_not_enforced() {
     let one = policy("one").inject("inject-secret-db.json", DATABASE);
     let other = |name| policy(name).inject("inject-secret-db.json", "a/b");
     for enforcement in [Enforcement::Warn, Enforcement::Audit] {
@@ -377,7 +377,7 @@ fn conflicts_are_those_of_the_filled_paths() {
 }
 
 #[test]
-fn what_a_policy_injects_and_cannot_be_is_its_refusal() {
+fn an_impossible_injection_is_the_policys_refusal() {
     let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
     let windows = PodBuilder::from(plain()).spec("os", json!({"name": "windows"})).json();
     let refusal = world.refusal(&windows);
@@ -439,7 +439,7 @@ fn a_second_review_of_a_pod_is_reported_as_such() {
 }
 
 #[test]
-fn a_policy_that_warns_refuses_nobody_by_its_defaults() {
+fn defaults_of_a_warning_policy_refuse_no_pod() {
     let warning =
         policy("billing").defaults("url", "http://scaivault.example").enforcement(Enforcement::Warn);
     let world = World::new([warning]);
@@ -450,7 +450,7 @@ fn a_policy_that_warns_refuses_nobody_by_its_defaults() {
 }
 
 #[test]
-fn a_policy_that_audits_changes_nothing_and_says_what_it_would() {
+fn an_auditing_policy_only_reports() {
     let auditing =
         policy("billing").inject("inject-secret-db.json", DATABASE).enforcement(Enforcement::Audit);
     let world = World::new([auditing]);
@@ -491,7 +491,7 @@ fn too_many_policies_for_one_pod_are_a_problem() {
 /// Only the policies that may select a pod are evaluated; this compares the index with evaluating
 /// all of them.
 #[test]
-fn the_index_finds_what_a_look_at_all_finds() {
+fn the_index_finds_all_selecting_policies() {
     let values = ["a", "b", "c"];
     let mut policies = Vec::new();
     for (n, value) in values.iter().cycle().take(60).enumerate() {
@@ -524,7 +524,7 @@ fn the_index_finds_what_a_look_at_all_finds() {
 }
 
 #[test]
-fn metadata_that_was_not_there_is_gone_again() {
+fn added_metadata_is_removed_again() {
     let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
     for metadata in [
         None,
@@ -548,7 +548,7 @@ fn metadata_that_was_not_there_is_gone_again() {
 }
 
 #[test]
-fn decisions_of_templates_know_policies() {
+fn decisions_on_templates_use_policies() {
     let world = World::new([policy("billing").inject("inject-secret-db.json", DATABASE)]);
     let Decision::Inject(injection) = world.decide(&plain()) else { panic!() };
     assert_eq!(injection.secrets, 1);

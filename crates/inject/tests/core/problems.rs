@@ -164,7 +164,7 @@ fn a_misspelt_key_is_a_warning_with_the_nearest_key() {
 }
 
 #[test]
-fn an_option_of_a_secret_that_is_not_there() {
+fn an_option_of_a_missing_secret() {
     check(annotated().annotate("secret-mode-bd.json", "0400"), &["secret-mode-bd.json", "db.json"]);
 }
 
@@ -182,7 +182,7 @@ fn a_signal_needs_a_target_and_a_target_a_signal() {
 }
 
 #[test]
-fn a_change_is_told_in_one_way() {
+fn a_change_has_one_notification() {
     let url = || annotated().annotate("reload-url", "http://127.0.0.1:9090/-/reload");
     let both = url().annotate("reload-signal", "SIGHUP").annotate("reload-target", "billing");
     check(both, &["reload-url", "reload-signal", "reload-conflict"]);
@@ -252,7 +252,7 @@ fn a_setting_without_effect_is_worth_a_warning() {
 }
 
 #[test]
-fn options_of_a_file_that_contradict_what_is_written() {
+fn options_that_contradict_the_file() {
     let option = |source: &str, key: &str, value: &str| {
         pod().annotate("inject-secret-db", source).annotate(&format!("secret-{key}-db"), value)
     };
@@ -352,7 +352,7 @@ fn a_mount_of_the_users_at_the_secrets_path() {
 }
 
 #[test]
-fn files_in_each_others_way() {
+fn conflicting_files() {
     let two =
         |file: &str| annotated().annotate("inject-secret-other", "a/b").annotate("secret-file-other", file);
     check(two("db.json"), &["db.json", "other"]);
@@ -368,7 +368,7 @@ fn variables_need_kubelets_that_read_them() {
 }
 
 #[test]
-fn a_variable_that_is_already_there() {
+fn a_variable_that_exists_already() {
     let env = json!([{"name": "PASSWORD", "value": "x"}]);
     let taken = annotated().annotate("inject-env-PASSWORD", "a/b#c").app_field(0, "env", env);
     check(taken, &["PASSWORD", "app"]);
@@ -393,7 +393,7 @@ fn mappings_too_long_for_one_variable() {
 }
 
 #[test]
-fn a_lease_that_nobody_renews_is_worth_a_warning() {
+fn a_lease_without_renewal_causes_a_warning() {
     let once = pod()
         .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
         .annotate("pattern", "init");
@@ -402,7 +402,7 @@ fn a_lease_that_nobody_renews_is_worth_a_warning() {
 }
 
 #[test]
-fn where_problems_only_warn_the_pod_goes_on_and_says_so() {
+fn with_warn_the_pod_is_admitted_with_warnings() {
     let wrong = annotated().annotate("refresh-interval", "soon").annotate("start-gate", "none").json();
     let decision = Cluster::that_warns().expect(&wrong, "skipped", "problems");
     let after = crate::support::after(&wrong, &decision);
@@ -451,7 +451,7 @@ fn the_service_account_is_between_namespace_and_pod() {
 }
 
 #[test]
-fn a_wrong_default_of_the_namespace_says_whose_it_is() {
+fn a_wrong_default_names_the_namespace() {
     let cluster = cluster().namespace("fetch-timeout", "soon");
     let denial = cluster.denial(&annotated().json());
     assert!(denial.problems.iter().all(|problem| problem.layer == Layer::Namespace), "{}", denial.problems);
@@ -476,7 +476,7 @@ fn expand(value: &str) -> String {
 }
 
 #[test]
-fn a_pod_without_metadata_or_with_null_annotations_asks_for_nothing() {
+fn a_pod_without_annotations_requests_nothing() {
     let bare = json!({"spec": {"containers": [container("app")]}});
     cluster().expect_untouched(&bare, "not-annotated");
     let null = json!({"metadata": {"annotations": Value::Null}, "spec": {"containers": []}});

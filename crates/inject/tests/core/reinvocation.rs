@@ -16,7 +16,7 @@ fn injected(annotated: PodBuilder) -> Value {
 const RECEIPT: &str = "/metadata/annotations/scaivault.scailabs.ai~1receipt";
 
 #[test]
-fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
+fn a_later_container_only_gets_its_mount() {
     let mut between = injected(annotated());
     let sidecar = &mut between["spec"]["initContainers"][0];
     sidecar["image"] = json!("mirror.example/scailabs/scaivault-sidecar:1.0");
@@ -40,9 +40,9 @@ fn a_container_that_came_later_gets_its_mount_and_nothing_else_changes() {
 fn a_late_container_is_detached_like_the_others() {
     let mut between = injected(annotated());
     between["spec"]["containers"].as_array_mut().unwrap().push(container("late"));
-    let told =
+    let changed =
         PodBuilder::from(cluster().outcome(&between)).annotate("mutation-mode", "ignore-and-detach").json();
-    let detached = PodBuilder::from(cluster().outcome(&told)).without("mutation-mode").json();
+    let detached = PodBuilder::from(cluster().outcome(&changed)).without("mutation-mode").json();
     assert_eq!(detached, annotated().container(container("late")).json());
 }
 
@@ -58,14 +58,14 @@ fn a_late_container_gets_the_variables_too() {
 }
 
 #[test]
-fn a_mesh_proxy_that_came_later_gets_nothing() {
+fn a_later_mesh_proxy_gets_no_mount() {
     let mut between = injected(annotated());
     between["spec"]["containers"].as_array_mut().unwrap().push(container("istio-proxy"));
     cluster().expect_untouched(&between, "already-injected");
 }
 
 #[test]
-fn a_mount_that_someone_took_away_is_put_back() {
+fn a_removed_mount_is_restored() {
     let whole = injected(annotated());
     let mut between = whole.clone();
     between["spec"]["containers"][0]["volumeMounts"] = json!([]);
@@ -74,7 +74,7 @@ fn a_mount_that_someone_took_away_is_put_back() {
 }
 
 #[test]
-fn an_agent_that_someone_took_away_is_put_back() {
+fn a_removed_agent_is_restored() {
     let whole = injected(annotated());
     let mut between = whole.clone();
     between["spec"]["initContainers"] = json!([]);
@@ -229,7 +229,7 @@ fn default(object: &mut Value, defaults: &Value) {
 
 /// A template that was injected on the command line, edited by hand, and is now created as a pod.
 #[test]
-fn an_edited_template_is_planned_anew_in_one_patch() {
+fn an_edited_template_is_replanned_in_one_patch() {
     let template = injected(annotated());
     let edit = |pod: PodBuilder| pod.annotate("inject-secret-stripe.json", "environments/production/stripe");
     let edited = edit(PodBuilder::from(template)).json();
@@ -308,7 +308,7 @@ fn the_pods_name_is_compared_by_its_source() {
 /// Whether a container starts after the agent, and so can read the files, depends on the new
 /// position of the agent.
 #[test]
-fn an_agent_that_moves_is_judged_at_its_new_place() {
+fn a_moved_agent_is_checked_at_its_new_place() {
     let mut migrate = container("migrate");
     migrate["volumeMounts"] = json!([{"name": "data", "mountPath": "/run/secrets"}]);
     let first = pod().annotate("inject-secret-db.json", DATABASE).init_container(migrate);
@@ -319,7 +319,7 @@ fn an_agent_that_moves_is_judged_at_its_new_place() {
 }
 
 #[test]
-fn a_sidecar_of_before_goes_when_nothing_needs_renewing_any_more() {
+fn an_unneeded_sidecar_is_removed() {
     let template = injected(annotated());
     let edited = PodBuilder::from(template).without("refresh-interval").json();
     let after = cluster().outcome(&edited);

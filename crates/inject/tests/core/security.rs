@@ -69,7 +69,7 @@ fn the_agents_user() {
 }
 
 #[test]
-fn who_signals_runs_as_the_target() {
+fn the_signalling_agent_runs_as_the_target() {
     let mut other = container("other");
     other["securityContext"] = user(2000);
     let two = || annotated().app_field(0, "securityContext", user(1000)).container(other.clone());
@@ -83,8 +83,8 @@ fn who_signals_runs_as_the_target() {
         ambiguous.contains("reload-target") && ambiguous.contains("<container>/<process>"),
         "{ambiguous}"
     );
-    let nobody = cluster().refusal(&target("nobody/billing").json());
-    assert!(nobody.contains("nobody"), "{nobody}");
+    let refusal = cluster().refusal(&target("nobody/billing").json());
+    assert!(refusal.contains("nobody"), "{refusal}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn the_agents_memory_holds_two_generations() {
 }
 
 #[test]
-fn apps_read_and_see_nothing_of_the_agents() {
+fn apps_mount_no_volume_of_the_agent() {
     let all = annotated()
         .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
         .annotate("client-credentials-secret", "billing-client")
@@ -199,8 +199,8 @@ fn keys_of_any_name_become_the_files_that_the_agent_reads() {
 }
 
 #[test]
-fn trust_is_told_where_it_is_not_the_agents_default() {
-    let told = |keys: &[(&str, &str)]| {
+fn trust_is_set_if_it_is_not_the_agents_default() {
+    let trust = |keys: &[(&str, &str)]| {
         let pod = keys.iter().fold(annotated(), |pod, (key, value)| pod.annotate(key, value));
         let injected = cluster().inject(&pod.json());
         ["SCAIVAULT_TRUST", "SCAIKEY_TRUST"]
@@ -222,7 +222,7 @@ fn trust_is_told_where_it_is_not_the_agents_default() {
         (&[ca, ("scaikey-trust", "public")], None, None),
         (&[client, ("ca-trust", "both"), ("scaikey-trust", "public")], None, None),
     ] {
-        assert_eq!(told(keys), [scaivault, scaikey].map(|text| text.map(str::to_owned)), "{keys:?}");
+        assert_eq!(trust(keys), [scaivault, scaikey].map(|text| text.map(str::to_owned)), "{keys:?}");
     }
 }
 
@@ -273,7 +273,7 @@ fn a_job_gets_both_containers() {
 }
 
 #[test]
-fn what_needs_renewing_makes_a_sidecar() {
+fn secrets_that_need_renewal_need_a_sidecar() {
     let name = |pod: PodBuilder| agent(&cluster().inject(&pod.json()))["name"].as_str().unwrap().to_owned();
     assert_eq!(name(annotated()), "scaivault-init");
     for (key, value) in [
@@ -336,14 +336,14 @@ fn the_agent_starts_first_but_behind_a_mesh() {
         assert_eq!(order(meshed), ["istio-init", mesh, "scaivault-init", "migrate"]);
     }
     // A mesh proxy among the app containers does not route an init container's traffic.
-    let beside = annotated().init_container(container("migrate")).container(container("istio-proxy"));
-    assert_eq!(order(beside), ["scaivault-init", "migrate"]);
+    let with_sidecar = annotated().init_container(container("migrate")).container(container("istio-proxy"));
+    assert_eq!(order(with_sidecar), ["scaivault-init", "migrate"]);
     let last = annotated().init_container(container("migrate")).annotate("position", "last");
     assert_eq!(order(last), ["migrate", "scaivault-init"]);
 }
 
 #[test]
-fn who_reads() {
+fn only_readers_mount_the_secrets() {
     let readers = |pod: PodBuilder| {
         let injected = cluster().inject(&pod.json());
         let users =
@@ -409,7 +409,7 @@ fn optional_variables_only_where_the_app_may_start_without() {
 }
 
 #[test]
-fn options_stand_behind_the_file_and_defaults_are_left_out() {
+fn options_follow_the_file_and_defaults_are_omitted() {
     let options = annotated()
         .annotate("inject-secret-stripe.key", "environments/production/billing/stripe#secret_key")
         .annotate("secret-format-stripe.key", "raw")

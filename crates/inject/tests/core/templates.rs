@@ -71,7 +71,7 @@ fn all_templates_and_other_keys_are_refused_together() {
 }
 
 #[test]
-fn a_go_template_is_refused_with_a_word_on_its_language() {
+fn a_go_template_is_refused_with_a_hint() {
     for template in ["{{ .Data.data.password }}", "{{- with secret \"a/b\" }}x{{ end }}"] {
         refusal(with_template(template), &["does not parse: line 1", "Go templates", "{{ data.password }}"]);
     }

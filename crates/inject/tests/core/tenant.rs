@@ -128,7 +128,7 @@ fn labelled(pod: PodBuilder, key: &str, value: &str) -> Value {
 /// The tenant can read its own secrets, so the attacks do not fail merely because everything is
 /// rejected.
 #[test]
-fn the_tenant_has_what_is_his() {
+fn the_tenant_gets_its_own_secrets() {
     let target = target([limits()]);
     assert!(target.reads(&asks(OWN).json()).contains(OWN));
     assert!(target.reads(&asks("environments/${environment}/${namespace}/database").json()).contains(OWN));

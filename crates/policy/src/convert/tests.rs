@@ -84,14 +84,14 @@ fn all_fields_reach_the_core() {
 }
 
 #[test]
-fn the_least_policy_says_nothing() {
+fn an_empty_policy_has_no_parts() {
     let parts = converted(&json!({"namespaceSelector": {}})).unwrap();
     let expected = PolicyParts { name: "billing".to_owned(), generation: 3, ..PolicyParts::default() };
     assert_eq!(parts, expected);
 }
 
 #[test]
-fn delivery_changes_one_word_and_every_secret() {
+fn delivery_applies_to_the_pod_and_all_secrets() {
     let spec = |delivery: &str| {
         json!({"namespaceSelector": {}, "delivery": delivery, "inject": {
             "secrets": [{"name": "db.password", "path": "a/db#password", "mode": "0400"}],

@@ -11,7 +11,7 @@ use crate::workload::{Kind, Pod, WorkloadKey};
 #[derive(Debug, Default)]
 pub(super) struct Pods(BTreeMap<Arc<str>, InNamespace>);
 
-/// A pod's workload, whose namespace is the pod's.
+/// The kind and name of a pod's workload, which is in the pod's namespace.
 type Owner = (Kind, Arc<str>);
 
 #[derive(Debug, Default)]

@@ -6,27 +6,28 @@ use serde_json::Value;
 
 use super::{
     Catalog, WorkloadKey,
-    template::{Resolved, Template},
+    template::{ResolvedChoice, Template},
 };
 use crate::{
     choice::{Annotations, Choice, Places, choose, is_chosen_by},
     workload::{Kind, Mode},
 };
 
-/// The most Rollouts that use the template of one workload: each change of it is read for all of them.
+/// The maximum number of Rollouts that use the template of one workload, because each change of it is read
+/// for all of them.
 const ROLLOUTS_MAX: usize = 8;
 
-/// What is kept of each template besides what it delivers, for Rollouts that use it.
+/// The choices of a template, for Rollouts that use it.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// The annotations that choose restarts.
+pub(super) struct SharedChoice {
+    /// The annotations about restarts.
     annotations: Annotations,
     policy: Option<Mode>,
-    /// They are not kept.
+    /// Whether the annotations are too long to be kept.
     is_too_long: bool,
 }
 
-impl Shared {
+impl SharedChoice {
     pub(super) fn new(template: &Annotations, policy: Option<Mode>) -> Self {
         Self { annotations: choosing(template), policy, is_too_long: false }
     }
@@ -40,7 +41,7 @@ impl Shared {
     }
 }
 
-/// Where the template of a Rollout is, and what is chosen elsewhere.
+/// The workload whose template a Rollout uses, and the annotations of the Rollout and of the namespace.
 #[derive(Debug)]
 pub(super) struct Reference {
     workload: WorkloadKey,
@@ -67,7 +68,7 @@ impl Reference {
     }
 }
 
-/// The annotations that choose restarts.
+/// Filters the annotations about restarts.
 fn choosing(annotations: &Annotations) -> Annotations {
     let chosen = annotations.iter().filter(|(key, _)| is_chosen_by(key));
     chosen.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -78,7 +79,7 @@ fn bytes(annotations: &Annotations) -> usize {
 }
 
 impl Template {
-    /// The template of the workload's pods.
+    /// The template of the workload's pods: its own or the referenced one.
     pub(super) fn delivering<'a>(&'a self, templates: &'a BTreeMap<WorkloadKey, Box<Self>>) -> &'a Self {
         let referenced = self.reference.as_ref().and_then(|reference| templates.get(&reference.workload));
         referenced.map_or(self, |template| &**template)
@@ -86,7 +87,7 @@ impl Template {
 }
 
 impl Catalog {
-    /// Notes whose template a Rollout uses. One too many does not use it.
+    /// Records whose template a Rollout uses. Above the limit, the reference is removed.
     pub(super) fn add_reference(&mut self, key: &WorkloadKey, template: &mut Template) {
         let Some(reference) = &template.reference else { return };
         let rollouts = self.references.entry(reference.workload.clone()).or_default();
@@ -97,7 +98,7 @@ impl Catalog {
         }
     }
 
-    /// The template of a Rollout goes, or another one comes.
+    /// Removes the reference of a Rollout whose template was removed or replaced.
     pub(super) fn forget_reference(&mut self, key: &WorkloadKey, template: &Template) {
         let Some(reference) = &template.reference else { return };
         if let Some(rollouts) = self.references.get_mut(&reference.workload) {
@@ -108,7 +109,7 @@ impl Catalog {
         }
     }
 
-    /// A workload came, changed or went: Rollouts that use its template change with it.
+    /// Updates the Rollouts that use the template of a workload that was added, changed or removed.
     pub(super) fn change_references(&mut self, key: &WorkloadKey) {
         let users = self.references.get(key).into_iter().flatten();
         let users =
@@ -124,8 +125,8 @@ impl Catalog {
         }
     }
 
-    /// What is chosen for a Rollout, as if the template were its own.
-    fn choice_by(&self, rollout: &WorkloadKey) -> Option<Resolved> {
+    /// The choice for a Rollout, as if the referenced template were its own.
+    fn choice_by(&self, rollout: &WorkloadKey) -> Option<ResolvedChoice> {
         let reference = self.templates.get(rollout)?.reference.as_ref()?;
         let unknown = Template::default();
         let referenced = self.templates.get(&reference.workload).map_or(&unknown, |template| &**template);
@@ -143,6 +144,6 @@ impl Catalog {
                 with_reloader: self.defaults.with_reloader,
             })
         };
-        Some(Resolved::new(choice, secrets, classes))
+        Some(ResolvedChoice::new(choice, secrets, classes))
     }
 }

@@ -1,16 +1,16 @@
-//! What is kept of a workload. Its owner writes most of it, so it is bounded: of patterns and markers no text is kept, and a namespace
-//! has a budget for the rest.
+//! The cached part of a workload. Its owner controls most of it, so its size is limited: texts of patterns
+//! and markers are not kept, and a namespace has a budget for the other texts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
 use super::{
-    Known, Named,
-    reference::{Reference, Shared},
+    ByName, SourceObject,
+    reference::{Reference, SharedChoice},
 };
 use crate::{
-    choice::{Annotations, Candidate, Choice, Chosen, Selection, is_chosen_by},
+    choice::{Annotations, Candidate, Choice, ChosenNames, Selection, is_chosen_by},
     marker::{MarkedVersions, SECRETS_MAX},
     observe::State,
     source::{SourceId, SourceKind, SourceRef, Sources, digest},
@@ -18,38 +18,38 @@ use crate::{
     workload::{Agreement, Delivery, Mode, NotFollowed},
 };
 
-/// The most bytes of names and annotations that are kept of the workloads of a namespace.
+/// Maximum size of the cached names and annotations of a namespace's workloads, in bytes.
 pub(super) const NAMESPACE_TEXT_MAX: usize = 4 * 1024 * 1024;
-/// The most bytes of the annotations of a workload, and of its template, that choose restarts.
+/// Maximum size of the annotations about restarts of a workload and its template, in bytes.
 const ANNOTATIONS_MAX: usize = 32 * 1024;
-/// The most bytes of what is said about annotations that are wrong.
+/// Maximum size of the message about invalid annotations, in bytes.
 const PROBLEM_MAX: usize = 1024;
 
-/// What is kept of a workload.
+/// The cached part of a workload.
 #[derive(Debug, Default)]
 pub(super) struct Template {
     pub(super) uid: Box<str>,
     pub(super) resource_version: Box<str>,
-    /// What it was read from; none if it has to be read again whatever comes.
+    /// What it was read from; `None` if its next event must be read completely.
     pub(super) read: Option<ReadFrom>,
     pub(super) state: State,
-    pub(super) choice: Resolved,
+    pub(super) choice: ResolvedChoice,
     /// The secrets of ScaiVault, and whether a sidecar refreshes them.
     pub(super) vault: Vec<(SourceId, bool)>,
     /// Native Secrets that the template uses, sorted.
     pub(super) secrets: Vec<Arc<str>>,
-    /// Classes that it mounts, sorted.
+    /// Classes that the template mounts, sorted.
     pub(super) classes: Vec<Arc<str>>,
-    /// What it delivers, and is not followed.
+    /// Delivered secrets that are not followed.
     pub(super) not_followed: NotFollowed,
     pub(super) marker: Option<MarkedVersions>,
-    pub(super) shared: Shared,
+    pub(super) shared: SharedChoice,
     pub(super) reference: Option<Box<Reference>>,
-    /// What it takes of the budget of its namespace.
+    /// Its share of the namespace's budget.
     pub(super) text_bytes: usize,
 }
 
-/// What a workload was read from: with the same generation and annotations, only its state has changed.
+/// Identifies the generation and annotations of a workload. If they are unchanged, only its state is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReadFrom {
     generation: i64,
@@ -57,7 +57,7 @@ pub(super) struct ReadFrom {
 }
 
 impl ReadFrom {
-    /// None if the object has no generation.
+    /// Returns `None` if the object has no generation.
     pub(super) fn new(object: &Value, annotations: &Annotations) -> Option<Self> {
         let generation = object.pointer("/metadata/generation").and_then(Value::as_i64)?;
         let texts: Vec<&str> = annotations.iter().flat_map(|(key, value)| [&**key, &**value]).collect();
@@ -65,26 +65,26 @@ impl ReadFrom {
     }
 }
 
-/// What is chosen for a workload, for the names that its template uses.
+/// The choice for a workload, with its patterns compared with the names that its template uses.
 #[derive(Debug, Default)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedChoice {
     pub(super) mode: Mode,
     pub(super) is_asked: bool,
     pub(super) is_canary: bool,
     pub(super) windows: Option<Arc<[Window]>>,
     pub(super) release: Box<str>,
     pub(super) problem: Box<str>,
-    secrets: Chosen,
-    classes: Chosen,
+    secrets: ChosenNames,
+    classes: ChosenNames,
 }
 
-impl Resolved {
+impl ResolvedChoice {
     pub(super) fn new(choice: Choice, secrets: &[Arc<str>], classes: &[Arc<str>]) -> Self {
         let Choice { mode, is_asked, is_canary, windows, release, mut problems, .. } = choice;
         let mut among = |what: &str, selection: &Selection, used: &[Arc<str>]| {
             selection.among(used).unwrap_or_else(|problem| {
                 problems.push(format!("the selection of {what} {problem}"));
-                Chosen::default()
+                ChosenNames::default()
             })
         };
         let secrets = among("native Secrets", &choice.secrets, secrets);
@@ -96,7 +96,7 @@ impl Resolved {
     }
 }
 
-/// What is wrong with annotations that choose restarts because of their size; none if nothing is.
+/// The problem if the annotations about restarts are too long.
 pub(super) fn too_long(workload: &Annotations, template: &Annotations) -> Option<String> {
     let chosen = workload.iter().chain(template).filter(|(key, _)| is_chosen_by(key));
     let bytes = chosen.map(|(key, value)| key.len() + value.len()).sum::<usize>();
@@ -105,15 +105,15 @@ pub(super) fn too_long(workload: &Annotations, template: &Annotations) -> Option
 }
 
 impl Template {
-    /// The bytes of all texts whose length its owner chooses.
+    /// The size of all texts whose length the owner chooses, in bytes.
     pub(super) fn count_bytes(&self) -> usize {
         let names = self.secrets.iter().chain(&self.classes).map(|name| name.len()).sum::<usize>();
-        let Resolved { problem, secrets, classes, .. } = &self.choice;
+        let ResolvedChoice { problem, secrets, classes, .. } = &self.choice;
         let reference = self.reference.as_ref().map_or(0, |reference| reference.bytes());
         names + problem.len() + secrets.bytes() + classes.bytes() + self.shared.bytes() + reference
     }
 
-    /// Keeps no texts: the namespace has too many.
+    /// Removes all texts, because the namespace has too many.
     pub(super) fn drop_texts(&mut self) {
         for (kind, names) in [(SourceKind::Secret, &mut self.secrets), (SourceKind::Class, &mut self.classes)]
         {
@@ -121,31 +121,32 @@ impl Template {
                 self.not_followed.add(|| SourceRef { kind, name });
             }
         }
-        (self.shared, self.reference) = (Shared::too_long(), None);
-        (self.choice.secrets, self.choice.classes) = (Chosen::default(), Chosen::default());
+        (self.shared, self.reference) = (SharedChoice::too_long(), None);
+        (self.choice.secrets, self.choice.classes) = (ChosenNames::default(), ChosenNames::default());
         self.choice.problem = format!(
             "the workloads of the namespace have too many Secrets and annotations about restarts; allowed: {NAMESPACE_TEXT_MAX} bytes"
         )
         .into();
     }
 
-    /// Whether what one of these Secrets or classes says may matter.
+    /// Whether the annotations of one of these Secrets or classes may matter.
     pub(super) fn concerns(&self, changed: &super::ChangedNames) -> bool {
         self.choice.secrets.has_any(&changed.secrets) || self.choice.classes.has_any(&changed.classes)
     }
 
-    /// What a workload with this template is restarted for by `choice`, sorted by source, and what is not followed, because it is too
-    /// much. Those that the template uses are followed first, then by name.
+    /// The sources for which a workload with this template is restarted by `choice`, sorted, and those that
+    /// are not followed because there are too many. Secrets that the template uses come first, then those
+    /// that are only named.
     pub(super) fn deliveries(
         &self,
         namespace: &Arc<str>,
-        choice: &Resolved,
+        choice: &ResolvedChoice,
         agreements: &BTreeMap<&str, Agreement>,
-        (secrets, classes): (&Named<Known>, &Named<Known>),
+        (secrets, classes): (&ByName<SourceObject>, &ByName<SourceObject>),
         sources: &mut Sources,
     ) -> (Vec<Delivery>, NotFollowed) {
         let (secrets, classes) = (secrets.get(namespace), classes.get(namespace));
-        let candidate = |known: Option<&BTreeMap<Arc<str>, Known>>, name: &str| -> Candidate {
+        let candidate = |known: Option<&BTreeMap<Arc<str>, SourceObject>>, name: &str| -> Candidate {
             known.and_then(|known| known.get(name)).map(|known| known.candidate).unwrap_or_default()
         };
         let mut not_followed = self.not_followed.clone();

@@ -2,7 +2,7 @@ use scaivault_inject::{Context, KubeVersion, Namespace};
 use scaivault_usage::SECRETS_STORE;
 use serde_json::json;
 
-use super::{followed::NAMESPACE_SECRETS_MAX, template::NAMESPACE_TEXT_MAX, unused::SOURCES_KEPT, *};
+use super::{delivery_counts::NAMESPACE_SECRETS_MAX, template::NAMESPACE_TEXT_MAX, unused::SOURCES_KEPT, *};
 use crate::{
     Agreement, Doubt, MARKER, MarkedVersions, NotFollowed, Phase, RotationRolloutSpec, Settings, Step, Wait,
     decide,
@@ -37,7 +37,7 @@ impl Fixture {
         self.catalog.put_workload(kind, object, &context);
     }
 
-    /// What the workload delivers, as markers name it.
+    /// The delivered sources, as markers name them.
     #[track_caller]
     fn check(&mut self, expected: &[&str]) {
         let world = self.catalog.world();
@@ -110,9 +110,9 @@ fn class_status_of(pod: &str, version: &str, generation: i64) -> Value {
     })
 }
 
-/// As by one `helm upgrade`: the Secret and the pods have the same second.
+/// Like one `helm upgrade`: the Secret and the pods are created within the same second.
 #[test]
-fn in_one_second_the_order_of_writes_tells() {
+fn within_a_second_the_order_of_writes_decides() {
     let second = "2026-09-21T15:00:00Z";
     let check = |secret: u64, pod_seen: &[(u64, bool)], is_restarted: bool| {
         let mut fixture = Fixture::new();
@@ -144,7 +144,7 @@ fn in_one_second_the_order_of_writes_tells() {
 }
 
 #[test]
-fn a_rollout_delivers_what_its_referenced_template_does() {
+fn a_rollout_delivers_the_secrets_of_its_workload_ref() {
     let mut fixture = Fixture::new();
     let secret = |path: &str| template(json!({"scaivault.scailabs.ai/inject-secret-a": path}));
     let rollout_key = WorkloadKey { kind: Kind::Rollout, ..key() };
@@ -162,7 +162,7 @@ fn a_rollout_delivers_what_its_referenced_template_does() {
         let names = deliveries.iter().map(|delivery| world.sources.name(delivery.source).to_string());
         (names.collect::<Vec<_>>(), *mode, *is_canary)
     };
-    // In any order.
+    // The objects may arrive in any order.
     put(&mut fixture, json!({"scaivault.scailabs.ai/restart-canary": "true"}));
     assert_eq!(rollout(&mut fixture), (vec![], Mode::Auto, true));
     fixture.put(&json!({}), &secret("a/b"));
@@ -186,7 +186,7 @@ fn secrets_of_scaivault_need_no_opt_in() {
 }
 
 #[test]
-fn what_a_sidecar_delivers_is_left_alone_unless_asked() {
+fn sidecars_secrets_are_not_followed_unless_requested() {
     let mut fixture = Fixture::new();
     let sidecar = template(json!({
         "scaivault.scailabs.ai/inject-secret-a": "a/b", "scaivault.scailabs.ai/pattern": "sidecar"}));
@@ -197,13 +197,13 @@ fn what_a_sidecar_delivers_is_left_alone_unless_asked() {
 }
 
 #[test]
-fn native_secrets_come_by_opt_in_of_either_side() {
+fn native_secrets_need_an_opt_in_of_either_side() {
     let mut fixture = Fixture::new();
     fixture.catalog.put_secret(&native("db", json!({})), 0);
     fixture.catalog.put_secret(&native("other", json!({})), 0);
     fixture.put(&json!({}), &template(json!({})));
     fixture.check(&[]);
-    // A Secret that changes its mind concerns the workloads that use it.
+    // A changed annotation of a Secret affects the workloads that use it.
     fixture.catalog.put_secret(&native("db", json!({"scaivault.scailabs.ai/restart": "auto"})), 0);
     fixture.check(&["secret:db"]);
     fixture.catalog.put_secret(&native("db", json!({})), 0);
@@ -236,7 +236,7 @@ fn a_class_of_scaivault_waits_until_all_pods_agree() {
     let second = agreement(&mut fixture);
     assert!(matches!(second, Agreement::Agreed(_)) && second != first);
     assert!(fixture.workload().pods.iter().all(|pod| pod.has_changed_files));
-    // A pod of which the driver says nothing yet.
+    // A pod without a status of the driver.
     fixture.catalog.put_pod(&running("web-3"));
     assert!(matches!(agreement(&mut fixture), Agreement::Disagreeing(_)));
     fixture.catalog.remove_pod("team", "web-3");
@@ -244,7 +244,7 @@ fn a_class_of_scaivault_waits_until_all_pods_agree() {
 }
 
 #[test]
-fn objects_may_come_in_any_order() {
+fn objects_may_arrive_in_any_order() {
     let mut fixture = Fixture::new();
     let mut record = RotationRollout::new(
         "deployment-web",
@@ -271,9 +271,9 @@ fn objects_may_come_in_any_order() {
     assert_eq!(workload.ledger.unwrap().accepted(source).unwrap().version, known);
     assert_eq!(workload.marker.unwrap().version(source), Some(known));
     assert_eq!(workload.pods.len(), 1);
-    // A step says what it rests on.
+    // A step contains the versions that it is based on.
     let decision = decide(200, fixture.catalog.world(), &Settings::default());
-    let seen = crate::Seen { workload: "5".into(), record: "77".into() };
+    let seen = crate::ObservedVersions { workload: "5".into(), record: "77".into() };
     assert_eq!(decision.steps.iter().map(Step::seen).collect::<Vec<_>>(), [&seen]);
 }
 
@@ -338,7 +338,7 @@ fn a_status_of_the_driver_is_removed_by_its_name() {
 }
 
 #[test]
-fn nothing_has_changed_if_the_same_comes_again() {
+fn a_repeated_object_changes_nothing() {
     let mut fixture = Fixture::new();
     fixture.put(&json!({}), &template(json!({})));
     fixture.catalog.put_pod(&running("web-1"));
@@ -363,7 +363,7 @@ fn running_since(name: &str, seconds: i64) -> Value {
 }
 
 #[test]
-fn pods_made_just_after_their_secret_have_it() {
+fn pods_created_just_after_their_secret_have_it() {
     for (seconds, is_restarted) in [(103, false), (101, false), (100, true), (99, true)] {
         let mut fixture = Fixture::new();
         fixture.catalog.put_secret(&native("db", json!({})), 0);
@@ -439,7 +439,7 @@ fn with_class() -> Fixture {
 }
 
 #[test]
-fn a_pod_that_does_not_run_yet_holds_nothing_up() {
+fn a_pending_pod_does_not_delay_a_restart() {
     let mut fixture = with_class();
     let mut starting = running("web-3");
     starting["status"]["phase"] = "Pending".into();
@@ -493,7 +493,7 @@ fn unused_sources_are_forgotten() {
 }
 
 #[test]
-fn what_a_ledger_accepts_is_not_forgotten() {
+fn sources_in_a_ledger_are_kept() {
     let mut fixture = Fixture::new();
     let spec = RotationRolloutSpec { kind: "Deployment".into(), name: "web".into() };
     let mut record = RotationRollout::new("deployment-web", spec);
@@ -574,7 +574,7 @@ fn a_pattern_selects_among_the_secrets_that_pods_use() {
         }
         fixture.catalog.put_secret(&native("db", json!({})), 0);
         fixture.check(&["secret:db", "secret:x-1"]);
-        // One that no workload names concerns none.
+        // A Secret that no workload names affects none.
         fixture.catalog.put_secret(&native("x-1000", json!({})), 0);
         let names = &fixture.catalog.changed_names["team"];
         assert!(!fixture.catalog.templates[&key()].concerns(names));
@@ -747,10 +747,10 @@ fn a_secret_without_a_version_is_not_called_current() {
     fixture.catalog.put_version("a/b", Version::Numbered { time: 5, number: 1 }, None, 1_790_000_102);
     fixture.decide(1_790_000_102);
     assert_eq!(fixture.ledger().phase, Phase::Current);
-    // One outage later, the known version stays.
+    // An outage does not remove the known version.
     fixture.catalog.put_unreadable("a/b");
     assert!(!fixture.catalog.is_changed());
-    // A native Secret that is not there.
+    // A missing native Secret.
     fixture.put(&json!({"scaivault.scailabs.ai/restart-secrets": "all"}), &template(json!({})));
     fixture.decide(1_790_000_103);
     let ledger = fixture.ledger();
@@ -762,7 +762,7 @@ fn a_secret_without_a_version_is_not_called_current() {
 }
 
 #[test]
-fn without_scaivault_none_of_its_secrets_is_followed() {
+fn without_scaivault_its_secrets_are_not_followed() {
     let mut fixture = Fixture::new();
     fixture.catalog = Catalog::new(Defaults { without_vault: true, ..Defaults::default() });
     fixture.put(&json!({}), &template(json!({"scaivault.scailabs.ai/inject-secret-a": "a/b"})));

@@ -1,4 +1,4 @@
-//! Takes in workloads.
+//! Adds workloads to the catalog.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{
     Catalog, annotations, is_older,
-    reference::{Reference, Shared},
-    template::{NAMESPACE_TEXT_MAX, ReadFrom, Resolved, Template, too_long},
+    reference::{Reference, SharedChoice},
+    template::{NAMESPACE_TEXT_MAX, ReadFrom, ResolvedChoice, Template, too_long},
 };
 use crate::{
     choice::{Annotations, Choice, Places, choose},
@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Catalog {
-    /// Takes in a workload. `context` is that of its namespace. With the generation and annotations that are known, only its state is
-    /// read.
+    /// Adds or replaces a workload. `context` is that of its namespace. If generation and annotations are
+    /// unchanged, only the state is read.
     pub fn put_workload(&mut self, kind: Kind, object: &Value, context: &Context<'_>) {
         let Some(key) = WorkloadKey::from_object(kind, object) else { return };
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
@@ -53,8 +53,8 @@ impl Catalog {
         self.keep(key, template);
     }
 
-    /// What annotations mean may have changed in some namespaces: their workloads are read, even if the next
-    /// event about them says nothing new.
+    /// Lets the next event of each workload in these namespaces be read completely, because its annotations
+    /// may mean something else now.
     pub fn read_again(&mut self, is_concerned: impl Fn(&str) -> bool) {
         let concerned = self.templates.iter_mut().filter(|(key, _)| is_concerned(&key.namespace));
         concerned.for_each(|(_, template)| template.read = None);
@@ -100,13 +100,17 @@ impl Catalog {
         };
         let reference = Reference::new(key, object, workload_annotations, &context.namespace.annotations);
         Template {
-            choice: Resolved::new(choice, &used, &classes),
+            choice: ResolvedChoice::new(choice, &used, &classes),
             vault,
             secrets: used,
             classes,
             not_followed,
             marker: marker.map(|text| MarkedVersions::parse(text)),
-            shared: if is_too_long { Shared::too_long() } else { Shared::new(&template_annotations, policy) },
+            shared: if is_too_long {
+                SharedChoice::too_long()
+            } else {
+                SharedChoice::new(&template_annotations, policy)
+            },
             reference: reference.filter(|_| !is_too_long),
             ..Template::default()
         }
@@ -117,7 +121,7 @@ impl Catalog {
         let texts = self.texts.entry(Arc::clone(&key.namespace)).or_default();
         if *texts + template.count_bytes() > NAMESPACE_TEXT_MAX {
             template.drop_texts();
-            // It is read again with its next event: there may be room then.
+            // The next event reads it again, because the namespace may have room then.
             template.read = None;
         }
         template.text_bytes = template.count_bytes();
@@ -129,7 +133,7 @@ impl Catalog {
         self.forget_unused_sources();
     }
 
-    /// A workload was deleted.
+    /// Removes a workload.
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
         self.path_changes += u64::from(!self.forget(key).is_empty());
         self.change_references(key);
@@ -137,7 +141,7 @@ impl Catalog {
         self.changed.insert(key.clone());
     }
 
-    /// Forgets a template and all that is counted for it. Returns its secrets of ScaiVault.
+    /// Removes a template and its counts. Returns its ScaiVault secrets.
     fn forget(&mut self, key: &WorkloadKey) -> Vec<(SourceId, bool)> {
         let Some(template) = self.templates.remove(key) else { return Vec::new() };
         self.forget_vault_sources(key, &template);
@@ -152,7 +156,7 @@ impl Catalog {
     }
 }
 
-/// Names, sorted. Those that are too many are not followed.
+/// Sorted names. Names above the limit are not followed.
 fn names(
     kind: SourceKind,
     names: impl Iterator<Item = String>,
@@ -165,7 +169,7 @@ fn names(
     kept
 }
 
-/// What the strongest policy with `restart` says that selects the pods of a workload.
+/// The mode of the strongest policy with `restart` that selects the workload's pods.
 fn policy_mode(pod: &PodView<'_>, context: &Context<'_>) -> Option<Mode> {
     context.policies.restart(context.namespace, pod).map(|restart| match restart {
         PolicyRestart::Auto => Mode::Auto,

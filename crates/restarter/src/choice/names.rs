@@ -4,17 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
-/// The most regular expressions of a list, and the most bytes of all of them. Names and `.*` are none.
+/// The maximum number of regular expressions in a list, and of their bytes. Names and `.*` do not count.
 const EXPRESSIONS_MAX: usize = 16;
 const EXPRESSION_BYTES: usize = 1024;
-/// The most memory of these when they are compiled. They are only compiled while names are looked for: a namespace has any number of
-/// workloads, and compiled expressions are far larger than their text.
+/// The maximum memory of compiled expressions. They are dropped after each search, because a namespace may
+/// have any number of workloads, and compiled expressions are far larger than their text.
 const COMPILED_BYTES: usize = 16 * 1024;
-/// The longest name of an object.
+/// The maximum length of an object's name.
 const NAME_MAX: usize = 253;
-/// The most names with `*`, times the names that they are compared with.
+/// The maximum number of comparisons with names that contain `*`.
 const GLOB_WORK: usize = 4096;
-/// The most bytes of the names that regular expressions are compared with.
+/// The maximum size of the names that regular expressions are compared with, in bytes.
 const EXPRESSION_WORK: usize = 4096;
 
 /// Names, names with `*` for any characters, and regular expressions for the whole name.
@@ -27,13 +27,13 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn from_globs<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        // Longer ones cover nothing.
+        // Longer ones match nothing.
         let names = names.into_iter().filter(|name| name.len() <= NAME_MAX).map(Box::<str>::from);
         let (globs, exact) = names.partition(|name| name.contains('*'));
         Self { exact, globs, expressions: Vec::new() }
     }
 
-    /// Reads regular expressions. An error says what is wrong with each that cannot be used.
+    /// Reads regular expressions. The error lists those that are invalid.
     pub(super) fn from_expressions<'a>(
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<String>> {
@@ -74,7 +74,7 @@ impl Names {
         self.exact.iter().map(|name| &**name)
     }
 
-    /// Those of `names`, which are sorted, that are covered.
+    /// The matching names of `names`, which are sorted.
     pub(super) fn among<'a>(&self, names: &'a [Arc<str>]) -> Result<BTreeSet<&'a Arc<str>>, String> {
         let bytes: usize = names.iter().map(|name| name.len()).sum();
         if self.globs.len() * names.len() > GLOB_WORK {
@@ -91,7 +91,7 @@ impl Names {
         }
         let exact = self.exact().filter_map(|name| names.binary_search_by(|known| (**known).cmp(name)).ok());
         let mut covered: BTreeSet<_> = exact.map(|index| &names[index]).collect();
-        // They were compiled when they were read.
+        // They have been compiled when they were read, so this cannot fail.
         let expressions = self.compile().ok().flatten();
         covered.extend(names.iter().filter(|name| {
             self.globs.iter().any(|glob| covers(glob, name))
@@ -105,7 +105,7 @@ impl Names {
     }
 }
 
-/// The glob that means the same as an expression; none for one with other operators than `.*`.
+/// The equivalent glob; `None` for an expression with other operators than `.*`.
 fn as_glob(expression: &str) -> Option<String> {
     let glob = expression.replace(".*", "*");
     let is_same = expression
@@ -123,7 +123,7 @@ fn compile(expressions: &[Box<str>]) -> Result<RegexSet, regex::Error> {
         .build()
 }
 
-/// Whether a glob with `*` covers a name: the parts between the stars are found from left to right.
+/// Whether a glob with `*` matches a name: its parts are searched from left to right.
 fn covers(glob: &str, name: &str) -> bool {
     let Some((first, rest)) = glob.split_once('*') else { return glob == name };
     let Some(mut name) = name.strip_prefix(first) else { return false };
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_characters() {
+    fn a_star_matches_any_characters() {
         for (glob, name, expected) in [
             ("a", "a", true),
             ("a", "ab", false),
@@ -180,7 +180,7 @@ mod tests {
         let globs = Names::from_globs(["a*"; 64]);
         assert!(globs.among(&used(64)).is_ok());
         assert!(globs.among(&used(65)).unwrap_err().contains("64 names with * for 65 names"));
-        // Whole names are looked up.
+        // Names without patterns are looked up.
         let names = used(256);
         let exact = Names::from_globs(names.iter().take(64).map(|name| &**name));
         assert_eq!(exact.among(&names).unwrap().len(), 64);

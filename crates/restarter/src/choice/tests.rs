@@ -92,7 +92,7 @@ fn native_secrets_are_opt_in() {
     assert!(!includes(&matching.secrets, "db", USED));
     let named = choice(&[("restart-secrets", "db, tls-*")], &[], &[]);
     assert!(includes(&named.secrets, "tls-web", USED) && includes_unused(&named.secrets, "db", USED));
-    assert!(!includes_unused(&named.secrets, "tls-web", USED), "a pattern is for what the template uses");
+    assert!(!includes_unused(&named.secrets, "tls-web", USED), "a pattern only selects used names");
     assert!(!includes(&named.secrets, "other", USED));
 }
 
@@ -139,7 +139,7 @@ fn reloader_annotations_of_templates_count_alone() {
     let auto = [("reloader.stakater.com/auto", "true")];
     assert!(includes(&choice(&[], &auto, &[]).secrets, "db", USED));
     assert!(!includes(&choice(&[("reloader.stakater.com/auto", "false")], &auto, &[]).secrets, "db", USED));
-    // This product's annotations win.
+    // This product's annotations take precedence.
     assert!(!includes(&choice(&[("restart-secrets", "none")], &auto, &[]).secrets, "db", USED));
 }
 
@@ -159,7 +159,7 @@ fn without_the_setting_reloader_is_not_read() {
 }
 
 #[test]
-fn reloader_overrides_settings_and_nothing_that_was_said() {
+fn reloader_only_overrides_settings() {
     let workload = annotations(&[("reloader.stakater.com/auto", "true")]);
     let (empty, off) = (Annotations::new(), annotations(&[("restart", "off")]));
     let manual = annotations(&[("restart", "manual")]);
@@ -176,7 +176,7 @@ fn reloader_overrides_settings_and_nothing_that_was_said() {
             Places { workload: &workload, template: &empty, namespace, policy, default, with_reloader: true };
         let found = choose(&places);
         assert_eq!(found.mode, expected, "{namespace:?} {policy:?} {default:?}");
-        // The template's own word, in the same way.
+        // The same for the template's annotation.
         let found = choose(&Places { template: namespace, namespace: &empty, ..places });
         assert_eq!(found.mode, expected, "{namespace:?} {policy:?} {default:?}");
     }

@@ -11,7 +11,7 @@ fn deployment(wanted: i64, total: i64, updated: i64, available: i64) -> Value {
 }
 
 #[test]
-fn a_deployment_progresses_until_old_pods_are_gone() {
+fn a_deployment_progresses_until_old_pods_have_ended() {
     for (counts, expected) in [
         ((3, 3, 3, 3), Progress::Complete),
         ((3, 4, 2, 3), Progress::Progressing),
@@ -26,7 +26,7 @@ fn a_deployment_progresses_until_old_pods_are_gone() {
 }
 
 #[test]
-fn a_status_of_an_older_generation_says_nothing() {
+fn a_status_of_an_older_generation_is_ignored() {
     let mut object = deployment(1, 1, 1, 1);
     object["metadata"]["generation"] = 5.into();
     assert_eq!(state(Kind::Deployment, &object).progress, Progress::Progressing);
@@ -65,7 +65,7 @@ fn a_stateful_set_rolls_to_its_partition() {
 }
 
 #[test]
-fn deployments_give_up_by_themselves() {
+fn deployments_have_their_own_deadline() {
     let deadline = |seconds: i64| {
         state(Kind::Deployment, &json!({"spec": {"progressDeadlineSeconds": seconds}})).deadline
     };
@@ -152,7 +152,7 @@ fn ended_and_deleted_pods_do_not_count() {
 }
 
 #[test]
-fn crashing_containers_are_told_from_starting_ones() {
+fn crashing_and_starting_containers_are_distinguished() {
     let failing = |status: Value| is_failing(&json!({"status": {"containerStatuses": [status]}}));
     assert!(failing(json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}})));
     assert!(failing(json!({"state": {"waiting": {"reason": "CreateContainerConfigError"}}})));
@@ -181,7 +181,7 @@ fn the_last_crash_of_a_pod_is_known() {
 }
 
 #[test]
-fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
+fn writes_of_data_owners_change_a_native_secret() {
     let metadata = json!({
         "creationTimestamp": "2026-09-21T14:13:20Z",
         "managedFields": [
@@ -190,7 +190,7 @@ fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
         ],
     });
     assert_eq!(secret_version(&metadata), Some(Version::Numbered { time: 1_790_000_005, number: 0 }));
-    // If one manager owns both, it is not known which of them has changed.
+    // If one manager owns both, the changed field is not known.
     let both = json!({
         "creationTimestamp": "2026-09-21T14:13:20Z",
         "managedFields": [
@@ -203,7 +203,7 @@ fn a_native_secret_changes_with_what_an_owner_of_data_writes() {
 }
 
 #[test]
-fn a_driver_status_is_told_by_its_objects() {
+fn a_driver_status_is_identified_by_its_objects() {
     let status = |generation: i64, objects: Value| {
         let object = json!({
             "metadata": {"generation": generation},

@@ -9,16 +9,16 @@ fn ledger(sources: &mut Sources) -> Ledger {
     let native = sources.intern("team", &SourceRef::new(SourceKind::Secret, "db"));
     let class = sources.intern("team", &SourceRef::new(SourceKind::Class, "files"));
     let mut ledger = Ledger {
-        pending: Some(Pending {
+        pending: Some(PendingRestart {
             since: 1_790_000_000,
             is_manual: true,
             was_healthy: true,
             versions: vec![(vault, Version::Numbered { time: 1_790_000_000, number: 8 })],
         }),
         restarts: vec![1_780_000_000, 1_785_000_000],
-        rollout: Some(Followed {
+        rollout: Some(RolloutRecord {
             outcome: Outcome::Failed(Failure::PodsFailing),
-            ..Followed::new(1_785_000_000, Start::Scheduled, true)
+            ..RolloutRecord::new(1_785_000_000, Start::Scheduled, true)
         }),
         released: "then".into(),
         phase: Phase::Waiting(Wait::Release),
@@ -29,7 +29,7 @@ fn ledger(sources: &mut Sources) -> Ledger {
         (native, Version::Numbered { time: 1_770_000_000, number: 0 }),
         (class, Version::Label(0xfeed)),
     ] {
-        ledger.accept(Accepted {
+        ledger.accept(AcceptedVersion {
             source,
             version,
             trial: if source == vault { Trial::Failed { is_scheduled: true } } else { Trial::None },
@@ -48,8 +48,8 @@ fn a_ledger_is_read_as_it_was_written() {
     ] {
         let mut ledger = ledger(&mut sources);
         let (progressed, well_since) = (1_785_000_040, is_scheduled.then_some(1_785_000_045));
-        let rollout = Followed::new(1_785_000_000, start, false);
-        ledger.rollout = Some(Followed { outcome, replaced: 2, progressed, well_since, ..rollout });
+        let rollout = RolloutRecord::new(1_785_000_000, start, false);
+        ledger.rollout = Some(RolloutRecord { outcome, replaced: 2, progressed, well_since, ..rollout });
         let trials = [Trial::Failed { is_scheduled }, Trial::Running, Trial::Ended];
         for (accepted, trial) in ledger.accepted.iter_mut().zip(trials) {
             accepted.trial = trial;
@@ -63,7 +63,7 @@ fn a_ledger_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_status_says_what_waits_and_why() {
+fn a_status_has_the_pending_restart_and_its_reason() {
     let mut sources = Sources::default();
     let ledger = ledger(&mut sources);
     let status = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_000, &[]);
@@ -90,7 +90,7 @@ fn a_status_fits_its_definition() {
 }
 
 #[test]
-fn a_status_that_somebody_has_written_is_no_danger() {
+fn a_forged_status_is_harmless() {
     let status: RotationRolloutStatus = serde_json::from_value(serde_json::json!({
         "accepted": [{"kind": "Pod", "name": "a", "version": "@1"}, {"kind": "Secret", "name": "a", "version": "x"}],
         "restarts": ["yesterday", "2026-11-27T00:00:00Z"],
@@ -117,7 +117,7 @@ fn objects_are_named_after_their_workloads() {
     object.metadata.namespace = Some("team".into());
     assert_eq!(object.workload(), Some(key("db")));
     object.metadata.name = Some("mine".into());
-    assert_eq!(object.workload(), None, "an object that somebody else made");
+    assert_eq!(object.workload(), None, "an object of another writer");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn the_next_version_begins_with_canaries_again() {
 }
 
 #[test]
-fn a_repaired_workload_lets_the_others_go_on() {
+fn a_recovered_workload_lets_the_others_continue() {
     let (mut cluster, mut controller) = shared(20, settings());
     break_all(&mut cluster, true);
     cluster.rotate("shared");
@@ -82,7 +82,7 @@ fn a_crash_soon_after_a_rollout_stops_the_rest() {
 }
 
 #[test]
-fn a_workload_that_was_broken_before_stops_nobody() {
+fn a_workload_that_was_broken_before_stops_no_other() {
     for (workloads, canaries, is_canary) in [(20, 2, false), (10, 1, true)] {
         let (mut cluster, mut controller) = shared(workloads, Settings { canaries, ..settings() });
         let broken = cluster.object("w003");
@@ -107,7 +107,7 @@ fn a_failure_of_a_neighbour_is_not_named() {
     break_all(&mut cluster, true);
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 600, 5);
-    // It failed in two namespaces, and nowhere else it is better.
+    // It failed in two namespaces and succeeded in none.
     cluster.object("c/third").is_paused = false;
     run(&mut cluster, &mut [&mut controller], 600, 5);
     assert!(matches!(
@@ -117,7 +117,7 @@ fn a_failure_of_a_neighbour_is_not_named() {
     assert_eq!(cluster.rollouts(), 2);
 }
 
-/// Two namespaces in which the version fails first, and the workloads of another one, which are paused.
+/// Two namespaces in which the version fails first, and another one with paused workloads.
 fn stopped_by_others(settings: Settings) -> (Cluster, Controller) {
     let (mut cluster, mut controller) = shared(5, Settings { canaries: 1, ..settings });
     for name in ["x/first", "y/first"] {
@@ -134,7 +134,7 @@ fn pause(cluster: &mut Cluster, namespaces: &[&str], is_paused: bool) {
 }
 
 #[test]
-fn a_namespace_in_which_the_version_works_goes_on() {
+fn a_namespace_in_which_the_version_works_continues() {
     let (mut cluster, mut controller) = stopped_by_others(settings());
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 60, 5);
@@ -181,7 +181,7 @@ fn crash(cluster: &mut Cluster, at: i64) {
 #[test]
 fn one_crash_of_an_available_pod_stops_the_rest() {
     let (mut cluster, mut controller) = after_the_canary();
-    // Longer apart than those of a pod in CrashLoopBackOff, and it is ready at once each time.
+    // Slower than a pod in CrashLoopBackOff, and it becomes ready after each crash.
     for _ in 0..5 {
         run(&mut cluster, &mut [&mut controller], 200, 5);
         let now = cluster.now;
@@ -191,7 +191,7 @@ fn one_crash_of_an_available_pod_stops_the_rest() {
         let phase = &failed.ledger.as_ref().unwrap().phase;
         assert_eq!((cluster.rollouts(), phase), (1, &Phase::Failed(Failure::PodsFailing)));
     }
-    // It has recovered by itself.
+    // It has recovered without a restart.
     run(&mut cluster, &mut [&mut controller], 3000, 5);
     assert_eq!(cluster.rollouts(), 30);
 }
@@ -265,7 +265,7 @@ fn another_rotation_does_not_resume_a_stopped_one() {
         run(&mut cluster, &mut [&mut controller], 1000, 5);
     }
     assert_eq!((cluster.rollouts_of("both"), cluster.rollouts()), (4, 4));
-    // Once it runs, the version is not what made it fail.
+    // The workload runs, so the version is not the cause of its failure.
     cluster.object("both").crashes = false;
     cluster.rotate("other");
     run(&mut cluster, &mut [&mut controller], 3000, 5);
@@ -287,8 +287,8 @@ fn a_crash_a_minute_after_the_canary_stops_the_rest() {
     assert_eq!(cluster.rollouts(), 1);
 }
 
-/// A workload of ten pods without a deadline of its own, of which `replaced` are replaced, one each 400 s; and another one that
-/// comes after it.
+/// A workload of ten pods without a deadline, of which `replaced` are replaced, one each 400 s; and another
+/// one that comes after it.
 fn slow(replaced: usize) -> (Cluster, Controller) {
     let (mut cluster, mut controller) = shared(2, Settings { canaries: 1, ..settings() });
     let object = cluster.object("w000");
@@ -307,7 +307,7 @@ fn slow(replaced: usize) -> (Cluster, Controller) {
 }
 
 #[test]
-fn a_rollout_that_goes_on_has_not_failed() {
+fn a_rollout_with_progress_has_not_failed() {
     let (mut cluster, mut controller) = slow(10);
     cluster.object("w000").rollout_ends = None;
     run(&mut cluster, &mut [&mut controller], 400, 5);
@@ -323,15 +323,15 @@ fn a_rollout_without_progress_has_failed() {
 }
 
 #[test]
-fn a_node_that_fails_late_says_nothing_about_the_secret() {
+fn a_late_failure_does_not_stop_others() {
     let (mut cluster, mut controller) = slow(9);
     run(&mut cluster, &mut [&mut controller], 2000, 5);
     assert_eq!(phase(&cluster, "w000"), Phase::Failed(Failure::TimedOut));
-    assert_eq!(cluster.rollouts(), 2, "the other one goes on");
+    assert_eq!(cluster.rollouts(), 2, "the other one continues");
 }
 
 #[test]
-fn a_deadline_of_the_workload_is_the_one_that_counts() {
+fn the_workloads_own_deadline_counts() {
     let (mut cluster, mut controller) = shared(1, settings());
     let object = cluster.object("w000");
     (object.rollout_seconds, object.deadline) = (5000, Some(3600));
@@ -427,14 +427,14 @@ fn a_failed_workload_without_pods_has_not_recovered() {
     let object = cluster.object("both");
     (object.replicas, object.pods) = (0, Vec::new());
     run(&mut cluster, &mut [&mut controller], 3600, 5);
-    // Nor after another restart, of which there is nothing to see.
+    // Another restart without a result does not change that.
     cluster.rotate("spare");
     run(&mut cluster, &mut [&mut controller], 3600, 5);
     assert_eq!(cluster.rollouts(), 1);
 }
 
 #[test]
-fn a_failed_workload_whose_pods_name_no_version_has_not_recovered() {
+fn a_failed_workload_without_pod_versions_stays_failed() {
     let (mut cluster, mut controller) = failed_canary();
     let object = cluster.object("both");
     (object.replicas, object.pods) = (0, Vec::new());
@@ -450,7 +450,7 @@ fn a_repaired_workload_recovers_while_it_scales() {
     set_failing(&mut cluster, false);
     run(&mut cluster, &mut [&mut controller], 5, 5);
     for round in 0..20 {
-        // Never complete for as long as it is observed.
+        // The rollout does not complete while it is observed.
         cluster.object("both").rollout_ends = (round % 2 == 0).then_some(i64::MAX);
         run(&mut cluster, &mut [&mut controller], 20, 5);
     }
@@ -458,7 +458,7 @@ fn a_repaired_workload_recovers_while_it_scales() {
 }
 
 #[test]
-fn pods_that_were_not_replaced_say_nothing() {
+fn pods_that_were_not_replaced_are_ignored() {
     let (mut cluster, mut controller) = shared(20, Settings { canaries: 1, ..settings() });
     for object in cluster.objects.values_mut() {
         (object.replicas, object.deadline) = (3, None);

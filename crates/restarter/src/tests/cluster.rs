@@ -1,4 +1,5 @@
-//! A cluster in memory: what the API server and ScaiVault keep, and controllers that may forget everything else.
+//! A simulated cluster: the state of the API server and of ScaiVault, and controllers that may lose all other
+//! state.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +11,7 @@ use crate::{
 /// How long a rollout takes.
 const ROLLOUT_SECONDS: i64 = 20;
 
-/// A workload as the API server keeps it.
+/// The workload in the API server.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that an object can be")]
 pub(super) struct Object {
@@ -26,22 +27,22 @@ pub(super) struct Object {
     pub(super) replicas: u32,
     /// After so many seconds its own controller gives up a rollout without progress.
     pub(super) deadline: Option<u32>,
-    /// What its pods say about the versions of its secrets.
+    /// The versions that its pods report for its secrets.
     pub(super) agreement: Agreement,
     pub(super) is_partitioned: bool,
     /// How long its rollouts take.
     pub(super) rollout_seconds: i64,
-    /// New pods of this workload crash.
+    /// Whether new pods of this workload crash.
     pub(super) crashes: bool,
-    /// New pods of this workload run, and are never ready.
+    /// Whether new pods of this workload run, but never become ready.
     pub(super) is_never_ready: bool,
     pub(super) marker: Option<String>,
     pub(super) pods: Vec<Pod>,
     pub(super) ledger: Option<Ledger>,
-    /// Template changes so far: what a Deployment has as `ReplicaSet`s.
+    /// The number of template changes, which is that of `ReplicaSet`s of a Deployment.
     pub(super) rollouts: usize,
     pub(super) resource_version: u64,
-    /// When the rollout under way ends.
+    /// When the current rollout ends.
     pub(super) rollout_ends: Option<i64>,
 }
 
@@ -52,18 +53,18 @@ pub(super) struct Cluster {
     pub(super) vault_ahead: i64,
     pub(super) objects: BTreeMap<WorkloadKey, Object>,
     versions: BTreeMap<&'static str, (u32, i64)>,
-    /// When the version before stops working.
+    /// When the previous version stops working.
     pub(super) old_ends: Option<i64>,
 }
 
-/// A controller: its clock, and what it has in memory.
+/// A controller with its clock and memory.
 pub(super) struct Controller {
     pub(super) ahead: i64,
     pub(super) settings: Settings,
     sources: Sources,
-    /// The cluster as it was when it last looked, for a controller whose caches lag.
+    /// The cluster at the last decision, for a controller with lagging caches.
     pub(super) stale_view: Option<BTreeMap<WorkloadKey, Object>>,
-    /// Stop between the patch of a template and the write of the ledger.
+    /// Whether it stops between the patch of a template and the write of the ledger.
     pub(super) dies_after_patch: bool,
 }
 
@@ -124,7 +125,7 @@ impl Cluster {
         *version = (version.0 + 1, self.now + self.vault_ahead);
     }
 
-    /// What ScaiVault says about a secret, whatever was before.
+    /// Sets the version that ScaiVault returns, regardless of the previous one.
     pub(super) fn set_version(&mut self, secret: &'static str, number: u32, time: i64) {
         self.versions.insert(secret, (number, time));
     }
@@ -142,7 +143,7 @@ impl Cluster {
         self.objects.values().filter(|object| object.rollout_ends.is_some()).count()
     }
 
-    /// Time passes.
+    /// Advances the time.
     pub(super) fn advance(&mut self, seconds: i64) {
         self.now += seconds;
         for object in self.objects.values_mut() {
@@ -179,12 +180,12 @@ impl Controller {
         Self { ahead: 0, settings, sources: Sources::default(), stale_view: None, dies_after_patch: false }
     }
 
-    /// The process ends and another one begins.
+    /// Replaces the process by a new one.
     pub(super) fn forget(&mut self) {
         self.sources = Sources::default();
     }
 
-    /// Looks at the cluster and writes what is decided; a write to an object that has changed meanwhile fails.
+    /// Decides and executes the steps. A write to an object that has changed since the decision fails.
     pub(super) fn run(&mut self, cluster: &mut Cluster) {
         let now = cluster.now + self.ahead;
         let objects = self.stale_view.clone().unwrap_or_else(|| cluster.objects.clone());
@@ -207,7 +208,7 @@ impl Controller {
                 Step::Record { ledger, .. } => ledger,
             };
             let object = cluster.objects.get_mut(&key).unwrap();
-            // Each process numbers the sources anew, and here all in the same order.
+            // Each process assigns new identifiers to the sources, here in the same order.
             object.ledger = Some(*ledger);
             object.resource_version += 1;
         }
@@ -272,7 +273,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
     }
 }
 
-/// Settings without delays, for tests of something else.
+/// Settings without delays, for tests of other settings.
 pub(super) fn quick() -> Settings {
     Settings {
         debounce: 2,
@@ -299,7 +300,7 @@ pub(super) fn run(cluster: &mut Cluster, controllers: &mut [&mut Controller], se
     }
 }
 
-/// A cluster with `count` workloads of one shared secret, which the controller has seen.
+/// A cluster with `count` workloads of one shared secret, which the controller has recorded.
 pub(super) fn shared(count: usize, settings: Settings) -> (Cluster, Controller) {
     let mut cluster = Cluster::new();
     for index in 0..count {
@@ -311,7 +312,7 @@ pub(super) fn shared(count: usize, settings: Settings) -> (Cluster, Controller) 
     (cluster, controller)
 }
 
-/// The message of what waits.
+/// The message of a waiting restart.
 pub(super) fn phase(cluster: &Cluster, name: &str) -> crate::Phase {
     cluster.objects[&key(name)].ledger.clone().unwrap().phase
 }

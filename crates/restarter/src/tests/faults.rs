@@ -1,4 +1,4 @@
-//! Controllers that end, clocks that are wrong, caches that are incomplete.
+//! Restarted controllers, wrong clocks and incomplete caches.
 
 use super::cluster::{Controller, key, phase, quick, run, shared};
 use crate::{Failure, Phase, Settings, Wait};
@@ -70,7 +70,7 @@ fn pods_that_are_not_known_yet_are_not_forgotten() {
 }
 
 #[test]
-fn without_pods_there_is_nothing_to_restart() {
+fn a_workload_without_pods_is_not_restarted() {
     let (mut cluster, mut controller) = shared(1, quick());
     cluster.object("w000").pods.clear();
     cluster.object("w000").replicas = 0;

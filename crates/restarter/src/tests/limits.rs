@@ -1,4 +1,4 @@
-//! How fast workloads are restarted.
+//! The speed of restarts.
 
 use super::cluster::{Cluster, Controller, key, phase, quick, run, shared};
 use crate::{Phase, Refusal, Settings, Wait};
@@ -34,7 +34,7 @@ fn marked_canaries_are_first() {
 }
 
 #[test]
-fn concurrency_holds_for_cluster_and_namespace() {
+fn concurrency_is_limited_by_cluster_and_namespace() {
     let settings = Settings { concurrency: 7, namespace_concurrency: 4, ..quick() };
     let (mut cluster, mut controller) = shared(10, settings);
     for index in 0..10 {
@@ -110,13 +110,13 @@ fn restarts_wait_for_a_window() {
 }
 
 #[test]
-fn closed_windows_are_asked_once_until_they_change() {
+fn closed_windows_are_searched_once_until_they_change() {
     let window = |text: &str| vec![text.parse().unwrap()];
     let (mut cluster, mut controller) =
         shared(1, Settings { windows: window("0 3 * * * for 1h"), ..quick() });
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 300, 50);
-    // The time that was found counts, and not another search.
+    // The result of the previous search is used.
     let later = cluster.now + 200_000;
     let phase = &mut cluster.object("w000").ledger.as_mut().unwrap().phase;
     let Phase::Waiting(Wait::Window { opens, .. }) = phase else { panic!("{phase:?}") };
@@ -142,7 +142,7 @@ fn restarts_begin_before_the_old_version_ends() {
 }
 
 #[test]
-fn a_namespace_takes_no_places_of_others() {
+fn a_namespace_does_not_use_the_limits_of_others() {
     let settings = Settings { concurrency: 4, namespace_concurrency: 2, ..quick() };
     let (mut cluster, mut controller) = shared(5, settings);
     for index in 0..10 {
@@ -162,10 +162,10 @@ fn a_namespace_takes_no_places_of_others() {
     assert_eq!(cluster.rollouts(), 4 + 5);
 }
 
-/// What a tenant does in each round.
+/// The steps of a tenant in each round.
 type Tenant = dyn Fn(&mut Cluster, usize);
 
-/// A cluster with another tenant, who begins rollouts that do not end in two namespaces, each 300 s.
+/// A cluster with another tenant that begins rollouts without an end in two namespaces, each 300 s.
 fn with_tenant(tenant: &Tenant) -> Cluster {
     let settings = Settings { concurrency: 4, namespace_concurrency: 2, ..quick() };
     let (mut cluster, mut controller) = shared(5, settings);
@@ -188,7 +188,7 @@ fn with_tenant(tenant: &Tenant) -> Cluster {
 const TENANT: [&str; 8] = ["t1/a", "t1/b", "t1/c", "t1/d", "t2/a", "t2/b", "t2/c", "t2/d"];
 
 #[test]
-fn restarts_of_two_namespaces_take_no_places_of_others() {
+fn slow_namespaces_do_not_block_another() {
     let releases = |cluster: &mut Cluster, round: usize| {
         cluster.rotate("own");
         for name in TENANT {
@@ -214,7 +214,7 @@ fn restarts_of_two_namespaces_take_no_places_of_others() {
 }
 
 #[test]
-fn namespaces_with_nothing_under_way_have_a_limit_too() {
+fn idle_namespaces_have_a_limit_too() {
     let settings = Settings { concurrency: 2, ..quick() };
     let mut cluster = Cluster::new();
     for index in 0..10 {
@@ -247,7 +247,7 @@ fn namespaces_take_turns() {
 }
 
 #[test]
-fn a_rollout_that_hangs_keeps_no_place() {
+fn a_hanging_rollout_does_not_count() {
     let settings = Settings { concurrency: 1, namespace_concurrency: 1, ..quick() };
     let (mut cluster, mut controller) = shared(2, settings);
     for object in cluster.objects.values_mut() {
@@ -273,7 +273,7 @@ fn releases_do_not_lengthen_the_record() {
 }
 
 #[test]
-fn changing_versions_are_waited_for_but_not_for_ever() {
+fn changing_versions_are_awaited_up_to_a_limit() {
     let settings = Settings { debounce: 20, max_wait: 100, ..quick() };
     let (mut cluster, mut controller) = shared(1, settings);
     let start = cluster.now;
@@ -286,7 +286,7 @@ fn changing_versions_are_waited_for_but_not_for_ever() {
 }
 
 #[test]
-fn a_refused_patch_waits_and_keeps_no_place() {
+fn a_refused_patch_waits_and_does_not_count() {
     let settings = Settings { concurrency: 1, namespace_concurrency: 1, ..quick() };
     let (mut cluster, mut controller) = shared(2, settings);
     cluster.object("w000").refusal = Some(Refusal { until: i64::MAX, message: "no".into() });

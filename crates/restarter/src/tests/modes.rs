@@ -1,4 +1,4 @@
-//! What owners have chosen.
+//! The modes of workloads.
 
 use super::cluster::{phase, quick, run, shared};
 use crate::{Mode, Phase, Settings, Wait};
@@ -32,7 +32,7 @@ fn a_release_that_meets_nothing_is_used_up() {
 }
 
 #[test]
-fn a_changed_mode_holds_from_the_next_rotation() {
+fn a_changed_mode_applies_from_the_next_rotation() {
     for (mode, time) in [(Mode::Manual, 60), (Mode::Off, 300)] {
         let (mut cluster, mut controller) = shared(1, quick());
         cluster.object("w000").mode = mode;
@@ -60,7 +60,7 @@ fn manual_and_off_stop_a_restart_that_waits() {
 }
 
 #[test]
-fn paused_and_on_delete_wait_and_say_so() {
+fn paused_and_on_delete_wait_with_a_reason() {
     let (mut cluster, mut controller) = shared(2, quick());
     cluster.object("w000").is_paused = true;
     cluster.object("w001").is_on_delete = true;
@@ -68,7 +68,7 @@ fn paused_and_on_delete_wait_and_say_so() {
     run(&mut cluster, &mut [&mut controller], 300, 5);
     assert_eq!(phase(&cluster, "w000"), Phase::Waiting(Wait::Paused));
     assert_eq!(phase(&cluster, "w001"), Phase::Waiting(Wait::OnDelete));
-    // A release does not help: the patch would have no effect.
+    // A release has no effect, because the patch would have none.
     cluster.object("w001").release = "now";
     run(&mut cluster, &mut [&mut controller], 60, 5);
     assert_eq!(cluster.rollouts(), 0);
@@ -95,7 +95,7 @@ fn a_partition_waits_for_its_pods() {
 }
 
 #[test]
-fn a_dry_run_restarts_nothing_and_says_what_it_would() {
+fn a_dry_run_only_reports() {
     let (mut cluster, mut controller) = shared(1, Settings { is_dry_run: true, ..quick() });
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 300, 5);

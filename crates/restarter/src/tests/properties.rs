@@ -1,4 +1,4 @@
-//! What holds for any cluster.
+//! Properties of random clusters.
 
 use proptest::prelude::*;
 
@@ -7,21 +7,21 @@ use crate::Settings;
 
 const SECRETS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// What happens between two looks of the controller.
+/// A change between two decisions.
 #[derive(Clone, Debug)]
-enum Happening {
+enum ClusterEvent {
     Rotate(usize),
     Forget,
     DieAfterPatch,
     Wait(i64),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn happening() -> impl Strategy<Value = ClusterEvent> {
     prop_oneof![
-        (0..SECRETS.len()).prop_map(Happening::Rotate),
-        Just(Happening::Forget),
-        Just(Happening::DieAfterPatch),
-        (1..200_i64).prop_map(Happening::Wait),
+        (0..SECRETS.len()).prop_map(ClusterEvent::Rotate),
+        Just(ClusterEvent::Forget),
+        Just(ClusterEvent::DieAfterPatch),
+        (1..200_i64).prop_map(ClusterEvent::Wait),
     ]
 }
 
@@ -43,10 +43,10 @@ fn settings() -> impl Strategy<Value = Settings> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// In the end every workload has the current version of everything: none is forgotten. None is restarted more often than
-    /// its secrets were rotated.
+    /// In the end, every workload has the current version of all its secrets, and no workload was restarted
+    /// more often than they were rotated.
     #[test]
-    fn all_workloads_become_current_and_none_too_often(
+    fn all_workloads_become_current_with_few_restarts(
         workloads in prop::collection::vec(prop::collection::btree_set(0..SECRETS.len(), 1..4), 1..12),
         happenings in prop::collection::vec(happening(), 1..40),
         settings in settings(),
@@ -67,14 +67,14 @@ proptest! {
         let mut rotations = [0; SECRETS.len()];
         for happening in happenings {
             match happening {
-                Happening::Rotate(index) => {
-                    // Two versions at one time with one number are one version.
+                ClusterEvent::Rotate(index) => {
+                    // Two versions with the same time and number are one version.
                     cluster.rotate(SECRETS[index]);
                     rotations[index] += 1;
                 }
-                Happening::Forget => controller.forget(),
-                Happening::DieAfterPatch => controller.dies_after_patch = true,
-                Happening::Wait(seconds) => cluster.advance(seconds),
+                ClusterEvent::Forget => controller.forget(),
+                ClusterEvent::DieAfterPatch => controller.dies_after_patch = true,
+                ClusterEvent::Wait(seconds) => cluster.advance(seconds),
             }
             controller.run(&mut cluster);
         }

@@ -1,9 +1,9 @@
-//! Every rotation restarts every workload once, whatever happens to the controller.
+//! Every rotation restarts every workload once, regardless of failures of the controller.
 
 use super::cluster::{Cluster, Controller, key, phase, quick, run, shared};
 use crate::{Doubt, Mode, Phase, Settings};
 
-/// `SplitMix64`, for moments at which a controller is killed.
+/// `SplitMix64`, for random moments of a controller's end.
 struct Random(u64);
 
 impl Random {
@@ -44,7 +44,7 @@ fn two_leaders_restart_each_workload_once() {
     for rotation in 1..=20 {
         cluster.rotate("shared");
         for round in 0..40 {
-            // One of them decides with what it saw before the other one wrote.
+            // One controller decides on the state before the other one's writes.
             second.stale_view = Some(cluster.objects.clone());
             cluster.advance(5);
             first.run(&mut cluster);
@@ -98,7 +98,7 @@ fn a_wrong_clock_of_scaivault_neither_loses_nor_repeats() {
 }
 
 #[test]
-fn pods_that_are_newer_than_the_version_are_left_alone() {
+fn pods_newer_than_the_version_are_not_restarted() {
     let (mut cluster, mut controller) = shared(2, quick());
     cluster.rotate("shared");
     cluster.advance(quick().clock_skew + 1);
@@ -111,7 +111,7 @@ fn pods_that_are_newer_than_the_version_are_left_alone() {
 }
 
 #[test]
-fn a_version_that_goes_back_restarts_nothing() {
+fn an_older_version_restarts_nothing() {
     let (mut cluster, mut controller) = shared(2, quick());
     let start = cluster.now;
     cluster.set_version("shared", 8, start);
@@ -143,7 +143,7 @@ fn versions_without_an_order_cause_no_loop() {
 }
 
 #[test]
-fn a_secret_made_anew_with_version_1_restarts() {
+fn a_recreated_secret_with_version_1_restarts() {
     let (mut cluster, mut controller) = shared(2, quick());
     let now = cluster.now;
     cluster.set_version("shared", 1, now);
@@ -189,7 +189,7 @@ fn a_workload_or_secret_seen_first_is_not_restarted() {
     cluster.set_version("other", 5, now);
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!((cluster.rollouts_of("new"), cluster.rollouts_of("w000")), (0, 1));
-    // From then on they are followed.
+    // Later rotations restart it.
     cluster.rotate("other");
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(cluster.rollouts_of("w000"), 2);
@@ -201,7 +201,7 @@ fn an_applier_that_removes_the_marker_causes_no_loop() {
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!(cluster.rollouts_of("w000"), 1);
-    // The applier replaces the whole object. That is a rollout of its own, and the last one.
+    // The applier replaces the whole object, which causes a rollout. It is the last one.
     for _ in 0..50 {
         cluster.patch(&key("w000"), None);
         run(&mut cluster, &mut [&mut controller], 30, 5);
@@ -210,7 +210,7 @@ fn an_applier_that_removes_the_marker_causes_no_loop() {
 }
 
 #[test]
-fn a_lost_record_forgets_no_rotation() {
+fn a_lost_record_loses_no_rotation() {
     let (mut cluster, mut controller) = shared(2, quick());
     cluster.rotate("shared");
     run(&mut cluster, &mut [&mut controller], 120, 5);
@@ -224,7 +224,7 @@ fn a_lost_record_forgets_no_rotation() {
     controller.forget();
     run(&mut cluster, &mut [&mut controller], 120, 5);
     assert_eq!((cluster.rollouts(), cluster.rollouts_of("w002")), (4, 0));
-    // The present version in the marker is none to restart for.
+    // The current version in the marker needs no restart.
     for object in cluster.objects.values_mut() {
         object.ledger = None;
     }

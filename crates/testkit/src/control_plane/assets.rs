@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_directory_comes_before_the_path() {
+    fn the_directory_precedes_the_path() {
         let [assets, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         for program in
             [assets.path().join("kubectl"), elsewhere.path().join("kubectl"), elsewhere.path().join("helm")]

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_kubeconfigs_carry_the_tokens_that_the_server_knows() {
+    fn the_kubeconfigs_have_the_servers_tokens() {
         let directory = Directory::new("scaivault-credentials-").unwrap();
         let credentials = Credentials::make(&directory, "https://127.0.0.1:1", SystemTime::now()).unwrap();
         let tokens = fs::read_to_string(&credentials.tokens).unwrap();

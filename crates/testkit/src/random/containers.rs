@@ -11,7 +11,7 @@ use super::{
 /// How a pod requests resources. All its containers do it in the same way, because otherwise there
 /// would be no Guaranteed pods.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Resourcing {
+pub(super) enum QosClass {
     Guaranteed,
     Burstable,
     None,
@@ -41,7 +41,7 @@ pub(super) fn parent(
 /// App container number `index`.
 pub(super) fn app_container(
     index: usize,
-    resourcing: Resourcing,
+    resourcing: QosClass,
     manners: Manners,
 ) -> impl Strategy<Value = Value> {
     // A container's name has at most 63 characters.
@@ -52,7 +52,7 @@ pub(super) fn app_container(
 /// Init container number `index`: an ordinary one, a native sidecar, or part of a mesh.
 pub(super) fn init_container(
     index: usize,
-    resourcing: Resourcing,
+    resourcing: QosClass,
     manners: Manners,
 ) -> impl Strategy<Value = Value> {
     let mesh = ["istio-proxy", "linkerd-proxy", "istio-init"].get(index).copied();
@@ -68,7 +68,7 @@ pub(super) fn init_container(
 fn container(
     name: String,
     restart_policy: Option<Value>,
-    resourcing: Resourcing,
+    resourcing: QosClass,
     manners: Manners,
 ) -> impl Strategy<Value = Value> {
     (
@@ -151,20 +151,20 @@ pub(super) fn security_context() -> impl Strategy<Value = Value> {
     })
 }
 
-fn resources(resourcing: Resourcing) -> BoxedStrategy<Option<Value>> {
+fn resources(resourcing: QosClass) -> BoxedStrategy<Option<Value>> {
     match resourcing {
-        Resourcing::Guaranteed => select(vec![
+        QosClass::Guaranteed => select(vec![
             json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}}),
             json!({"limits": {"cpu": "500m", "memory": "128Mi"}}),
             json!({"limits": {"cpu": 2, "memory": "1e9", "nvidia.com/gpu": "1"}, "requests": {"cpu": "2", "memory": "1G"}}),
         ])
         .prop_map(Some)
         .boxed(),
-        Resourcing::Burstable => option::of(select(vec![
+        QosClass::Burstable => option::of(select(vec![
             json!({"requests": {"cpu": "100m"}}),
             json!({"limits": {"memory": "128Mi"}, "requests": {"cpu": "100m", "memory": "64Mi"}}),
         ]))
         .boxed(),
-        Resourcing::None => select(vec![None, Some(Value::Null), Some(json!({}))]).boxed(),
+        QosClass::None => select(vec![None, Some(Value::Null), Some(json!({}))]).boxed(),
     }
 }

@@ -4,7 +4,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::{
-    containers::{Manners, Resourcing, app_container, init_container, parent, security_context},
+    containers::{Manners, QosClass, app_container, init_container, parent, security_context},
     object,
     text::{name_tail, odd_text, unknown_fields},
 };
@@ -54,7 +54,7 @@ pub fn colliding_pods() -> impl Strategy<Value = Value> {
 }
 
 fn pods(manners: Manners) -> impl Strategy<Value = Value> {
-    let resourcing = select(vec![Resourcing::Guaranteed, Resourcing::Burstable, Resourcing::None]);
+    let resourcing = select(vec![QosClass::Guaranteed, QosClass::Burstable, QosClass::None]);
     (resourcing, 1..6_usize, 0..5_usize)
         .prop_flat_map(move |(resourcing, apps, inits)| {
             let apps: Vec<_> =

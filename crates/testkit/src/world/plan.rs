@@ -157,7 +157,7 @@ impl Plan {
     }
 
     /// Whether the content of the server's answer arrives as a readable message.
-    pub(super) fn tells(&self) -> bool {
+    pub(super) fn delivers(&self) -> bool {
         self.loss.is_none()
             && self.lag.is_none()
             && self.length == 0

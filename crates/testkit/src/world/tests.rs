@@ -37,8 +37,8 @@ async fn requests_pass_and_are_seen() {
     world.add(Calls::READ, Chance::Always, Misbehaviour::Cut);
     assert_eq!(send(&world, "GET").await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
     assert_eq!(send(&world, "PUT").await.unwrap().1, "{\"count\": 3}");
-    let told: Vec<_> = world.seen(Calls::ALL).iter().map(|seen| seen.is_told).collect();
-    assert_eq!((told, world.seen(Calls::READ).len()), (vec![true, false, true], 2));
+    let delivered: Vec<_> = world.seen(Calls::ALL).iter().map(|seen| seen.is_delivered).collect();
+    assert_eq!((delivered, world.seen(Calls::READ).len()), (vec![true, false, true], 2));
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn it_can_be_stopped_and_resumed() {
 }
 
 #[tokio::test]
-async fn nobody_gets_the_port_while_the_world_is_stopped() {
+async fn the_port_stays_reserved_while_the_world_is_stopped() {
     let world = world().await;
     world.stop().await;
     let taken = TcpSocket::new_v4().unwrap().bind(world.address());

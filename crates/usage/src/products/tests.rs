@@ -7,7 +7,7 @@ fn names(object: &Value, pod: &Value) -> Vec<&'static str> {
 }
 
 #[test]
-fn products_are_told_by_annotations_of_workload_and_template() {
+fn products_are_recognised_by_annotations() {
     for (key, expected) in [
         ("vault.hashicorp.com/agent-inject", "vault-k8s"),
         ("openbao.org/agent-inject", "openbao-k8s"),
@@ -38,7 +38,7 @@ fn an_annotation_is_listed_once() {
 }
 
 #[test]
-fn products_are_told_by_values_of_variables_and_csi_volumes() {
+fn products_are_recognised_by_variables_and_volumes() {
     for (value, expected) in [
         ("vault:secret/data/app#password", Some("bank-vaults")),
         (">>vault:database/creds/app#password", Some("bank-vaults")),

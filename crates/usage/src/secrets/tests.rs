@@ -119,7 +119,7 @@ fn the_token_that_is_mounted_automatically_is_not_listed() {
 }
 
 #[test]
-fn a_long_lived_token_is_told_from_metadata_alone() {
+fn a_long_lived_token_is_recognised_by_its_metadata() {
     let metadata = json!({"namespace": "n", "name": "t",
         "annotations": {"kubernetes.io/service-account.name": "robot"},
         "labels": {"kubernetes.io/legacy-token-last-used": "2026-11-01"}});

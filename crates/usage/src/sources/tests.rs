@@ -81,7 +81,7 @@ fn the_secret_that_an_object_writes_is_found() {
 }
 
 #[test]
-fn where_the_values_come_from_is_read() {
+fn the_sources_of_values_are_read() {
     let remote = |kind: &str, api_version: &str, spec: Value| {
         let object =
             json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "o"}, "spec": spec});
@@ -106,7 +106,7 @@ fn where_the_values_come_from_is_read() {
 }
 
 #[test]
-fn fields_of_unexpected_types_are_passed_over() {
+fn fields_of_unexpected_types_are_ignored() {
     for spec in
         [json!(null), json!([]), json!({"secretObjects": [1, {}]}), json!({"data": {}, "destination": []})]
     {

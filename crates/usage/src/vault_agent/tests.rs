@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn keys_are_put_together_by_the_name_of_the_secret() {
+fn keys_are_grouped_by_the_secrets_name() {
     let pod = json!({"metadata": {"annotations": {
         "vault.hashicorp.com/agent-inject": "true",
         "vault.hashicorp.com/role": "billing",
@@ -45,7 +45,7 @@ fn the_case_of_a_file_name_is_kept_on_request() {
 }
 
 #[test]
-fn openbao_has_the_same_keys_and_other_pods_have_none() {
+fn openbao_has_the_same_keys() {
     let pod = json!({"metadata": {"annotations": {"openbao.org/agent-inject": "false", "openbao.org/agent-inject-secret-a": "p"}}});
     let agent = vault_agent(&pod).unwrap();
     assert_eq!((agent.prefix, agent.enabled, agent.secrets.len()), ("openbao.org/", false, 1));

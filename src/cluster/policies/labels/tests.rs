@@ -57,7 +57,7 @@ fn a_label_is_lowered_only_by_a_replica_that_has_wanted_it() {
 }
 
 #[tokio::test]
-async fn a_label_that_may_have_come_too_late_is_counted_apart() {
+async fn a_late_label_is_counted_separately() {
     let mut server = ApiServer::start().await;
     let api = Api::<core::Namespace>::all(server.client());
     let young = Timestamp::now().to_string();

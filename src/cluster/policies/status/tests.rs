@@ -66,7 +66,7 @@ fn pods_are_added_and_the_last_refusal_stays() {
 }
 
 #[test]
-fn what_is_not_new_is_not_written() {
+fn an_unchanged_status_is_not_written() {
     let first = status(&store(&injecting(), &json!({})), &[], Counts::default(), None);
     let later = store(&injecting(), &first);
     let (name, entry) = later.range((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)).next().unwrap();
@@ -75,7 +75,7 @@ fn what_is_not_new_is_not_written() {
 }
 
 #[test]
-fn namespaces_whose_pods_do_not_come_are_named() {
+fn namespaces_without_the_webhook_are_named() {
     let team = ("team", "billing");
     let namespaces = [
         namespace("labelled", &[team, ("scaivault.scailabs.ai/injection", "enabled")]),
@@ -124,7 +124,7 @@ fn a_conflict_counts_if_pods_are_refused_because_of_it() {
 }
 
 #[test]
-fn a_version_that_cannot_be_used_says_which_one_is_in_force() {
+fn an_invalid_version_names_the_one_in_force() {
     let mut store = store(&injecting(), &json!({}));
     let broken = json!({
         "metadata": {"name": "billing", "uid": "a", "generation": 4}, "spec": {"enforcement": "sometimes"},
@@ -191,7 +191,7 @@ fn replicas_that_disagree_do_not_write_by_turns() {
     own.pods.as_mut().unwrap().injected = 7;
     let (written, verdict) = without_dispute(own.clone(), &others, None, now);
     assert_eq!(written, own, "nothing was written yet");
-    let last = Written::new(verdict.unwrap(), None, now);
+    let last = WrittenStatus::new(verdict.unwrap(), None, now);
     // Another replica has overwritten it.
     let soon = now + std::time::Duration::from_secs(30);
     own.conditions[1].last_transition_time = "2027-01-01T00:00:00Z".to_owned();
@@ -200,5 +200,5 @@ fn replicas_that_disagree_do_not_write_by_turns() {
     assert_eq!(written.pods.unwrap().injected, 7, "pods are added");
     let mut news = own.clone();
     news.conditions[1].message = "something else".to_owned();
-    assert!(without_dispute(news, &others, Some(last), soon).1.is_some(), "it says something new");
+    assert!(without_dispute(news, &others, Some(last), soon).1.is_some(), "the status has changed");
 }

@@ -35,14 +35,14 @@ const BOTH: [Endpoint; 2] = [Endpoint::Mode, Endpoint::Validate];
 #[test]
 fn only_the_creation_and_update_of_a_workload_is_decided() {
     for (from, to, expected) in [
-        ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", Ignored::NotAWorkload),
-        ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", Ignored::Subresource),
-        ("UPDATE", "DELETE", Ignored::Delete),
-        ("UPDATE", "CONNECT", Ignored::Connect),
-        ("UPDATE", "PATCH", Ignored::OtherOperation),
-        ("\"object\":{", "\"object\":null,\"other\":{", Ignored::MalformedWorkload),
-        ("\"object\":{", "\"object\":[],\"other\":{", Ignored::MalformedWorkload),
-        ("\"template\":{", "\"mould\":{", Ignored::MalformedWorkload),
+        ("\"kind\":\"Deployment\"", "\"kind\":\"ReplicaSet\"", IgnoreReason::NotAWorkload),
+        ("\"name\":\"web\"", "\"name\":\"web\",\"subResource\":\"scale\"", IgnoreReason::Subresource),
+        ("UPDATE", "DELETE", IgnoreReason::Delete),
+        ("UPDATE", "CONNECT", IgnoreReason::Connect),
+        ("UPDATE", "PATCH", IgnoreReason::OtherOperation),
+        ("\"object\":{", "\"object\":null,\"other\":{", IgnoreReason::MalformedWorkload),
+        ("\"object\":{", "\"object\":[],\"other\":{", IgnoreReason::MalformedWorkload),
+        ("\"template\":{", "\"mould\":{", IgnoreReason::MalformedWorkload),
     ] {
         for entry in BOTH {
             let verdict = verdict(entry, &[(from, to)]);
@@ -57,7 +57,7 @@ fn only_the_creation_and_update_of_a_workload_is_decided() {
 fn the_templates_of_other_kinds_are_validated() {
     let other = ("\"kind\":\"Deployment\"", "\"kind\":\"CloneSet\"");
     let wrong = ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"");
-    assert_eq!(verdict(Endpoint::Mode, &[other]).reason, Reason::Ignored(Ignored::NotAWorkload));
+    assert_eq!(verdict(Endpoint::Mode, &[other]).reason, Reason::Ignored(IgnoreReason::NotAWorkload));
     let valid = verdict(Endpoint::Validate, &[other]);
     assert_eq!(valid.reason, Reason::Validated(ValidationReason::Valid));
     assert!(valid.warnings[0].contains("mutation-mode has no effect"), "{:?}", valid.warnings);
@@ -67,8 +67,8 @@ fn the_templates_of_other_kinds_are_validated() {
     for (edit, expected) in [
         (("\"shop\"", "\"kube-system\""), Reason::Skipped(SkipReason::ExcludedNamespace)),
         (("\"shop\"", "\"unknown\""), Reason::Deferred(Deferral::Namespace)),
-        (("UPDATE", "DELETE"), Reason::Ignored(Ignored::NotAWorkload)),
-        (("\"containers\"", "\"vessels\""), Reason::Ignored(Ignored::NotAWorkload)),
+        (("UPDATE", "DELETE"), Reason::Ignored(IgnoreReason::NotAWorkload)),
+        (("\"containers\"", "\"vessels\""), Reason::Ignored(IgnoreReason::NotAWorkload)),
     ] {
         assert_eq!(verdict(Endpoint::Validate, &[other, wrong, edit]).reason, expected);
     }
@@ -94,7 +94,7 @@ fn the_mode_of_rollouts_and_deployment_configs_is_carried() {
 }
 
 #[test]
-fn the_former_object_is_looked_at() {
+fn the_former_object_is_used() {
     let frozen = verdict(Endpoint::Mode, &[]);
     assert_eq!((frozen.reason.outcome(), frozen.reason.name()), ("adjusted", "frozen"));
     assert_eq!(frozen.patch.unwrap().operations().len(), 1);
@@ -109,7 +109,7 @@ fn the_former_object_is_looked_at() {
 }
 
 #[test]
-fn a_refusal_says_all_problems() {
+fn a_refusal_lists_all_problems() {
     let wrong = [("\"ignore\"", "\"ingore\""), ("inject-secret-b\":\"a/b\"", "pattern\":\"x\"")];
     let verdict = verdict(Endpoint::Validate, &wrong);
     assert_eq!(verdict.reason, Reason::Validated(ValidationReason::Problems));
@@ -120,7 +120,7 @@ fn a_refusal_says_all_problems() {
 }
 
 #[test]
-fn an_excluded_namespace_is_left_alone() {
+fn an_excluded_namespace_is_not_changed() {
     for entry in BOTH {
         let verdict = verdict(entry, &[("\"shop\"", "\"kube-system\"")]);
         assert_eq!(verdict.reason, Reason::Skipped(SkipReason::ExcludedNamespace));
@@ -137,7 +137,7 @@ fn an_unknown_namespace_defers_the_check_alone() {
 }
 
 #[test]
-fn every_reason_is_one_that_is_counted() {
+fn every_reason_is_counted() {
     for edit in [&[][..], &[("UPDATE", "CREATE")], &[("\"shop\"", "\"unknown\"")], &[("\"ignore\"", "\"x\"")]]
     {
         for entry in BOTH {

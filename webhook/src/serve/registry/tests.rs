@@ -17,7 +17,7 @@ fn is_evicted(ticket: &Ticket) -> bool {
 }
 
 #[test]
-fn the_longest_idle_makes_room() {
+fn the_longest_idle_connection_is_closed() {
     let registry = registry(3, 3);
     let mut tickets = Vec::new();
     for _ in 0..3 {
@@ -35,7 +35,7 @@ fn the_longest_idle_makes_room() {
 }
 
 #[test]
-fn one_that_never_sent_a_request_goes_before_one_that_did() {
+fn unused_connections_are_closed_first() {
     let registry = registry(2, 2);
     let used = registry.admit(A).unwrap();
     drop(used.connection.begin());
@@ -45,7 +45,7 @@ fn one_that_never_sent_a_request_goes_before_one_that_did() {
 }
 
 #[test]
-fn who_has_the_most_gives_way() {
+fn the_source_with_most_connections_is_evicted() {
     let registry = registry(8, 8);
     let served = |source| {
         let ticket = registry.admit(source).unwrap();
@@ -62,7 +62,7 @@ fn who_has_the_most_gives_way() {
 }
 
 #[test]
-fn a_source_makes_room_among_its_own() {
+fn a_source_closes_its_own_connections_first() {
     let registry = registry(10, 2);
     let other = registry.admit(B).unwrap();
     let first = registry.admit(A).unwrap();
@@ -76,28 +76,28 @@ fn busy_connections_are_not_evicted() {
     let registry = registry(2, 1);
     let a = registry.admit(A).unwrap();
     let busy_a = a.connection.begin();
-    assert_eq!(registry.admit(A).err(), Some(Shed::ConnectionsPerSource));
+    assert_eq!(registry.admit(A).err(), Some(ShedReason::ConnectionsPerSource));
     let b = registry.admit(B).unwrap();
     let _busy_b = b.connection.begin();
-    assert_eq!(registry.admit(C).err(), Some(Shed::Connections));
+    assert_eq!(registry.admit(C).err(), Some(ShedReason::Connections));
     drop(busy_a);
     assert!(registry.admit(C).is_ok());
     assert_eq!([&a, &b].map(is_evicted), [true, false]);
 }
 
 #[test]
-fn a_source_whose_connections_are_all_busy_keeps_no_other_out() {
+fn a_busy_source_does_not_block_others() {
     let registry = registry(4, 8);
     let greedy = [(); 4].map(|()| registry.admit(B).unwrap());
     let _requests = greedy.each_ref().map(|ticket| ticket.connection.begin());
     let api_server = registry.admit(A).unwrap();
     assert_eq!(greedy.each_ref().map(is_evicted), [true, false, false, false]);
-    assert_eq!(registry.admit(B).err(), Some(Shed::Connections), "it does not get the place back");
+    assert_eq!(registry.admit(B).err(), Some(ShedReason::Connections), "it does not get the place back");
     assert!(!is_evicted(&api_server));
 }
 
 #[test]
-fn a_place_is_given_back() {
+fn a_dropped_connection_frees_its_place() {
     let registry = registry(1, 1);
     let first = registry.admit(A).unwrap();
     drop(first);

@@ -36,7 +36,7 @@ fn two_variables_are_enough() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn all_variables_of_sync_secret_are_read() {
     let config = read([
         (env::SYNC_SECRET_NAME, "billing.v2"),
         (env::SYNC_SECRET_TYPE, "kubernetes.io/tls"),
@@ -55,7 +55,7 @@ fn everything_can_be_said() {
 }
 
 #[test]
-fn every_mistake_is_said_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let problems = SyncConfig::read(&Environment::default()).unwrap_err().to_string();
     for expected in [
         "the environment has 3 mistakes",
@@ -79,7 +79,7 @@ fn names_and_types_are_those_of_kubernetes() {
 }
 
 #[test]
-fn the_keys_of_a_type_must_be_there() {
+fn the_keys_of_a_type_are_required() {
     for (secret_type, secrets, missing) in [
         ("kubernetes.io/tls", "a/b#c -> tls.crt", "the key tls.key"),
         ("kubernetes.io/tls", "a/b#c -> tls.crt\na/b#d -> tls.key optional=true", "the key tls.key"),
@@ -116,7 +116,7 @@ fn lines_of_labels_and_annotations_are_checked() {
 }
 
 #[test]
-fn what_cannot_be_in_a_secret_is_refused() {
+fn content_that_no_secret_can_have_is_refused() {
     refuses(
         [
             (env::DYNAMIC, "engine=postgres role=app -> /f"),

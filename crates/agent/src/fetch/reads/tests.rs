@@ -52,7 +52,7 @@ fn read(keys: &[&str], now: Instant) -> Reads {
 }
 
 fn announce(reads: &mut Reads, path: &str, version: Option<u64>, is_new_history: bool, now: Instant) {
-    let announced = Announced { version, is_new_history };
+    let announced = AnnouncedChange { version, is_new_history };
     reads.announce(&Changes::Of([(path.parse().unwrap(), announced)].into()), now);
 }
 
@@ -73,7 +73,7 @@ fn all_is_read_at_the_interval_but_for_pinned_versions() {
 }
 
 #[test]
-fn events_ask_only_for_what_is_not_known() {
+fn events_only_request_unknown_versions() {
     let now = Instant::now();
     let mut reads = read(&["a/b", "a/c", "a/d@1"], now);
     for (path, version) in [("a/b", Some(1)), ("a/d", Some(2)), ("x/y", None)] {
@@ -159,11 +159,11 @@ fn retry_after_is_for_its_secret_alone_and_at_most_the_interval() {
     assert_eq!(send(&mut reads, due), ["a/b"]);
     reads.failed(&key("a/b"), &throttled, due);
     reads.refresh_now(due);
-    assert_eq!(send(&mut reads, due), ["a/b"], "somebody asks for it");
+    assert_eq!(send(&mut reads, due), ["a/b"], "a user requests it");
 }
 
 #[test]
-fn what_failed_is_tried_again_with_growing_pauses() {
+fn failed_reads_are_retried_with_backoff() {
     let start = Instant::now();
     let mut reads = read(&["a/b"], start);
     reads.announce(&Changes::Any, start);
@@ -197,7 +197,7 @@ fn few_reads_are_in_flight_and_slow_ones_make_room() {
 }
 
 #[test]
-fn a_login_that_fails_is_tried_by_one_read_at_a_time() {
+fn a_failing_login_is_tested_by_one_read_at_a_time() {
     let now = Instant::now();
     let mut reads = reads(&["a/b", "a/c", "a/d"], now);
     let sent = send(&mut reads, now);
@@ -213,7 +213,7 @@ fn a_login_that_fails_is_tried_by_one_read_at_a_time() {
 }
 
 #[test]
-fn the_initial_fetch_gives_up_what_is_final_or_late() {
+fn the_initial_fetch_gives_up_permanent_and_late_failures() {
     let now = Instant::now();
     let deadline = now + 60 * SECOND;
     let mut reads = reads(&["a/denied", "a/late", "a/once"], now);
@@ -240,7 +240,7 @@ fn the_initial_fetch_gives_up_what_is_final_or_late() {
 }
 
 #[test]
-fn what_a_file_of_several_needs_is_read_unless_it_is_anyway() {
+fn secrets_of_a_shared_file_are_requested_once() {
     let now = Instant::now();
     let mut reads = read(&["a/b", "a/c"], now);
     reads.announce(&Changes::Any, now);

@@ -65,7 +65,7 @@ fn is_unchanged(existing: &ExistingSecret, content: &Content) -> bool {
 }
 
 #[test]
-fn a_new_secret_has_all_and_takes_nothing_over() {
+fn a_new_secret_has_all_fields_and_forces_nothing() {
     let (body, is_forced, change) = apply(None, &spec(), &content(&[("KEY", VALUE)]));
     let expected = json!({
         "apiVersion": "v1",
@@ -113,7 +113,7 @@ fn each_difference_is_written() {
 }
 
 #[test]
-fn an_update_names_what_changes_and_what_it_has_read() {
+fn an_update_has_the_changes_and_the_read_version() {
     let new = content(&[("NEW", VALUE)]);
     let (body, is_forced, change) = apply(Some(&existing(&[])), &spec(), &new);
     assert!(is_forced);
@@ -147,7 +147,7 @@ fn a_secret_of_others_is_refused_with_its_managers() {
 }
 
 #[test]
-fn what_kubernetes_cannot_change_is_refused() {
+fn changes_that_kubernetes_forbids_are_refused() {
     let refusal = |changes: &[(&str, Value)], content: &Content| {
         plan(Some(&existing(changes)), &spec(), content, "shop", "new").err().map(|error| error.to_string())
     };

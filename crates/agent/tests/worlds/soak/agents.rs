@@ -136,7 +136,9 @@ impl Fleet {
         let live =
             self.vault.leases().into_iter().filter(|lease| lease.seconds_left > 0 && !lease.is_revoked);
         let (known, unknown): (Vec<_>, Vec<_>) = live.partition(|lease| {
-            let Some(seen) = generations.get(&lease.id).filter(|seen| seen.is_told) else { return false };
+            let Some(seen) = generations.get(&lease.id).filter(|seen| seen.is_delivered) else {
+                return false;
+            };
             let number: usize = lease.owner.strip_prefix("sa:agent-").unwrap().parse().unwrap();
             let killed = |at: &Instant| (seen.from..seen.to + UNWRITTEN).contains(at);
             !agents[number].killed.iter().any(killed)
@@ -189,14 +191,14 @@ impl Listener {
     /// Reads the files on each request, and rejects some requests.
     async fn start(files: Vec<PathBuf>) -> Self {
         let heard = Arc::new(Mutex::new((0, read(&files))));
-        let (told, mut count) = (Arc::clone(&heard), 0_u64);
+        let (record, mut count) = (Arc::clone(&heard), 0_u64);
         let endpoint = ReloadEndpoint::start(move || {
             count += 1;
             if count.is_multiple_of(7) {
                 return 503;
             }
-            let mut told = told.lock().unwrap();
-            *told = (told.0 + 1, read(&files));
+            let mut record = record.lock().unwrap();
+            *record = (record.0 + 1, read(&files));
             200
         });
         Self { endpoint: endpoint.await, heard }

@@ -14,12 +14,12 @@ use super::agents::Fleet;
 
 pub(super) struct Readers {
     is_over: Arc<AtomicBool>,
-    thread: JoinHandle<Seen>,
+    thread: JoinHandle<ReaderReport>,
 }
 
 /// The observations.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ReaderReport {
     pub(super) changes: u64,
     /// Each version that was read after a newer one.
     pub(super) backwards: Vec<String>,
@@ -33,7 +33,7 @@ impl Readers {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let read = move || {
-            let mut seen = Seen::default();
+            let mut seen = ReaderReport::default();
             let mut newest = vec![0_u64; files.len()];
             while !over.load(Ordering::Relaxed) {
                 for (file, newest) in files.iter().zip(&mut newest) {
@@ -58,7 +58,7 @@ impl Readers {
         Self { is_over, thread: thread::spawn(read) }
     }
 
-    pub(super) fn end(self) -> Seen {
+    pub(super) fn end(self) -> ReaderReport {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }

@@ -37,7 +37,7 @@ fn the_request_names_paths_and_nothing_else() {
 }
 
 #[test]
-fn entries_are_found_wherever_an_answer_may_have_them() {
+fn entries_are_found_in_all_likely_members() {
     let entry = json!({"path": "app/db", "version": 7, "updated_at": "2026-09-21T14:13:20Z", "tags": [1]});
     for body in [
         json!({"secrets": {"app/db": entry}, "errors": {}}),
@@ -61,7 +61,7 @@ fn number_and_time_are_read_by_every_likely_name() {
         (json!({"current_version": "7", "updated_at": NOW.to_string()}), (7, NOW)),
         (json!({"latest_version": "v7", "version_created_at": NOW, "updated_at": NOW + 60}), (7, NOW)),
         (json!({"version": 1, "created_at": NOW, "updated_at": null, "last_rotated_at": null}), (1, NOW)),
-        // A person has written a version since the last rotation.
+        // A user has written a version since the last rotation.
         (json!({"version": 7, "last_rotated_at": NOW - 60, "updated_at": NOW, "created_at": 5}), (7, NOW)),
         (json!({"version": 7, "rotated_at": NOW, "created_at": 5, "last_accessed_at": NOW + 9}), (7, NOW)),
         (json!({"current_version": {"version": 7, "created_at": NOW}, "updated_at": NOW + 60}), (7, NOW)),
@@ -141,11 +141,11 @@ fn an_answer_of_something_else_is_no_answer() {
 }
 
 #[test]
-fn an_answer_about_another_secret_is_not_taken() {
+fn an_answer_about_another_secret_is_refused() {
     let single = |body: Value| of_single(&answer(&body), &path("app/db"), now());
     assert!(single(json!({"version": 7, "updated_at": NOW})).is_ok());
     assert!(single(json!({"path": "app/db", "version": 7, "updated_at": NOW})).is_ok());
-    // A secret whose own path ends so.
+    // The path of the secret ends like the route.
     let other = json!({"path": "app/db/metadata", "version": 7, "updated_at": NOW, "data": {}});
     assert!(matches!(single(other), Err(ErrorKind::Answer(AnswerFault::Missing(_)))));
 }

@@ -49,7 +49,7 @@ fn the_last_good_version_stays_in_force() {
 }
 
 #[test]
-fn after_a_start_the_status_says_what_was_in_force() {
+fn after_a_start_the_status_has_the_version_in_force() {
     let mut store = Store::default();
     store.put(&name(), &policy("a", 1, &good("test")));
     store.put(&name(), &policy("a", 2, &broken()));
@@ -73,11 +73,11 @@ fn after_a_start_the_status_says_what_was_in_force() {
 }
 
 #[test]
-fn a_policy_that_is_made_again_is_another_one() {
+fn a_recreated_policy_is_another_one() {
     let mut store = Store::default();
     store.put(&name(), &policy("a", 1, &good("test")));
     store.put(&name(), &policy("b", 1, &broken()));
-    assert_eq!(environments(&store), [], "what was in force was deleted");
+    assert_eq!(environments(&store), [], "the version in force was deleted");
     store.put(&name(), &policy("c", 1, &good("test")));
     assert_eq!(environments(&store).len(), 1);
 }
@@ -118,7 +118,7 @@ fn a_version_that_another_replica_has_saved_is_adopted() {
 }
 
 #[test]
-fn a_policy_that_was_in_force_and_cannot_be_used_is_lost() {
+fn an_invalid_policy_that_was_in_force_is_lost() {
     let accepted = |status: &str| {
         json!({"conditions": [{"type": "Accepted", "status": status, "reason": "x", "message": "x",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
@@ -210,13 +210,13 @@ fn a_version_without_room_leaves_the_former_one_in_force() {
 #[test]
 fn a_verdict_is_written_again_ever_more_rarely() {
     let now = Instant::now();
-    let mut last = Written::new(7, None, now);
+    let mut last = WrittenStatus::new(7, None, now);
     assert!(last.is_recent(7, now + FIRST_DISPUTE / 2) && !last.is_recent(8, now), "another one is news");
     let mut time = now;
     for _ in 0..20 {
         time += last.wait;
         assert!(!last.is_recent(7, time));
-        last = Written::new(7, Some(last), time);
+        last = WrittenStatus::new(7, Some(last), time);
     }
     assert_eq!(last.wait, LONGEST_DISPUTE);
 }

@@ -51,7 +51,7 @@ fn arrows() {
 }
 
 #[test]
-fn what_is_read() {
+fn invalid_sources() {
     check_secret("A/b -> /a", "\"A/b\" is not a secret path: paths are lower case");
     check_secret("a b -> /a", "\"a b\" has no alias; a file of several secrets needs one for each");
     check_secret("a\u{a0} -> /a", "\"a\\u{a0}\" is not a secret path: it has the character '\\u{a0}'");

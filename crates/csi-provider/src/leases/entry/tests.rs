@@ -33,7 +33,7 @@ impl Case {
         self.time += time;
     }
 
-    /// Takes a lease of an hour into use.
+    /// Stores a lease of one hour as the current one.
     fn generate(&mut self, is_renewable: bool) {
         self.count += 1;
         let term = LeaseTerm { ttl: HOUR, is_renewable, max_ttl: None };
@@ -51,7 +51,7 @@ impl Case {
         self.entry.offer(self.now, self.time, false)
     }
 
-    /// What is revoked now.
+    /// The leases that are revoked now.
     fn revoked(&mut self) -> Vec<String> {
         match self.entry.begin(self.now, self.time) {
             Some(Step::Revoke(ids)) => ids.iter().map(ToString::to_string).collect(),
@@ -88,7 +88,7 @@ fn leases_that_are_replaced_at_each_call_are_bounded() {
         assert!(matches!(case.offer(), Offer::Generate { has_usable: false }));
         case.generate(true);
         case.save();
-        // The clock of the node is set back again and again.
+        // The node's clock is set back repeatedly.
         case.time -= HOUR;
     }
     assert!(matches!(case.offer(), Offer::TooMany(8)));
@@ -107,7 +107,7 @@ fn a_lease_that_was_not_handed_out_is_revoked_when_replaced() {
 }
 
 #[test]
-fn a_lease_that_comes_after_the_end_is_revoked() {
+fn a_lease_after_the_end_is_revoked() {
     let mut case = Case::new();
     case.entry.end(case.now);
     case.generate(false);
@@ -170,7 +170,7 @@ fn an_unsaved_lease_replaces_nothing() {
     case.generate(false);
     assert!(case.entry.is_unsaved() && case.entry.retired.is_empty());
     assert_eq!(case.entry.held.as_ref().unwrap().lease.id.to_string(), "lease_1");
-    // The write that brings the second one also keeps the first one for the next process.
+    // The write of the second lease also saves the first one for the next process.
     let kept = case.entry.kept(case.now, case.time).unwrap();
     assert_eq!(
         (kept.lease.unwrap().id.to_string(), case.kept()),
@@ -187,7 +187,7 @@ fn a_pod_that_has_finished_is_forgotten() {
     case.generate(true);
     case.save();
     case.entry.set_volume("a", true, case.now);
-    // The clock of the node was set: that alone ends no lease.
+    // A change of the node's clock ends no lease.
     case.time += HOUR * 2;
     case.now += UNUSED_LIMIT;
     assert!(!matches!(case.entry.begin(case.now, case.time), Some(Step::Forget)));
@@ -197,7 +197,7 @@ fn a_pod_that_has_finished_is_forgotten() {
 }
 
 #[test]
-fn an_entry_that_is_asked_for_stays() {
+fn a_requested_entry_is_kept() {
     let mut case = Case::new();
     case.entry.set_volume("a", true, case.now);
     let client = Arc::clone(&case.entry.client);

@@ -7,7 +7,7 @@ use super::*;
 
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
-/// Enough for a machine under load.
+/// A limit that is long enough for a machine under load.
 const PATIENT: Deadlines = Deadlines {
     mount: Duration::from_mins(5),
     turn: Duration::from_mins(4),
@@ -16,14 +16,14 @@ const PATIENT: Deadlines = Deadlines {
 };
 
 impl Node {
-    /// A mount with this text in place of the driver's tokens.
+    /// A mount with this text instead of the driver's tokens.
     async fn mount_with_tokens(&self, tokens: String) -> Status {
         let mut attributes = self.attributes(("web-0", "u-0"), OBJECTS);
         attributes.insert(TOKENS.to_owned(), tokens.into());
         self.mount(attributes).await.unwrap_err()
     }
 
-    /// It serves the next mount.
+    /// Asserts that the next mount succeeds.
     async fn check_alive(&self) {
         self.mount_objects(OBJECTS).await.unwrap();
     }
@@ -136,13 +136,13 @@ async fn a_thousand_mounts_are_answered_forty_at_once() {
 }
 
 #[tokio::test]
-async fn silent_connections_hold_up_no_mount() {
+async fn silent_connections_do_not_delay_mounts() {
     let node = Node::new().await;
     let path = node.dir.path().join("scaivault.sock");
     let mut connections = Vec::new();
     for index in 0..300 {
         let mut connection = UnixStream::connect(&path).await.unwrap();
-        // Nothing, the beginning of HTTP/2, and something else.
+        // No bytes, the beginning of HTTP/2, and other bytes.
         let said: &[u8] = match index % 3 {
             0 => b"",
             1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00",
@@ -214,9 +214,9 @@ async fn the_files_of_a_volume_share_their_steps() {
     );
 }
 
-/// While templates are rendered, the runtime's only thread answers probes.
+/// The runtime's only thread answers probes while templates are rendered.
 #[tokio::test]
-async fn templates_hold_up_no_probe() {
+async fn templates_do_not_delay_probes() {
     let node = Node::with_deadlines(SEED, PATIENT).await;
     let endless =
         "{% for a in range(9999) %}{% for b in range(9999) %}{{ data.key }}{% endfor %}{% endfor %}";
@@ -230,7 +230,7 @@ async fn templates_hold_up_no_probe() {
         tokio::spawn(async move { driver.mount(request).await })
     });
     let mounts: Vec<_> = mounts.collect();
-    // All of them render or wait for it, and answers to probes come between.
+    // All mounts render or wait, and probes are answered in between.
     until(|| node.vault.requests(Route::Read) > 0).await;
     let mut probes = 0;
     while !mounts.iter().all(tokio::task::JoinHandle::is_finished) {
@@ -255,7 +255,7 @@ async fn a_tenant_with_slow_mounts_stops_no_other() {
         })
         .collect();
     until(|| node.vault.requests(Route::Read) > 0).await;
-    // A pod of another namespace has its turn, and the kubelet's further calls for the tenant do not wait.
+    // A pod of another namespace gets a turn, and further calls for the tenant fail at once.
     let now = jiff::Timestamp::now();
     let token = node.issuer.mint_for_pod("shop", "web", "scaivault", now, ("web-0", "u-shop")).unwrap();
     let mut other = node.attributes(("web-0", "u-shop"), OBJECTS);
@@ -275,7 +275,7 @@ async fn a_tenant_with_slow_mounts_stops_no_other() {
     }
 }
 
-/// A server that is down: its mounts pause most of the time, which takes no turn.
+/// A server that is down. Its mounts pause most of the time and take no turn then.
 #[tokio::test]
 async fn mounts_that_pause_stop_no_other() {
     let node = Node::with_deadlines(SEED, PATIENT).await;
@@ -287,7 +287,7 @@ async fn mounts_that_pause_stop_no_other() {
             tokio::spawn(async move { driver.mount(request).await })
         })
         .collect();
-    // More than have a turn at once have tried, and all are still there.
+    // More mounts than turns have been tried, and all are still waiting.
     until(|| node.vault.requests(Route::Exchange) == 6).await;
     assert!(pausing.iter().all(|mount| !mount.is_finished()));
     node.vault.clear_faults();
@@ -297,7 +297,7 @@ async fn mounts_that_pause_stop_no_other() {
 }
 
 #[tokio::test]
-async fn a_volume_that_has_its_files_is_tried_once() {
+async fn a_mounted_volume_is_tried_once() {
     let node = Node::with_deadlines(SEED, PATIENT).await;
     let attributes = node.attributes(("web-0", "u-0"), OBJECTS);
     node.mount(attributes.clone()).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_volume_that_has_its_files_is_tried_once() {
     node.vault.add_fault(Fault::always(Route::Read, "service_unavailable"));
     let status = node.mount(attributes).await.unwrap_err();
     assert!(status.message().contains("service_unavailable"), "{status}");
-    // Two objects, before and now.
+    // The two objects were read at the first mount and again now.
     node.check_requests(1, 4);
 }
 
@@ -338,7 +338,7 @@ async fn callers_of_a_secret_share_its_failure() {
 #[tokio::test]
 async fn fields_of_a_large_secret_fill_a_whole_volume() {
     let node = Node::with_deadlines(SEED, PATIENT).await;
-    // 256 files, of which each reads a secret of almost the largest size.
+    // Each of 256 files reads a secret of almost the maximum size.
     let mut data = Map::from_iter([("key".to_owned(), json!("x".repeat(900_000)))]);
     for index in 0..256 {
         data.insert(format!("f-{index}"), json!("x"));
@@ -354,7 +354,7 @@ async fn fields_of_a_large_secret_fill_a_whole_volume() {
 }
 
 #[tokio::test]
-async fn a_late_mount_says_what_it_waited_for() {
+async fn a_late_mount_names_the_cause_of_the_delay() {
     let node = Node::new().await;
     node.vault.add_fault(Fault::on(Route::Read, Effect::Hang));
     let status = node.mount_objects(OBJECTS).await.unwrap_err();

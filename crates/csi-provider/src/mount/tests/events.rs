@@ -1,4 +1,4 @@
-//! What ScaiVault's events and an earlier process save.
+//! The requests that ScaiVault's events and the state of an earlier process save.
 
 use super::*;
 
@@ -9,7 +9,7 @@ impl Node {
         self.vault.rotate(&"app/stripe".parse().unwrap(), data);
     }
 
-    /// Mounts until the key of Stripe is so, without letting the refresh interval pass.
+    /// Mounts until the volume has this key of Stripe, within the refresh interval.
     async fn mount_until(&self, attributes: &Map<String, Value>, key: &str) -> MountResponse {
         eventually(Duration::from_secs(50), key, async || {
             let response = self.mount(attributes.clone()).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_rotation_is_in_the_next_republish() {
         node.rotate(key);
         node.mount_until(&attributes, key).await;
     }
-    // A rotation is reported twice, also as an update; the database has not changed.
+    // A rotation is reported twice, also as an update. The database secret has not changed.
     node.check_requests(1, 4);
     assert_eq!(node.vault.requests(Route::Subscribe), 1);
 }
@@ -86,7 +86,7 @@ async fn a_server_that_changes_no_subscription_gets_a_new_one() {
 }
 
 #[tokio::test]
-async fn without_events_mounts_go_on() {
+async fn without_events_mounts_still_work() {
     let node = Node::new().await;
     node.vault.add_fault(Fault::always(Route::Subscribe, "insufficient_scope"));
     let attributes = node.attributes(("web-0", "u-0"), OBJECTS);
@@ -118,7 +118,7 @@ async fn the_end_of_the_provider_deletes_subscriptions() {
     node.connected(1).await;
     node.provider.stop().await;
     assert_eq!(node.vault.subscriptions(), 0);
-    // A mount that ends later must not make another one.
+    // A mount that ends later must not create another subscription.
     node.mount(node.attributes(("web-1", "u-1"), OBJECTS)).await.unwrap();
     assert_eq!((node.provider.0.events.count(), node.vault.requests(Route::Subscribe)), (0, 1));
 }
@@ -146,13 +146,13 @@ async fn a_provider_that_was_killed_logs_in_for_no_pod_again() {
         restarted.mount(Request::new(request(attributes.clone()))).await.unwrap();
     }
     assert_eq!((node.vault.requests(Route::Exchange), node.vault.subscriptions()), (2, 1));
-    // Another token of the same pod is another login.
+    // Another token of the same pod needs another login.
     restarted.mount(Request::new(request(node.attributes(("web-0", "u-0"), OBJECTS)))).await.unwrap();
     assert_eq!(node.vault.requests(Route::Exchange), 3);
 }
 
 #[tokio::test]
-async fn a_broken_file_of_logins_is_as_good_as_none() {
+async fn a_broken_file_of_logins_counts_as_missing() {
     let node = Node::new().await;
     for text in ["", "{", "[]", r#"{"logins": [{}], "subscriptions": []}"#] {
         std::fs::write(node.dir.path().join("logins.json"), text).unwrap();

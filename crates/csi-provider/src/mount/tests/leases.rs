@@ -1,4 +1,4 @@
-//! Leases of dynamic credentials: how many there are, and when they end.
+//! The number of leases of dynamic credentials, and their end.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
 pub(super) const DYNAMIC: &str = "[{engine: postgres, role: readonly, ttl: 30m, file: db.json}]";
 
 impl Node {
-    /// Starts what is due so much later.
+    /// Starts the actions that are due after this time.
     fn due_after(&self, later: Duration) {
         self.provider.leases().unwrap().start_due(Instant::now() + later, SystemTime::now() + later);
     }
@@ -27,7 +27,7 @@ impl Node {
         std::fs::write(self.state_file(), Value::from(entries).to_string()).unwrap();
     }
 
-    /// Lets the only lease be at two thirds of its term, and not renewable.
+    /// Moves the only lease to two thirds of its term and makes it not renewable.
     fn age_lease(&self) {
         self.edit_state(|entries| {
             let lease = &mut entries[0]["lease"];
@@ -51,7 +51,7 @@ impl Node {
     }
 }
 
-/// An object with dynamic credentials for so many minutes, which are others than those for more.
+/// An object with dynamic credentials for this number of minutes. Different terms are different credentials.
 fn lasting(minutes: usize) -> String {
     format!("{{engine: postgres, role: readonly, ttl: {minutes}m, file: f-{minutes}}}")
 }
@@ -60,7 +60,7 @@ fn lasting_each(minutes: std::ops::Range<usize>) -> String {
     format!("[{}]", minutes.map(lasting).collect::<Vec<_>>().join(", "))
 }
 
-/// The mount of another volume of the pod.
+/// A mount of another volume of the pod.
 fn volume(attributes: Map<String, Value>, name: &str) -> MountRequest {
     MountRequest { target_path: name.to_owned(), ..request(attributes) }
 }
@@ -84,7 +84,7 @@ async fn one_lease_for_each_pod() {
 }
 
 #[tokio::test]
-async fn the_leases_of_a_pod_that_is_gone_are_revoked() {
+async fn the_leases_of_a_deleted_pod_are_revoked() {
     let node = Node::new().await;
     let leases = node.provider.leases().unwrap();
     for pod in [("web-0", "u-0"), ("web-1", "u-1"), ("web-2", "u-2")] {
@@ -108,7 +108,7 @@ async fn a_restart_generates_nothing_twice() {
     let restarted = node.restarted();
     assert_eq!(mount_by(&restarted, attributes).await.unwrap(), first);
     assert_eq!(node.vault.requests(Route::Generate), 2);
-    // Pods that went meanwhile.
+    // Pods that were deleted meanwhile.
     let leases = restarted.leases().unwrap();
     leases.keep_pods(&BTreeSet::new());
     leases.start_due(Instant::now(), SystemTime::now());
@@ -148,7 +148,7 @@ async fn leases_follow_the_pods_of_the_node() {
         node.mount(node.attributes(pod, DYNAMIC)).await.unwrap();
     }
     let leases = node.provider.leases().unwrap();
-    // Gone before the list, gone during the watch, and there.
+    // A pod that was deleted before the list, one deleted during the watch, and one that exists.
     let mut api = ApiServer::start().await;
     let cluster = Cluster::new("node-a".parse().unwrap(), false, node.resources());
     let following = cluster.follow(&api.client());
@@ -162,7 +162,7 @@ async fn leases_follow_the_pods_of_the_node() {
     until(|| node.vault.live_leases() == 1 && leases.count() == 1).await;
     let last = node.mount(node.attributes(("web-2", "u-2"), DYNAMIC)).await.unwrap();
     assert_eq!((last.files.len(), node.generated()), (1, 3));
-    // The kubelet may publish the volumes of a pod for a while that was deleted by force.
+    // The kubelet may continue to publish the volumes of a pod that was deleted by force.
     for pod in [("web-0", "u-0"), ("web-1", "u-1")] {
         eventually(LIMIT, "the end of its leases", async || {
             let status = node.mount(node.attributes_of_unknown(pod, DYNAMIC)).await.unwrap_err();
@@ -252,7 +252,7 @@ async fn a_refused_generation_keeps_its_reason() {
         assert!(!status.message().contains("database user"), "{status}");
     }
     node.vault.clear_faults();
-    // It has made no user: the pause does not grow.
+    // The failure has created no user, so the backoff does not grow.
     eventually(LIMIT, "the end of the pause", async || node.mount_objects(DYNAMIC).await.ok()).await;
     node.vault.add_fault(Fault::always(Route::Generate, "internal_error"));
     for note in ["", "it may have created a database user"] {
@@ -270,7 +270,7 @@ async fn all_credentials_of_volumes_can_change() {
     };
     mount("a", 30..46).await.unwrap();
     mount("b", 30..46).await.unwrap();
-    // The second volume still asks for the former ones.
+    // The second volume still requests the previous credentials.
     let status = mount("a", 50..66).await.unwrap_err();
     assert!(status.message().contains("ask for 32 dynamic credentials; allowed: 16"), "{status}");
     mount("b", 50..66).await.unwrap();
@@ -289,7 +289,7 @@ async fn the_leases_of_a_pod_are_bounded() {
     let node = Node::new().await;
     let mut attributes = node.attributes(("web-0", "u-0"), &lasting_each(30..46));
     node.mount(attributes.clone()).await.unwrap();
-    // Those of another volume count, also with what a pod's owner can change at any time.
+    // Leases of another volume count, including attributes that the pod's owner can change at any time.
     let refused = async |objects: &str, expected: &str| {
         let attributes = node.attributes(("web-0", "u-0"), objects);
         let status = node.driver.clone().mount(volume(attributes, "b")).await.unwrap_err();
@@ -337,7 +337,7 @@ async fn the_leases_of_a_node_are_bounded() {
 }
 
 #[tokio::test]
-async fn leases_that_left_the_volumes_are_revoked() {
+async fn leases_without_a_volume_are_revoked() {
     let node = Node::new().await;
     let mount = async |name: &str, minutes| {
         let attributes = node.attributes(("web-0", "u-0"), &lasting_each(minutes));
@@ -345,7 +345,7 @@ async fn leases_that_left_the_volumes_are_revoked() {
     };
     mount("a", 30..32).await.unwrap();
     mount("b", 31..33).await.unwrap();
-    // Without the driver's rotation, nothing asks for them again.
+    // Without the driver's rotation, no call requests the credentials again.
     node.due_after(Duration::from_hours(1) / 4);
     assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 3));
     mount("a", 40..41).await.unwrap();
@@ -353,10 +353,10 @@ async fn leases_that_left_the_volumes_are_revoked() {
     mount("b", 50..51).await.unwrap_err();
     node.due_after(Duration::from_mins(9));
     assert_eq!((node.vault.requests(Route::Revoke), node.vault.live_leases()), (0, 4));
-    // That of 30 minutes: of the others a volume has the files.
+    // The lease of 30 minutes, because a volume has the files of the others.
     node.due_after(Duration::from_mins(11));
     until(|| node.vault.live_leases() == 3).await;
-    // After a restart, it is the same.
+    // The same after a restart.
     node.provider.save_leases().await;
     let restarted = node.restarted();
     let leases = restarted.leases().unwrap();
@@ -392,7 +392,7 @@ async fn the_socket_stays_while_generations_end() {
         node.vault.requested(Route::Generate, 1).await;
         let gone = async {
             until(|| !path.exists()).await;
-            assert_eq!(leases.count(), 1, "the socket is gone before the lease is there");
+            assert_eq!(leases.count(), 1, "the socket was removed before the lease was generated");
         };
         tokio::join!(stop_listening(&node.provider, vec![socket]), gone);
     };
@@ -448,7 +448,7 @@ async fn entries_that_cannot_be_restored_are_set_aside() {
     for _ in 0..3 {
         assert_eq!(node.restarted().leases().unwrap().count(), 0);
     }
-    // The earlier ones may not be revoked yet; the same file is kept once.
+    // Earlier leases may not be revoked yet. The same file is only kept once.
     let names: Vec<_> = ["leases.json.bad", "leases.json.bad.2", "leases.json.bad.3"]
         .map(|name| node.dir.path().join(name))
         .into();

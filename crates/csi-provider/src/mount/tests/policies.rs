@@ -39,7 +39,7 @@ fn list(items: &[Value]) -> Value {
     json!({"metadata": {"resourceVersion": "7"}, "items": items})
 }
 
-/// The answers of the API server, and the watches that it has open. Lists and watches of three kinds come in any order.
+/// The answers of the API server and its open watches. Lists and watches of three kinds arrive in any order.
 struct Cluster {
     api: ApiServer,
     watches: Vec<(&'static str, WatchAnswer)>,
@@ -73,7 +73,7 @@ impl Cluster {
     }
 }
 
-/// A node whose provider follows policies, and what its API server has said so far: nothing.
+/// A node whose provider applies policies and whose API server has not answered yet.
 async fn start(deadlines: Deadlines) -> (Node, Cluster) {
     let mut node = Node::new().await;
     let api = ApiServer::start().await;
@@ -129,7 +129,7 @@ async fn a_path_outside_of_the_list_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_changed_policy_holds_at_the_next_call() {
+async fn a_changed_policy_applies_at_the_next_call() {
     let (node, cluster) = start_with(&[limiting("p", &["app/**"])]).await;
     assert!(node.mount_objects(&objects("app/stripe")).await.is_ok());
     let mut changed = limiting("p", &["pods/${pod}"]);
@@ -137,7 +137,7 @@ async fn a_changed_policy_holds_at_the_next_call() {
     cluster.send(POLICIES, "MODIFIED", &changed).await;
     until_refused(&node, "app/stripe", true).await;
     assert!(node.mount_objects(&objects("pods/web-0")).await.is_ok());
-    // A version that cannot be used: the last good one stays in force.
+    // An invalid version: the last valid one stays in force.
     let mut broken = policy("p", &json!({"namespaceSelector": {}, "enforcement": "sometimes"}));
     broken["metadata"]["generation"] = json!(3);
     cluster.send(POLICIES, "MODIFIED", &broken).await;
@@ -159,7 +159,7 @@ async fn nothing_is_mounted_before_all_is_known() {
     cluster.bring(vec![(NAMESPACES, list(&[])), (POLICIES, list(&[])), (PODS, list(&[]))]).await;
     until(|| node.is_ready()).await;
     refused("the pod of the mount").await;
-    // Another pod of that name is not this one.
+    // A new pod with the same name is another pod.
     let mut other = pod(&json!({}));
     other["metadata"]["uid"] = json!("u-9");
     cluster.send(PODS, "ADDED", &other).await;
@@ -172,7 +172,7 @@ async fn nothing_is_mounted_before_all_is_known() {
 }
 
 #[tokio::test]
-async fn a_mount_waits_for_a_pod_that_comes() {
+async fn a_mount_waits_for_an_unknown_pod() {
     let patient = Deadlines { facts: Duration::from_mins(1), mount: Duration::from_mins(1), ..DEADLINES };
     let (node, cluster) = bring_policies(start(patient).await, &[]).await;
     let attributes = node.attributes(("web-1", "u-1"), &objects("app/stripe"));
@@ -220,7 +220,7 @@ async fn variables_come_from_pod_node_and_namespace() {
         let status = node.mount_objects(&objects(path)).await.unwrap_err();
         assert!(status.message().contains(read), "{path}: {status}");
     }
-    // Nothing that a pod's author writes into a label becomes a part of a path.
+    // Text that a pod's author writes into a label never becomes a part of a path.
     for value in ["../other", "web/../../other", "a b", "web#key", "*"] {
         let mut forged = pod(&json!({"app": value}));
         forged["metadata"]["resourceVersion"] = json!("9");
@@ -250,7 +250,8 @@ async fn warn_and_audit_mount_and_are_counted() {
     }
 }
 
-/// Pods that want another one's policies: by a class in their own namespace, attributes of the volume, or dynamic credentials.
+/// Pods that request secrets of another pod's policies: by a class in their own namespace, by attributes of
+/// the volume, or by dynamic credentials.
 #[tokio::test]
 async fn a_tenant_cannot_leave_the_policies() {
     let mut limits = limiting("p", &["app/stripe"]);
@@ -274,7 +275,8 @@ async fn a_tenant_cannot_leave_the_policies() {
         );
     }
     node.check_requests(0, 0);
-    // The kubelet's word about the pod cannot be overridden, and a pod of another namespace is not known by that name.
+    // The kubelet's attributes cannot be overridden, and a pod of another namespace is not known by that
+    // name.
     let mut attributes = node.attributes(("web-0", "u-0"), &objects("app/stripe"));
     attributes.insert("csi.storage.k8s.io/pod.namespace".to_owned(), json!("free"));
     assert_eq!(node.mount(attributes).await.unwrap_err().code(), Code::FailedPrecondition);

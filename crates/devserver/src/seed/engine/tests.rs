@@ -22,7 +22,7 @@ fn check(text: &str, expected: Result<(), &str>) {
 }
 
 #[test]
-fn statements_have_what_they_need() {
+fn statements_have_the_required_placeholders() {
     let role = |statements: &str| engine(URL, statements);
     check(&role(""), Ok(()));
     check(&role(r#"creation_statements: ['CREATE ROLE "{{name}}" PASSWORD ''{{password}}''']"#), Ok(()));
@@ -66,6 +66,6 @@ fn a_password_of_the_environment_is_for_an_address_without_one() {
 fn all_placeholders_are_filled() {
     let statement: Statement =
         r#"a "{{name}}" {{username}} '{{password}}' {{expiration}} {{name}}"#.parse().unwrap();
-    let filled = statement.fill(Filling { name: "n", password: "p", expiration: "e" });
+    let filled = statement.fill(Placeholders { name: "n", password: "p", expiration: "e" });
     assert_eq!(filled, r#"a "n" n 'p' e n"#);
 }

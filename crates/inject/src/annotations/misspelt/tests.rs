@@ -2,8 +2,8 @@ use super::*;
 
 fn text(key: &str, layer: &Layer) -> String {
     match unknown(key, "", layer) {
-        Unknown::Unread(unread) => unread.warning(),
-        Unknown::Warning(text) => text,
+        UnknownKey::Unread(unread) => unread.warning(),
+        UnknownKey::Warning(text) => text,
     }
 }
 
@@ -147,7 +147,7 @@ fn a_key_is_found_where_it_is_not_read() {
 }
 
 #[test]
-fn what_a_key_without_effect_was_to_do_is_known() {
+fn the_intention_of_an_ineffective_key_is_known() {
     for (key, value, expected) in [
         ("inject-secret-db", "a/b", Some(Intention::Ask)),
         ("inject", "true", Some(Intention::Ask)),

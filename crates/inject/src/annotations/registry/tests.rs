@@ -21,7 +21,7 @@ fn set(draft: &mut Draft, spec: &AnnotationSpec, value: &str) -> Result<(), Reje
 }
 
 #[test]
-fn no_key_stands_twice_or_hides_another() {
+fn keys_are_unique_and_hide_no_other() {
     let keys: BTreeSet<String> = specs().map(|spec| spec.key.display()).collect();
     assert_eq!(keys.len(), specs().count());
     for spec in specs() {
@@ -46,12 +46,12 @@ fn every_key_has_its_row() {
 }
 
 #[test]
-fn no_section_is_given_twice() {
+fn sections_are_unique() {
     assert!(REGISTRY.iter().map(|section| section.group).is_sorted_by(|one, other| one < other));
 }
 
 #[test]
-fn every_example_is_accepted_and_every_row_says_what_it_does() {
+fn every_example_is_accepted_and_every_row_has_a_text() {
     for spec in specs() {
         let key = spec.key.display();
         for example in spec.examples {
@@ -99,7 +99,7 @@ fn namespaces_never_name_secrets_or_images() {
 }
 
 #[test]
-fn a_name_has_at_most_47_characters_and_stands_once() {
+fn a_name_is_unique_and_has_at_most_47_characters() {
     let (spec, _) = spec_of("inject-secret-x").unwrap();
     let mut draft = Draft::default();
     let mut insert = |name: &str| (spec.set)(&mut draft, &Entry { name, value: "a/b" });

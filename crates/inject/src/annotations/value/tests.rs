@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_selection_is_everyone_or_names_or_nobody() {
+fn a_selection_is_all_none_or_names() {
     assert_eq!("*".parse(), Ok(Selection::All));
     assert_eq!("".parse(), Ok(Selection::Names(vec![])));
     assert_eq!(" a, b ,a".parse(), Ok(Selection::Names(vec!["a".into(), "b".into()])));
@@ -39,7 +39,7 @@ fn no_part_of_an_image_leads_out_of_another() {
 }
 
 #[test]
-fn an_allow_list_does_not_let_lookalikes_through() {
+fn an_allow_list_refuses_lookalikes() {
     assert!(image_is_below("r.example/team/agent:1", "r.example/team/agent"));
     assert!(image_is_below("r.example/team/agent@sha256:0", "r.example"));
     assert!(!image_is_below("r.example/team/agent-evil:1", "r.example/team/agent"));

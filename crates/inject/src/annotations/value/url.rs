@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allow_list_does_not_let_lookalikes_through() {
+    fn an_allow_list_refuses_lookalikes() {
         let url: Url = "https://vault.example.evil".parse().unwrap();
         assert!(!url.is_below("https://vault.example"));
         assert!("https://vault.example/a".parse::<Url>().unwrap().is_below("https://vault.example/"));

@@ -50,7 +50,7 @@ fn refused(text: &str, place: Place, said: &[&str]) {
 }
 
 #[test]
-fn variables_are_filled_where_they_may_stand() {
+fn variables_are_filled_in_allowed_places() {
     for (text, place, expected) in [
         ("environments/${environment}/${namespace}/db", Place::Secrets, "environments/production/billing/db"),
         ("a/${service-account}#field@3", Place::Secrets, "a/invoices#field@3"),
@@ -73,7 +73,7 @@ fn variables_are_filled_where_they_may_stand() {
 }
 
 #[test]
-fn what_is_no_variable_is_refused_with_a_hint() {
+fn an_unknown_variable_is_refused_with_a_hint() {
     for (text, said) in [
         ("a/$namespace", ["a $ only starts a variable", "write for example ${namespace}"]),
         ("a/$$", ["a $ only starts a variable", "remove the $"]),

@@ -59,7 +59,7 @@ fn an_empty_list_denies_by_default() {
 }
 
 #[test]
-fn what_a_policy_gives_itself_is_not_limited() {
+fn injections_of_a_policy_are_not_limited_by_others() {
     let giving = policy("billing").inject("inject-secret-db.json", DATABASE);
     let world = World::new([giving, policy("deny").allow(paths([]))]);
     world.inject(&pod().json());
@@ -102,7 +102,7 @@ fn audit_reports_and_changes_nothing() {
 }
 
 #[test]
-fn exceptions_hold_until_they_expire() {
+fn exceptions_apply_until_they_expire() {
     let limited = policy("billing").allow(paths(["allowed/**"])).exception(|exception| {
         exception.allow.paths = named(["legacy/**"]);
         exception.namespaces = vec!["bill*".to_owned()];
@@ -157,7 +157,7 @@ fn every_field_has_its_list() {
 }
 
 #[test]
-fn lists_of_urls_stand_in_place_of_the_injectors() {
+fn lists_of_urls_replace_the_injectors() {
     let pod = |url: &str| pod().annotate("inject-secret-db.json", DATABASE).annotate("url", url).json();
     let limited = |enforcement| {
         policy("urls").allow(|allow| allow.urls = named(["https://eu.example"])).enforcement(enforcement)
@@ -185,7 +185,7 @@ fn lists_of_urls_stand_in_place_of_the_injectors() {
 }
 
 #[test]
-fn what_a_variable_fills_is_limited_though_a_policy_wrote_it() {
+fn filled_variables_of_a_policy_are_limited() {
     let labelled = |app: &str| {
         let mut pod = pod().json();
         pod["metadata"]["labels"] = serde_json::json!({"app": app});

@@ -111,7 +111,7 @@ fn selectors_and_exceptions_are_checked() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_listed_at_once() {
     let found = problems(
         policy("p")
             .environment("A")
@@ -123,7 +123,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_before_it_is_read() {
+fn oversized_input_is_refused_before_parsing() {
     let mut draft = policy("p");
     draft.0.inject = (0..801).map(|n| (format!("inject-secret-{n}"), "a/b".to_owned())).collect();
     check(draft, &["801 entries, and at most 800"]);

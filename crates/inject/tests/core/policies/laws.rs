@@ -66,7 +66,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn patches_of_policies_keep_what_is_the_users(policies in policies(), pod in pods()) {
+    fn patches_of_policies_keep_the_users_fields(policies in policies(), pod in pods()) {
         let decision = world(&policies).decide(&pod);
         let patch = patch_of(&decision);
         prop_assert_eq!(path_not_allowed(&patch), None);
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn policies_that_warn_refuse_nobody(policies in policies(), pod in pods()) {
+    fn warning_policies_refuse_no_pod(policies in policies(), pod in pods()) {
         let mut warning = policies;
         for draft in &mut warning {
             draft.0.enforcement = Enforcement::Warn;
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn only_selected_pods_know_of_policies(policies in policies(), pod in pods()) {
+    fn policies_only_affect_selected_pods(policies in policies(), pod in pods()) {
         let world = world(&policies);
         let report = world.report(&pod);
         let names: Vec<String> = report.uses.iter().map(|used| used.name.to_string()).collect();
@@ -137,7 +137,7 @@ proptest! {
 
     /// If every enforced policy has a list, each value that a pod requests is in one of them.
     #[test]
-    fn what_a_pod_asks_for_is_in_a_list(policies in policies(), pod in pods(), globs in prop::sample::subsequence(vec!["environments/**", "shared/*", "a", "**/key"], 0..3)) {
+    fn requests_of_a_pod_must_be_in_a_list(policies in policies(), pod in pods(), globs in prop::sample::subsequence(vec!["environments/**", "shared/*", "a", "**/key"], 0..3)) {
         let mut limited = policies;
         for draft in &mut limited {
             draft.0.enforcement = Enforcement::Enforce;
@@ -151,9 +151,9 @@ proptest! {
         }
         let Some(injected) = injected(&world, &pod) else { return Ok(()) };
         for agent in inspect::injected_containers(&injected) {
-            for told in ["SECRETS", "WATCH_PATHS"] {
-                let told = scaivault_contract::expand_env_value(inspect::env(agent, told).unwrap_or_default());
-                for mapping in parse_secrets(&told).unwrap() {
+            for name in ["SECRETS", "WATCH_PATHS"] {
+                let text = scaivault_contract::expand_env_value(inspect::env(agent, name).unwrap_or_default());
+                for mapping in parse_secrets(&text).unwrap() {
                     for secret in mapping.source.secrets() {
                         let path = secret.path.to_string();
                         prop_assert!(globs.iter().any(|glob| covers(glob, &path)), "{path} {globs:?}");

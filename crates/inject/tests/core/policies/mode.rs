@@ -89,7 +89,7 @@ fn a_policy_can_leave_pods_alone() {
 }
 
 #[test]
-fn a_policy_can_take_out_what_was_injected() {
+fn a_policy_can_remove_an_injection() {
     let injected = World::new([]).inject(&annotated().json());
     let detaching = policy("leave").mode(PolicyMode::IgnoreAndDetach);
     let world = World::new([detaching.clone()]);

@@ -154,7 +154,7 @@ fn names_of_pod_and_node_are_known_in_lists_too() {
 }
 
 #[test]
-fn selectors_decide_who_is_limited() {
+fn selectors_decide_which_pods_are_limited() {
     let limits = |draft: Draft| draft.allow(|allow| allow.paths = named([]));
     for (policy, is_limited) in [
         (limits(policy("p")).select_pods("app", "invoices"), true),
@@ -229,7 +229,7 @@ fn the_environment_of_the_namespace_is_filled() {
 }
 
 #[test]
-fn what_policies_give_and_opting_out_are_about_injections() {
+fn injections_and_opting_out_do_not_affect_volumes() {
     let draft = allowing("p", ["a/*"])
         .inject("inject-secret-db.json", "other/path")
         .mode(scaivault_inject::PolicyMode::Ignore);

@@ -95,7 +95,7 @@ fn a_namespace_sets_nothing_outside_of_the_lists() {
 
 /// Threat 26: the user that the agent takes from the containers, or that a signal needs.
 #[test]
-fn a_container_gives_the_agent_no_other_user() {
+fn a_container_does_not_change_the_agents_user() {
     let target = target([PolicyParts { allow: allow(), ..policy("limits") }]);
     let of = |uid: i64| asks(OWN).app_field(0, "securityContext", json!({"runAsUser": uid}));
     let signals = |pod: PodBuilder| pod.annotate("reload-signal", "SIGHUP").annotate("reload-target", "app");
@@ -177,7 +177,7 @@ fn no_mount_or_file_covers_the_pods_token() {
 
 /// Threat 15.
 #[test]
-fn no_container_of_the_tenant_mounts_what_the_agent_has() {
+fn no_container_of_the_tenant_mounts_the_agents_volumes() {
     let target = target([limits()]);
     for volume in ["scaivault-token", "scaivault-state", "scaivault-credentials", "scaivault-secrets"] {
         let mut app = container("spy");
@@ -225,7 +225,7 @@ fn a_forged_receipt_or_status_changes_nothing() {
 
 /// Threat 16: variables that change what the agent does, too.
 #[test]
-fn a_variable_that_redirects_the_agent_is_taken_out() {
+fn a_variable_that_redirects_the_agent_is_removed() {
     let target = target([limits()]);
     let honest = target.injects(&asks("environments/production/billing/${pod}").json());
     for (name, value) in [

@@ -4,7 +4,7 @@ use super::*;
 
 /// Threat 19.
 #[test]
-fn another_service_account_gives_no_environment() {
+fn another_service_account_has_no_environment() {
     let allow = Allow { paths: named(["accounts/${service-account}/**"]), ..Allow::default() };
     let own = PolicyParts { allow, ..policy("accounts") };
     let payments = PolicyParts {
@@ -50,7 +50,7 @@ fn another_service_account_gives_no_environment() {
 
 /// Threat 19: the identity that the agent requests when it logs in.
 #[test]
-fn a_role_is_limited_wherever_it_was_written() {
+fn a_role_is_limited_in_every_place() {
     let allow = Allow { roles: named(["sa:${namespace}"]), ..Allow::default() };
     let mut target = target([PolicyParts { allow, ..policy("roles") }]);
     target.service_account_role = Some("sa:payments");
@@ -66,7 +66,7 @@ fn a_role_is_limited_wherever_it_was_written() {
 /// Threat 20: with a label, the policies for that label apply to the tenant. Their globs still
 /// contain its namespace.
 #[test]
-fn who_labels_his_namespace_stays_in_his_namespace() {
+fn a_label_does_not_lead_out_of_its_namespace() {
     let team = PolicyParts { namespaces: selects("team", "payments"), ..limits() };
     let pinned = PolicyParts {
         namespaces: selects("kubernetes.io/metadata.name", "payments"),
@@ -163,7 +163,7 @@ fn an_opt_out_avoids_no_policy_that_forbids_it() {
 
 /// Threat 24: values of a policy can only be replaced within its limits.
 #[test]
-fn a_pod_replaces_what_a_policy_gives_within_its_limits() {
+fn a_pod_overrides_a_policy_within_its_limits() {
     let inject = vec![
         ("inject-secret-db.json".to_owned(), OWN.to_owned()),
         ("inject-env-PASSWORD".to_owned(), format!("{OWN}#password")),
@@ -180,7 +180,7 @@ fn a_pod_replaces_what_a_policy_gives_within_its_limits() {
 
 /// Threat 25.
 #[test]
-fn a_pods_label_neither_avoids_nor_widens_a_limit_of_its_namespace() {
+fn a_pods_label_does_not_change_limits_of_its_namespace() {
     let wide = Allow { paths: named(["environments/production/payments/**"]), ..Allow::default() };
     let pinned = PolicyParts {
         namespaces: selects("kubernetes.io/metadata.name", "payments"),

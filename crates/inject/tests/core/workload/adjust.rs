@@ -31,7 +31,7 @@ fn a_created_workload_carries_its_mode() {
 /// Former mode, mode in the former template, requested mode, resulting mode in the template. Each
 /// is combined with every mode that a user may have written into the new template.
 #[test]
-fn every_way_from_one_mode_to_another() {
+fn every_change_between_modes() {
     for (former, was_carried, mode, carried) in [
         (NONE, NONE, NONE, NONE),
         (NONE, NONE, IGNORE, NONE),
@@ -161,7 +161,7 @@ fn a_job_that_may_have_run_keeps_its_template() {
 }
 
 #[test]
-fn a_running_jobs_changed_keys_are_put_back() {
+fn a_running_jobs_changed_keys_are_restored() {
     let applied = job().mode(IGNORE).wish("inject-secret-new", OTHER);
     let (after, adjustment) = applied.updated(&job());
     assert_eq!(after.json["spec"]["template"], job().json["spec"]["template"]);
@@ -173,7 +173,7 @@ fn a_suspended_job_that_never_ran_is_like_any_workload() {
     let (after, _) = suspended_job().mode(DETACH).updated(&suspended_job());
     assert_eq!(after.carries(), DETACH);
     let resumed = suspended_job().mode(DETACH).spec("suspend", false);
-    assert_eq!(resumed.updated(&suspended_job()).0.carries(), DETACH, "what counts is what it was");
+    assert_eq!(resumed.updated(&suspended_job()).0.carries(), DETACH, "the former state counts");
     assert_eq!(job().mode(DETACH).created().0.carries(), DETACH, "a new one has not run");
 }
 
@@ -198,7 +198,7 @@ fn a_job_keeps_the_mode_of_its_cron_job() {
 }
 
 #[test]
-fn parents_are_made_where_they_are_missing() {
+fn missing_parents_are_created() {
     for template in [
         json!({"spec": {}}),
         json!({"metadata": null, "spec": {}}),
@@ -235,7 +235,7 @@ fn a_cron_jobs_template_is_found_where_it_is() {
 }
 
 #[test]
-fn what_is_being_deleted_is_left_alone() {
+fn an_object_being_deleted_is_not_changed() {
     let applied = deployment().mode(DETACH).metadata("deletionTimestamp", "2026-01-01T00:00:00Z");
     let (after, adjustment) = applied.updated(&deployment());
     assert_eq!((after.json, adjustment.reason), (applied.json, AdjustmentReason::Deleting));
@@ -243,7 +243,7 @@ fn what_is_being_deleted_is_left_alone() {
 }
 
 #[test]
-fn without_the_former_workload_there_is_a_warning_and_no_change() {
+fn without_the_former_workload_nothing_changes() {
     for mode in [IGNORE, DETACH, NONE] {
         let applied = deployment().mode(mode).carrying(IGNORE);
         let (after, adjustment) = applied.adjusted(|workload| adjust(workload, Former::Unknown));

@@ -83,23 +83,23 @@ fn not_ours(workload: &Workload) -> Value {
 /// The injector's keys of the template that users may write, without those about restarts.
 fn wishes(workload: &Workload) -> Vec<(String, Value)> {
     let annotations = template(workload).pointer("/metadata/annotations").and_then(Value::as_object);
-    let ours = annotations.into_iter().flatten().filter(|(key, _)| {
+    let wished = annotations.into_iter().flatten().filter(|(key, _)| {
         let name = key.strip_prefix(PREFIX);
         let is_written = |name: &str| ["status", "receipt", "workload-mutation-mode"].contains(&name);
         name.is_some_and(|name| !is_written(name) && !name.starts_with("restart"))
     });
     // Null is read as an empty text, as by the API server.
     let text = |value: &Value| if value.is_null() { Value::from("") } else { value.clone() };
-    let mut ours: Vec<_> = ours.map(|(key, value)| (key.clone(), text(value))).collect();
-    ours.sort_by(|(one, _), (other, _)| one.cmp(other));
-    ours
+    let mut wished: Vec<_> = wished.map(|(key, value)| (key.clone(), text(value))).collect();
+    wished.sort_by(|(one, _), (other, _)| one.cmp(other));
+    wished
 }
 
 proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn only_our_keys_of_the_template_change((former, applied) in updates()) {
+    fn only_own_keys_of_the_template_change((former, applied) in updates()) {
         for (after, _) in [applied.created(), applied.updated(&former)] {
             prop_assert_eq!(not_ours(&after), not_ours(&applied));
         }
@@ -131,14 +131,14 @@ proptest! {
     }
 
     #[test]
-    fn a_frozen_workload_asks_for_what_it_asked_for((former, applied) in updates()) {
+    fn a_frozen_workload_keeps_its_requests((former, applied) in updates()) {
         let frozen = applied.mode(Some("ignore"));
         let (after, _) = frozen.updated(&former);
         prop_assert_eq!(wishes(&after), wishes(&former));
     }
 
     #[test]
-    fn a_template_that_is_fixed_is_never_changed_from_what_it_was((former, applied) in updates()) {
+    fn an_immutable_template_is_never_changed((former, applied) in updates()) {
         let pointer = former.kind.template_pointer();
         if former.kind == WorkloadKind::Job && former.json["spec"]["suspend"] != true {
             let mut kept = applied;
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn only_what_the_request_brings_is_refused((former, applied) in updates()) {
+    fn only_problems_of_the_request_are_refused((former, applied) in updates()) {
         let cluster = cluster();
         let unchanged = applied.validated(Some(&applied), &cluster);
         prop_assert_ne!(unchanged.reason, ValidationReason::Problems);

@@ -15,7 +15,7 @@ fn wrong() -> super::Workload {
 }
 
 #[test]
-fn what_is_right_is_accepted_without_a_word() {
+fn a_valid_workload_is_accepted_without_warnings() {
     let validation = deployment().validated(None, &cluster());
     assert_eq!((validation.reason, validation.warnings), (ValidationReason::Valid, Vec::new()));
     assert!(validation.problems.is_empty());
@@ -43,7 +43,7 @@ fn an_old_problem_is_a_warning() {
 }
 
 #[test]
-fn what_is_being_deleted_is_not_looked_at() {
+fn an_object_being_deleted_is_not_checked() {
     let validation =
         wrong().metadata("deletionTimestamp", "2026-01-01T00:00:00Z").validated(None, &cluster());
     assert_eq!((validation.reason, validation.warnings), (ValidationReason::Deleting, Vec::new()));
@@ -76,7 +76,7 @@ fn a_misspelt_mode_is_a_problem_of_the_workload() {
 }
 
 #[test]
-fn all_problems_are_said_at_once() {
+fn all_problems_are_reported_at_once() {
     let validation = wrong().mode(Some("ingore")).validated(None, &cluster());
     let text = validation.problems.to_string();
     assert!(text.contains("2 problems") && text.contains("ingore") && text.contains("soon"), "{text}");
@@ -95,7 +95,7 @@ fn an_opted_out_workload_may_be_wrong() {
 }
 
 #[test]
-fn nothing_is_said_in_an_excluded_namespace() {
+fn excluded_namespaces_get_no_messages() {
     let excluded = Cluster::with(scaivault_inject::InjectorConfig {
         excluded_namespaces: vec!["billing".to_owned()],
         ..crate::support::config()
@@ -105,7 +105,7 @@ fn nothing_is_said_in_an_excluded_namespace() {
 }
 
 #[test]
-fn a_key_on_the_wrong_metadata_is_told_where_to_go() {
+fn a_key_on_the_wrong_metadata_names_the_right_place() {
     let misplaced = deployment().own("inject-secret-new", "a/b").own("refresh-interval", "soon");
     let validation = misplaced.validated(None, &cluster());
     assert_eq!(validation.reason, ValidationReason::Valid, "it has no effect, so it is no problem");

@@ -37,7 +37,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_dropped_program_and_its_directory_are_gone() {
+fn a_dropped_program_and_its_directory_are_removed() {
     let directory = Directory::new("scaivault-program-").unwrap();
     let path = directory.path().to_owned();
     let mut program = sleeper(&directory);
@@ -65,8 +65,8 @@ fn a_program_that_ends_is_noticed_and_its_last_words_are_shown() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "says which of the two processes this is")]
-fn nothing_is_left_of_a_process_that_is_killed() {
+#[expect(clippy::disallowed_methods, reason = "distinguishes the two processes")]
+fn nothing_remains_of_a_killed_process() {
     if env::var_os(HOLDER).is_some() {
         hold();
         return;
@@ -75,7 +75,7 @@ fn nothing_is_left_of_a_process_that_is_killed() {
         .args([
             "--exact",
             "--nocapture",
-            "control_plane::program::tests::nothing_is_left_of_a_process_that_is_killed",
+            "control_plane::program::tests::nothing_remains_of_a_killed_process",
         ])
         .env(HOLDER, "1")
         .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use scaivault_inject::{Context, Delivered, DeliveredSecret, PodView, delivered};
+use scaivault_inject::{Context, DeliveredSecret, PodSecrets, PodView, delivered};
 
 use super::{Catalog, template::Template};
 use crate::{
@@ -16,9 +16,9 @@ pub(super) const NAMESPACE_SECRETS_MAX: usize = 4096;
 
 /// The number of workloads that deliver each secret, by namespace.
 #[derive(Debug, Default)]
-pub(super) struct Followed(BTreeMap<Arc<str>, BTreeMap<SourceId, usize>>);
+pub(super) struct DeliveryCounts(BTreeMap<Arc<str>, BTreeMap<SourceId, usize>>);
 
-impl Followed {
+impl DeliveryCounts {
     /// Adds a workload that delivers a secret. Returns `None` if the namespace has too many.
     pub(super) fn add(
         &mut self,
@@ -54,19 +54,20 @@ impl Followed {
 }
 
 impl Catalog {
-    /// The secrets of ScaiVault that pods of a template get, and those that are too many.
+    /// Returns the ScaiVault secrets of the template's pods, and those above the limit.
     pub(super) fn vault_sources(
         &mut self,
         namespace: &Arc<str>,
         pod: &PodView<'_>,
         context: &Context<'_>,
     ) -> (Vec<(SourceId, bool)>, NotFollowed) {
-        let Delivered { secrets, by_pod: _ } = delivered(pod, context);
+        let PodSecrets { secrets, by_pod: _ } = delivered(pod, context);
         let (mut vault, mut not_followed) = (Vec::new(), NotFollowed::default());
         for DeliveredSecret { path, is_refreshed } in &secrets {
             let source = SourceRef::new(SourceKind::ScaiVault, path.as_str());
             let is_first = vault.len() < SECRETS_MAX;
-            let followed = is_first.then(|| self.followed.add(namespace, &source, &mut self.world.sources));
+            let followed =
+                is_first.then(|| self.delivery_counts.add(namespace, &source, &mut self.world.sources));
             match followed.flatten() {
                 Some(id) => vault.push((id, *is_refreshed)),
                 None => not_followed.add(|| source),
@@ -75,12 +76,12 @@ impl Catalog {
         (vault, not_followed)
     }
 
-    /// The template of a workload goes, or another one comes.
+    /// Removes the counts of a template that was removed or replaced.
     pub(super) fn forget_vault_sources(&mut self, key: &WorkloadKey, template: &Template) {
-        self.followed.remove(&key.namespace, template.vault.iter().map(|(source, _)| *source));
+        self.delivery_counts.remove(&key.namespace, template.vault.iter().map(|(source, _)| *source));
     }
 
-    /// How many secrets are not followed, because their workload or namespace has too many.
+    /// The number of secrets that are not followed because their workload or namespace has too many.
     pub fn not_followed(&self) -> usize {
         self.world.workloads.values().map(|workload| workload.not_followed.count).sum()
     }
