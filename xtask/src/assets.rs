@@ -7,7 +7,11 @@ mod kubernetes;
 mod module;
 mod openapi;
 
-use std::{env, fs, path::PathBuf, time::Instant};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
@@ -52,11 +56,15 @@ pub(crate) fn directory(kube: Option<Release>) -> Result<PathBuf> {
         for build in &builds {
             parts.push(build_module(&shell, &cache, build)?);
         }
-        for file in parts.iter().map(|part| shell.read_dir(part)).collect::<Result<Vec<_>, _>>()?.concat() {
-            shell.hard_link(file, out)?;
-        }
-        Ok(())
+        parts.iter().try_for_each(|part| link_files(&shell, part, out))
     })
+}
+
+fn link_files(shell: &Shell, from: &Path, to: &Path) -> Result<()> {
+    for file in shell.read_dir(from)? {
+        shell.hard_link(&file, to.join(file.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// Builds `secrets-store-csi-driver` and `sidecars` as static programs and prints their directory.
@@ -131,4 +139,25 @@ fn cache() -> Result<Cache> {
     Cache::find(|name| env::var_os(name)).context(
         "no place for built programs: set HOME, XDG_CACHE_HOME or SCAIVAULT_ASSETS_CACHE to a directory",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_are_linked_into_one_directory() -> Result<()> {
+        let (shell, directory) = (Shell::new()?, tempfile::tempdir()?);
+        let [etcd, kubernetes, all] = ["etcd", "kubernetes", "all"].map(|name| directory.path().join(name));
+        shell.create_dir(&all)?;
+        for (part, name) in [(&etcd, "etcd"), (&kubernetes, "kubectl"), (&kubernetes, "kube-apiserver")] {
+            shell.write_file(part.join(name), name)?;
+        }
+        link_files(&shell, &etcd, &all)?;
+        link_files(&shell, &kubernetes, &all)?;
+        for name in ["etcd", "kubectl", "kube-apiserver"] {
+            assert_eq!(shell.read_file(all.join(name))?, name);
+        }
+        Ok(())
+    }
 }
