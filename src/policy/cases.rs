@@ -121,14 +121,14 @@ impl Results {
                 Ok(test) => self.run_test(&test, place, cluster)?,
                 Err(problems) => {
                     let named =
-                        problems.iter().map(|problem| format!("{}: {problem}", place.of(&problem.field)));
+                        problems.iter().map(|problem| format!("{}: {problem}", place.at(&problem.field)));
                     self.add_mistakes(named);
                 }
             }
         } else if is_policy(object) && object.kind != KIND {
             // A misspelt kind: its cases would otherwise be skipped silently.
             let kind = Excerpt::new(object.kind);
-            let place = place.of("kind");
+            let place = place.at("kind");
             self.add_mistakes([format!("{place}: kind: expected {TEST_KIND} or {KIND}, found {kind}")]);
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Results {
         };
         let world = World { cluster, kube_version, policies: files.into_set(), namespaces };
         for (index, case) in cases.iter().enumerate() {
-            self.cases.push(world.run(case, &place.of(&format!("cases[{index}]")))?);
+            self.cases.push(world.run(case, &place.at(&format!("cases[{index}]")))?);
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// The location of a field of the test.
-    fn of(&self, field: &str) -> Self {
+    fn at(&self, field: &str) -> Self {
         let line = self.places.and_then(|places| places.field(self.object, field));
         Self { line: line.unwrap_or(self.line), ..self.clone() }
     }

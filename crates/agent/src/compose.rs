@@ -105,15 +105,15 @@ impl Composer {
 
     /// The files of a secret.
     pub(crate) fn targets(&self, key: &Key) -> impl Iterator<Item = &'static TargetFile> {
-        self.of(key).map(Output::target)
+        self.outputs_of(key).map(Output::target)
     }
 
     /// Whether all files of a secret may be omitted.
     pub(crate) fn is_optional(&self, key: &Key) -> bool {
-        self.of(key).all(Output::is_optional)
+        self.outputs_of(key).all(Output::is_optional)
     }
 
-    fn of(&self, key: &Key) -> impl Iterator<Item = &Output> {
+    fn outputs_of(&self, key: &Key) -> impl Iterator<Item = &Output> {
         self.outputs.iter().filter(move |output| output.keys.contains(key))
     }
 

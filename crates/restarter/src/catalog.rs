@@ -349,7 +349,7 @@ impl Catalog {
             }
             return;
         };
-        let pods = self.pods.of(key);
+        let pods = self.pods.of_workload(key);
         let statuses = self.class_statuses.get(&key.namespace);
         let (agreements, awaited_pod) = agreements(&pods, statuses);
         let candidates = (&self.secrets, &self.classes);
@@ -364,7 +364,7 @@ impl Catalog {
         let marker = template
             .marker
             .as_ref()
-            .map(|marker| marker.of(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
+            .map(|marker| marker.delivered(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
         let Template { uid, resource_version, state, choice, .. } = &**template;
         let entry = self.world.workloads.entry(key.clone()).or_default();
         **entry = Workload {

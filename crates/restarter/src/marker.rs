@@ -44,7 +44,7 @@ impl MarkedVersions {
     }
 
     /// The versions of these sources.
-    pub fn of(&self, delivered: impl IntoIterator<Item = SourceId>, sources: &Sources) -> Marker {
+    pub fn delivered(&self, delivered: impl IntoIterator<Item = SourceId>, sources: &Sources) -> Marker {
         let version = |id: SourceId| {
             let name = digest(&[&sources.name(id).to_string()]);
             let index = self.versions.binary_search_by_key(&name, |(source, _)| *source).ok()?;
@@ -90,7 +90,7 @@ mod tests {
         let versions = [Version::Numbered { time: 9, number: 3 }, Version::Numbered { time: 5, number: 0 }];
         let text = write(&[(&native, versions[1]), (&vault, versions[0])]);
         assert_eq!(text, "scaivault:environments/production/db=3@9;secret:db=@5");
-        let marker = MarkedVersions::parse(&text).of(ids, &sources);
+        let marker = MarkedVersions::parse(&text).delivered(ids, &sources);
         assert_eq!(marker.versions.to_vec(), [(ids[0], versions[0]), (ids[1], versions[1])]);
         assert_eq!(marker.digest, digest(&[&text]));
     }
@@ -100,7 +100,7 @@ mod tests {
         let mut sources = Sources::default();
         let id = sources.intern("a", &SourceRef::new(SourceKind::Secret, "db"));
         let text = "secret:other=@5;secret:db=never;;=;secret:db=@7;secret:db=@9";
-        let marker = MarkedVersions::parse(text).of([id], &sources);
+        let marker = MarkedVersions::parse(text).delivered([id], &sources);
         assert_eq!(marker.versions.len(), 1);
         let long = format!("secret:db=@7;{}", "x".repeat(MAX_BYTES));
         assert!(MarkedVersions::parse(&long).versions.is_empty());

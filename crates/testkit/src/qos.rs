@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    fn of(containers: &[Value]) -> Class {
+    fn class_of(containers: &[Value]) -> Class {
         let containers: Vec<_> = containers.iter().map(|resources| json!({"resources": resources})).collect();
         class(&json!({"spec": {"containers": containers}}))
     }
@@ -126,13 +126,13 @@ mod tests {
     #[test]
     fn classes() {
         let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}});
-        assert_eq!(of(std::slice::from_ref(&full)), Class::Guaranteed);
-        assert_eq!(of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]), Class::Guaranteed);
-        assert_eq!(of(&[full.clone(), json!({})]), Class::Burstable);
-        assert_eq!(of(&[full.clone(), json!({"limits": {"cpu": "1"}})]), Class::Burstable);
+        assert_eq!(class_of(std::slice::from_ref(&full)), Class::Guaranteed);
+        assert_eq!(class_of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]), Class::Guaranteed);
+        assert_eq!(class_of(&[full.clone(), json!({})]), Class::Burstable);
+        assert_eq!(class_of(&[full.clone(), json!({"limits": {"cpu": "1"}})]), Class::Burstable);
         let less = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "999m"}});
-        assert_eq!(of(&[less]), Class::Burstable);
-        assert_eq!(of(&[json!({}), json!({"requests": {"cpu": "0"}})]), Class::BestEffort);
+        assert_eq!(class_of(&[less]), Class::Burstable);
+        assert_eq!(class_of(&[json!({}), json!({"requests": {"cpu": "0"}})]), Class::BestEffort);
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn narrow() -> Limits {
     Limits { body_bytes: FREE_BODY_BYTES + 100, buffered_bytes: 200, ..Limits::default() }
 }
 
-fn of(bytes: usize) -> Body {
+fn body_of(bytes: usize) -> Body {
     Body::from(vec![b' '; bytes])
 }
 
@@ -140,13 +140,13 @@ fn of(bytes: usize) -> Body {
 async fn large_bodies_do_not_block_small_ones() {
     let budget =
         budget(&Limits { body_bytes: FREE_BODY_BYTES + 100, buffered_bytes: 150, ..Limits::default() });
-    let first = read(&budget, of(FREE_BODY_BYTES + 100)).await.unwrap();
-    let error = read(&budget, of(FREE_BODY_BYTES + 51)).await.unwrap_err();
+    let first = read(&budget, body_of(FREE_BODY_BYTES + 100)).await.unwrap();
+    let error = read(&budget, body_of(FREE_BODY_BYTES + 51)).await.unwrap_err();
     assert_eq!(error, BodyError::Memory);
     assert_eq!(budget.buffered.get(), signed(first.bytes.len()), "a refused body frees its memory");
-    assert!(read(&budget, of(FREE_BODY_BYTES)).await.is_ok());
+    assert!(read(&budget, body_of(FREE_BODY_BYTES)).await.is_ok());
     drop(first);
-    assert!(read(&budget, of(FREE_BODY_BYTES + 51)).await.is_ok());
+    assert!(read(&budget, body_of(FREE_BODY_BYTES + 51)).await.is_ok());
     assert_eq!((budget.buffered.get(), budget.drawn.load(Ordering::Relaxed)), (0, 0));
 }
 
@@ -157,15 +157,15 @@ async fn one_source_leaves_room_for_the_others() {
     let (greedy, other) = (SourceBytes::default(), SourceBytes::default());
     let mut held = Vec::new();
     let refused = loop {
-        match budget.read(of(limits.body_bytes), &greedy).await {
+        match budget.read(body_of(limits.body_bytes), &greedy).await {
             Ok(body) => held.push(body),
             Err(error) => break error,
         }
     };
     assert_eq!(refused, BodyError::MemoryPerSource);
-    assert!(budget.read(of(limits.body_bytes), &other).await.is_ok());
+    assert!(budget.read(body_of(limits.body_bytes), &other).await.is_ok());
     held.clear();
-    assert!(budget.read(of(limits.body_bytes), &greedy).await.is_ok());
+    assert!(budget.read(body_of(limits.body_bytes), &greedy).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,14 +20,14 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        Self::of(Pod::new().await)
+        Self::with_pod(Pod::new().await)
     }
 
     pub(crate) async fn with(seed: &str) -> Self {
-        Self::of(Pod::with(seed).await)
+        Self::with_pod(Pod::with(seed).await)
     }
 
-    fn of(pod: Pod) -> Self {
+    fn with_pod(pod: Pod) -> Self {
         Self { world: World::start(pod.server(), seed()).unwrap(), pod }
     }
 

@@ -65,7 +65,7 @@ impl Pods {
     }
 
     /// The pods of a workload, by name.
-    pub(super) fn of(&self, key: &WorkloadKey) -> Vec<(&Arc<str>, Pod)> {
+    pub(super) fn of_workload(&self, key: &WorkloadKey) -> Vec<(&Arc<str>, Pod)> {
         let Some(namespace) = self.0.get(&key.namespace) else { return Vec::new() };
         let pods = namespace.of(key);
         pods.filter_map(|(_, name)| Some((name, namespace.by_name.get(name)?.1))).collect()

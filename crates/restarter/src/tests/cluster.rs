@@ -250,7 +250,7 @@ fn workload(key: &WorkloadKey, object: &Object, sources: &Sources) -> Workload {
         marker: object
             .marker
             .as_deref()
-            .map(|text| MarkedVersions::parse(text).of(ids.iter().copied(), sources)),
+            .map(|text| MarkedVersions::parse(text).delivered(ids.iter().copied(), sources)),
         is_paused: object.is_paused,
         is_on_delete: object.is_on_delete,
         is_partitioned: object.is_partitioned,
