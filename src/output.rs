@@ -27,7 +27,13 @@ const UNREADABLE: u8 = 2;
 
 /// The exit code of a command that reads manifests or a cluster.
 pub(crate) fn exit_code(is_unreadable: bool, has_problems: bool) -> ExitCode {
-    ExitCode::from(if is_unreadable { UNREADABLE } else { u8::from(has_problems) * PROBLEMS })
+    if is_unreadable {
+        ExitCode::from(UNREADABLE)
+    } else if has_problems {
+        ExitCode::from(PROBLEMS)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Standard output, locked, for coloured text.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::Request, http::StatusCode};
+use axum::{Json, Router, extract::Request, http::StatusCode, response::IntoResponse as _};
 use kube::Client;
 use scaivault_testkit::api_server::{client, failure, serve};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 pub(super) type Requests = mpsc::Receiver<(String, Value)>;
 
 /// A client of an API server whose answers are the results of `answer` for method, path and body, and the
-/// requests that arrive there.
+/// requests that arrive there. An answer with null has no body, like those of a load balancer.
 pub(super) async fn start(
     answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Requests) {
@@ -27,7 +27,8 @@ pub(super) async fn start(
             let (status, object) = answer(&line, &body);
             // Some tests do not read them.
             let _ = sender.try_send((line, body));
-            (StatusCode::from_u16(status).unwrap(), Json(object))
+            let status = StatusCode::from_u16(status).unwrap();
+            if object.is_null() { status.into_response() } else { (status, Json(object)).into_response() }
         }
     };
     let url = serve(Router::new().fallback(handle)).await;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use scaivault_inject::each_item;
 use serde::{Deserialize, de};
+use serde_json::value::RawValue;
 
 use crate::review::{Object, Text};
 
@@ -80,9 +81,9 @@ impl<'a> ObjectMeta<'a> {
 impl<'de: 'a, 'a> Deserialize<'de> for Owners<'a> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut owners = Vec::new();
-        each_item(deserializer, |owner| {
+        each_item(deserializer, |owner: &'de RawValue| {
             if owners.len() < OWNERS_READ {
-                owners.push(owner);
+                owners.push(serde_json::from_str(owner.get()).map_err(|error| error.to_string())?);
             }
             Ok(())
         })?;
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn the_first_owners_are_read() {
         let object = format!(
-            r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}}],"generateName":"web-"}}}}"#,
+            r#"{{"metadata":{{"ownerReferences":[{}{{"controller":true}},7],"generateName":"web-"}}}}"#,
             "{},".repeat(OWNERS_READ)
         );
         let object_meta = ObjectMeta::parse(&object);

@@ -119,12 +119,14 @@ impl Events {
                 is_newer
             });
             subscribed.paths.send_if_modified(|covered| {
-                let before = covered.len();
-                let room = PATHS_MAX.saturating_sub(before);
+                let room = PATHS_MAX.saturating_sub(covered.len());
                 let new: Vec<_> =
                     paths.into_iter().filter(|path| !covered.contains(path)).take(room).collect();
-                Arc::make_mut(covered).extend(new);
-                covered.len() > before
+                let is_changed = !new.is_empty();
+                if is_changed {
+                    Arc::make_mut(covered).extend(new);
+                }
+                is_changed
             });
         } else if !paths.is_empty() && has_room(identities.keys(), identity) {
             let paths = paths.into_iter().take(PATHS_MAX).collect();
@@ -183,7 +185,9 @@ impl Events {
         for (identity, subscribed) in &*subscribed {
             let used = self.secrets.paths(identity);
             subscribed.paths.send_if_modified(|paths| {
-                Arc::make_mut(paths).retain(|path| used.contains(path));
+                if !paths.is_subset(&used) {
+                    Arc::make_mut(paths).retain(|path| used.contains(path));
+                }
                 false
             });
         }

@@ -28,7 +28,7 @@ pub(crate) struct Assessment<'a> {
     pub(crate) wake: Option<i64>,
 }
 
-/// The next state of a workload. Most do not change, and only a changed one is in memory twice.
+/// The next state of a workload, without a copy if it does not change.
 #[derive(Debug)]
 pub(crate) enum NextLedger<'a> {
     Unchanged(&'a Ledger),

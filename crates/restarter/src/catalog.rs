@@ -361,10 +361,9 @@ impl Catalog {
             candidates,
             &mut self.world.sources,
         );
-        let marker = template
-            .marker
-            .as_ref()
-            .map(|marker| marker.delivered(deliveries.iter().map(|delivery| delivery.source), &self.world.sources));
+        let marker = template.marker.as_ref().map(|marker| {
+            marker.delivered(deliveries.iter().map(|delivery| delivery.source), &self.world.sources)
+        });
         let Template { uid, resource_version, state, choice, .. } = &**template;
         let entry = self.world.workloads.entry(key.clone()).or_default();
         **entry = Workload {

@@ -281,6 +281,7 @@ fn record(assessed: Vec<Assessed<'_>>, decision: &mut Decision) {
         decision.steps.iter().map(|step| step.workload().clone()).collect();
     for (key, workload, assessment) in assessed {
         let NextLedger::Changed(ledger) = assessment.ledger else { continue };
+        // `set_phase` may have restored the recorded phase.
         if workload.ledger.as_ref() != Some(&*ledger) && !restarted.contains(key) {
             let seen = ObservedVersions::new(workload);
             let turn = turns.entry(&key.namespace).or_default();

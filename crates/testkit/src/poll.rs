@@ -1,12 +1,9 @@
 //! Polls conditions that send no notification.
 
-use std::{
-    panic::Location,
-    time::{Duration, Instant},
-};
+use std::{panic::Location, time::Duration};
 
 /// The polling interval: short compared with the awaited events, long compared with a check.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Polls until there is a result, and returns it.
 ///
@@ -24,14 +21,16 @@ pub fn eventually<T>(
     async move { poll(limit, look).await.unwrap_or_else(|| panic!("{caller}: waited {limit:?} for {what}")) }
 }
 
-/// Polls until there is a result, and returns it; `None` if there is none within `limit`.
+/// Polls until there is a result, and returns it; `None` if there is none within `limit`, even if
+/// a look does not return.
 pub async fn poll<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let found = look().await;
-        if found.is_some() || Instant::now() > deadline {
-            return found;
+    let polling = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(INTERVAL).await;
         }
-        tokio::time::sleep(INTERVAL).await;
-    }
+    };
+    tokio::time::timeout(limit, polling).await.ok()
 }

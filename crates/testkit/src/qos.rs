@@ -127,7 +127,10 @@ mod tests {
     fn classes() {
         let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}});
         assert_eq!(class_of(std::slice::from_ref(&full)), Class::Guaranteed);
-        assert_eq!(class_of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]), Class::Guaranteed);
+        assert_eq!(
+            class_of(&[full.clone(), json!({"limits": {"cpu": 2, "memory": "1e9"}})]),
+            Class::Guaranteed
+        );
         assert_eq!(class_of(&[full.clone(), json!({})]), Class::Burstable);
         assert_eq!(class_of(&[full.clone(), json!({"limits": {"cpu": "1"}})]), Class::Burstable);
         let less = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "999m"}});

@@ -45,7 +45,10 @@ async fn writer() -> (Writer, Requests) {
 
 /// A writer to an API server with the status that `status` returns for method, path and body.
 async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, Requests) {
-    let answer = move |line: &str, body: &Value| refusal(status(&format!("{line} {body}")).as_u16());
+    let answer = move |line: &str, body: &Value| match status(&format!("{line} {body}")) {
+        StatusCode::SERVICE_UNAVAILABLE => (503, Value::Null),
+        status => refusal(status.as_u16()),
+    };
     let (client, requests) = fake_api::start(answer).await;
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     let (notices, _) = mpsc::channel(1);

@@ -6,7 +6,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
-    TIMEOUT, api, eventually,
+    TIMEOUT, api, eventually, eventually_within,
     restarter::{Cluster, Restarter, manifest, size},
     run,
 };
@@ -43,8 +43,8 @@ pub(super) fn check_waves(times: &[(String, String)], wave: usize) {
     }
 }
 
-/// The maximum number of concurrent restarts, counted at the begin of each. Times are whole seconds, and a restart that
-/// ended in the second in which it began counts as in progress only for those that began with it.
+/// The maximum number of concurrent restarts, counted at the start of each. Times are whole seconds. Those that began in one
+/// second belong to one decision, because the controller pauses for a second between decisions.
 fn most_at_once(times: &[(String, String)]) -> usize {
     let is_in_progress = |began: &String, (other_began, other_ended): &(String, String)| {
         other_began == began || other_began < began && began < other_ended
@@ -79,7 +79,7 @@ async fn a_shared_secret_rolls_in_waves_within_its_limits() {
         }
         cluster.rotate("db").await;
         let limit = TIMEOUT + Duration::from_secs(5) * u32::try_from(workloads).unwrap();
-        scaivault_testkit::eventually(limit, "all restarts", async || {
+        eventually_within(limit, "all restarts", async || {
             let records = cluster.records().await;
             let is_done = |record: &Value| {
                 let count = record["restarts"].as_array().map_or(0, Vec::len);

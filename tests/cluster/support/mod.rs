@@ -26,6 +26,7 @@ use kube::{
     core::GroupVersionKind,
 };
 use scaivault_testkit::control_plane::{ControlPlane, Options};
+pub(crate) use scaivault_testkit::eventually as eventually_within;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -84,7 +85,7 @@ pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Resu
 /// Polls until there is a result, and returns it.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
-    scaivault_testkit::eventually(TIMEOUT, what, look)
+    eventually_within(TIMEOUT, what, look)
 }
 
 /// Runs a program and returns its standard output; it must succeed.

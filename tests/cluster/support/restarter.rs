@@ -21,7 +21,7 @@ use scaivault_testkit::{
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::{TIMEOUT, api, chain, cluster_api, create, eventually, ops, policies, run};
+use super::{TIMEOUT, api, chain, cluster_api, create, eventually, eventually_within, ops, policies, run};
 
 /// The shortest possible waits.
 const FAST: [&str; 8] = [
@@ -260,7 +260,7 @@ impl Cluster {
         let namespaces = cluster_api(&self.client, "v1", "Namespace");
         namespaces.delete(&self.namespace, &kube::api::DeleteParams::default()).await.unwrap();
         // It may have had hundreds of workloads.
-        scaivault_testkit::eventually(10 * TIMEOUT, "the namespace's end", async || {
+        eventually_within(10 * TIMEOUT, "the namespace's end", async || {
             namespaces.get_opt(&self.namespace).await.unwrap().is_none().then_some(())
         })
         .await;

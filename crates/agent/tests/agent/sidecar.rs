@@ -100,7 +100,7 @@ async fn a_crash_costs_neither_a_login_nor_a_lease_nor_the_gate() {
     let outputs = Outputs::new(&pod, "engine=postgres role=readonly");
     let variables = outputs.variables(&[("REFRESH_INTERVAL", "1s"), ("FETCH_TIMEOUT", "1s")]);
     // The first start has enough time.
-    let mut sidecar = start(&mut pod.agent("sidecar", &variables[..4]));
+    let mut sidecar = start(&mut pod.agent("sidecar", &outputs.variables(&[("REFRESH_INTERVAL", "1s")])));
     pod.run("wait", &variables).await.check(0, &[]);
     let lease = pod.secret("db.json");
     within(sidecar.kill()).await.unwrap();

@@ -64,8 +64,8 @@ pub(super) struct Entry {
 enum Life {
     /// Target paths of the pod's volumes.
     Used(BTreeSet<String>),
-    /// When the last volume stopped using them: the credentials were only requested, or the volume got
-    /// others.
+    /// Since when no volume uses them: they were only requested (the time of the last request), or the
+    /// last volume got others.
     Unused(Instant),
     /// No volume uses them any more, so all leases must be revoked.
     Ended,

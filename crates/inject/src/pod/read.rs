@@ -162,7 +162,7 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
-/// Reads a list item by item, so that a long one takes no memory.
+/// Reads a list item by item; `each` limits what is kept.
 pub fn each_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
     each: impl FnMut(T) -> Result<(), String>,

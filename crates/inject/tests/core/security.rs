@@ -145,7 +145,7 @@ fn the_agents_memory_holds_two_generations() {
 }
 
 #[test]
-fn apps_mount_no_volume_of_the_agent() {
+fn apps_mount_only_the_files_and_read_only() {
     let all = annotated()
         .annotate("inject-dynamic-pg.json", "engine=postgres-prod role=readonly")
         .annotate("client-credentials-secret", "billing-client")

@@ -102,19 +102,30 @@ fn a_failure_of_a_neighbour_is_not_named() {
     cluster.add("a/first", &["shared"]).is_canary = true;
     cluster.add("b/second", &["shared"]);
     cluster.add("c/third", &["shared"]).is_paused = true;
+    cluster.add("d/fourth", &["shared"]);
     let mut controller = Controller::new(Settings { canaries: 1, ..settings() });
     run(&mut cluster, &mut [&mut controller], 30, 5);
     break_all(&mut cluster, true);
+    cluster.object("d/fourth").crashes = false;
     cluster.rotate("shared");
-    run(&mut cluster, &mut [&mut controller], 600, 5);
-    // It failed in two namespaces and succeeded in none.
+    run(&mut cluster, &mut [&mut controller], 60, 5);
+    // It failed in two namespaces and succeeded in one.
     cluster.object("c/third").is_paused = false;
-    run(&mut cluster, &mut [&mut controller], 600, 5);
-    assert!(matches!(
-        phase(&cluster, "c/third"),
-        Phase::Waiting(Wait::Stopped { by: StoppedBy::Namespaces, .. })
-    ));
-    assert_eq!(cluster.rollouts(), 2);
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    let stopped = |cluster: &Cluster| {
+        let phase = phase(cluster, "c/third");
+        assert!(
+            matches!(phase, Phase::Waiting(Wait::Stopped { by: StoppedBy::Namespaces, .. })),
+            "{phase:?}"
+        );
+        cluster.objects[&key("c/third")].resource_version
+    };
+    let before = stopped(&cluster);
+    // A failure in a third namespace writes no status of those that wait.
+    cluster.object("d/fourth").pods.iter_mut().for_each(|pod| pod.is_failing = true);
+    run(&mut cluster, &mut [&mut controller], 30, 5);
+    assert!(matches!(phase(&cluster, "d/fourth"), Phase::Failed(_)));
+    assert_eq!((stopped(&cluster), cluster.rollouts()), (before, 3));
 }
 
 /// Two namespaces in which the version fails first, and another one with paused workloads.
