@@ -113,9 +113,9 @@ async fn serve(args: &RestarterArgs) -> anyhow::Result<()> {
         let (memory, metrics) = (Arc::clone(&memory), Arc::clone(&metrics));
         tasks.spawn(follow_vault(leading.clone(), vault, owner, memory, metrics));
     }
-    let (notices, receiver) = mpsc::channel(events::QUEUE);
+    let (events, receiver) = mpsc::channel(events::QUEUE);
     tasks.spawn(events::post(client.clone(), identity, receiver, Arc::clone(&metrics)));
-    let writer = Writer::new(client, Arc::clone(&memory), Arc::clone(&metrics), notices);
+    let writer = Writer::new(client, Arc::clone(&memory), Arc::clone(&metrics), events);
     tasks.spawn(Controller::new(memory, metrics, settings, writer).run(leading));
     tracing::info!(%ops_address, dry_run = args.dry_run, "listening");
     tokio::select! {

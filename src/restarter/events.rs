@@ -42,12 +42,12 @@ pub(super) struct WorkloadEvent {
 pub(super) async fn post(
     client: Client,
     instance: String,
-    mut notices: mpsc::Receiver<WorkloadEvent>,
+    mut events: mpsc::Receiver<WorkloadEvent>,
     metrics: Arc<Metrics>,
 ) {
-    while let Some(notice) = notices.recv().await {
-        let api = Api::<Event>::namespaced(client.clone(), &notice.workload.namespace);
-        let event = event(notice, &instance, Timestamp::now());
+    while let Some(workload_event) = events.recv().await {
+        let api = Api::<Event>::namespaced(client.clone(), &workload_event.workload.namespace);
+        let event = event(workload_event, &instance, Timestamp::now());
         match timeout(ANSWER, api.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => metrics.event("posted"),
             Ok(Err(error)) => {
@@ -59,9 +59,9 @@ pub(super) async fn post(
     }
 }
 
-fn event(notice: WorkloadEvent, instance: &str, now: Timestamp) -> Event {
+fn event(workload_event: WorkloadEvent, instance: &str, now: Timestamp) -> Event {
     let WorkloadEvent { workload: WorkloadKey { namespace, kind, name }, uid, is_warning, reason, mut note } =
-        notice;
+        workload_event;
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
     Event {
         metadata: ObjectMeta {

@@ -81,7 +81,7 @@ pub(super) struct Record {
     /// `status.phase` and `status.reason`.
     pub(super) shown: (Box<str>, Box<str>),
     /// The status of each condition, and when it began.
-    pub(super) held: Box<[ConditionState]>,
+    pub(super) conditions: Box<[ConditionState]>,
 }
 
 impl Memory {
@@ -402,7 +402,7 @@ impl Record {
         Self {
             resource_version: version.into(),
             shown: (status.phase.as_str().into(), status.reason.as_str().into()),
-            held: status.held(),
+            conditions: status.condition_states(),
         }
     }
 }

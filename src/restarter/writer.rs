@@ -44,7 +44,7 @@ pub(super) struct Writer {
     client: Client,
     memory: Arc<Memory>,
     metrics: Arc<Metrics>,
-    notices: mpsc::Sender<WorkloadEvent>,
+    events: mpsc::Sender<WorkloadEvent>,
     /// Workloads whose `RotationRollout` was refused: how often in a row, and when it may be written next.
     held: Mutex<BTreeMap<WorkloadKey, (u32, Instant)>>,
     /// How often in a row the patch of a workload was refused.
@@ -80,9 +80,9 @@ impl Writer {
         client: Client,
         memory: Arc<Memory>,
         metrics: Arc<Metrics>,
-        notices: mpsc::Sender<WorkloadEvent>,
+        events: mpsc::Sender<WorkloadEvent>,
     ) -> Self {
-        Self { client, memory, metrics, notices, held: Mutex::default(), refusals: Mutex::default() }
+        Self { client, memory, metrics, events, held: Mutex::default(), refusals: Mutex::default() }
     }
 
     /// Whether a step must be postponed.
@@ -161,7 +161,7 @@ impl Writer {
                         state.catalog.put_refusal(key, None);
                     });
                 }
-                self.notice(key, false, "Restarting", format!("pods are replaced for {marker}"));
+                self.send_event(key, false, "Restarting", format!("pods are replaced for {marker}"));
             }
             Err(RefusedWrite { write: Write::Unavailable, message }) => {
                 return Err(UnansweredWrite { workload: key.clone(), is_restart: true, message });
@@ -197,7 +197,7 @@ impl Writer {
         let message: String = message.chars().take(MESSAGE_CHARS).collect();
         let refusal = Refusal { until, message: message.clone().into() };
         self.memory.change(|state| state.catalog.put_refusal(key, Some(refusal)));
-        self.notice(
+        self.send_event(
             key,
             true,
             "PatchRefused",
@@ -260,7 +260,7 @@ impl Writer {
     fn status(&self, ledger: &Ledger, known: &Record) -> RotationRolloutStatus {
         let now = unix_seconds(SystemTime::now());
         let mut state = self.memory.lock();
-        RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.held)
+        RotationRolloutStatus::new(ledger, &state.catalog.world().sources, now, &known.conditions)
     }
 
     /// Creates the `RotationRollout`, owned by its workload. Returns `None` if the workload does not exist
@@ -290,12 +290,12 @@ impl Writer {
         match change {
             RolloutChange::Succeeded => {
                 let note = "all pods were replaced and are available".to_owned();
-                self.notice(key, false, "Restarted", note);
+                self.send_event(key, false, "Restarted", note);
             }
             RolloutChange::Recovered => {
                 tracing::info!(workload = %key, "workload has recovered from its failed restart");
                 let note = "all pods have been available for a while after the failed restart".to_owned();
-                self.notice(key, false, "Recovered", note);
+                self.send_event(key, false, "Recovered", note);
             }
             RolloutChange::Failed(failure) => self.report_failure(key, ledger, failure),
             RolloutChange::Replaced => {}
@@ -313,7 +313,7 @@ impl Writer {
             tracing::warn!(workload = %key, reason, "restart failed, continuing the other restarts");
         }
         let message = Phase::Failed(failure).message(ledger, &self.memory.lock().catalog.world().sources);
-        self.notice(key, true, reason, message);
+        self.send_event(key, true, reason, message);
     }
 
     /// Reports the reason of a waiting restart if it has changed since the last record.
@@ -332,7 +332,7 @@ impl Writer {
             | Wait::Stopped { .. },
         ) = &ledger.phase
         {
-            self.notice(key, true, reason, self.message(ledger));
+            self.send_event(key, true, reason, self.message(ledger));
         }
     }
 
@@ -340,10 +340,10 @@ impl Writer {
         ledger.phase.message(ledger, &self.memory.lock().catalog.world().sources)
     }
 
-    fn notice(&self, workload: &WorkloadKey, is_warning: bool, reason: &'static str, note: String) {
+    fn send_event(&self, workload: &WorkloadKey, is_warning: bool, reason: &'static str, note: String) {
         let Some(uid) = self.memory.lock().catalog.uid(workload).map(str::to_owned) else { return };
-        let notice = WorkloadEvent { workload: workload.clone(), uid, is_warning, reason, note };
-        if self.notices.try_send(notice).is_err() {
+        let event = WorkloadEvent { workload: workload.clone(), uid, is_warning, reason, note };
+        if self.events.try_send(event).is_err() {
             self.metrics.event("dropped");
         }
     }

@@ -275,14 +275,14 @@ impl RotationRolloutStatus {
 
     /// The status of each condition and when it began. Conditions that the controller did not write are
     /// ignored.
-    pub fn held(&self) -> Box<[ConditionState]> {
+    pub fn condition_states(&self) -> Box<[ConditionState]> {
         let known = |words: &[&'static str], word: &str| words.iter().find(|known| **known == word).copied();
-        let held = self.conditions.iter().filter_map(|found| {
+        let states = self.conditions.iter().filter_map(|found| {
             let condition = known(&CONDITIONS, &found.type_)?;
             let status = known(&STATUSES, &found.status)?;
             Some(ConditionState { condition, status, since: seconds(&found.last_transition_time)? })
         });
-        held.collect()
+        states.collect()
     }
 
     /// The ledger, with interned sources of the workload's namespace. Malformed entries are ignored, because
@@ -309,7 +309,7 @@ impl RotationRolloutStatus {
             let (is_manual, was_healthy) = (pending.manual, pending.was_healthy);
             Some(PendingRestart { since: seconds(&pending.since)?, is_manual, was_healthy, versions })
         });
-        ledger.rollout = self.rollout.as_ref().and_then(RolloutStatus::followed);
+        ledger.rollout = self.rollout.as_ref().and_then(RolloutStatus::record);
         ledger.restarts.sort_unstable();
         ledger
     }
@@ -346,7 +346,7 @@ impl From<RolloutRecord> for RolloutStatus {
 }
 
 impl RolloutStatus {
-    fn followed(&self) -> Option<RolloutRecord> {
+    fn record(&self) -> Option<RolloutRecord> {
         let outcome = match (&self.finished, &self.failure) {
             (Some(finished), _) => Outcome::Succeeded { at: seconds(finished)? },
             (None, Some(failure)) => Outcome::Failed(Failure::from_reason(failure)?),
@@ -409,7 +409,7 @@ fn condition(
     now: i64,
     previous: &[ConditionState],
 ) -> Condition {
-    let same = previous.iter().find(|held| held.condition == type_ && held.status == status);
+    let same = previous.iter().find(|state| state.condition == type_ && state.status == status);
     Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),

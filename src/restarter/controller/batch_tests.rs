@@ -28,8 +28,8 @@ async fn controller(
         }
         state.catalog.put_version("a/b", Version::Numbered { time: 5, number: 1 }, None, 5);
     });
-    let (notices, _) = mpsc::channel(1);
-    let writer = Writer::new(client, Arc::clone(&memory), Arc::default(), notices);
+    let (events, _) = mpsc::channel(1);
+    let writer = Writer::new(client, Arc::clone(&memory), Arc::default(), events);
     (Controller::new(memory, Arc::default(), settings, writer), requests)
 }
 

@@ -51,8 +51,8 @@ async fn writer_to(status: fn(&str) -> StatusCode) -> (Writer, Requests) {
     };
     let (client, requests) = fake_api::start(answer).await;
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
-    let (notices, _) = mpsc::channel(1);
-    (Writer::new(client, memory, Arc::default(), notices), requests)
+    let (events, _) = mpsc::channel(1);
+    (Writer::new(client, memory, Arc::default(), events), requests)
 }
 
 /// The next request, without its query.
@@ -215,13 +215,13 @@ async fn accepted_writer() -> (Writer, mpsc::Receiver<WorkloadEvent>) {
         (200, object)
     };
     let (client, _) = fake_api::start(accept).await;
-    let (notices, events) = mpsc::channel(8);
+    let (sender, events) = mpsc::channel(8);
     let memory = Memory::new(Defaults::default(), Settings::default(), None);
     memory.change(|state| {
         state.put_workload(Kind::Deployment, &deployment("5", &json!({})));
         state.put_record(&record("7"));
     });
-    (Writer::new(client, memory, Arc::default(), notices), events)
+    (Writer::new(client, memory, Arc::default(), sender), events)
 }
 
 /// Records a restart. Returns the events and the counts of restarts so far.

@@ -69,7 +69,7 @@ fn a_status_has_the_pending_restart_and_its_reason() {
     let status = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_000, &[]);
     assert_eq!((status.phase.as_str(), status.reason.as_str()), ("Waiting", "NotReleased"));
     assert!(status.message.ends_with("; pending: scaivault:a/b"), "{}", status.message);
-    let again = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_900, &status.held());
+    let again = RotationRolloutStatus::new(&ledger, &sources, 1_790_000_900, &status.condition_states());
     assert_eq!(again, status, "times of conditions that hold are kept");
     let words: Vec<_> =
         status.conditions.iter().map(|found| (&*found.type_, &*found.status, &*found.reason)).collect();
