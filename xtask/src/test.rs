@@ -4,7 +4,9 @@ mod selection;
 
 use std::{
     env, fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +28,10 @@ const FORMATS: &str = "formats";
 const INJECTOR: &str = "scaivault-injector";
 /// The variable with the directory of programs, named as in controller-runtime's envtest.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+/// How many tests of a program run at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+/// More than one, because the slow tests wait for other processes most of the time.
+const THREADS_PER_CORE: usize = 2;
 /// Programs that must be in the same directory, because they must have the same version; others may
 /// be on the `PATH`.
 const SERVERS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
@@ -102,6 +108,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     enabled.retain(|feature| selection.has_package_of(feature));
     let scope = (!selection.chooses_packages()).then_some("--workspace");
     let with_features = (!enabled.is_empty()).then(|| ["--features".to_owned(), enabled.join(",")]);
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        shell.set_var(THREADS_VARIABLE, (THREADS_PER_CORE * cores).to_string());
+    }
     workspace::cargo(&shell, &["test", "--locked"])
         .args(scope)
         .args(with_features.into_iter().flatten())
