@@ -1,11 +1,9 @@
 //! Assesses a single workload: the versions that its pods do not have, and what a restart would wait for.
 
-use std::ops::Deref;
-
 use crate::{
     ledger::{
-        AcceptedVersion, Doubt, Failure, Ledger, Outcome, PendingRestart, Phase, Queue, RolloutRecord, Start,
-        Trial, Wait,
+        AcceptedVersion, Doubt, Failure, Ledger, NextLedger, Outcome, PendingRestart, Phase, Queue,
+        RolloutRecord, Start, Trial, Wait,
     },
     settings::{LEAST_DEBOUNCE, Settings},
     source::{SourceId, SourceKind, Sources, Version},
@@ -26,34 +24,6 @@ pub(crate) struct Assessment<'a> {
     pub(crate) is_healthy: bool,
     /// When to assess it again, Unix seconds.
     pub(crate) wake: Option<i64>,
-}
-
-/// The next state of a workload, without a copy if it does not change.
-#[derive(Debug)]
-pub(crate) enum NextLedger<'a> {
-    Unchanged(&'a Ledger),
-    Changed(Box<Ledger>),
-}
-
-impl NextLedger<'_> {
-    pub(crate) fn set_phase(&mut self, phase: Phase) {
-        match self {
-            Self::Unchanged(ledger) if ledger.phase == phase => {}
-            Self::Unchanged(ledger) => *self = Self::Changed(Box::new(Ledger { phase, ..ledger.clone() })),
-            Self::Changed(ledger) => ledger.phase = phase,
-        }
-    }
-}
-
-impl Deref for NextLedger<'_> {
-    type Target = Ledger;
-
-    fn deref(&self) -> &Ledger {
-        match self {
-            Self::Unchanged(ledger) => ledger,
-            Self::Changed(ledger) => ledger,
-        }
-    }
 }
 
 /// Whether the workload's own state allows a restart.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    assess::{Assessment, NextLedger, Readiness, assess, current, mix},
-    ledger::{AcceptedVersion, Ledger, Outcome, Phase, Queue, RolloutRecord, Start, Trial, Wait},
+    assess::{Assessment, Readiness, assess, current, mix},
+    ledger::{AcceptedVersion, Ledger, NextLedger, Outcome, Phase, Queue, RolloutRecord, Start, Trial, Wait},
     marker,
     settings::Settings,
     source::{SourceId, SourceRef, Sources, Version},

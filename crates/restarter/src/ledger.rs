@@ -1,6 +1,6 @@
 //! The persistent state of a workload, which is stored in its `RotationRollout`.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use crate::{
     settings::Settings,
@@ -311,6 +311,34 @@ impl RolloutChange {
             _ => None,
         };
         is_replaced.then_some(Self::Replaced).into_iter().chain(ended).collect()
+    }
+}
+
+/// The next state of a workload, without a copy if it does not change.
+#[derive(Debug)]
+pub(crate) enum NextLedger<'a> {
+    Unchanged(&'a Ledger),
+    Changed(Box<Ledger>),
+}
+
+impl NextLedger<'_> {
+    pub(crate) fn set_phase(&mut self, phase: Phase) {
+        match self {
+            Self::Unchanged(ledger) if ledger.phase == phase => {}
+            Self::Unchanged(ledger) => *self = Self::Changed(Box::new(Ledger { phase, ..ledger.clone() })),
+            Self::Changed(ledger) => ledger.phase = phase,
+        }
+    }
+}
+
+impl Deref for NextLedger<'_> {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        match self {
+            Self::Unchanged(ledger) => ledger,
+            Self::Changed(ledger) => ledger,
+        }
     }
 }
 
