@@ -154,16 +154,10 @@ impl Follower {
             }
             state.catalog.paths()
         };
-        let is_same = {
-            let known = self.paths.borrow();
-            // Both lists are sorted by text.
-            known.len() == named.len()
-                && known.iter().map(SecretPath::as_str).eq(named.iter().map(|path| &**path))
-        };
-        if is_same {
+        let named: BTreeSet<SecretPath> = named.into_iter().filter_map(|path| path.try_into().ok()).collect();
+        if named == **self.paths.borrow() {
             return;
         }
-        let named: BTreeSet<SecretPath> = named.into_iter().filter_map(|path| path.try_into().ok()).collect();
         self.lookups.add(named.difference(&self.paths.borrow()).cloned());
         self.lookups.retain(&named);
         self.failing.retain(|path| named.contains(path));

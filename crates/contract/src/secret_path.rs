@@ -27,10 +27,8 @@ impl FromStr for SecretPath {
     type Err = SecretPathError;
 
     fn from_str(text: &str) -> Result<Self, SecretPathError> {
-        match fault(text) {
-            None => Ok(Self(text.into())),
-            Some(fault) => Err(SecretPathError { text: Excerpt::new(text), fault }),
-        }
+        check(text)?;
+        Ok(Self(text.into()))
     }
 }
 
@@ -39,10 +37,15 @@ impl TryFrom<Arc<str>> for SecretPath {
     type Error = SecretPathError;
 
     fn try_from(text: Arc<str>) -> Result<Self, SecretPathError> {
-        match fault(&text) {
-            None => Ok(Self(text)),
-            Some(fault) => Err(SecretPathError { text: Excerpt::new(&text), fault }),
-        }
+        check(&text)?;
+        Ok(Self(text))
+    }
+}
+
+fn check(text: &str) -> Result<(), SecretPathError> {
+    match fault(text) {
+        None => Ok(()),
+        Some(fault) => Err(SecretPathError { text: Excerpt::new(text), fault }),
     }
 }
 

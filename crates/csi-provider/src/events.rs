@@ -122,11 +122,11 @@ impl Events {
                 let room = PATHS_MAX.saturating_sub(covered.len());
                 let new: Vec<_> =
                     paths.into_iter().filter(|path| !covered.contains(path)).take(room).collect();
-                let is_changed = !new.is_empty();
-                if is_changed {
-                    Arc::make_mut(covered).extend(new);
+                if new.is_empty() {
+                    return false;
                 }
-                is_changed
+                Arc::make_mut(covered).extend(new);
+                true
             });
         } else if !paths.is_empty() && has_room(identities.keys(), identity) {
             let paths = paths.into_iter().take(PATHS_MAX).collect();

@@ -83,8 +83,8 @@ fn the_signalling_agent_runs_as_the_target() {
         ambiguous.contains("reload-target") && ambiguous.contains("<container>/<process>"),
         "{ambiguous}"
     );
-    let refusal = cluster().refusal(&target("nobody/billing").json());
-    assert!(refusal.contains("nobody"), "{refusal}");
+    let refusal = cluster().refusal(&target("absent/billing").json());
+    assert!(refusal.contains("absent"), "{refusal}");
 }
 
 #[test]
