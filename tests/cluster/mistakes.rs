@@ -178,18 +178,12 @@ async fn only_a_valid_configuration_is_reloaded() {
     let before = image("before").await;
     assert!(before.starts_with("scailabs/scaivault-init:"), "{before}");
     release.configure(|text| text.replace(&before, "registry.example.com/init:2"));
-    eventually("the other image", async || {
-        release.log().await.contains("configuration replaced").then_some(())
-    })
-    .await;
+    release.until_logged("configuration replaced").await;
     assert_eq!(image("after").await, "registry.example.com/init:2");
 
     release.configure(|text| text.replace("initImage:", "initImages:"));
-    eventually("the refusal of the file", async || {
-        release.log().await.contains("new configuration rejected").then_some(())
-    })
-    .await;
-    assert!(release.log().await.contains("initImages"));
+    let line = release.until_logged("new configuration rejected").await;
+    assert!(line.contains("initImages"), "{line}");
     assert_eq!(image("still").await, "registry.example.com/init:2");
     let refused = create_pod(&client, &namespace, pod("wrong", &mistakes())).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("{PREFIX}inject-secret-db.json")), "{refused}");

@@ -13,8 +13,6 @@ use crate::support::{
 
 const POD_WEBHOOK: &str = "failed calling webhook \"pods.injector.scaivault.scailabs.ai\"";
 const MODE_WEBHOOK: &str = "failed calling webhook \"mode.injector.scaivault.scailabs.ai\"";
-/// All reviews of the injector.
-const REVIEWS: &str = "scaivault_injector_admission_duration_seconds_count";
 const BLOCK: &str = "{\"metadata\":{\"finalizers\":[\"example.com/block\"]}}";
 const UNBLOCK: &str = "{\"metadata\":{\"finalizers\":null}}";
 
@@ -141,14 +139,14 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
     };
     let served = release.namespace("served").await;
     eventually("a call for an ordinary namespace with the label", async || {
-        let name = format!("probe-{}", release.counter(REVIEWS).await);
+        let name = format!("probe-{}", release.object_admissions().await);
         let created = create_pod(&client, &served, pod(&name, &annotations())).await.unwrap();
         is_injected(&created).then_some(())
     })
     .await;
-    let reviews = release.counter(REVIEWS).await;
+    let reviews = release.object_admissions().await;
     untouched("up").await;
-    assert_eq!(release.counter(REVIEWS).await, reviews, "the injector was asked");
+    assert_eq!(release.object_admissions().await, reviews, "the injector was asked");
     release.stop().await;
     untouched("down").await;
     for namespace in spaces {

@@ -140,8 +140,7 @@ async fn a_policy_injects_pods_without_annotations() {
         let receipt = inspect::injector_annotation(pod, "receipt").unwrap();
         assert!(receipt.contains(&format!("{name}@1")), "{receipt}");
     }
-    let log = governed.release.log().await;
-    assert!(log.contains(&format!("\"policies\":\"{name}@1:injected\"")), "no line names the policy");
+    governed.release.until_logged(&format!("\"policies\":\"{name}@1:injected\"")).await;
     let status = governed
         .until_status("billing", "both pods in the status", |status| status["pods"]["injected"] == 2)
         .await;
@@ -233,11 +232,7 @@ async fn warn_admits_with_a_warning_and_audit_reports() {
     governed
         .until_status("lax", "the audited pod in the status", |status| status["pods"]["audited"] == 1)
         .await;
-    let log = governed.release.log().await;
-    let line = log
-        .lines()
-        .find(|line| line.contains(&format!("{name}@2:audited")))
-        .expect("a line names the policy");
+    let line = governed.release.until_logged(&format!("{name}@2:audited")).await;
     assert!(line.contains(PATH), "{line}");
 }
 
@@ -368,14 +363,13 @@ async fn namespaces_of_a_policy_are_labelled_if_allowed() {
     eventually("the label for reports again", async || label().await.filter(|value| value == "audit")).await;
     governed.until_injected().await;
     // Two other webhooks handle some of the pods of such a namespace. Each pod is sent once.
-    let reviews = async || release.counter("scaivault_injector_admission_duration_seconds_count").await;
     let (out, receipt) =
         (json!({key("inject"): "false"}), json!({key("inject"): "false", key("receipt"): "{}"}));
     let removal = json!({key("mutation-mode"): "ignore-and-detach", key("receipt"): "{}"});
     for annotations in [json!({}), json!({"other": "a"}), asks_for("a/b"), out, receipt, removal] {
-        let before = reviews().await;
+        let before = release.object_admissions().await;
         let made = governed.dry_run(&annotations).await;
-        assert_eq!(reviews().await - before, 1, "{annotations}: {made:?}");
+        assert_eq!(release.object_admissions().await - before, 1, "{annotations}: {made:?}");
     }
     governed.delete("inject").await;
     eventually("no label", async || label().await.is_none().then_some(())).await;

@@ -91,7 +91,7 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
     let refused = create(&pods, pod("refused", &unknown)).await.unwrap_err().to_string();
     assert!(refused.contains("inject-secret-db.json"), "{refused}");
 
-    assert!(injector.log().contains("\"annotated\""), "{}", injector.log());
+    injector.until_logged("\"annotated\"").await;
     assert!(injector.terminate().await.success());
 }
 

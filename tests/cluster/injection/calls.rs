@@ -10,8 +10,6 @@ use super::{
 };
 use crate::support::{create, eventually, other_webhook::OtherWebhook, release::Release};
 
-/// Reviews that the injector has answered.
-const REVIEWS: &str = "scaivault_injector_admission_duration_seconds_count";
 /// Where the API server mounts its token in every container without a mount there.
 const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -33,9 +31,9 @@ async fn team(prefix: &str) -> Team {
 
 /// Creates a pod and counts the calls for it.
 async fn calls(team: &Team, pod: &Value) -> (Value, u64) {
-    let before = team.release.counter(REVIEWS).await;
+    let before = team.release.object_admissions().await;
     let pod = team.create(pod).await.unwrap();
-    (pod, team.release.counter(REVIEWS).await - before)
+    (pod, team.release.object_admissions().await - before)
 }
 
 /// The agents have no token for the API server; all other containers have it.

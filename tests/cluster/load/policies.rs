@@ -320,10 +320,7 @@ async fn policies_deleted_with_their_crd_stay_in_force() {
 
     // A replica that starts now has no policies, and reports what is missing.
     let late = fleet.start_unready().await;
-    eventually("a log line about the missing CRD", async || {
-        late.log().contains("the CRD injectionpolicies.scaivault.scailabs.ai does not exist").then_some(())
-    })
-    .await;
+    late.until_logged("the CRD injectionpolicies.scaivault.scailabs.ai does not exist").await;
     assert!(!late.is_ready().await);
     create(&definitions, scaivault_policy::definition().clone()).await.unwrap();
     eventually("the late replica", async || late.is_ready().await.then_some(())).await;

@@ -270,7 +270,7 @@ async fn a_dry_run_writes_nothing() {
         (restarter.metric("workloads{phase=\"Waiting\",reason=\"DryRun\"}").await > 0.0).then_some(())
     })
     .await;
-    assert!(restarter.log().contains("a restart would begin now"), "{}", restarter.log());
+    restarter.until_logged("a restart would begin now").await;
     assert_eq!(cluster.get("Deployment", "web").await["spec"], before["spec"]);
     assert!(cluster.records().await.is_empty());
     restarter.terminate().await;

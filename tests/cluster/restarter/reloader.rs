@@ -59,7 +59,7 @@ async fn a_running_reloader_is_reported() {
     assert!(!restarter.has("reloaders").await);
     kubectl.run("create deployment old --image=ghcr.io/stakater/reloader:v1.4.0").ok();
     restarter.until_has("reloaders", true).await;
-    assert!(restarter.log().contains("Reloader runs in this cluster, too"), "{}", restarter.log());
+    restarter.until_logged("Reloader runs in this cluster, too").await;
     kubectl.run("scale deployment/old --replicas=0").ok();
     restarter.until_has("reloaders", false).await;
     kubectl.run("scale deployment/old --replicas=1").ok();

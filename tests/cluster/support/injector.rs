@@ -11,7 +11,7 @@ use scaivault_certs::Authority;
 use scaivault_testkit::control_plane::{Directory, Program};
 use serde_json::Value;
 
-use super::{TIMEOUT, eventually, ops, run};
+use super::{TIMEOUT, eventually, ops, run, until_logged};
 
 /// `scaivault-injector serve` on free ports. Killed on drop, and when the test is killed.
 pub(crate) struct Injector {
@@ -70,6 +70,16 @@ impl Injector {
         ops::metric(self.ops_address, name).await
     }
 
+    /// The number of its admissions, without those of policies, which are cluster-scoped: other
+    /// tests' policies are sent to all releases.
+    pub(crate) async fn object_admissions(&self) -> u64 {
+        let text = self.get("/metrics").await;
+        let counters =
+            text.lines().filter_map(|line| line.strip_prefix("scaivault_injector_admissions_total{"));
+        let counters = counters.filter(|counter| !counter.contains("entry=\"policy\""));
+        counters.map(|counter| counter.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     /// An answer of the ops port, with head and body.
     pub(crate) async fn get(&self, path: &str) -> String {
         ops::get(self.ops_address, path).await
@@ -83,6 +93,11 @@ impl Injector {
     /// The complete log.
     pub(crate) fn log(&self) -> String {
         self.program.log()
+    }
+
+    /// Waits for the first log line that contains `words`, and returns it.
+    pub(crate) async fn until_logged(&self, words: &str) -> String {
+        until_logged(&self.program, words).await
     }
 
     /// Sends SIGTERM and waits for the exit. Drop it to send SIGKILL.

@@ -25,7 +25,7 @@ use kube::{
     api::{Api, ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
 };
-use scaivault_testkit::control_plane::{ControlPlane, Options};
+use scaivault_testkit::control_plane::{ControlPlane, Options, Program};
 pub(crate) use scaivault_testkit::eventually as eventually_within;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -86,6 +86,13 @@ pub(crate) async fn create(api: &Api<DynamicObject>, value: Value) -> kube::Resu
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     eventually_within(TIMEOUT, what, look)
+}
+
+/// Waits for the first log line that contains `words`, and returns it. A program writes its log
+/// after its metrics and effects, so looking once is not enough.
+pub(crate) async fn until_logged(program: &Program, words: &str) -> String {
+    eventually(words, async || program.log().lines().find(|line| line.contains(words)).map(str::to_owned))
+        .await
 }
 
 /// Runs a program and returns its standard output; it must succeed.

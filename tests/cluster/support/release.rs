@@ -161,9 +161,19 @@ impl Release {
         self.injector.lock().await.as_ref().unwrap().metric(name).await
     }
 
+    /// The number of admissions of the running injector, without those of policies.
+    pub(crate) async fn object_admissions(&self) -> u64 {
+        self.injector.lock().await.as_ref().unwrap().object_admissions().await
+    }
+
     /// The log of the running injector.
     pub(crate) async fn log(&self) -> String {
         self.injector.lock().await.as_ref().unwrap().log()
+    }
+
+    /// Waits for the first line of the running injector's log that contains `words`, and returns it.
+    pub(crate) async fn until_logged(&self, words: &str) -> String {
+        self.injector.lock().await.as_ref().unwrap().until_logged(words).await
     }
 
     /// Changes the injector's configuration file.

@@ -21,7 +21,9 @@ use scaivault_testkit::{
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::{TIMEOUT, api, chain, cluster_api, create, eventually, eventually_within, ops, policies, run};
+use super::{
+    TIMEOUT, api, chain, cluster_api, create, eventually, eventually_within, ops, policies, run, until_logged,
+};
 
 /// The shortest possible waits.
 const FAST: [&str; 8] = [
@@ -38,9 +40,26 @@ const FAST: [&str; 8] = [
 /// The annotation in templates.
 pub(crate) const MARKER: &str = scaivault_restarter::MARKER;
 
-static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
-/// Only one test uses the cluster at a time.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Two, because most of the time a test waits.
+static SHARED: [SharedPlane; 2] = [const { SharedPlane::new() }; 2];
+
+/// A control plane for one test at a time: the controller watches the whole cluster.
+struct SharedPlane {
+    plane: OnceCell<Result<ControlPlane, String>>,
+    turn: Mutex<()>,
+}
+
+impl SharedPlane {
+    const fn new() -> Self {
+        Self { plane: OnceCell::const_new(), turn: Mutex::const_new(()) }
+    }
+
+    async fn turn(
+        &'static self,
+    ) -> (&'static OnceCell<Result<ControlPlane, String>>, MutexGuard<'static, ()>) {
+        (&self.plane, self.turn.lock().await)
+    }
+}
 
 /// A cluster that no other test uses at the same time, and a namespace.
 pub(crate) struct Cluster {
@@ -53,8 +72,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Waits for its turn, and for the end of earlier tests' workloads.
     pub(crate) async fn new(name: &str) -> Self {
-        let turn = TURN.lock().await;
-        let plane = SHARED
+        let (plane, turn) = tokio::select! {
+            biased;
+            first = SHARED[0].turn() => first,
+            second = SHARED[1].turn() => second,
+        };
+        let plane = plane
             .get_or_init(|| async {
                 let options = Options { nodes: 2, ..Options::default() };
                 let plane = ControlPlane::start(&options).await.map_err(|error| chain(&error))?;
@@ -413,6 +436,11 @@ impl Restarter {
     /// Its complete log.
     pub(crate) fn log(&self) -> String {
         self.program.log()
+    }
+
+    /// Waits for the first log line that contains `words`, and returns it.
+    pub(crate) async fn until_logged(&self, words: &str) -> String {
+        until_logged(&self.program, words).await
     }
 
     /// Sends SIGTERM and waits for the end. Dropping it sends SIGKILL.
