@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time between two decisions, because clocks may be set.
 const LONGEST: Duration = Duration::from_mins(5);
 /// The maximum number of steps before the next decision. After the installation, every workload has one.
-const BATCH: usize = 100;
+const BATCH: usize = 200;
 /// Concurrent writes.
 const WRITES: usize = 8;
 /// The pause after the API server could not be reached.

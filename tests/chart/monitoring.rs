@@ -202,8 +202,10 @@ fn alerts_fire_when_they_should() {
     for (set, series) in [
         (CLIENTS, "alerts.yaml"),
         (CLIENTS, "alerts-attack.yaml"),
+        (CLIENTS, "alerts-for-days.yaml"),
         (FILES, "alerts-of-files.yaml"),
         (RESTARTER, "alerts-of-restarts.yaml"),
+        (RESTARTER, "alerts-of-restarts-for-days.yaml"),
     ] {
         let text = fs::read_to_string(root().join("tests/chart").join(series)).unwrap();
         for (scrape, labels) in SCRAPES {
