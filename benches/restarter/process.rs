@@ -1,6 +1,7 @@
 //! The controller as a process.
 
 use std::{
+    env,
     ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
@@ -58,8 +59,9 @@ impl Restarter {
         let mut command = Command::new(program);
         command.args(["restarter", "--ops-listen=127.0.0.1:0"]).args(flags);
         command.env("KUBECONFIG", kubeconfig).env("LOG_FORMAT", "json").stdin(Stdio::null());
-        // As in the chart.
-        command.env("MIMALLOC_PURGE_DELAY", "0");
+        // As in the chart, whose default can be replaced, too.
+        command
+            .env("MIMALLOC_PURGE_DELAY", env::var("MIMALLOC_PURGE_DELAY").unwrap_or_else(|_| "0".to_owned()));
         command.stderr(File::create(&log).unwrap());
         Self { process: command.spawn().unwrap(), log }
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Instant as StdInstant, SystemTime},
 };
 
@@ -26,7 +29,8 @@ use crate::telemetry::LogThrottle;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time between two decisions, because clocks may be set.
 const LONGEST: Duration = Duration::from_mins(5);
-/// The maximum number of steps before the next decision. After the installation, every workload has one.
+/// The maximum number of steps before the next decision. After the installation, every workload has one: with
+/// 200, 10,000 workloads take about a minute.
 const BATCH: usize = 200;
 /// Concurrent writes.
 const WRITES: usize = 8;
@@ -107,14 +111,26 @@ impl Controller {
     }
 
     /// Executes steps. Returns whether the API server accepts writes. If it answers only some of them, the
-    /// others are postponed one by one, so that they do not delay the rest.
+    /// others are postponed one by one, so that they do not delay the rest. If it answers none of the first
+    /// ones, the rest is skipped, because each would wait for its timeout.
     async fn write(&mut self, batch: Vec<Step>, leads: &watch::Receiver<bool>) -> bool {
         let writer = &self.writer;
+        let (answered, unanswered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let write = async |step| {
-            if *leads.borrow() { writer.execute(step).await } else { Ok(StepResult::Skipped) }
+            let is_down = answered.load(Relaxed) == 0 && unanswered.load(Relaxed) >= WRITES;
+            if is_down || !*leads.borrow() {
+                return Ok(StepResult::Skipped);
+            }
+            let written = writer.execute(step).await;
+            match written {
+                Ok(StepResult::Answered) => answered.fetch_add(1, Relaxed),
+                Ok(StepResult::Skipped) => 0,
+                Err(_) => unanswered.fetch_add(1, Relaxed),
+            };
+            written
         };
         let written: Vec<_> = stream::iter(batch).map(write).buffer_unordered(WRITES).collect().await;
-        let is_answered = written.iter().any(|written| matches!(written, Ok(StepResult::Answered)));
+        let is_answered = answered.load(Relaxed) > 0;
         let unanswered: Vec<_> = written.into_iter().filter_map(Result::err).collect();
         if let (false, Some(UnansweredWrite { workload, message, .. })) = (is_answered, unanswered.first()) {
             if self.throttle.is_due(Instant::now()) {

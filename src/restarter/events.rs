@@ -19,7 +19,7 @@ use super::metrics::Metrics;
 use crate::cluster::generate_name;
 
 /// The maximum number of queued events. Others are dropped; the `RotationRollout` has the same information.
-pub(super) const QUEUE: usize = 256;
+pub(super) const QUEUE: usize = 512;
 /// The timeout of a request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The reporter in every event.

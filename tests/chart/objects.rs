@@ -505,6 +505,16 @@ fn the_restarter_only_has_the_enabled_permissions() {
     }
 }
 
+/// Server-side apply refuses a list with the same name twice.
+#[test]
+fn a_users_variable_replaces_the_charts_own() {
+    let variables =
+        |set: &str| of_restarter(set, "Deployment").to_string().matches("MIMALLOC_PURGE_DELAY").count();
+    assert_eq!(variables(""), 1);
+    let set = "restarter.extraEnv[0].name=MIMALLOC_PURGE_DELAY,restarter.extraEnv[0].value=later";
+    assert_eq!(variables(set), 1);
+}
+
 #[test]
 fn a_mode_that_yaml_reads_as_false_is_off() {
     for mode in ["off", "false"] {

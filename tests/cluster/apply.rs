@@ -104,9 +104,9 @@ impl Cluster {
             "--tls-reload-interval=1s".to_owned(),
         ];
         let injector = Injector::start(Some(&kubeconfig), flags).await;
-        let log = injector.log();
+        let (status, log) = injector.terminate().await;
+        assert!(status.success(), "{status}");
         assert!(!log.contains("forbidden"), "a right is missing:\n{log}");
-        assert!(injector.terminate().await.success());
     }
 
     /// The objects of the manifests as stored in the cluster, without status and its field managers

@@ -160,10 +160,16 @@ async fn with_warn_the_owner_gets_an_event() {
     let described = kubectl.run(&format!("describe replicaset/{}", set.as_str().unwrap())).ok().out;
     assert!(described.contains("SecretsNotInjected"), "{described}");
 
-    let posted = release.counter("scaivault_injector_events_total{result=\"posted\"}").await;
-    let limited = release.counter("scaivault_injector_events_total{result=\"limited\"}").await;
-    let dropped = release.counter("scaivault_injector_events_total{result=\"dropped\"}").await;
-    assert_eq!((posted, limited + posted, dropped), (2, PODS + 2, 0));
+    let events = async |result: &str| {
+        release.counter(&format!("scaivault_injector_events_total{{result=\"{result}\"}}")).await
+    };
+    // An event is counted after the API server's answer.
+    eventually("all events to be counted", async || {
+        (events("posted").await + events("limited").await >= PODS + 2).then_some(())
+    })
+    .await;
+    let counted = (events("posted").await, events("limited").await, events("dropped").await);
+    assert_eq!(counted, (2, PODS, 0));
 }
 
 #[tokio::test]

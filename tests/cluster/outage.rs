@@ -139,14 +139,14 @@ async fn system_namespaces_and_the_injectors_own_are_never_touched() {
     };
     let served = release.namespace("served").await;
     eventually("a call for an ordinary namespace with the label", async || {
-        let name = format!("probe-{}", release.object_admissions().await);
+        let name = format!("probe-{}", release.admissions_without_policies().await);
         let created = create_pod(&client, &served, pod(&name, &annotations())).await.unwrap();
         is_injected(&created).then_some(())
     })
     .await;
-    let reviews = release.object_admissions().await;
+    let reviews = release.admissions_without_policies().await;
     untouched("up").await;
-    assert_eq!(release.object_admissions().await, reviews, "the injector was asked");
+    assert_eq!(release.admissions_without_policies().await, reviews, "the injector was asked");
     release.stop().await;
     untouched("down").await;
     for namespace in spaces {

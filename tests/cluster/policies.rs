@@ -367,9 +367,9 @@ async fn namespaces_of_a_policy_are_labelled_if_allowed() {
         (json!({key("inject"): "false"}), json!({key("inject"): "false", key("receipt"): "{}"}));
     let removal = json!({key("mutation-mode"): "ignore-and-detach", key("receipt"): "{}"});
     for annotations in [json!({}), json!({"other": "a"}), asks_for("a/b"), out, receipt, removal] {
-        let before = release.object_admissions().await;
+        let before = release.admissions_without_policies().await;
         let made = governed.dry_run(&annotations).await;
-        assert_eq!(release.object_admissions().await - before, 1, "{annotations}: {made:?}");
+        assert_eq!(release.admissions_without_policies().await - before, 1, "{annotations}: {made:?}");
     }
     governed.delete("inject").await;
     eventually("no label", async || label().await.is_none().then_some(())).await;
@@ -439,15 +439,14 @@ async fn metrics_report_policies() {
         (release.counter("scaivault_injector_policy_writes_total{result=\"status\"}").await > 0).then_some(())
     })
     .await;
-    assert!(release.counter("scaivault_injector_policies{state=\"in-force\"}").await >= 1);
-    let names: BTreeSet<_> = release
+    let errors: BTreeSet<_> = release
         .log()
         .await
         .lines()
         .filter(|line| line.contains("\"level\":\"ERROR\""))
         .map(str::to_owned)
         .collect();
-    assert!(names.is_empty(), "{names:?}");
+    assert!(errors.is_empty(), "{errors:?}");
     let listed = run(governed.kubectl().command("get injectionpolicies").arg("--no-headers"));
     assert!(listed.contains(&governed.name("inject")), "{listed}");
 }

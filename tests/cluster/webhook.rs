@@ -92,7 +92,7 @@ async fn a_pod_is_injected_by_a_webhook_with_an_address() {
     assert!(refused.contains("inject-secret-db.json"), "{refused}");
 
     injector.until_logged("\"annotated\"").await;
-    assert!(injector.terminate().await.success());
+    assert!(injector.terminate().await.0.success());
 }
 
 /// An upgrade may add a webhook. Without the watch, the injector would only see it after an hour.
@@ -139,7 +139,7 @@ async fn pods_are_injected_while_replicas_change() {
     wait_until_called(&client, &namespace).await;
 
     balancer.set_backends([second.address]);
-    assert!(first.terminate().await.success());
+    assert!(first.terminate().await.0.success());
     let labels = json!({"app": "app"});
     let deployment = json!({"metadata": {"name": "app"}, "spec": {
         "replicas": 3,

@@ -137,7 +137,7 @@ impl Fleet {
     /// Terminates a replica as a kubelet does; it must exit successfully.
     pub(crate) async fn retire(&self, injector: Injector) {
         let address = injector.address;
-        let status = injector.terminate().await;
+        let (status, _) = injector.terminate().await;
         self.endpoints.remove(address);
         assert!(status.success(), "a replica ended with {status}");
     }

@@ -177,16 +177,15 @@ async fn a_bad_rotation_stops_after_its_canary() {
         cluster.until_known("Deployment", name).await;
     }
     cluster.rotate("db").await;
-    let stopped = eventually("the others to be stopped", async || {
-        let records = cluster.records().await;
-        let stopped = records.iter().filter(|record| record["reason"] == "Stopped").count();
-        (stopped == names.len() - 1).then_some(records)
+    let failed = eventually("one to fail, and the others to be stopped", async || {
+        let (stopped, mut others): (Vec<_>, Vec<_>) =
+            cluster.records().await.into_iter().partition(|record| record["reason"] == "Stopped");
+        let failed = others.pop().filter(|record| record["phase"] == "Failed")?;
+        (stopped.len() == names.len() - 1 && others.is_empty()).then_some(failed)
     })
     .await;
-    let failed: Vec<_> = stopped.iter().filter(|record| record["phase"] == "Failed").collect();
-    assert_eq!(failed.len(), 1, "{stopped:?}");
-    assert_eq!(failed[0]["reason"], "PodsFailing");
-    let conditions = failed[0]["conditions"].as_array().unwrap();
+    assert_eq!(failed["reason"], "PodsFailing");
+    let conditions = failed["conditions"].as_array().unwrap();
     assert!(
         conditions.iter().any(|condition| condition["type"] == "Succeeded" && condition["status"] == "False")
     );
@@ -196,7 +195,7 @@ async fn a_bad_rotation_stops_after_its_canary() {
     }
     sets.sort_unstable();
     assert_eq!(sets, [1, 1, 1, 1, 2], "only the canary was restarted");
-    assert!(restarter.metric("rollouts_total{outcome=\"failed\"}").await >= 1.0);
+    restarter.until_has("rollouts_total{outcome=\"failed\"}", true).await;
     let events = api(&cluster.client, "events.k8s.io/v1", "Event", &cluster.namespace);
     eventually("a warning for the owner", async || {
         let events = events.list(&ListParams::default()).await.unwrap();

@@ -70,9 +70,9 @@ impl Injector {
         ops::metric(self.ops_address, name).await
     }
 
-    /// The number of its admissions, without those of policies, which are cluster-scoped: other
-    /// tests' policies are sent to all releases.
-    pub(crate) async fn object_admissions(&self) -> u64 {
+    /// The number of its admissions, without those of policies. Policies are cluster-scoped, so
+    /// every release also receives those of other tests.
+    pub(crate) async fn admissions_without_policies(&self) -> u64 {
         let text = self.get("/metrics").await;
         let counters =
             text.lines().filter_map(|line| line.strip_prefix("scaivault_injector_admissions_total{"));
@@ -96,16 +96,18 @@ impl Injector {
     }
 
     /// Waits for the first log line that contains `words`, and returns it.
-    pub(crate) async fn until_logged(&self, words: &str) -> String {
-        until_logged(&self.program, words).await
+    #[track_caller]
+    pub(crate) fn until_logged(&self, words: &str) -> impl Future<Output = String> {
+        until_logged(async || self.log(), words)
     }
 
-    /// Sends SIGTERM and waits for the exit. Drop it to send SIGKILL.
-    pub(crate) async fn terminate(mut self) -> ExitStatus {
+    /// Sends SIGTERM, waits for the exit, and returns its status and the complete log. Drop it to
+    /// send SIGKILL.
+    pub(crate) async fn terminate(mut self) -> (ExitStatus, String) {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
         let ended = eventually("the injector's end", async || self.program.ended().unwrap());
-        tokio::time::timeout(TIMEOUT, ended).await.unwrap()
+        (tokio::time::timeout(TIMEOUT, ended).await.unwrap(), self.program.log())
     }
 }
 

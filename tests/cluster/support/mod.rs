@@ -16,6 +16,7 @@ pub(crate) mod restarter;
 pub(crate) mod workload;
 
 use std::{
+    panic::Location,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -25,8 +26,11 @@ use kube::{
     api::{Api, ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
 };
-use scaivault_testkit::control_plane::{ControlPlane, Options, Program};
 pub(crate) use scaivault_testkit::eventually as eventually_within;
+use scaivault_testkit::{
+    control_plane::{ControlPlane, Options},
+    poll,
+};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -88,11 +92,18 @@ pub(crate) fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) ->
     eventually_within(TIMEOUT, what, look)
 }
 
-/// Waits for the first log line that contains `words`, and returns it. A program writes its log
+/// Waits for the first line of a log that contains `words`, and returns it. A program writes its log
 /// after its metrics and effects, so looking once is not enough.
-pub(crate) async fn until_logged(program: &Program, words: &str) -> String {
-    eventually(words, async || program.log().lines().find(|line| line.contains(words)).map(str::to_owned))
-        .await
+#[track_caller]
+pub(crate) fn until_logged(log: impl AsyncFn() -> String, words: &str) -> impl Future<Output = String> {
+    let caller = Location::caller();
+    async move {
+        let look = async || log().await.lines().find(|line| line.contains(words)).map(str::to_owned);
+        if let Some(line) = poll(TIMEOUT, look).await {
+            return line;
+        }
+        panic!("{caller}: waited {TIMEOUT:?} for {words:?} in the log:\n{}", log().await)
+    }
 }
 
 /// Runs a program and returns its standard output; it must succeed.

@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     api, cluster_api, control_plane, create, eventually,
     injector::{Injector, tls_directory},
-    install, object,
+    install, object, until_logged,
 };
 
 /// Shared values outlive the runtime of the test that created them.
@@ -162,8 +162,8 @@ impl Release {
     }
 
     /// The number of admissions of the running injector, without those of policies.
-    pub(crate) async fn object_admissions(&self) -> u64 {
-        self.injector.lock().await.as_ref().unwrap().object_admissions().await
+    pub(crate) async fn admissions_without_policies(&self) -> u64 {
+        self.injector.lock().await.as_ref().unwrap().admissions_without_policies().await
     }
 
     /// The log of the running injector.
@@ -172,8 +172,9 @@ impl Release {
     }
 
     /// Waits for the first line of the running injector's log that contains `words`, and returns it.
-    pub(crate) async fn until_logged(&self, words: &str) -> String {
-        self.injector.lock().await.as_ref().unwrap().until_logged(words).await
+    #[track_caller]
+    pub(crate) fn until_logged(&self, words: &str) -> impl Future<Output = String> {
+        until_logged(async || self.log().await, words)
     }
 
     /// Changes the injector's configuration file.

@@ -1,5 +1,5 @@
-//! The restart controller as the built program, with its own control plane, because it restarts all workloads
-//! of a cluster.
+//! The restart controller as the built program, with control planes of its own, because it restarts all
+//! workloads of a cluster.
 
 use std::{
     net::SocketAddr,
@@ -40,7 +40,7 @@ const FAST: [&str; 8] = [
 /// The annotation in templates.
 pub(crate) const MARKER: &str = scaivault_restarter::MARKER;
 
-/// Two, because most of the time a test waits.
+/// Two, because these tests mostly wait for timers.
 static SHARED: [SharedPlane; 2] = [const { SharedPlane::new() }; 2];
 
 /// A control plane for one test at a time: the controller watches the whole cluster.
@@ -54,10 +54,8 @@ impl SharedPlane {
         Self { plane: OnceCell::const_new(), turn: Mutex::const_new(()) }
     }
 
-    async fn turn(
-        &'static self,
-    ) -> (&'static OnceCell<Result<ControlPlane, String>>, MutexGuard<'static, ()>) {
-        (&self.plane, self.turn.lock().await)
+    async fn turn(&'static self) -> (&'static Self, MutexGuard<'static, ()>) {
+        (self, self.turn.lock().await)
     }
 }
 
@@ -70,14 +68,15 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Waits for its turn, and for the end of earlier tests' workloads.
+    /// Waits for its turn. [`Cluster::end`] has removed the workloads of earlier tests.
     pub(crate) async fn new(name: &str) -> Self {
-        let (plane, turn) = tokio::select! {
+        let (shared, turn) = tokio::select! {
             biased;
             first = SHARED[0].turn() => first,
             second = SHARED[1].turn() => second,
         };
-        let plane = plane
+        let plane = shared
+            .plane
             .get_or_init(|| async {
                 let options = Options { nodes: 2, ..Options::default() };
                 let plane = ControlPlane::start(&options).await.map_err(|error| chain(&error))?;
@@ -439,17 +438,19 @@ impl Restarter {
     }
 
     /// Waits for the first log line that contains `words`, and returns it.
-    pub(crate) async fn until_logged(&self, words: &str) -> String {
-        until_logged(&self.program, words).await
+    #[track_caller]
+    pub(crate) fn until_logged(&self, words: &str) -> impl Future<Output = String> {
+        until_logged(async || self.log(), words)
     }
 
-    /// Sends SIGTERM and waits for the end. Dropping it sends SIGKILL.
-    pub(crate) async fn terminate(mut self) {
+    /// Sends SIGTERM, waits for the end, and returns the complete log. Dropping it sends SIGKILL.
+    pub(crate) async fn terminate(mut self) -> String {
         let process_id = self.program.process_id().expect("it listens, so it has been started");
         run(Command::new("kill").args(["-TERM", &process_id]));
         let ended = eventually("the restarter's end", async || self.program.ended().unwrap());
         let status = tokio::time::timeout(TIMEOUT, ended).await.unwrap();
         assert!(status.success(), "{status}");
+        self.log()
     }
 }
 
