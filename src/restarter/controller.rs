@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Instant as StdInstant, SystemTime},
 };
 
@@ -30,7 +27,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time between two decisions, because clocks may be set.
 const LONGEST: Duration = Duration::from_mins(5);
 /// The maximum number of steps before the next decision. After the installation, every workload has one: with
-/// 200, 10,000 workloads take about a minute.
+/// 200, 10,000 workloads take about a minute. All are tried, even if the first ones are not answered, because
+/// these may be the workloads of one namespace whose admission webhook hangs.
 const BATCH: usize = 200;
 /// Concurrent writes.
 const WRITES: usize = 8;
@@ -111,26 +109,14 @@ impl Controller {
     }
 
     /// Executes steps. Returns whether the API server accepts writes. If it answers only some of them, the
-    /// others are postponed one by one, so that they do not delay the rest. If it answers none of the first
-    /// ones, the rest is skipped, because each would wait for its timeout.
+    /// others are postponed one by one, so that they do not delay the rest.
     async fn write(&mut self, batch: Vec<Step>, leads: &watch::Receiver<bool>) -> bool {
         let writer = &self.writer;
-        let (answered, unanswered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let write = async |step| {
-            let is_down = answered.load(Relaxed) == 0 && unanswered.load(Relaxed) >= WRITES;
-            if is_down || !*leads.borrow() {
-                return Ok(StepResult::Skipped);
-            }
-            let written = writer.execute(step).await;
-            match written {
-                Ok(StepResult::Answered) => answered.fetch_add(1, Relaxed),
-                Ok(StepResult::Skipped) => 0,
-                Err(_) => unanswered.fetch_add(1, Relaxed),
-            };
-            written
+            if *leads.borrow() { writer.execute(step).await } else { Ok(StepResult::Skipped) }
         };
         let written: Vec<_> = stream::iter(batch).map(write).buffer_unordered(WRITES).collect().await;
-        let is_answered = answered.load(Relaxed) > 0;
+        let is_answered = written.iter().any(|written| matches!(written, Ok(StepResult::Answered)));
         let unanswered: Vec<_> = written.into_iter().filter_map(Result::err).collect();
         if let (false, Some(UnansweredWrite { workload, message, .. })) = (is_answered, unanswered.first()) {
             if self.throttle.is_due(Instant::now()) {

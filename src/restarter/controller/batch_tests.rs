@@ -46,16 +46,6 @@ async fn a_decision_writes_at_most_one_batch() {
 }
 
 #[tokio::test]
-async fn a_batch_ends_if_no_write_is_answered() {
-    let (mut controller, mut requests) = controller(Settings::default(), |_, _| refusal(503)).await;
-    let (_leads, leading) = watch::channel(true);
-    tokio::time::pause();
-    assert_eq!(controller.turn(&leading).await, Duration::ZERO);
-    let written = count(&mut requests);
-    assert!((WRITES..2 * WRITES).contains(&written), "{written}");
-}
-
-#[tokio::test]
 async fn a_batch_ends_with_the_leadership() {
     let (leads, leading) = watch::channel(true);
     // Another replica takes the Lease while the first writes are in flight.
