@@ -439,6 +439,7 @@ async fn metrics_report_policies() {
         (release.counter("scaivault_injector_policy_writes_total{result=\"status\"}").await > 0).then_some(())
     })
     .await;
+    assert!(release.counter("scaivault_injector_policies{state=\"in-force\"}").await >= 1);
     let errors: BTreeSet<_> = release
         .log()
         .await

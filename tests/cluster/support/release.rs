@@ -156,11 +156,6 @@ impl Release {
         format!("{value:.0}").parse().unwrap()
     }
 
-    /// A metric of the running injector.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
-        self.injector.lock().await.as_ref().unwrap().metric(name).await
-    }
-
     /// The number of admissions of the running injector, without those of policies.
     pub(crate) async fn admissions_without_policies(&self) -> u64 {
         self.injector.lock().await.as_ref().unwrap().admissions_without_policies().await
